@@ -39,6 +39,8 @@ type Error struct {
 	Cause string `json:"cause"`
 	Hint  string `json:"hint,omitempty"`
 	Err   error  `json:"-"` // what it wraps: for errors.Is, never shown
+
+	Faults Faults `json:"-"` // InvalidRequest: one by one, for the API's answer
 }
 
 // Errorf makes a named error with the name's own hint. A %w is kept for

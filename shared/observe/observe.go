@@ -1,0 +1,56 @@
+// Package observe is the edge between the functions and what watches them:
+// structured logs, and named errors as Step Functions sees them. It imports
+// shared/run and aws-lambda-go's message types.
+package observe
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// Logger writes one JSON object a line. Nothing that logs is ever given a key,
+// a signed URL or a parameter's value.
+func Logger(w io.Writer, function string) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, nil)).With("function", function)
+}
+
+// Step wraps a handler: one line a call with its run, its outcome and how long
+// it took, and the error under its own name.
+func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() time.Time, handle func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
+	return func(ctx context.Context, in In) (Out, error) {
+		start := now()
+		out, err := handle(ctx, in)
+		line := log.With("run_id", in.ID(), "ms", now().Sub(start).Milliseconds())
+		if lc, ok := lambdacontext.FromContext(ctx); ok {
+			line = line.With("request_id", lc.AwsRequestID)
+		}
+		if err != nil {
+			err = LambdaError(err)
+			named := err.(messages.InvokeResponse_Error)
+			line.ErrorContext(ctx, "failed", "error", named.Type, "cause", named.Message)
+			return out, err
+		}
+		line.InfoContext(ctx, "done")
+		return out, nil
+	}
+}
+
+// LambdaError gives an error the name that Step Functions retries and reports
+// by, however deep it is wrapped. What has no name is a fault of ours or of the
+// platform: it is retried as Unavailable is.
+func LambdaError(err error) error {
+	if err == nil {
+		return nil
+	}
+	e, ok := run.AsError(err)
+	if !ok {
+		e = run.Errorf(run.Unavailable, "%w", err)
+	}
+	return messages.InvokeResponse_Error{Type: e.Name, Message: e.Message()}
+}

@@ -1,0 +1,121 @@
+package run
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"mime"
+	"net/url"
+	"path"
+	"strings"
+)
+
+const (
+	ManifestName = "manifest.json"
+	ErrorName    = "error.json"
+	// LoneOutputID is the id of the output behind a lone download_url.
+	LoneOutputID = "output"
+
+	// maxSafeID keeps prefix, id and extension within S3's 1,024 bytes of key.
+	maxSafeID = 200
+	// unknownExtension: an output always has an extension, so that the outputs
+	// "a" (a .png) and "a.png" (of no known type) can not share a key.
+	unknownExtension = ".bin"
+	maxExtension     = 10
+)
+
+// OutputName is the file name of an output below the run's prefix. Two ids of
+// one task never share a name, and none is manifest.json or error.json.
+func OutputName(id, remoteName, contentType string) string {
+	return safeID(id) + extension(remoteName, contentType)
+}
+
+// safeID keeps letters, digits, '.', '-' and '_', and writes every other byte as
+// ~XX: injective, without '/', and readable for the ids that occur.
+func safeID(id string) string {
+	var b strings.Builder
+	for i, c := range []byte(id) {
+		plain := isAlnum(c) || c == '-' || c == '_' || c == '.' && i > 0
+		if reservedID(id) && i == 0 {
+			plain = false
+		}
+		if plain {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "~%02X", c)
+		}
+	}
+	switch {
+	case b.Len() == 0:
+		return "~"
+	case b.Len() > maxSafeID:
+		sum := sha256.Sum256([]byte(id))
+		return b.String()[:maxSafeID/2] + "~~" + hex.EncodeToString(sum[:8]) // "~~" is in no escaped id
+	}
+	return b.String()
+}
+
+func reservedID(id string) bool { return id+".json" == ManifestName || id+".json" == ErrorName }
+
+func extension(remoteName, contentType string) string {
+	if ext := path.Ext(remoteName); plainExtension(ext) {
+		return ext
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return unknownExtension
+	}
+	if ext, ok := extensions[mediaType]; ok {
+		return ext
+	}
+	return unknownExtension
+}
+
+func plainExtension(ext string) bool {
+	if len(ext) < 2 || len(ext) > maxExtension+1 {
+		return false
+	}
+	for _, c := range []byte(ext[1:]) {
+		if !isAlnum(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// extensions of what workflows make. Go's own table reads the host's files, so
+// that one output would have two names on two hosts.
+var extensions = map[string]string{
+	"image/png":         ".png",
+	"image/jpeg":        ".jpg",
+	"image/webp":        ".webp",
+	"image/gif":         ".gif",
+	"image/tiff":        ".tiff",
+	"image/svg+xml":     ".svg",
+	"video/mp4":         ".mp4",
+	"video/webm":        ".webm",
+	"audio/mpeg":        ".mp3",
+	"audio/wav":         ".wav",
+	"audio/flac":        ".flac",
+	"model/gltf-binary": ".glb",
+	"model/gltf+json":   ".gltf",
+	"model/obj":         ".obj",
+	"application/json":  ".json",
+	"application/zip":   ".zip",
+	"application/gzip":  ".gz",
+	"application/pdf":   ".pdf",
+	"application/x-tar": ".tar",
+	"text/plain":        ".txt",
+	"text/csv":          ".csv",
+}
+
+// MetadataValue makes a string fit for an S3 metadata header: printable ASCII
+// stays as it is, everything else is percent-encoded.
+func MetadataValue(s string) string {
+	for _, c := range []byte(s) {
+		if c < 0x20 || c > 0x7e {
+			return url.PathEscape(s)
+		}
+	}
+	return s
+}

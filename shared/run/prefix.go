@@ -1,0 +1,59 @@
+package run
+
+import (
+	"strings"
+	"time"
+	"unicode"
+)
+
+// maxPrefix leaves room for an output's name in S3's 1,024 bytes of key.
+const maxPrefix = 512
+
+// checkPrefix says what is wrong with a destination's template.
+func checkPrefix(faults *Faults, prefix string) {
+	const field = "destination.prefix"
+	if strings.HasPrefix(prefix, "/") {
+		faults.add(field, "must not begin with '/': S3 keys have no root")
+	}
+	if strings.Contains(prefix, "..") {
+		faults.add(field, "must not contain '..'")
+	}
+	if strings.ContainsFunc(prefix, unicode.IsControl) {
+		faults.add(field, "must not contain control characters")
+	}
+	if len(prefix) > maxPrefix {
+		faults.add(field, "is longer than %d bytes", maxPrefix)
+	}
+	rest := prefix
+	for _, name := range []string{"{run_id}", "{task_id}", "{workflow}", "{date}"} {
+		rest = strings.ReplaceAll(rest, name, "")
+	}
+	if strings.ContainsAny(rest, "{}") {
+		faults.add(field, "may use {run_id}, {task_id}, {workflow} and {date}, and no other braces")
+	}
+	if !strings.Contains(prefix, "{run_id}") && !strings.Contains(prefix, "{task_id}") {
+		faults.add(field, "must use {run_id} or {task_id}, or a later run would write under this one's manifest")
+	}
+}
+
+// ValidPrefix reports whether a template can be rendered. What has no valid
+// prefix leaves no error.json.
+func ValidPrefix(prefix string) bool {
+	var faults Faults
+	checkPrefix(&faults, prefix)
+	return len(faults) == 0
+}
+
+// RenderPrefix fills a template in. A run that ended before it had a task uses
+// its own id for {task_id}: its error.json must land somewhere of its own.
+func RenderPrefix(prefix, runID, taskID, slug string, started time.Time) string {
+	if taskID == "" {
+		taskID = runID
+	}
+	return strings.NewReplacer(
+		"{run_id}", runID,
+		"{task_id}", taskID,
+		"{workflow}", slug,
+		"{date}", started.UTC().Format(time.DateOnly),
+	).Replace(prefix)
+}
