@@ -1,0 +1,237 @@
+package cyberun
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// maxAnswer bounds a decoded answer. The largest documented one is a list
+	// of 100 workflows with their parameters; 100 KiB for each is ample.
+	maxAnswer = 10 << 20
+	// maxRedirects is more than the one that a moved path needs.
+	maxRedirects = 3
+
+	defaultUserAgent = "cyberun-relay"
+)
+
+// KeySource knows the API key. It is asked before every call.
+type KeySource interface {
+	Key(ctx context.Context) (string, error)
+	// Refresh reads the secret again, after a 401 that the key `rejected` got.
+	Refresh(ctx context.Context, rejected string) (string, error)
+}
+
+// Client calls the runtime API. It has no state of its own and may be copied
+// and used by several goroutines.
+type Client struct {
+	BaseURL string // https://core.cyberun.cloud/api/v1
+	Keys    KeySource
+	// HTTP makes the calls; nil means net/http's default transport. Its
+	// CheckRedirect is not used: what is followed is decided here.
+	HTTP *http.Client
+	// UploadHTTP makes the calls to the addresses that Presign hands out, whose
+	// hosts are the remote's choice; nil means HTTP.
+	UploadHTTP *http.Client
+	UserAgent  string
+	Now        func() time.Time // nil: time.Now; only for a Retry-After date in an answer without a Date
+}
+
+// call is one request to the API, in documented terms.
+type call struct {
+	method string
+	path   string // escaped, below BaseURL
+	query  url.Values
+	body   []byte // JSON; nil: none
+	accept string // empty: JSON
+}
+
+// answer is a 2xx whose body has been read.
+type answer struct {
+	call   call
+	status int
+	date   time.Time
+	body   []byte
+	redact redactor
+}
+
+// do makes a call and reads its 2xx answer whole.
+func (c *Client) do(ctx context.Context, k call) (answer, error) {
+	return c.doWith(ctx, k, c.api().Do)
+}
+
+// exchange is one request and its answer: http.Client.Do, or what Run puts
+// around it.
+type exchange func(*http.Request) (*http.Response, error)
+
+func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error) {
+	res, hide, err := c.open(ctx, k, x)
+	if err != nil {
+		return answer{}, err
+	}
+	defer res.Body.Close()
+	a := answer{call: k, status: res.StatusCode, date: dateOf(res.Header), redact: hide}
+	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err != nil {
+		return a, a.bad("but the body broke off: %w", bare(err))
+	}
+	if len(a.body) > maxAnswer {
+		return a, a.bad("with more than %d MiB", maxAnswer>>20)
+	}
+	return a, nil
+}
+
+// open makes a call, once more with a new key after a 401, and returns a 2xx
+// with its body unread. Anything else is an error and its body is closed.
+func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, redactor, error) {
+	key, err := c.key(ctx, c.Keys.Key)
+	if err != nil {
+		return nil, redactor{}, err
+	}
+	res, err := c.send(ctx, k, x, key)
+	apiErr, ok := errors.AsType[*APIError](err)
+	if !ok || apiErr.Status != http.StatusUnauthorized {
+		return res, redactor{key}, err
+	}
+	fresh, keyErr := c.key(ctx, func(ctx context.Context) (string, error) { return c.Keys.Refresh(ctx, key) })
+	if keyErr != nil {
+		return nil, redactor{key}, fmt.Errorf("%w; and a new one could not be had: %w", err, keyErr)
+	}
+	if fresh == key {
+		return nil, redactor{key}, err
+	}
+	res, err = c.send(ctx, k, x, fresh)
+	return res, redactor{fresh, key}, err
+}
+
+// key asks the source and refuses what cannot be a header's value, so that
+// net/http never gets to quote it.
+func (c *Client) key(ctx context.Context, ask func(context.Context) (string, error)) (string, error) {
+	key, err := ask(ctx)
+	if err != nil {
+		return "", &unsentError{fmt.Errorf("cyberun: reading the API key: %w", err)}
+	}
+	key = strings.TrimSpace(key)
+	if key == "" {
+		return "", &unsentError{errors.New("cyberun: the API key is empty")}
+	}
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", &unsentError{errors.New("cyberun: the API key holds characters that no key has")}
+	}
+	return key, nil
+}
+
+// send is one request and its status.
+func (c *Client) send(ctx context.Context, k call, x exchange, key string) (*http.Response, error) {
+	hide := redactor{key}
+	req, err := c.request(ctx, k)
+	if err != nil {
+		return nil, &unsentError{err}
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	res, err := x(req)
+	if err != nil {
+		return nil, networkError(k.method, k.path, err, hide)
+	}
+	if res.StatusCode/100 != 2 {
+		defer res.Body.Close()
+		return nil, c.apiError(k.method, k.path, res, hide)
+	}
+	return res, nil
+}
+
+func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
+	base, err := url.Parse(c.BaseURL)
+	if err != nil || (base.Scheme != "https" && base.Scheme != "http") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
+		// The address is not quoted: somebody may have put a password into it.
+		return nil, errors.New("cyberun: the base URL is not an http(s) address such as https://core.cyberun.cloud/api/v1")
+	}
+	address := strings.TrimRight(c.BaseURL, "/") + k.path
+	if len(k.query) > 0 {
+		address += "?" + k.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, address, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cyberun: %s %s: %w", k.method, k.path, bare(err))
+	}
+	if k.body != nil {
+		// No GetBody: without it net/http cannot send a body a second time,
+		// neither after a redirect nor on a second connection.
+		req.Body = io.NopCloser(bytes.NewReader(k.body))
+		req.ContentLength = int64(len(k.body))
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("Accept", cmp.Or(k.accept, "application/json"))
+	req.Header.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
+	// A cached answer would bring an old state and an old Date.
+	req.Header.Set("Cache-Control", "no-cache")
+	return req, nil
+}
+
+// api is the HTTP client for calls that carry the key.
+func (c *Client) api() *http.Client {
+	hc := http.Client{}
+	if c.HTTP != nil {
+		hc = *c.HTTP
+	}
+	hc.CheckRedirect = sameOriginOnly
+	return &hc
+}
+
+// sameOriginOnly hands any other redirect to the caller as the 3xx that it is:
+// net/http would keep the Authorization header for a subdomain, and would turn
+// a POST into a GET whose 200 looks like success.
+func sameOriginOnly(req *http.Request, via []*http.Request) error {
+	first := via[0]
+	if first.Method != http.MethodGet || len(via) > maxRedirects ||
+		req.URL.Scheme != first.URL.Scheme || req.URL.Host != first.URL.Host {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// element escapes one element of a path. Dots alone are refused: a proxy would
+// resolve them and the call would land elsewhere.
+func element(what, s string) (string, error) {
+	if s == "" || s == "." || s == ".." {
+		return "", fmt.Errorf("cyberun: %q is no %s", s, what)
+	}
+	return url.PathEscape(s), nil
+}
+
+// ServerTime is the server's own clock, in whole seconds.
+func (c *Client) ServerTime(ctx context.Context) (time.Time, error) {
+	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/workflows", query: Page{Size: 1}.query()})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if a.date.IsZero() {
+		return time.Time{}, a.bad("but without a readable Date header")
+	}
+	return a.date, nil
+}
+
+func dateOf(h http.Header) time.Time {
+	t, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+func (c *Client) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}

@@ -1,0 +1,194 @@
+package cyberun
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxErrorRead is what is read of an error's body; redaction sees all of
+	// it, so that a key cut in two at maxErrorBody does not slip through.
+	maxErrorRead = 64 << 10
+	// maxErrorBody is what an APIError keeps of it, and maxMessage what its
+	// text shows: a run's error has to fit Step Functions' 32 KiB cause with
+	// room to spare, and a log line should stay readable.
+	maxErrorBody = 4 << 10
+	maxMessage   = 500
+	// maxRetryAfter is a day: nobody waits longer for a passing fault, and a
+	// larger number would overflow a Duration.
+	maxRetryAfter = 24 * time.Hour
+)
+
+// APIError is an answer whose status is not 2xx. All its text is redacted.
+type APIError struct {
+	Method     string
+	Path       string // below the base URL; host and path for an upload
+	Status     int
+	Code       string        // the remote's own, if it gave one
+	Message    string        // the remote's own, else the start of the body; one line
+	RetryAfter time.Duration // 0: not said
+	Date       time.Time     // the server's clock
+	Body       string        // its first 4 KiB
+}
+
+func (e *APIError) Error() string {
+	text := fmt.Sprintf("Cyberun answered %d to %s %s", e.Status, e.Method, e.Path)
+	if e.Code != "" && e.Code != strconv.Itoa(e.Status) {
+		text += " (" + e.Code + ")"
+	}
+	if e.Message == "" {
+		return text
+	}
+	return text + ": " + e.Message
+}
+
+// Temporary says whether the same call may succeed later. It does not say that
+// a run may be posted again: see RunError.
+func (e *APIError) Temporary() bool {
+	return e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout || e.Status >= 500
+}
+
+// IsNotFound reports whether the remote answered 404.
+func IsNotFound(err error) bool {
+	e, ok := errors.AsType[*APIError](err)
+	return ok && e.Status == http.StatusNotFound
+}
+
+// AnswerError is a 2xx that lacks what the call needs, or is about something
+// else, or broke off.
+type AnswerError struct {
+	Method string
+	Path   string
+	Status int
+	Reason string // follows "Cyberun answered 200 to GET /r/tasks/x "
+	Date   time.Time
+	err    error // what broke the body off, for errors.Is
+}
+
+func (e *AnswerError) Error() string {
+	return fmt.Sprintf("Cyberun answered %d to %s %s %s", e.Status, e.Method, e.Path, e.Reason)
+}
+
+func (e *AnswerError) Unwrap() error { return e.err }
+
+func (e *AnswerError) GoString() string { return fmt.Sprintf("&cyberun.AnswerError{%q}", e.Error()) }
+
+// bad is the error for a 2xx that cannot be used.
+func (a answer) bad(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &AnswerError{Method: a.call.method, Path: a.redact.hide(a.call.path), Status: a.status,
+		Reason: a.redact.clean(err.Error(), maxMessage), Date: a.date, err: errors.Unwrap(err)}
+}
+
+// decode reads the body as one JSON object into v.
+func (a answer) decode(v any) error {
+	if err := json.Unmarshal(a.body, v); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) || !strings.HasPrefix(strings.TrimSpace(string(a.body[:min(len(a.body), 64)])), "{") {
+			return a.bad("but not with a JSON object: %s", a.redact.clean(string(a.body[:min(len(a.body), maxErrorRead)]), 100))
+		}
+		return a.bad("%s", err)
+	}
+	return nil
+}
+
+// NetworkError is a call without an answer.
+type NetworkError struct {
+	Method string
+	Path   string
+	Err    error `json:"-"`
+	text   string
+}
+
+func (e *NetworkError) Error() string    { return e.text }
+func (e *NetworkError) Unwrap() error    { return e.Err }
+func (e *NetworkError) GoString() string { return fmt.Sprintf("&cyberun.NetworkError{%q}", e.text) }
+
+func networkError(method, path string, err error, hide redactor) error {
+	err = bare(err)
+	path = hide.hide(path)
+	text := fmt.Sprintf("no answer from Cyberun to %s %s: %s", method, path, hide.clean(err.Error(), maxMessage))
+	return &NetworkError{Method: method, Path: path, Err: err, text: text}
+}
+
+// bare takes net/http's wrapping off, which quotes the whole address.
+func bare(err error) error {
+	for {
+		wrapped, ok := errors.AsType[*url.Error](err)
+		if !ok {
+			return err
+		}
+		err = wrapped.Err
+	}
+}
+
+// apiError reads what there is to know of a refusal. That the body cannot be
+// read changes nothing: the status is known.
+func (c *Client) apiError(method, path string, res *http.Response, hide redactor) *APIError {
+	e := &APIError{Method: method, Path: hide.hide(path), Status: res.StatusCode, Date: dateOf(res.Header)}
+	now := e.Date
+	if now.IsZero() {
+		now = c.now()
+	}
+	e.RetryAfter = retryAfter(res.Header.Get("Retry-After"), now)
+	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorRead))
+	e.Code, e.Message = explain(body)
+	e.Code = hide.clean(e.Code, 100)
+	e.Message = hide.clean(e.Message, maxMessage)
+	e.Body = cut(strings.ToValidUTF8(hide.hide(string(body)), "?"), maxErrorBody)
+	if e.Message == "" {
+		e.Message = hide.clean(string(body), maxMessage)
+	}
+	if to := res.Header.Get("Location"); to != "" && res.StatusCode/100 == 3 {
+		e.Message = hide.clean("a redirect to "+SignedURL(to).String()+", which is not followed; is the base URL right?", maxMessage)
+	}
+	return e
+}
+
+// explain finds a code and a message in an error body of unknown shape.
+func explain(body []byte) (code, message string) {
+	o, ok := parseObject(body)
+	if !ok {
+		return "", ""
+	}
+	code = o.text("code")
+	for _, name := range []string{"message", "error", "detail", "title", "reason"} {
+		if inner, ok := parseObject(o[name]); ok {
+			if code == "" {
+				code = inner.text("code")
+			}
+			message = firstText(inner, "message", "error", "detail", "title", "reason")
+		} else {
+			message = o.text(name)
+		}
+		if message != "" {
+			break
+		}
+	}
+	return code, message
+}
+
+// retryAfter reads the header: seconds, or a date measured against now.
+func retryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	var wait time.Duration
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+		if !(seconds > 0) { // also NaN
+			return 0
+		}
+		if seconds >= maxRetryAfter.Seconds() {
+			return maxRetryAfter
+		}
+		wait = time.Duration(seconds * float64(time.Second))
+	} else if at, err := http.ParseTime(value); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}

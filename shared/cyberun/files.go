@@ -1,0 +1,178 @@
+package cyberun
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// PresignRequest announces an input file.
+type PresignRequest struct {
+	FileName    string `json:"file_name"`
+	FileSize    int64  `json:"file_size"` // exact, in bytes
+	ContentType string `json:"content_type"`
+}
+
+// Presigned is where to put it and what to call it afterwards.
+type Presigned struct {
+	FileKey       string        `json:"file_key"` // the value of the file parameter
+	UploadURL     SignedURL     `json:"upload_url"`
+	UploadHeaders UploadHeaders `json:"upload_headers"`
+	Date          time.Time     `json:"-"`
+}
+
+// Presign asks for an upload address. Each call makes a new file_key.
+func (c *Client) Presign(ctx context.Context, r PresignRequest) (Presigned, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return Presigned{}, fmt.Errorf("cyberun: %w", err)
+	}
+	a, err := c.do(ctx, call{method: http.MethodPost, path: "/r/files/presign", body: body})
+	if err != nil {
+		return Presigned{}, err
+	}
+	return a.presigned()
+}
+
+func (a answer) presigned() (Presigned, error) {
+	var o object
+	if err := a.decode(&o); err != nil {
+		return Presigned{}, err
+	}
+	p := Presigned{FileKey: o.text("file_key"), UploadURL: SignedURL(o.text("upload_url")), UploadHeaders: UploadHeaders{}, Date: a.date}
+	if p.FileKey == "" {
+		return Presigned{}, a.bad("but without a file_key")
+	}
+	if _, err := p.UploadURL.parse(); err != nil {
+		return Presigned{}, a.bad("but %s", err)
+	}
+	headers, _ := parseObject(o["upload_headers"])
+	for name := range headers {
+		values := headers.texts(name) // a string, a number or a list of them
+		if len(values) == 0 {
+			continue
+		}
+		p.UploadHeaders[name] = strings.Join(values, ", ")
+	}
+	return p, nil
+}
+
+func (u SignedURL) parse() (*url.URL, error) {
+	p, err := url.Parse(string(u))
+	if err != nil || p.Host == "" || (p.Scheme != "https" && p.Scheme != "http") {
+		return nil, errors.New("the upload_url is not an http(s) address")
+	}
+	return p, nil
+}
+
+// Upload streams exactly size bytes of body to a presigned address, with every
+// header that was signed and without the key. A 412 says that the file_key has
+// its bytes already: a lost reply to an earlier try, or somebody else's.
+func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size int64) error {
+	req, err := uploadRequest(ctx, p, body, size)
+	if err != nil {
+		return err
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
+	}
+	res, err := c.uploader().Do(req)
+	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redacted)
+	hide := p.secrets()
+	if err != nil {
+		return networkError(http.MethodPut, shown, err, hide)
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 == 2 {
+		return nil
+	}
+	e := c.apiError(http.MethodPut, shown, res, hide)
+	e.keepStoreError()
+	return e
+}
+
+func uploadRequest(ctx context.Context, p Presigned, body io.Reader, size int64) (*http.Request, error) {
+	if _, err := p.UploadURL.parse(); err != nil {
+		return nil, fmt.Errorf("cyberun: %w", err)
+	}
+	if size < 0 {
+		return nil, fmt.Errorf("cyberun: a file of %d bytes cannot be uploaded", size)
+	}
+	// No GetBody and no closing: the reader is the caller's and is read once.
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, string(p.UploadURL), nil)
+	if err != nil {
+		return nil, fmt.Errorf("cyberun: the upload_url: %w", bare(err))
+	}
+	req.ContentLength = size
+	req.Body = http.NoBody // a size of 0 beside any other body would be sent chunked
+	if size > 0 {
+		req.Body = io.NopCloser(body)
+	}
+	for name, value := range p.UploadHeaders {
+		switch http.CanonicalHeaderKey(name) {
+		case "Content-Length":
+			if value != strconv.FormatInt(size, 10) {
+				return nil, fmt.Errorf("cyberun: the upload is signed for %.20s bytes, not %d", value, size)
+			}
+		case "Host":
+			req.Host = value
+		default:
+			req.Header.Set(name, value)
+		}
+	}
+	return req, nil
+}
+
+// secrets are the signed query and header values, should they come back in an
+// error's text.
+func (p Presigned) secrets() redactor {
+	var r redactor
+	if u, err := url.Parse(string(p.UploadURL)); err == nil {
+		r = append(r, u.RawQuery)
+	}
+	for name, value := range p.UploadHeaders {
+		if lower := strings.ToLower(name); strings.Contains(lower, "token") || strings.Contains(lower, "auth") {
+			r = append(r, value)
+		}
+	}
+	return r
+}
+
+func (c *Client) uploader() *http.Client {
+	hc := http.Client{}
+	if c.UploadHTTP != nil {
+		hc = *c.UploadHTTP
+	} else if c.HTTP != nil {
+		hc = *c.HTTP
+	}
+	hc.CheckRedirect = noRedirects // the signature is for this host, and the body is gone
+	return &hc
+}
+
+// keepStoreError reduces S3's XML to its code and message: the rest repeats the
+// signature and what was signed.
+func (e *APIError) keepStoreError() {
+	var told struct {
+		Code    string
+		Message string
+	}
+	body := e.Body
+	e.Body = ""
+	if xml.Unmarshal([]byte(body), &told) != nil || told.Code == "" {
+		if strings.Contains(body, "<Error>") {
+			e.Message = ""
+		}
+		return
+	}
+	e.Code = redactor{}.clean(told.Code, 100)
+	e.Message = redactor{}.clean(told.Message, maxMessage)
+}

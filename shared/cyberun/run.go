@@ -1,0 +1,217 @@
+package cyberun
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"sync"
+	"time"
+)
+
+// RunReceipt is an accepted run.
+type RunReceipt struct {
+	TaskID string
+	Date   time.Time // the server's clock
+}
+
+// Outcome is what is known of a run that failed to start.
+type Outcome int
+
+const (
+	// InDoubt says that the task may have started and be paid for. Look before you post
+	// again. It is the zero value, so that a forgotten case is the careful one.
+	InDoubt Outcome = iota
+	// NotStarted says that there is surely no task. The request's headers were never written, or
+	// the remote refused it.
+	NotStarted
+)
+
+func (o Outcome) String() string {
+	if o == NotStarted {
+		return "not started"
+	}
+	return "in doubt"
+}
+
+// RunError is every error that Run returns; errors.As finds the APIError,
+// AnswerError or NetworkError in it.
+type RunError struct {
+	Outcome Outcome
+	Err     error `json:"-"`
+}
+
+func (e *RunError) Error() string {
+	if e.Outcome == NotStarted {
+		return "the run was not started: " + e.Err.Error()
+	}
+	return "it is in doubt whether the run was started: " + e.Err.Error()
+}
+
+func (e *RunError) Unwrap() error    { return e.Err }
+func (e *RunError) GoString() string { return fmt.Sprintf("&cyberun.RunError{%q}", e.Error()) }
+
+// refusals are the statuses that surely started nothing. 408, 409 and every 5xx
+// may come from a proxy, or after the work was done.
+var refusals = []int{400, 401, 402, 403, 404, 405, 413, 415, 422, 429}
+
+// Run posts once. No redirect is followed and net/http cannot replay: there is
+// no GetBody, and the POST has a connection of its own, so that one which the
+// server closed while it lay idle leaves nothing in doubt. Only after a 401 is
+// it posted again, once, if the key has changed since.
+func (c *Client) Run(ctx context.Context, ref string, parameters map[string]any) (RunReceipt, error) {
+	k, err := runCall(ref, parameters)
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return RunReceipt{}, &RunError{NotStarted, err}
+	}
+	a, err := c.doWith(ctx, k, c.poster().send)
+	if err != nil {
+		return RunReceipt{}, &RunError{outcome(err), err}
+	}
+	receipt, err := a.receipt()
+	if err != nil {
+		return RunReceipt{}, &RunError{InDoubt, err}
+	}
+	return receipt, nil
+}
+
+func runCall(ref string, parameters map[string]any) (call, error) {
+	slug, err := element("workflow", ref)
+	if err != nil {
+		return call{}, err
+	}
+	if parameters == nil {
+		parameters = map[string]any{} // {} and not null
+	}
+	body, err := json.Marshal(map[string]any{"parameters": parameters})
+	if err != nil {
+		return call{}, fmt.Errorf("cyberun: the parameters cannot be written as JSON: %w", err)
+	}
+	return call{method: http.MethodPost, path: "/r/workflows/slug/" + slug + "/run", body: body}, nil
+}
+
+// receipt is strict about the id alone: it is all that ties the run to what it
+// pays for.
+func (a answer) receipt() (RunReceipt, error) {
+	var o object
+	if err := a.decode(&o); err != nil {
+		return RunReceipt{}, err
+	}
+	id := o.id("task_id")
+	if id == "" {
+		return RunReceipt{}, a.bad("but without a readable task_id")
+	}
+	return RunReceipt{TaskID: id, Date: a.date}, nil
+}
+
+func outcome(err error) Outcome {
+	if _, ok := errors.AsType[*unsentError](err); ok {
+		return NotStarted
+	}
+	if e, ok := errors.AsType[*APIError](err); ok && slices.Contains(refusals, e.Status) {
+		return NotStarted
+	}
+	return InDoubt
+}
+
+// unsentError marks what went wrong before a request's headers were written.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+func (e *unsentError) Unwrap() error { return e.err }
+
+// poster sends requests of which one has to know whether they went out.
+type poster struct {
+	client *http.Client
+	// own: a fresh HTTP/1.1 connection of net/http's for each request. Its
+	// WroteHeaders comes before the headers leave the buffer. Over HTTP/2 it
+	// comes after, and a call that is cancelled in between would look unsent.
+	own bool
+}
+
+func (c *Client) poster() poster {
+	hc := c.api()
+	hc.CheckRedirect = noRedirects
+	if hc.Transport == nil {
+		hc.Transport = http.DefaultTransport
+	}
+	t, ok := hc.Transport.(*http.Transport)
+	if ok {
+		t = t.Clone()
+		t.DisableKeepAlives = true
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetHTTP1(true)
+		hc.Transport = t
+	}
+	return poster{client: hc, own: ok}
+}
+
+func (p poster) send(req *http.Request) (*http.Response, error) {
+	w := &watchedBody{body: req.Body, own: p.own}
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), w.trace()))
+	req.Body = w
+	res, err := p.client.Do(req)
+	if err != nil && w.seal() {
+		err = &unsentError{bare(err)}
+	}
+	return res, err
+}
+
+// watchedBody tells whether a request went out, and keeps one that did not from
+// going out later: net/http writes in a goroutine that may outlive the call by
+// a moment, and in HTTP/1.1 nothing leaves the buffer before the body is read
+// (but for headers longer than the buffer, which are then not all of them).
+type watchedBody struct {
+	body io.ReadCloser
+	own  bool
+
+	mu     sync.Mutex
+	seen   bool // by a transport that tells what it does
+	out    bool
+	sealed bool
+}
+
+func (w *watchedBody) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn:      func(string) { w.note(&w.seen) },
+		WroteHeaders: func() { w.note(&w.out) },
+		GotConn: func(httptrace.GotConnInfo) {
+			if !w.own {
+				w.note(&w.out) // see poster.own: from here on it may go out
+			}
+		},
+	}
+}
+
+func (w *watchedBody) note(flag *bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	*flag = true
+}
+
+// seal says whether the request surely did not go out, and will not.
+func (w *watchedBody) seal() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sealed = w.seen && !w.out
+	return w.sealed
+}
+
+func (w *watchedBody) Read(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sealed {
+		return 0, errors.New("the call has ended before its request was sent")
+	}
+	w.out = true
+	return w.body.Read(p)
+}
+
+func (w *watchedBody) Close() error { return w.body.Close() }

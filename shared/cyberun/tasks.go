@@ -1,0 +1,217 @@
+package cyberun
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Task is what a run pays for.
+type Task struct {
+	ID             string    `json:"id"`
+	WorkflowID     string    `json:"workflow_id"`
+	Status         Status    `json:"task_status"`
+	Error          string    `json:"task_error,omitempty"` // the remote's, as one text of at most 4 KiB
+	RetryCount     int       `json:"retry_count"`
+	CreatedAt      Time      `json:"created_at"`
+	StartedAt      Time      `json:"started_at"`
+	CompletedAt    Time      `json:"completed_at"`
+	AgentID        string    `json:"agent_id,omitempty"`
+	GPUType        string    `json:"gpu_type,omitempty"`
+	DispatchTarget string    `json:"dispatch_target,omitempty"`
+	ToolType       string    `json:"tool_type,omitempty"`
+	Date           time.Time `json:"-"` // the server's clock, with Client.Task
+}
+
+func (t *Task) UnmarshalJSON(b []byte) error {
+	o, ok := parseObject(b)
+	if !ok {
+		return errors.New("but a task that is not an object")
+	}
+	*t = Task{
+		ID: o.id("id", "task_id"), WorkflowID: o.id("workflow_id"), Status: o.taskStatus(), Error: o.fault("task_error"),
+		RetryCount: o.count("retry_count"), CreatedAt: o.time("created_at"), StartedAt: o.time("started_at"),
+		CompletedAt: o.time("completed_at"), AgentID: o.text("agent_id"), GPUType: o.text("gpu_type"),
+		DispatchTarget: o.text("dispatch_target"), ToolType: o.text("tool_type"),
+	}
+	if t.ID == "" {
+		return errors.New("but without a task's id")
+	}
+	return nil
+}
+
+func (o object) taskStatus() Status { return Status(firstText(o, "task_status", "status")) }
+
+// Task reads one task.
+func (c *Client) Task(ctx context.Context, id string) (Task, error) {
+	a, err := c.task(ctx, http.MethodGet, id, "")
+	if err != nil {
+		return Task{}, err
+	}
+	return a.task(id)
+}
+
+func (c *Client) task(ctx context.Context, method, id, below string) (answer, error) {
+	escaped, err := element("task", id)
+	if err != nil {
+		return answer{}, err
+	}
+	return c.do(ctx, call{method: method, path: "/r/tasks/" + escaped + below})
+}
+
+func (a answer) task(id string) (Task, error) {
+	var t Task
+	if err := a.decode(&t); err != nil {
+		return Task{}, err
+	}
+	// Some other task's state would deliver some other task's files.
+	if !strings.EqualFold(t.ID, id) {
+		return Task{}, a.bad("but about the task %q", t.ID)
+	}
+	t.Date = a.date
+	return t, nil
+}
+
+// TaskQuery asks for one page of the tasks.
+type TaskQuery struct {
+	Status string // one state; empty: all
+	// WorkflowID leaves the other workflows' tasks out of the page that came.
+	// The remote documents no such filter, so it is applied here: Page.PerPage,
+	// Page.TotalCount and TaskList.Rows still count every workflow's.
+	WorkflowID string
+	Page       Page
+}
+
+// TaskList is one page. The order is not documented.
+type TaskList struct {
+	Tasks []Task
+	Rows  int // on the page, before WorkflowID
+	Page  PageMeta
+	Date  time.Time
+}
+
+// Tasks lists the team's tasks. A row that cannot be read fails the whole call:
+// whoever looks for a task must not take it for absent.
+func (c *Client) Tasks(ctx context.Context, q TaskQuery) (TaskList, error) {
+	query := q.Page.query()
+	if q.Status != "" {
+		query.Set("status", q.Status)
+	}
+	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/tasks", query: query})
+	if err != nil {
+		return TaskList{}, err
+	}
+	return a.taskList(q.WorkflowID)
+}
+
+func (a answer) taskList(workflowID string) (TaskList, error) {
+	var o object
+	if err := a.decode(&o); err != nil {
+		return TaskList{}, err
+	}
+	rows, err := a.rows(o, "task_list")
+	if err != nil {
+		return TaskList{}, err
+	}
+	list := TaskList{Tasks: make([]Task, 0, len(rows)), Rows: len(rows), Page: o.pageMeta(), Date: a.date}
+	for i, row := range rows {
+		var t Task
+		if err := t.UnmarshalJSON(row); err != nil {
+			return TaskList{}, a.bad("%s (row %d)", err, i+1)
+		}
+		if workflowID == "" || t.WorkflowID == workflowID {
+			list.Tasks = append(list.Tasks, t)
+		}
+	}
+	return list, nil
+}
+
+// Result is what a terminal task left. The addresses live about an hour; asking
+// again mints fresh ones. Marshalled, they are redacted.
+type Result struct {
+	ID           string               `json:"id"`
+	Status       Status               `json:"task_status"`
+	Output       json.RawMessage      `json:"task_output,omitempty"` // the remote's, as it is
+	DownloadURL  SignedURL            `json:"download_url,omitempty"`
+	DownloadURLs map[string]SignedURL `json:"download_urls,omitempty"` // by output id; no empty ones
+	ExpiresAt    Time                 `json:"expires_at"`
+	Error        string               `json:"task_error,omitempty"`
+	CompletedAt  Time                 `json:"completed_at"`
+	Date         time.Time            `json:"-"`
+}
+
+func (r *Result) UnmarshalJSON(b []byte) error {
+	o, ok := parseObject(b)
+	if !ok {
+		return errors.New("but a result that is not an object")
+	}
+	*r = Result{
+		ID: o.id("id", "task_id"), Status: o.taskStatus(), DownloadURL: SignedURL(o.text("download_url")),
+		ExpiresAt: o.time("expires_at"), Error: o.fault("task_error"), CompletedAt: o.time("completed_at"),
+	}
+	if o.present("task_output") {
+		r.Output = o["task_output"]
+	}
+	if urls, ok := parseObject(o["download_urls"]); ok {
+		r.DownloadURLs = make(map[string]SignedURL, len(urls))
+		for id := range urls {
+			if u := urls.text(id); u != "" {
+				r.DownloadURLs[id] = SignedURL(u)
+			}
+		}
+	}
+	return nil
+}
+
+// Result asks for a terminal task's outputs.
+func (c *Client) Result(ctx context.Context, id string) (Result, error) {
+	a, err := c.task(ctx, http.MethodGet, id, "/result")
+	if err != nil {
+		return Result{}, err
+	}
+	return a.result(id)
+}
+
+func (a answer) result(id string) (Result, error) {
+	var r Result
+	if err := a.decode(&r); err != nil {
+		return Result{}, err
+	}
+	// The id was in the path and nothing hangs on its echo, unless it is another's.
+	if r.ID == "" {
+		r.ID = id
+	}
+	if !strings.EqualFold(r.ID, id) {
+		return Result{}, a.bad("but about the task %q", r.ID)
+	}
+	r.Date = a.date
+	return r, nil
+}
+
+// Cancel stops a task; on a terminal one it does nothing.
+func (c *Client) Cancel(ctx context.Context, id string) error {
+	a, err := c.task(ctx, http.MethodPost, id, "/cancel")
+	if err != nil {
+		return err
+	}
+	return a.cancelled()
+}
+
+// cancelled lets every 2xx pass but one that denies: the task's state tells.
+func (a answer) cancelled() error {
+	o, _ := parseObject(a.body)
+	if o.present("success") && !o.truth("success") {
+		return a.bad("but without success: %s", a.redact.clean(string(a.body[:min(len(a.body), maxErrorRead)]), maxMessage))
+	}
+	return nil
+}
+
+// eventsCall is the address of a task's event stream.
+func eventsCall(id string) (call, error) {
+	escaped, err := element("task", id)
+	return call{method: http.MethodGet, path: "/r/tasks/" + escaped + "/events", query: url.Values{}, accept: "text/event-stream"}, err
+}
