@@ -118,7 +118,7 @@ func (p *painter) at(x, y int) rgb {
 func (p *painter) sky() {
 	m := p.mood
 	size := float64(min(p.w, p.h))
-	sunX, sunY := (0.2+0.6*p.dice.Float64())*float64(p.w), (0.40+0.12*p.dice.Float64())*float64(p.h)
+	sunX, sunY := (0.52+0.34*p.dice.Float64())*float64(p.w), (0.36+0.09*p.dice.Float64())*float64(p.h)
 	radius := (0.07 + 0.04*p.dice.Float64()) * size
 	for y := range p.h {
 		part := float64(y) / (0.72 * float64(p.h))
@@ -153,15 +153,15 @@ func (p *painter) hills(drift float64) {
 		colour := p.mood.far.mix(p.mood.near, math.Pow(depth, 0.8))
 		mist := colour.mix(p.mood.low, 0.38*(1-depth))
 		tree := p.mood.forests && layer == ridges-1
-		spiky := p.wave()
+		firs := p.firs()
 		for x := range p.w {
 			u := (float64(x) + drift*(0.3+depth)*float64(p.w)) / float64(p.w) * (2.2 + 1.3*depth)
 			top := base - tall*wave(u, layer < 3)
 			if tree {
-				top -= p.tree(u, spiky)
+				top -= firs(u) - 0.01*float64(p.h)
 			}
 			for y := max(0, int(top)); y < p.h; y++ {
-				c := colour.mix(mist, min(1, (float64(y)-top)/(0.22*float64(p.h))))
+				c := colour.mix(mist, max(0, min(1, (float64(y)-base+tall*0.8)/(0.24*float64(p.h)))))
 				if cover := float64(y) + 1 - top; cover < 1 { // the ridge's edge, softened
 					c = p.at(x, y).mix(c, max(0, cover))
 				}
@@ -171,12 +171,31 @@ func (p *painter) hills(drift float64) {
 	}
 }
 
-// tree is how far a row of firs stands above the nearest ridge at u.
-func (p *painter) tree(u float64, height func(float64, bool) float64) float64 {
-	const trees = 26.0 // to a unit of u
-	nth, inside := math.Modf(u * trees)
-	tall := 0.035 + 0.075*height(nth*0.731, true)
-	return tall * float64(p.h) * max(0, 1-2.4*math.Abs(inside-0.5))
+// firs is how far a row of firs stands above the nearest ridge: each of its own
+// height, breadth and place, their edges stepped as branches are.
+func (p *painter) firs() func(u float64) float64 {
+	const many, span = 170, 6.0 // span is more of u than any picture shows
+	type fir struct{ at, tall, half float64 }
+	row := make([]fir, many)
+	for i := range row {
+		tall := 0.03 + 0.10*math.Pow(p.dice.Float64(), 1.6)
+		row[i] = fir{at: (float64(i) + p.dice.Float64()) / many * span, tall: tall, half: tall * (0.12 + 0.06*p.dice.Float64()) * 4}
+	}
+	return func(u float64) float64 {
+		high := 0.0
+		for _, f := range row {
+			away := math.Abs(u-f.at) / f.half
+			if away >= 1 {
+				continue
+			}
+			h := 1 - away
+			const branches = 7
+			step := math.Floor(h*branches) / branches
+			h = 0.55*h + 0.45*step // a slope between steps
+			high = max(high, f.tall*h)
+		}
+		return high * float64(p.h)
+	}
 }
 
 // wave is a smooth random line of height 0 to 1, or so: sums of finer and finer noise; sharp ones have peaks.
