@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -53,4 +54,11 @@ func LambdaError(err error) error {
 		e = run.Errorf(run.Unavailable, "%w", err)
 	}
 	return messages.InvokeResponse_Error{Type: e.Name, Message: e.Message()}
+}
+
+// Exit says why a function cannot start, and ends the process: Lambda reports
+// Runtime.ExitError, and this line stands in its log.
+func Exit(log *slog.Logger, err error) {
+	log.Error("cannot start", "cause", err.Error())
+	os.Exit(1)
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -112,4 +113,34 @@ var hints = map[string]string{
 	OutputChanged:        "the output changed while it was copied; redrive the run to fetch it anew",
 	OriginRefused:        "the download address is not allowed: see the stack parameter DownloadHosts",
 	NoOutputs:            "the task completed but left no downloadable output; look at the workflow's output nodes",
+}
+
+// ExecutionError reads an execution's error and cause, as DescribeExecution has
+// them, back into a named error. What the platform throws under names of its own
+// is told as Unavailable: redrive goes on from there.
+func ExecutionError(name, cause string) *Error {
+	var lambda struct {
+		Message string `json:"errorMessage"`
+	}
+	if json.Unmarshal([]byte(cause), &lambda) == nil && lambda.Message != "" {
+		cause = lambda.Message
+	}
+	if _, known := hints[name]; known {
+		return ParseMessage(name, cause)
+	}
+	return Errorf(Unavailable, "%s: %s", name, shortCause(cause))
+}
+
+// maxCause bounds what is kept of a cause that is not ours: a stack trace can be
+// 32 KiB.
+const maxCause = 1000
+
+func shortCause(cause string) string {
+	if cause == "" {
+		return "no cause was given"
+	}
+	if len(cause) > maxCause {
+		return strings.ToValidUTF8(cause[:maxCause], "") + "…"
+	}
+	return cause
 }

@@ -41,15 +41,14 @@ type Record struct {
 	AcceptedAt time.Time `json:"accepted_at,omitzero"`
 
 	Submission *Submission       `json:"submission,omitempty"`
-	Posts      int               `json:"posts,omitempty"` // how often a POST was marked
+	Posts      int               `json:"posts,omitempty"`   // how often a POST was marked
 	Uploads    map[string]Upload `json:"uploads,omitempty"` // by file parameter
 	Candidates []string          `json:"candidates,omitempty"`
 
 	TaskStatus      string    `json:"task_status,omitempty"` // the last one that a step acted on
 	CompletedAt     time.Time `json:"completed_at,omitzero"` // the task's own end, by Cyberun's clock
 	CopyStartedAt   time.Time `json:"copy_started_at,omitzero"`
-	Copies          int       `json:"copies,omitempty"`       // calls of copy-result that began
-	CopiedBytes     int64     `json:"copied_bytes,omitempty"` // fetched from the origin by calls that ended
+	Copies          int       `json:"copies,omitempty"` // calls of copy-result that began
 	StopRequestedAt time.Time `json:"stop_requested_at,omitzero"`
 	Redriven        bool      `json:"redriven,omitempty"`
 	EndedAt         time.Time `json:"ended_at,omitzero"`

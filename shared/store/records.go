@@ -157,4 +157,3 @@ func (s *Store) Progress(ctx context.Context, runID string) (run.Progress, error
 	}
 	return p, nil
 }
-

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+type listQuery struct {
+	status run.Status
+	limit  int
+	cursor string
+}
+
+// parseListQuery tells everything that is wrong with a list's query at once.
+func parseListQuery(q url.Values) (listQuery, error) {
+	var faults run.Faults
+	out := listQuery{status: run.Status(q.Get("status")), limit: defaultLimit}
+	if out.status != "" && !slices.Contains(run.Statuses, out.status) {
+		faults = append(faults, run.Fault{Parameter: "status", Message: "must be one of submitting, waiting, copying, succeeded, failed, cancelled"})
+	}
+	if value := q.Get("limit"); value != "" {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > maxLimit {
+			faults = append(faults, run.Fault{Parameter: "limit", Message: "must be a whole number from 1 to 100"})
+		}
+		out.limit = n
+	}
+	cursor, ok := decodeCursor(q.Get("cursor"))
+	if !ok {
+		faults = append(faults, run.Fault{Parameter: "cursor", Message: "is not the next_cursor of an earlier answer"})
+	}
+	out.cursor = cursor
+	return out, invalid(faults)
+}
+
+func encodeCursor(cursor string) string {
+	if cursor == "" {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(cursor))
+}
+
+func decodeCursor(text string) (string, bool) {
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	return string(raw), err == nil
+}

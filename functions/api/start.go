@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+const (
+	// callTime is what a call to Cyberun gets of the 30 s that an HTTP API has.
+	callTime = 20 * time.Second
+	// maxIdempotencyKey is in bytes; longer ones are refused, not cut.
+	maxIdempotencyKey = 255
+)
+
+// started answers POST /runs.
+type started struct {
+	RunID  string     `json:"run_id"`
+	Status run.Status `json:"status"`
+}
+
+// startRun checks everything that can be checked before money is spent, and
+// starts the execution.
+func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
+	runID, err := h.runID(r)
+	if err != nil {
+		return err
+	}
+	raw, err := io.ReadAll(io.LimitReader(r.Body, run.MaxRequestBytes+1))
+	if err != nil {
+		return run.Faults{{Parameter: "request", Message: "its body could not be read"}}.Invalid()
+	}
+	request, faults := run.ParseRequest(raw)
+	input, err := run.Canonical(raw)
+	if err != nil {
+		return faults.Invalid()
+	}
+	if r.Header.Get("Idempotency-Key") != "" {
+		// Before the checks: what was started once is the answer, whatever has
+		// become of its workflow since.
+		if status, err := h.same(r.Context(), runID, input); err != nil || status != "" {
+			return h.answer(w, err, started{runID, status})
+		}
+	}
+	if err := h.check(r.Context(), request, faults); err != nil {
+		return err
+	}
+	text := string(input)
+	_, err = h.Executions.StartExecution(r.Context(), &sfn.StartExecutionInput{StateMachineArn: &h.StateMachineARN, Name: &runID, Input: &text})
+	var exists *types.ExecutionAlreadyExists
+	if errors.As(err, &exists) {
+		status, err := h.same(r.Context(), runID, input)
+		return h.answer(w, err, started{runID, status})
+	}
+	if err != nil {
+		err = run.Errorf(run.Unavailable, "Step Functions could not start the run: %w", err)
+	}
+	return h.answer(w, err, started{runID, run.Submitting})
+}
+
+func (h *Handler) answer(w http.ResponseWriter, err error, s started) error {
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/runs/"+url.PathEscape(s.RunID))
+	return writeJSON(w, http.StatusAccepted, s)
+}
+
+// runID follows from the Idempotency-Key, or is new.
+func (h *Handler) runID(r *http.Request) (string, error) {
+	keys := r.Header.Values("Idempotency-Key")
+	if len(keys) == 0 {
+		return h.NewID(), nil
+	}
+	key := keys[0]
+	valid := len(keys) == 1 && len(key) >= 1 && len(key) <= maxIdempotencyKey
+	for _, c := range []byte(key) {
+		valid = valid && c >= ' ' && c <= '~'
+	}
+	if !valid {
+		return "", run.Faults{{Parameter: "Idempotency-Key", Message: "must be one header of 1 to 255 printable ASCII characters"}}.Invalid()
+	}
+	sum := sha256.Sum256([]byte(key))
+	return "key-" + hex.EncodeToString(sum[:16]), nil
+}
+
+// check is every fault of the request at once; nothing is submitted or paid.
+func (h *Handler) check(ctx context.Context, request run.Request, faults run.Faults) error {
+	if request.Workflow == "" || request.TaskID != "" {
+		return invalid(faults)
+	}
+	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	workflow, err := h.Cyberun.Workflow(callCtx, request.Workflow)
+	if err != nil {
+		if len(faults) > 0 {
+			return invalid(faults) // these stand, whatever the workflow would say
+		}
+		return run.WorkflowError(request.Workflow, err)
+	}
+	_, more := run.CheckParameters(request, workflow)
+	if err := invalid(append(faults, more...)); err != nil {
+		return err
+	}
+	if e := run.CheckWorkflow(request.Workflow, workflow); e != nil {
+		return e
+	}
+	return nil
+}
+
+// invalid avoids a nil *run.Error in an error.
+func invalid(faults run.Faults) error {
+	if e := faults.Invalid(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// same tells what became of an earlier request under this id: its status, none
+// if there was none, or 409 if it was another request.
+func (h *Handler) same(ctx context.Context, runID string, input []byte) (run.Status, error) {
+	execution, err := h.describe(ctx, runID)
+	if err != nil || execution == nil {
+		return "", err
+	}
+	before, err := run.Canonical([]byte(*execution.Input))
+	if err != nil || string(before) != string(input) {
+		return "", &problem{status: http.StatusConflict, title: "IdempotencyConflict", detail: "this Idempotency-Key was used with another request: run " + runID + ". Use a new key for a new request"}
+	}
+	record, found, err := h.record(ctx, runID)
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		return statusOf(execution.Status), nil
+	}
+	return record.Status, nil
+}

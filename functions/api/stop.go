@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+// stopRun marks the stop, cancels the task and stops the execution; close-run
+// closes the record. A run that has ended is answered as it is.
+func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
+	ctx, id := r.Context(), r.PathValue("id")
+	record, err := h.markStop(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !record.Status.Open() && record.Status != run.Cancelled {
+		return writeJSON(w, http.StatusAccepted, started{id, record.Status})
+	}
+	// First the cause of the costs. If Cyberun is down the execution is stopped
+	// all the same: close-run and its sweep go on cancelling.
+	var cancelErr error
+	if record.Status.Open() && record.MayCancelTask() {
+		callCtx, cancel := context.WithTimeout(ctx, callTime)
+		defer cancel()
+		cancelErr = h.Cyberun.Cancel(callCtx, record.TaskID)
+	}
+	if cancelErr != nil {
+		h.Log.WarnContext(ctx, "the task is not cancelled yet", "run_id", id, "cause", cancelErr.Error())
+	}
+	arn, cause := h.executionARN(id), "stopped through the API"
+	name := run.RunCancelled
+	_, err = h.Executions.StopExecution(ctx, &sfn.StopExecutionInput{ExecutionArn: &arn, Error: &name, Cause: &cause})
+	var missing *types.ExecutionDoesNotExist
+	if err != nil && !errors.As(err, &missing) {
+		return run.Errorf(run.Unavailable, "Step Functions could not stop the run %s: %w", id, err)
+	}
+	return writeJSON(w, http.StatusAccepted, started{id, run.Cancelled})
+}
+
+// markStop leaves the mark that every step honours: in the record, or in place
+// of one that Submit has not made yet.
+func (h *Handler) markStop(ctx context.Context, id string) (run.Record, error) {
+	now := h.Now().UTC()
+	mark := func(r *run.Record) error {
+		if r.Status.Open() && r.StopRequestedAt.IsZero() {
+			r.StopRequestedAt = now
+		}
+		return nil
+	}
+	record, err := h.Records.Update(ctx, id, mark)
+	if !errors.Is(err, store.ErrNotFound) {
+		return record, err
+	}
+	execution, err := h.describe(ctx, id)
+	if err != nil {
+		return record, err
+	}
+	if execution == nil {
+		return record, notFound(id)
+	}
+	if status := statusOf(execution.Status); !status.Open() {
+		return run.Record{RunID: id, Status: status}, nil
+	}
+	request, _ := run.ParseRequest([]byte(text(execution.Input)))
+	tombstone := run.Record{
+		RunID: id, ExecutionARN: h.executionARN(id), StartedAt: *execution.StartDate, StopRequestedAt: now,
+		Status: run.Submitting, Workflow: request.Workflow, MaxSeconds: request.MaxSeconds,
+	}
+	if tombstone.Workflow == "" {
+		tombstone.Workflow = run.RescueSlug
+	}
+	if run.ValidPrefix(request.Destination.Prefix) {
+		tombstone.Prefix = request.Destination.Prefix
+	}
+	created, err := h.Records.Create(ctx, tombstone)
+	if errors.Is(err, store.ErrExists) {
+		return h.Records.Update(ctx, id, mark)
+	}
+	return created, err
+}

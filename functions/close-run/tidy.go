@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+// leaveError writes error.json, if there is a prefix to write it under.
+func (h *Handler) leaveError(ctx context.Context, record run.Record, reason *run.Error) error {
+	if record.Prefix == "" {
+		return nil
+	}
+	body, err := json.MarshalIndent(run.Failure{RunID: record.RunID, TaskID: record.TaskID, Error: reason}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode error.json: %w", err)
+	}
+	key := record.OutputPrefix() + run.ErrorName
+	if _, err := h.Bucket.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &h.OutputBucket, Key: &key, Body: bytes.NewReader(append(body, '\n')), ContentType: aws.String("application/json"),
+	}); err != nil {
+		return run.Errorf(run.Unavailable, "S3 could not write s3://%s/%s: %w", h.OutputBucket, key, err)
+	}
+	return nil
+}
+
+// closedByAnother: if that was copy-result, the error.json just written is wrong.
+func (h *Handler) closedByAnother(ctx context.Context, closed run.Record) error {
+	if closed.Status == run.Succeeded {
+		key := closed.OutputPrefix() + run.ErrorName
+		if _, err := h.Bucket.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &h.OutputBucket, Key: &key}); err != nil {
+			return run.Errorf(run.Unavailable, "S3 could not remove s3://%s/%s: %w", h.OutputBucket, key, err)
+		}
+	}
+	return h.tidy(ctx, closed)
+}
+
+// tidy takes away what only an open run needs. The marker of a submission that
+// may still be under way stays: Submit clears it, or the sweep.
+func (h *Handler) tidy(ctx context.Context, record run.Record) error {
+	if record.WorkflowID != "" && !h.postMayBeUnderWay(record) {
+		if err := h.Records.ClearMarker(ctx, record.WorkflowID, record.RunID); err != nil {
+			return err
+		}
+	}
+	return h.Records.ClearOpen(ctx, record.RunID)
+}
+
+func (h *Handler) postMayBeUnderWay(record run.Record) bool {
+	return record.InDoubt() && record.Submission.Window().Contains(h.Now())
+}
+
+// maxSwept bounds one sweep; the next one takes the rest.
+const maxSwept = 1000
+
+// sweep looks at every open run: the events are best effort, and one that was
+// lost would leave a record open, and perhaps a task running, for ever.
+func (h *Handler) sweep(ctx context.Context) (Output, error) {
+	var ids []string
+	if err := h.Records.OpenRuns(ctx, func(runID string) bool {
+		ids = append(ids, runID)
+		return len(ids) < maxSwept
+	}); err != nil {
+		return Output{}, err
+	}
+	var out Output
+	for _, id := range ids {
+		closed, err := h.sweepOne(ctx, id)
+		if err != nil {
+			out.Failed++
+			h.Log.WarnContext(ctx, "could not be closed; the next sweep tries again", "run_id", id, "cause", err.Error())
+			continue
+		}
+		out.Closed += closed
+	}
+	return out, h.sweepMarkers(ctx)
+}
+
+func (h *Handler) sweepOne(ctx context.Context, runID string) (int, error) {
+	record, err := h.Records.Get(ctx, runID)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil // being claimed right now, or expired: its marker expires as well
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !record.Status.Open() {
+		return 0, h.tidy(ctx, record)
+	}
+	return h.close(ctx, record.ExecutionARN)
+}
+
+// sweepMarkers clears what a submit left that died after its run was closed.
+func (h *Handler) sweepMarkers(ctx context.Context) error {
+	type marker struct{ workflowID, runID string }
+	var markers []marker
+	if err := h.Records.AllMarkers(ctx, func(workflowID, runID string) bool {
+		markers = append(markers, marker{workflowID, runID})
+		return len(markers) < maxSwept
+	}); err != nil {
+		return err
+	}
+	for _, m := range markers {
+		record, err := h.Records.Get(ctx, m.runID)
+		if errors.Is(err, store.ErrNotFound) || err == nil && !record.Status.Open() && !h.postMayBeUnderWay(record) {
+			err = h.Records.ClearMarker(ctx, m.workflowID, m.runID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"mime"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// maxInputFile is Cyberun's default limit for a file; a deployment may have set
+// another, which its presign then tells.
+const maxInputFile = 500 << 20
+
+// inputFile is a file parameter whose value is an object to give to Cyberun.
+type inputFile struct {
+	parameter   string
+	uri         string
+	bucket, key string
+	etag        string
+	size        int64
+	contentType string
+}
+
+// inputFiles looks at every s3:// value before anything is uploaded: what is
+// missing, forbidden, too large or of the wrong type is a fault of the request.
+func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters map[string]any) ([]inputFile, run.Faults, error) {
+	var files []inputFile
+	var faults run.Faults
+	for _, p := range w.Parameters {
+		uri, _ := parameters[p.Key].(string)
+		if p.Type != cyberun.TypeFile || !run.IsS3URI(uri) {
+			continue
+		}
+		file, problem, err := h.inspect(ctx, p, uri)
+		if err != nil {
+			return nil, nil, err
+		}
+		if problem != "" {
+			faults = append(faults, run.Fault{Parameter: p.Key, Message: uri + " " + problem})
+			continue
+		}
+		files = append(files, file)
+	}
+	return files, faults, nil
+}
+
+func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) (file inputFile, problem string, err error) {
+	bucket, key, err := run.ParseS3URI(uri)
+	if err != nil {
+		return file, "does not name an S3 object", nil
+	}
+	head, err := h.Buckets.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) {
+		switch answer.HTTPStatusCode() {
+		case http.StatusNotFound:
+			return file, "is not there", nil
+		case http.StatusForbidden:
+			return file, "may not be read by the relay: put it into the inbox bucket, or name its bucket in the stack parameter ExtraInputBucketArns", nil
+		case http.StatusBadRequest, http.StatusMovedPermanently:
+			return file, "cannot be read: its bucket lies in another region, or the key is not valid", nil
+		}
+	}
+	if err != nil {
+		return file, "", run.Errorf(run.Unavailable, "S3 could not look up %s: %w", uri, err)
+	}
+	file = inputFile{
+		parameter: p.Key, uri: uri, bucket: bucket, key: key,
+		etag: aws.ToString(head.ETag), size: aws.ToInt64(head.ContentLength), contentType: aws.ToString(head.ContentType),
+	}
+	if genericType(file.contentType) {
+		if byName := mime.TypeByExtension(strings.ToLower(path.Ext(key))); byName != "" {
+			file.contentType = byName
+		}
+	}
+	switch {
+	case file.size == 0:
+		return file, "is empty", nil
+	case file.size > maxInputFile:
+		return file, "is larger than the 500 MiB that Cyberun takes for a file", nil
+	case !accepted(p.Accept, key, file.contentType):
+		return file, "is of a type that is not accepted; accepted are " + strings.Join(p.Accept, ", "), nil
+	}
+	return file, "", nil
+}
+
+// genericType reports whether a content type says nothing: S3's default for an
+// upload that named none.
+func genericType(contentType string) bool {
+	return contentType == "" || contentType == "binary/octet-stream" || contentType == "application/octet-stream"
+}
+
+// accepted compares as a browser's file dialogue does: extensions by name, MIME
+// types by the object's own, image/* by its first half.
+func accepted(accept []string, key, contentType string) bool {
+	if len(accept) == 0 {
+		return true
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		mediaType = contentType
+	}
+	for _, a := range accept {
+		a = strings.ToLower(strings.TrimSpace(a))
+		family, anyOf := strings.CutSuffix(a, "/*")
+		switch {
+		case a == "*" || a == "*/*" || strings.EqualFold(a, mediaType):
+			return true
+		case strings.HasPrefix(a, ".") && strings.EqualFold(path.Ext(key), a):
+			return true
+		case anyOf && strings.HasPrefix(strings.ToLower(mediaType), family+"/"):
+			return true
+		}
+	}
+	return false
+}
+
+// uploadFiles gives each file to Cyberun, once: the record keeps its file_key,
+// so that a step tried again does not upload it again.
+func (h *Handler) uploadFiles(ctx context.Context, record run.Record, files []inputFile, parameters map[string]any) error {
+	for _, f := range files {
+		done, ok := record.Uploads[f.parameter]
+		if !ok || done.Source != f.uri || done.ETag != f.etag {
+			fileKey, err := h.upload(ctx, f)
+			if err != nil {
+				return err
+			}
+			done = run.Upload{Source: f.uri, ETag: f.etag, FileKey: fileKey}
+			if _, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
+				if r.Stopping() {
+					return stopped(*r)
+				}
+				if r.Uploads == nil {
+					r.Uploads = map[string]run.Upload{}
+				}
+				r.Uploads[f.parameter] = done
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		parameters[f.parameter] = done.FileKey
+	}
+	return nil
+}
+
+func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
+	presigned, err := h.Cyberun.Presign(ctx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: f.contentType})
+	if err != nil {
+		return "", run.RemoteError("announce the file "+f.uri, err)
+	}
+	object, err := h.Buckets.GetObject(ctx, &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, IfMatch: &f.etag})
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusPreconditionFailed {
+		return "", run.Faults{{Parameter: f.parameter, Message: f.uri + " changed while the run was prepared"}}.Invalid()
+	}
+	if err != nil {
+		return "", run.Errorf(run.Unavailable, "S3 could not read %s: %w", f.uri, err)
+	}
+	defer object.Body.Close()
+	if err := h.Cyberun.Upload(ctx, presigned, object.Body, f.size); err != nil {
+		return "", run.RemoteError("upload the file "+f.uri, err)
+	}
+	return presigned.FileKey, nil
+}

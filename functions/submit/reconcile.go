@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+// reconcile finds out what became of a submission whose reply was lost. It
+// returns a record with its task, or one that may submit again; an error
+// SubmitInDoubt means: look again later.
+func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record, error) {
+	submission := *record.Submission
+	// A redrive comes after the close took the marker: others must see it again.
+	if err := h.Records.PutMarker(ctx, record.WorkflowID, run.Marker{RunID: record.RunID, Window: submission.Window()}); err != nil {
+		return record, err
+	}
+	found, now, err := h.candidates(ctx, record)
+	if errors.Is(err, errUnreadable) {
+		return record, h.unknown(ctx, record, nil, err.Error())
+	}
+	if err != nil {
+		return h.stillInDoubt(ctx, record, h.Now(), nil, run.RemoteError("read the task list", err).Cause)
+	}
+	if now.Before(submission.PostUntil.Add(h.Waits.Settle)) {
+		return record, run.Errorf(run.SubmitInDoubt, "the reply to the submission was lost; the task list is believed from %s on", submission.PostUntil.Add(h.Waits.Settle).Format(time.RFC3339))
+	}
+	// The list first, then the markers, then the claims: a run that settles
+	// claims its task before its marker goes, so it is seen in one of the two.
+	markers, err := h.Records.Markers(ctx, record.WorkflowID)
+	if err != nil {
+		return record, err
+	}
+	for i, c := range found {
+		if found[i].Owner, err = h.owner(ctx, record.RunID, c.TaskID); err != nil {
+			return record, err
+		}
+	}
+	verdict, ids := run.Judge(record.RunID, found, markers)
+	switch {
+	case h.InDoubtStop:
+		return record, h.unknown(ctx, record, ids, "InDoubt=stop")
+	case verdict == run.Ours:
+		return h.adopt(ctx, record, ids[0])
+	case verdict == run.Absent:
+		return h.absent(ctx, record, now)
+	case verdict == run.Rivals:
+		return h.stillInDoubt(ctx, record, now, ids, "other runs of the workflow are in doubt as well")
+	}
+	return record, h.unknown(ctx, record, ids, fmt.Sprintf("%d tasks could be this run's", len(ids)))
+}
+
+// owner is the run that has a task. What this run itself could only name as a
+// candidate is still free to it.
+func (h *Handler) owner(ctx context.Context, runID, taskID string) (string, error) {
+	claim, err := h.Records.ClaimOf(ctx, taskID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", err
+	case claim.Candidate && claim.RunID == runID:
+		return "", nil
+	}
+	return claim.RunID, nil
+}
+
+// adopt claims before it records: of two runs that would adopt one task, the
+// claim lets one through.
+func (h *Handler) adopt(ctx context.Context, record run.Record, taskID string) (run.Record, error) {
+	claim, err := h.Records.Claim(ctx, taskID, store.Claim{RunID: record.RunID})
+	if err != nil {
+		return record, err
+	}
+	if claim.RunID != record.RunID {
+		return record, run.Errorf(run.SubmitInDoubt, "the task %s was claimed by the run %s just now", taskID, claim.RunID)
+	}
+	return h.store(ctx, record.RunID, taskID, func(r *run.Record) { r.Adopted = true })
+}
+
+// absent needs two looks: a task that the list did not have yet would be paid
+// twice.
+func (h *Handler) absent(ctx context.Context, record run.Record, now time.Time) (run.Record, error) {
+	first := record.Submission.EmptyAt
+	if !first.IsZero() && now.Sub(first) < h.Waits.Between {
+		return record, run.Errorf(run.SubmitInDoubt, "no task of this submission was listed at %s; a second look follows", first.Format(time.RFC3339))
+	}
+	looked, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
+		switch {
+		case r.Submission == nil || r.Submission.Attempt != record.Submission.Attempt:
+			return errMarked
+		case first.IsZero():
+			r.Submission.EmptyAt = now
+		default:
+			r.Submission = nil // it never started: submit again
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errMarked):
+		return looked, run.Errorf(run.SubmitInDoubt, "%w", err)
+	case err != nil:
+		return looked, err
+	case first.IsZero():
+		return looked, run.Errorf(run.SubmitInDoubt, "no task of this submission is listed; a second look follows")
+	case looked.Stopping():
+		return looked, stopped(looked)
+	}
+	return looked, nil
+}
+
+// stillInDoubt asks for another look, until a person has to be asked.
+func (h *Handler) stillInDoubt(ctx context.Context, record run.Record, now time.Time, ids []string, why string) (run.Record, error) {
+	if now.After(record.Submission.PostUntil.Add(h.Waits.Patience)) {
+		return record, h.unknown(ctx, record, ids, why)
+	}
+	return record, run.Errorf(run.SubmitInDoubt, "%s", why)
+}
+
+// unknown names the candidates and keeps every other run from adopting one: it
+// may be this run's.
+func (h *Handler) unknown(ctx context.Context, record run.Record, ids []string, why string) error {
+	for _, id := range ids {
+		if _, err := h.Records.Claim(ctx, id, store.Claim{RunID: record.RunID, Candidate: true}); err != nil {
+			return err
+		}
+	}
+	if _, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
+		r.Candidates = ids
+		return nil
+	}); err != nil {
+		return err
+	}
+	candidates := "none was found"
+	if len(ids) > 0 {
+		candidates = strings.Join(ids, ", ")
+	}
+	return run.Errorf(run.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s); candidates: %s", why, candidates)
+}
+
+const (
+	// listPage is the most that Cyberun gives at once.
+	listPage = 100
+	// maxListPages bounds one look: 2,000 tasks newer than a window of under a
+	// minute are more than a team starts.
+	maxListPages = 20
+)
+
+var errUnreadable = errors.New("the task list could not be read back to the submission")
+
+// candidates are the tasks of the record's workflow that were created in the
+// submission's window, read from the newer end of the list, whichever that is;
+// and the server's clock.
+func (h *Handler) candidates(ctx context.Context, record run.Record) ([]run.Candidate, time.Time, error) {
+	window := record.Submission.Window()
+	first, err := h.Cyberun.Tasks(ctx, cyberun.TaskQuery{Page: cyberun.Page{Number: 1, Size: listPage}})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if first.Date.IsZero() {
+		return nil, time.Time{}, fmt.Errorf("%w: the answer has no Date header", errUnreadable)
+	}
+	pages := 1
+	if size := first.Page.PerPage; first.Page.TotalCount > len(first.Tasks) {
+		if size < 1 {
+			size = listPage
+		}
+		pages = (first.Page.TotalCount + size - 1) / size
+	}
+	found := map[string]run.Candidate{}
+	page, next, step := first, 1, 1
+	if pages > 1 && ascending(first.Tasks) {
+		next, step = pages, -1
+	}
+	for range maxListPages {
+		if next != 1 {
+			if page, err = h.Cyberun.Tasks(ctx, cyberun.TaskQuery{Page: cyberun.Page{Number: next, Size: listPage}}); err != nil {
+				return nil, time.Time{}, err
+			}
+		} else {
+			page = first
+		}
+		older, err := collect(found, page.Tasks, record.WorkflowID, window)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		next += step
+		if older || next < 1 || next > pages || step > 0 && len(page.Tasks) == 0 {
+			return slices.Collect(maps.Values(found)), first.Date, nil
+		}
+	}
+	return nil, time.Time{}, fmt.Errorf("%w: more than %d tasks are newer", errUnreadable, maxListPages*listPage)
+}
+
+func ascending(tasks []cyberun.Task) bool {
+	return len(tasks) > 1 && tasks[0].CreatedAt.Before(tasks[len(tasks)-1].CreatedAt.Time)
+}
+
+// collect keeps what can be the submission's, and tells whether the page has
+// tasks from before it, so that no older page matters.
+func collect(found map[string]run.Candidate, tasks []cyberun.Task, workflowID string, window run.Window) (older bool, err error) {
+	for _, t := range tasks {
+		switch {
+		case t.CreatedAt.IsZero():
+			return false, fmt.Errorf("%w: the task %s has no created_at", errUnreadable, t.ID)
+		case t.CreatedAt.Before(window.From):
+			older = true
+		case t.WorkflowID != workflowID && t.WorkflowID != "":
+		case window.Contains(t.CreatedAt.Time):
+			found[t.ID] = run.Candidate{TaskID: t.ID, CreatedAt: t.CreatedAt.Time}
+		}
+	}
+	return older, nil
+}

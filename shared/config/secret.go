@@ -1,0 +1,100 @@
+package config
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// SecretsManager is what Secret calls.
+type SecretsManager interface {
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+}
+
+// Secret is a key in Secrets Manager: plain text, or JSON {"api_key": "…"}. It
+// is read once, and again when the service rejects it: a rotated key is picked
+// up without a deploy.
+type Secret struct {
+	Manager SecretsManager
+	ARN     string
+
+	mu  sync.Mutex
+	key string
+}
+
+// NewSecret makes one for the secret of that ARN.
+func NewSecret(cfg aws.Config, arn string) *Secret {
+	return &Secret{Manager: secretsmanager.NewFromConfig(cfg), ARN: arn}
+}
+
+// Key is the key as it was last read.
+func (s *Secret) Key(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key != "" {
+		return s.key, nil
+	}
+	return s.read(ctx)
+}
+
+// Refresh reads the secret again, unless someone has since rejected was read.
+func (s *Secret) Refresh(ctx context.Context, rejected string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key != "" && s.key != rejected {
+		return s.key, nil
+	}
+	return s.read(ctx)
+}
+
+func (s *Secret) read(ctx context.Context) (string, error) {
+	out, err := s.Manager.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.ARN})
+	var missing *types.ResourceNotFoundException
+	if errors.As(err, &missing) {
+		return "", run.Errorf(run.Unauthorized, "the secret %s holds no value yet", s.ARN)
+	}
+	if err != nil {
+		return "", run.Errorf(run.Unavailable, "Secrets Manager could not read %s: %w", s.ARN, err)
+	}
+	key, err := parseSecret(aws.ToString(out.SecretString))
+	if err != nil {
+		return "", run.Errorf(run.Unauthorized, "the secret %s %w", s.ARN, err)
+	}
+	s.key = key
+	return key, nil
+}
+
+var (
+	errNoKey   = errors.New(`holds no key: put sk-… into it, as plain text or as {"api_key": "sk-…"}`)
+	errBadChar = errors.New("holds a key with blanks or other characters that no header can carry")
+)
+
+// parseSecret never tells any of what it read: it is a key, or was meant as one.
+func parseSecret(value string) (string, error) {
+	key := strings.TrimSpace(value)
+	if strings.HasPrefix(key, "{") {
+		var document struct {
+			APIKey string `json:"api_key"`
+		}
+		if err := json.Unmarshal([]byte(key), &document); err != nil {
+			return "", errNoKey
+		}
+		key = strings.TrimSpace(document.APIKey)
+	}
+	if key == "" {
+		return "", errNoKey
+	}
+	for _, c := range []byte(key) {
+		if c <= ' ' || c > '~' {
+			return "", errBadChar
+		}
+	}
+	return key, nil
+}

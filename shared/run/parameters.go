@@ -1,0 +1,199 @@
+package run
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+)
+
+// CheckParameters says everything that is wrong with a request's parameters as
+// the workflow declares them, and returns them as they are to be sent. Types
+// that are not known here are let through: Cyberun decides.
+func CheckParameters(r Request, w cyberun.Workflow) (map[string]any, Faults) {
+	var faults Faults
+	checked := make(map[string]any, len(r.Parameters))
+	declared := make(map[string]cyberun.Parameter, len(w.Parameters))
+	for _, p := range w.Parameters {
+		declared[p.Key] = p
+		if _, given := r.Parameters[p.Key]; p.Required && !given && p.Default == nil {
+			faults.add(p.Key, "is required and missing%s", described(p))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Parameters)) {
+		p, known := declared[key]
+		if !known {
+			faults.add(key, "is not a parameter of %s; it has %s", r.Workflow, list(slices.Sorted(maps.Keys(declared))))
+			continue
+		}
+		value := r.Parameters[key]
+		if text, ok := value.(string); ok && r.ParametersAsText {
+			value = typed(text, p)
+		}
+		if problem := checkValue(value, p); problem != "" {
+			faults.add(key, "%s", problem)
+			continue
+		}
+		checked[key] = value
+	}
+	return checked, faults
+}
+
+// CheckWorkflow says whether a workflow can be run at all.
+func CheckWorkflow(ref string, w cyberun.Workflow) *Error {
+	if w.Status == cyberun.WorkflowDisabled {
+		return Errorf(WorkflowDisabled, "the workflow %s is disabled at Cyberun and takes no new tasks", shorten(ref))
+	}
+	return nil
+}
+
+func described(p cyberun.Parameter) string {
+	if p.Label == "" || strings.EqualFold(p.Label, p.Key) {
+		return ""
+	}
+	return fmt.Sprintf(" (%s)", shorten(p.Label))
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "no parameters"
+	}
+	return strings.Join(names, ", ")
+}
+
+// typed reads text as the parameter's own type; what does not fit stays text,
+// and is told as a fault.
+func typed(text string, p cyberun.Parameter) any {
+	switch p.Type {
+	case cyberun.TypeNumber, cyberun.TypeInteger:
+		n := json.Number(strings.TrimSpace(text))
+		if _, err := json.Marshal(n); err == nil && n != "" {
+			return n
+		}
+	case cyberun.TypeBoolean:
+		if b, err := strconv.ParseBool(strings.ToLower(strings.TrimSpace(text))); err == nil {
+			return b
+		}
+	case cyberun.TypeSelect:
+		for _, o := range p.Options {
+			if _, isText := o.Value.(string); !isText && sameValue(json.Number(text), o.Value) {
+				return o.Value
+			}
+		}
+	}
+	return text
+}
+
+func checkValue(value any, p cyberun.Parameter) string {
+	switch p.Type {
+	case cyberun.TypeString:
+		if _, ok := value.(string); !ok {
+			return "must be a string, not " + kindOf(value)
+		}
+	case cyberun.TypeBoolean:
+		if _, ok := value.(bool); !ok {
+			return "must be true or false, not " + told(value)
+		}
+	case cyberun.TypeNumber, cyberun.TypeInteger:
+		return checkNumber(value, p)
+	case cyberun.TypeSelect:
+		return checkOption(value, p.Options)
+	case cyberun.TypeFile:
+		return checkFile(value)
+	}
+	return ""
+}
+
+func checkNumber(value any, p cyberun.Parameter) string {
+	n, ok := value.(json.Number)
+	if !ok {
+		return "must be a number, not " + told(value)
+	}
+	f, err := strconv.ParseFloat(n.String(), 64)
+	if err != nil || math.IsInf(f, 0) {
+		return "is a number too large to send"
+	}
+	switch {
+	case p.Type == cyberun.TypeInteger && f != math.Trunc(f):
+		return fmt.Sprintf("is %s; it must be a whole number", shorten(n.String()))
+	case p.Min != nil && f < *p.Min:
+		return fmt.Sprintf("is %s; it must be at least %v", shorten(n.String()), *p.Min)
+	case p.Max != nil && f > *p.Max:
+		return fmt.Sprintf("is %s; it must be at most %v", shorten(n.String()), *p.Max)
+	}
+	return ""
+}
+
+func checkOption(value any, options []cyberun.Option) string {
+	if len(options) == 0 {
+		return ""
+	}
+	names := make([]string, len(options))
+	for i, o := range options {
+		if sameValue(value, o.Value) {
+			return ""
+		}
+		names[i] = fmt.Sprint(o.Value)
+	}
+	return fmt.Sprintf("is %s; it must be one of %s", told(value), strings.Join(names, ", "))
+}
+
+// sameValue compares JSON values: 2 and 2.0 are one number, "2" is another value.
+func sameValue(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	if errX != nil || errY != nil {
+		return false
+	}
+	cx, errX := Canonical(x)
+	cy, errY := Canonical(y)
+	return errX == nil && errY == nil && bytes.Equal(cx, cy)
+}
+
+func checkFile(value any) string {
+	s, ok := value.(string)
+	switch {
+	case !ok:
+		return "must be a string: s3://bucket/key, or the file_key of an upload, not " + kindOf(value)
+	case s == "":
+		return "must not be empty: give s3://bucket/key, or the file_key of an upload"
+	case IsS3URI(s):
+		if _, _, err := ParseS3URI(s); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+func told(value any) string {
+	switch v := value.(type) {
+	case string:
+		return fmt.Sprintf("the string %q", shorten(v))
+	case json.Number:
+		return shorten(v.String())
+	case bool:
+		return strconv.FormatBool(v)
+	}
+	return kindOf(value)
+}
+
+const s3Scheme = "s3://"
+
+// IsS3URI reports whether a file parameter's value names an object to upload.
+func IsS3URI(s string) bool { return strings.HasPrefix(s, s3Scheme) }
+
+// ParseS3URI splits s3://bucket/key. The key is taken as it stands, blanks,
+// plus signs and percent signs included: it is a name, not a URL's path.
+func ParseS3URI(s string) (bucket, key string, err error) {
+	bucket, key, found := strings.Cut(strings.TrimPrefix(s, s3Scheme), "/")
+	if !found || bucket == "" || key == "" {
+		return "", "", fmt.Errorf("%q does not name an S3 object: write s3://bucket/key", shorten(s))
+	}
+	return bucket, key, nil
+}
