@@ -92,6 +92,9 @@ func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error)
 // open makes a call, once more with a new key after a 401, and returns a 2xx
 // with its body unread. Anything else is an error and its body is closed.
 func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, redactor, error) {
+	if c.Keys == nil {
+		return nil, redactor{}, &unsentError{errors.New("cyberun: the client has no source of API keys")}
+	}
 	key, err := c.key(ctx, c.Keys.Key)
 	if err != nil {
 		return nil, redactor{}, err

@@ -142,7 +142,7 @@ func (c *Client) apiError(method, path string, res *http.Response, hide redactor
 	e.Code, e.Message = explain(body)
 	e.Code = hide.clean(e.Code, 100)
 	e.Message = hide.clean(e.Message, maxMessage)
-	e.Body = cut(strings.ToValidUTF8(hide.hide(string(body)), "?"), maxErrorBody)
+	e.Body = cut(hide.hide(string(body)), maxErrorBody)
 	if e.Message == "" {
 		e.Message = hide.clean(string(body), maxMessage)
 	}

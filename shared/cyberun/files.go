@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -78,12 +79,17 @@ func (u SignedURL) parse() (*url.URL, error) {
 // header that was signed and without the key. A 412 says that the file_key has
 // its bytes already: a lost reply to an earlier try, or somebody else's.
 func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size int64) error {
-	req, err := uploadRequest(ctx, p, body, size)
+	req, err := uploadRequest(ctx, p, size)
 	if err != nil {
 		return err
 	}
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
+	}
+	lent := &lentReader{from: body}
+	defer lent.takeBack()
+	if size > 0 {
+		req.Body = lent
 	}
 	res, err := c.uploader().Do(req)
 	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redacted)
@@ -100,23 +106,20 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 	return e
 }
 
-func uploadRequest(ctx context.Context, p Presigned, body io.Reader, size int64) (*http.Request, error) {
+// uploadRequest is the request but for its body.
+func uploadRequest(ctx context.Context, p Presigned, size int64) (*http.Request, error) {
 	if _, err := p.UploadURL.parse(); err != nil {
 		return nil, fmt.Errorf("cyberun: %w", err)
 	}
 	if size < 0 {
 		return nil, fmt.Errorf("cyberun: a file of %d bytes cannot be uploaded", size)
 	}
-	// No GetBody and no closing: the reader is the caller's and is read once.
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, string(p.UploadURL), nil)
 	if err != nil {
 		return nil, fmt.Errorf("cyberun: the upload_url: %w", bare(err))
 	}
 	req.ContentLength = size
 	req.Body = http.NoBody // a size of 0 beside any other body would be sent chunked
-	if size > 0 {
-		req.Body = io.NopCloser(body)
-	}
 	for name, value := range p.UploadHeaders {
 		switch http.CanonicalHeaderKey(name) {
 		case "Content-Length":
@@ -130,6 +133,32 @@ func uploadRequest(ctx context.Context, p Presigned, body io.Reader, size int64)
 		}
 	}
 	return req, nil
+}
+
+// lentReader is the caller's reader for as long as Upload runs. When a store
+// refuses before it has read everything, net/http may read on in a goroutine
+// after the answer is there, while the caller already rewinds. It has no GetBody
+// and is never closed: it is read once and stays the caller's.
+type lentReader struct {
+	mu   sync.Mutex
+	from io.Reader
+}
+
+func (l *lentReader) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.from == nil {
+		return 0, errors.New("the upload has ended")
+	}
+	return l.from.Read(p)
+}
+
+func (l *lentReader) Close() error { return nil }
+
+func (l *lentReader) takeBack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.from = nil
 }
 
 // secrets are the signed query and header values, should they come back in an

@@ -2,6 +2,7 @@ package cyberun
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -143,14 +144,26 @@ func (c *Client) poster() poster {
 		hc.Transport = http.DefaultTransport
 	}
 	t, ok := hc.Transport.(*http.Transport)
+	// Who dials TLS on their own may have settled on HTTP/2 there.
+	ok = ok && t.DialTLSContext == nil && t.DialTLS == nil //nolint:staticcheck // deprecated, but still obeyed by net/http
 	if ok {
-		t = t.Clone()
-		t.DisableKeepAlives = true
-		t.Protocols = new(http.Protocols)
-		t.Protocols.SetHTTP1(true)
-		hc.Transport = t
+		hc.Transport = freshHTTP1(t)
 	}
 	return poster{client: hc, own: ok}
+}
+
+func freshHTTP1(t *http.Transport) *http.Transport {
+	t = t.Clone()
+	t.DisableKeepAlives = true
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	// A transport that has been used carries HTTP/2 in its TLS settings, and its
+	// clone would go on offering it to the server.
+	t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	if t.TLSClientConfig != nil {
+		t.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	}
+	return t
 }
 
 func (p poster) send(req *http.Request) (*http.Response, error) {

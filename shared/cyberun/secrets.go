@@ -95,6 +95,14 @@ var secretShapes = []struct {
 }
 
 func (r redactor) hide(s string) string {
+	s = r.hideKeys(strings.ToValidUTF8(s, "?"))
+	for _, secret := range secretShapes {
+		s = secret.shape.ReplaceAllString(s, secret.with)
+	}
+	return r.hideKeys(s) // a replacement may have put one together
+}
+
+func (r redactor) hideKeys(s string) string {
 	for _, key := range r {
 		if key == "" {
 			continue
@@ -104,17 +112,15 @@ func (r redactor) hide(s string) string {
 			s = strings.ReplaceAll(s, form, redacted)
 		}
 	}
-	for _, secret := range secretShapes {
-		s = secret.shape.ReplaceAllString(s, secret.with)
-	}
 	return s
 }
 
 // clean makes a remote's text fit for one line of a log: secrets out, control
 // characters and runs of space to one space, cut at limit bytes.
 func (r redactor) clean(s string, limit int) string {
-	s = strings.ToValidUTF8(r.hide(s), "?")
-	s = strings.Join(strings.FieldsFunc(s, func(c rune) bool { return c <= ' ' || c == 0x7f || (c >= 0x80 && c <= 0xa0) || c == '\u2028' || c == '\u2029' }), " ")
+	s = strings.Join(strings.FieldsFunc(r.hide(s), func(c rune) bool {
+		return c <= ' ' || c == 0x7f || (c >= 0x80 && c <= 0xa0) || c == '\u2028' || c == '\u2029'
+	}), " ")
 	return cut(s, limit)
 }
 

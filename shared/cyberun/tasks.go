@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -150,21 +151,44 @@ func (r *Result) UnmarshalJSON(b []byte) error {
 		return errors.New("but a result that is not an object")
 	}
 	*r = Result{
-		ID: o.id("id", "task_id"), Status: o.taskStatus(), DownloadURL: SignedURL(o.text("download_url")),
+		ID: o.id("id", "task_id"), Status: o.taskStatus(),
 		ExpiresAt: o.time("expires_at"), Error: o.fault("task_error"), CompletedAt: o.time("completed_at"),
 	}
 	if o.present("task_output") {
 		r.Output = o["task_output"]
 	}
-	if urls, ok := parseObject(o["download_urls"]); ok {
-		r.DownloadURLs = make(map[string]SignedURL, len(urls))
-		for id := range urls {
-			if u := urls.text(id); u != "" {
-				r.DownloadURLs[id] = SignedURL(u)
-			}
+	var err error
+	if r.DownloadURL, err = o.address("download_url"); err != nil || !o.present("download_urls") {
+		return err
+	}
+	urls, ok := parseObject(o["download_urls"])
+	if !ok {
+		return errors.New("but download_urls is not an object")
+	}
+	r.DownloadURLs = make(map[string]SignedURL, len(urls))
+	for id := range urls {
+		u, err := urls.address(id)
+		if err != nil {
+			return err
+		}
+		if u != "" {
+			r.DownloadURLs[id] = u
 		}
 	}
 	return nil
+}
+
+// address reads an output's address. Missing, null and empty are no output; any
+// other shape is an error, since leaving it out would lose a file without a word.
+func (o object) address(name string) (SignedURL, error) {
+	if !o.present(name) {
+		return "", nil
+	}
+	var s string
+	if err := json.Unmarshal(o[name], &s); err != nil {
+		return "", fmt.Errorf("but the address of %.100q is not a string", name)
+	}
+	return SignedURL(s), nil
 }
 
 // Result asks for a terminal task's outputs.

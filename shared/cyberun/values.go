@@ -212,14 +212,14 @@ func (o object) fault(name string) string {
 			text = code + ": " + text
 		}
 	}
-	if text == "" {
+	if text == "" && string(o[name]) != `""` {
 		var compact bytes.Buffer
 		if json.Compact(&compact, o[name]) == nil {
 			text = compact.String()
 		}
 	}
 	// Lines stay: a task's error is often a traceback.
-	return cut(strings.ToValidUTF8(redactor{}.hide(text), "?"), maxTaskError)
+	return cut(redactor{}.hide(text), maxTaskError)
 }
 
 // maxID is four times a uuid and more than any slug should be. Ids become parts

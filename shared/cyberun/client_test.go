@@ -1,0 +1,450 @@
+package cyberun
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const testKey = "sk-local-1"
+
+// remote answers every call with one raw answer and keeps what it was asked.
+type remote struct {
+	*httptest.Server
+	asked []string // method, address
+	auth  []string
+	body  []string
+}
+
+func serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Request)) (*remote, *Client) {
+	t.Helper()
+	s := &remote{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s.asked = append(s.asked, r.Method+" "+r.URL.RequestURI())
+		s.auth = append(s.auth, r.Header.Get("Authorization"))
+		s.body = append(s.body, string(body))
+		answer(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s, &Client{BaseURL: s.URL + "/api/v1", Keys: StaticKey(testKey), HTTP: s.Client()}
+}
+
+const testDate = "Mon, 23 Nov 2026 10:00:00 GMT"
+
+var atTestDate = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+
+// raw answers with a status and a body, always at testDate. Its Content-Type
+// lies, which must not matter.
+func raw(status int, body string, headers ...string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", testDate)
+		w.Header().Set("Content-Type", "text/plain")
+		for i := 0; i+1 < len(headers); i += 2 {
+			w.Header().Set(headers[i], headers[i+1])
+		}
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func at(s string) Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		panic(err)
+	}
+	return Time{t.UTC()}
+}
+
+const workflowJSON = `{"id":"wf-1","workflow_slug":"text-to-image","display_name":"Text to image","version":2,
+ "workflow_status":"active","description":"An image from words",
+ "parameters":[
+  {"key":"prompt","type":"string","label":"Prompt","description":"What to show","required":true},
+  {"key":"steps","type":"number","required":false,"default":20,"min":1,"max":100},
+  {"key":"hd","type":"boolean","default":false},
+  {"key":"style","type":"select","options":["photo",{"value":"ink","label":"Ink"},3]},
+  {"key":"image","type":"file","accept":["image/png",".jpg"]},
+  {"key":"mood","type":"hologram"}],
+ "required_labels":["gpu"],"task_timeout":600,"max_retries":2,"tool_type":"comfyui",
+ "created_at":"2026-11-01T08:00:00Z","updated_at":"2026-11-02T08:00:00.123456+01:00"}`
+
+var workflow = Workflow{
+	ID: "wf-1", Slug: "text-to-image", DisplayName: "Text to image", Version: 2, Status: WorkflowActive,
+	Description: "An image from words", RequiredLabels: []string{"gpu"}, TaskTimeout: 600, MaxRetries: 2, ToolType: "comfyui",
+	CreatedAt: at("2026-11-01T08:00:00Z"), UpdatedAt: at("2026-11-02T07:00:00.123456Z"),
+	Parameters: []Parameter{
+		{Key: "prompt", Type: TypeString, Label: "Prompt", Description: "What to show", Required: true},
+		{Key: "steps", Type: TypeNumber, Default: 20.0, Min: ptr(1.0), Max: ptr(100.0)},
+		{Key: "hd", Type: TypeBoolean, Default: false},
+		{Key: "style", Type: TypeSelect, Options: []Option{{"photo", "photo"}, {"ink", "Ink"}, {3.0, "3"}}},
+		{Key: "image", Type: TypeFile, Accept: []string{"image/png", ".jpg"}},
+		{Key: "mood", Type: "hologram"},
+	},
+}
+
+const taskJSON = `{"id":"t-1","workflow_id":"wf-1","task_status":"running","task_error":null,"retry_count":1,
+ "created_at":"2026-11-23T09:59:00Z","started_at":"2026-11-23T09:59:10Z","completed_at":null,
+ "agent_id":"a-1","gpu_type":"RTX 4090","dispatch_target":"agent","tool_type":"comfyui"}`
+
+var task = Task{
+	ID: "t-1", WorkflowID: "wf-1", Status: StatusRunning, RetryCount: 1, CreatedAt: at("2026-11-23T09:59:00Z"),
+	StartedAt: at("2026-11-23T09:59:10Z"), AgentID: "a-1", GPUType: "RTX 4090", DispatchTarget: "agent", ToolType: "comfyui",
+}
+
+func dated[T any](v T, set func(*T)) T { set(&v); return v }
+
+func TestDocumentedAnswers(t *testing.T) {
+	ctx := context.Background()
+	tests := []struct {
+		name   string
+		status int
+		answer string
+		call   func(*Client) (any, error)
+		asked  string
+		sent   string
+		want   any
+	}{
+		{"workflows", 200, `{"workflow_list":[` + workflowJSON + `],"page_meta":{"current_page":2,"per_page":1,"total_count":7}}`,
+			func(c *Client) (any, error) { return c.Workflows(ctx, Page{Number: 2, Size: 1}) },
+			"GET /api/v1/r/workflows?current_page=2&per_page=1", "",
+			WorkflowList{Workflows: []Workflow{workflow}, Page: PageMeta{2, 1, 7}, Date: atTestDate}},
+		{"workflows, page too large, no page_meta", 200, `{"workflow_list":null}`,
+			func(c *Client) (any, error) { return c.Workflows(ctx, Page{Size: 1000}) },
+			"GET /api/v1/r/workflows?per_page=100", "",
+			WorkflowList{Workflows: []Workflow{}, Page: PageMeta{TotalCount: -1}, Date: atTestDate}},
+		{"workflow", 200, workflowJSON,
+			func(c *Client) (any, error) { return c.Workflow(ctx, "text-to-image@2") },
+			"GET /api/v1/r/workflows/slug/text-to-image@2", "",
+			dated(workflow, func(w *Workflow) { w.Date = atTestDate })},
+		{"run", 202, `{"task_id":"t-1"}`,
+			func(c *Client) (any, error) {
+				return c.Run(ctx, "text-to-image@2", map[string]any{"prompt": "a sunset", "steps": 30})
+			},
+			"POST /api/v1/r/workflows/slug/text-to-image@2/run", `{"parameters":{"prompt":"a sunset","steps":30}}`,
+			RunReceipt{"t-1", atTestDate}},
+		{"run without parameters, 200", 200, `{"task_id":"t-1"}`,
+			func(c *Client) (any, error) { return c.Run(ctx, "x", nil) },
+			"POST /api/v1/r/workflows/slug/x/run", `{"parameters":{}}`, RunReceipt{"t-1", atTestDate}},
+		{"task", 200, taskJSON,
+			func(c *Client) (any, error) { return c.Task(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1", "",
+			dated(task, func(t *Task) { t.Date = atTestDate })},
+		{"tasks", 200, `{"task_list":[` + taskJSON + `,{"id":"t-2","workflow_id":"wf-2","task_status":"holding"}],"page_meta":{"current_page":1,"per_page":20,"total_count":2}}`,
+			func(c *Client) (any, error) { return c.Tasks(ctx, TaskQuery{Status: "running", Page: Page{Number: 1}}) },
+			"GET /api/v1/r/tasks?current_page=1&status=running", "",
+			TaskList{Tasks: []Task{task, {ID: "t-2", WorkflowID: "wf-2", Status: "holding"}}, Rows: 2, Page: PageMeta{1, 20, 2}, Date: atTestDate}},
+		{"tasks of a workflow", 200, `{"task_list":[` + taskJSON + `,{"id":"t-2","workflow_id":"wf-2"}]}`,
+			func(c *Client) (any, error) { return c.Tasks(ctx, TaskQuery{WorkflowID: "wf-2"}) },
+			"GET /api/v1/r/tasks", "",
+			TaskList{Tasks: []Task{{ID: "t-2", WorkflowID: "wf-2"}}, Rows: 2, Page: PageMeta{TotalCount: -1}, Date: atTestDate}},
+		{"result of an agent", 200, `{"id":"t-1","task_status":"completed","task_output":{"storage_key":"k","image_count":1},"download_url":"https://s3.test/o.png?X-Amz-Signature=abc","expires_at":"2026-11-23T11:00:00Z","completed_at":"2026-11-23T10:00:00Z"}`,
+			func(c *Client) (any, error) { return c.Result(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1/result", "",
+			Result{ID: "t-1", Status: StatusCompleted, Output: json.RawMessage(`{"storage_key":"k","image_count":1}`),
+				DownloadURL: "https://s3.test/o.png?X-Amz-Signature=abc", ExpiresAt: at("2026-11-23T11:00:00Z"), CompletedAt: at("2026-11-23T10:00:00Z"), Date: atTestDate}},
+		{"result of a cloud", 200, `{"id":"t-1","task_status":"completed","download_url":null,"download_urls":{"9.images.0":"https://s3.test/0?X-Amz-Signature=a","9.images.1":null},"task_error":null}`,
+			func(c *Client) (any, error) { return c.Result(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1/result", "",
+			Result{ID: "t-1", Status: StatusCompleted, DownloadURLs: map[string]SignedURL{"9.images.0": "https://s3.test/0?X-Amz-Signature=a"}, Date: atTestDate}},
+		{"result of a failure", 200, `{"task_status":"failed","task_error":{"code":"OOM","message":"out of memory"}}`,
+			func(c *Client) (any, error) { return c.Result(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1/result", "",
+			Result{ID: "t-1", Status: StatusFailed, Error: "OOM: out of memory", Date: atTestDate}},
+		{"cancel", 200, `{"success":true}`,
+			func(c *Client) (any, error) { return nil, c.Cancel(ctx, "t-1") }, "POST /api/v1/r/tasks/t-1/cancel", "", nil},
+		{"cancel, empty 204", 204, ``,
+			func(c *Client) (any, error) { return nil, c.Cancel(ctx, "t-1") }, "POST /api/v1/r/tasks/t-1/cancel", "", nil},
+		{"presign", 200, `{"file_key":"inputs/a.png","upload_url":"https://s3.test/a?X-Amz-Signature=abc","upload_headers":{"Content-Length":5,"If-None-Match":"*","x-list":["a","b"]}}`,
+			func(c *Client) (any, error) {
+				return c.Presign(ctx, PresignRequest{FileName: "a.png", FileSize: 5, ContentType: "image/png"})
+			},
+			"POST /api/v1/r/files/presign", `{"file_name":"a.png","file_size":5,"content_type":"image/png"}`,
+			Presigned{FileKey: "inputs/a.png", UploadURL: "https://s3.test/a?X-Amz-Signature=abc",
+				UploadHeaders: UploadHeaders{"Content-Length": "5", "If-None-Match": "*", "x-list": "a, b"}, Date: atTestDate}},
+		{"server time", 200, `{"workflow_list":[]}`,
+			func(c *Client) (any, error) { return c.ServerTime(ctx) }, "GET /api/v1/r/workflows?per_page=1", "", atTestDate},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, c := serve(t, raw(tt.status, tt.answer))
+			got, err := tt.call(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff([]string{tt.asked}, s.asked); diff != "" {
+				t.Error(diff)
+			}
+			if s.body[0] != tt.sent {
+				t.Errorf("sent %s, not %s", s.body[0], tt.sent)
+			}
+			if s.auth[0] != "Bearer "+testKey {
+				t.Errorf("Authorization: %q", s.auth[0])
+			}
+		})
+	}
+}
+
+// What lacks a required field, or is about something else, is an error that
+// says so, whatever the status promised.
+func TestUnusableAnswers(t *testing.T) {
+	ctx := context.Background()
+	workflows := func(c *Client) error { _, err := c.Workflows(ctx, Page{}); return err }
+	workflow := func(c *Client) error { _, err := c.Workflow(ctx, "x"); return err }
+	task := func(c *Client) error { _, err := c.Task(ctx, "t-1"); return err }
+	tasks := func(c *Client) error { _, err := c.Tasks(ctx, TaskQuery{}); return err }
+	result := func(c *Client) error { _, err := c.Result(ctx, "t-1"); return err }
+	cancel := func(c *Client) error { return c.Cancel(ctx, "t-1") }
+	presign := func(c *Client) error { _, err := c.Presign(ctx, PresignRequest{}); return err }
+	run := func(c *Client) error { _, err := c.Run(ctx, "x", nil); return err }
+	tests := []struct {
+		name, answer, want string
+		call               func(*Client) error
+	}{
+		{"workflow without id", `{"workflow_slug":"x"}`, "Cyberun answered 200 to GET /r/workflows/slug/x but without a workflow's id", workflow},
+		{"workflow null", `null`, "not with a JSON object: null", workflow},
+		{"workflow list", `[]`, "not with a JSON object: []", workflow},
+		{"workflow html", `<html><body>Down for maintenance</body></html>`, "not with a JSON object: <html>", workflow},
+		{"workflow cut off", `{"id":"wf`, "not with a JSON object", workflow},
+		{"workflow empty", ``, "not with a JSON object", workflow},
+		{"list is missing", `{}`, "without workflow_list", workflows},
+		{"list is an object", `{"workflow_list":{}}`, "workflow_list is not a list", workflows},
+		{"a row without id", `{"workflow_list":[{"id":"a"},{}]}`, "without a workflow's id (row 2)", workflows},
+		{"tasks missing", `{"page_meta":{"total_count":0}}`, "without task_list", tasks},
+		{"tasks null but counted", `{"task_list":null,"page_meta":{"total_count":3}}`, "total_count is 3", tasks},
+		{"tasks, a row that is none", `{"task_list":["t-1"]}`, "not an object (row 1)", tasks},
+		{"task without id", `{"task_status":"running"}`, "without a task's id", task},
+		{"task, id of spaces", `{"id":" "}`, "without a task's id", task},
+		{"task, id too long", `{"id":"` + strings.Repeat("x", maxID+1) + `"}`, "without a task's id", task},
+		{"another task", `{"id":"t-2","task_status":"completed"}`, `about the task "t-2"`, task},
+		{"another task's result", `{"id":"t-2","download_url":"https://s3.test/x?X-Amz-Signature=abc"}`, `about the task "t-2"`, result},
+		{"result, odd address", `{"id":"t-1","download_urls":{"a":{"href":"x"}}}`, `the address of "a" is not a string`, result},
+		{"result, addresses in a list", `{"id":"t-1","download_urls":["x"]}`, `download_urls is not an object`, result},
+		{"not cancelled", `{"success":false,"message":"no"}`, "without success", cancel},
+		{"presign without key", `{"upload_url":"https://s3.test/"}`, "without a file_key", presign},
+		{"presign without address", `{"file_key":"k","upload_url":"file:///etc/passwd"}`, "upload_url is not an http(s) address", presign},
+		{"run without task id", `{"task":"t-1"}`, "without a readable task_id", run},
+		{"run, null", `null`, "without a readable task_id", run},
+		{"run, task id is an object", `{"task_id":{"id":"t"}}`, "without a readable task_id", run},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, c := serve(t, raw(200, tt.answer))
+			err := tt.call(c)
+			e, ok := errors.AsType[*AnswerError](err)
+			if !ok || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("%v", err)
+			}
+			if e.Status != 200 || !e.Date.Equal(atTestDate) {
+				t.Errorf("%#v", e)
+			}
+		})
+	}
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	_, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"id":"t-1","agent_id":"`)
+		chunk := strings.Repeat("x", 1<<20)
+		for range maxAnswer>>20 + 1 {
+			io.WriteString(w, chunk)
+		}
+		io.WriteString(w, `"}`)
+	})
+	_, err := c.Task(context.Background(), "t-1")
+	if err == nil || !strings.Contains(err.Error(), "more than 10 MiB") {
+		t.Fatal(err)
+	}
+}
+
+func TestPathsCannotBreakOut(t *testing.T) {
+	for ref, want := range map[string]string{
+		"a/b@2":      "/api/v1/r/workflows/slug/a%2Fb@2",
+		"../tasks?x": "/api/v1/r/workflows/slug/..%2Ftasks%3Fx",
+		"a b#c%2f":   "/api/v1/r/workflows/slug/a%20b%23c%252f",
+		"ü":          "/api/v1/r/workflows/slug/%C3%BC",
+		"":           "", ".": "", "..": "",
+	} {
+		s, c := serve(t, raw(200, workflowJSON))
+		_, err := c.Workflow(context.Background(), ref)
+		if want == "" {
+			if err == nil || len(s.asked) > 0 {
+				t.Errorf("%q: %v, asked %v", ref, err, s.asked)
+			}
+			continue
+		}
+		if err != nil || s.asked[0] != "GET "+want {
+			t.Errorf("%q: %v, asked %v", ref, err, s.asked)
+		}
+	}
+}
+
+func TestBaseURL(t *testing.T) {
+	for _, base := range []string{"", "core.cyberun.cloud", "ftp://x/", "https://", "https://x/?a=b", "://", "https://u:geheim@x y/"} {
+		c := &Client{BaseURL: base, Keys: StaticKey(testKey)}
+		_, err := c.Task(context.Background(), "t-1")
+		if err == nil || !strings.Contains(err.Error(), "base URL") || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%q: %v", base, err)
+		}
+	}
+	s, c := serve(t, raw(200, taskJSON))
+	c.BaseURL += "/"
+	if _, err := c.Task(context.Background(), "t-1"); err != nil || s.asked[0] != "GET /api/v1/r/tasks/t-1" {
+		t.Error(err, s.asked)
+	}
+}
+
+// keys is a KeySource of funcs.
+type keys struct {
+	key     func() (string, error)
+	refresh func(rejected string) (string, error)
+}
+
+func (k keys) Key(context.Context) (string, error) { return k.key() }
+func (k keys) Refresh(_ context.Context, rejected string) (string, error) {
+	return k.refresh(rejected)
+}
+
+func TestRotatedKey(t *testing.T) {
+	gone := errors.New("the secret store is down")
+	tests := []struct {
+		name    string
+		fresh   string
+		err     error
+		calls   int
+		success bool
+	}{
+		{"new key", "sk-local-2", nil, 2, true},
+		{"same key", "sk-local-1", nil, 1, false},
+		{"another revoked one", "sk-local-3", nil, 2, false},
+		{"no key to be had", "", gone, 1, false},
+		{"empty", " ", nil, 1, false},
+	}
+	for _, tt := range tests {
+		for _, run := range []bool{false, true} {
+			s, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "Bearer sk-local-2" {
+					raw(401, `{"message":"revoked"}`)(w, r)
+				} else if r.Method == "POST" {
+					raw(202, `{"task_id":"t-1"}`)(w, r)
+				} else {
+					raw(200, taskJSON)(w, r)
+				}
+			})
+			refreshed := 0
+			c.Keys = keys{func() (string, error) { return "sk-local-1\n", nil }, func(rejected string) (string, error) {
+				refreshed++
+				if rejected != "sk-local-1" {
+					t.Errorf("rejected %q", rejected)
+				}
+				return tt.fresh, tt.err
+			}}
+			var err error
+			if run {
+				_, err = c.Run(context.Background(), "x", map[string]any{"a": 1})
+				if e, ok := errors.AsType[*RunError](err); err != nil && (!ok || e.Outcome != NotStarted) {
+					t.Errorf("%s: %#v", tt.name, err)
+				}
+				for _, body := range s.body {
+					if body != `{"parameters":{"a":1}}` {
+						t.Errorf("%s: sent %s", tt.name, body)
+					}
+				}
+			} else {
+				_, err = c.Task(context.Background(), "t-1")
+			}
+			if refreshed != 1 || len(s.asked) != tt.calls || (err == nil) != tt.success {
+				t.Errorf("%s: refreshed %d, asked %v: %v", tt.name, refreshed, s.asked, err)
+			}
+			if e, ok := errors.AsType[*APIError](err); err != nil && (!ok || e.Status != 401) {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			if tt.err != nil && !errors.Is(err, tt.err) {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+		}
+	}
+}
+
+func TestNoCallWithoutAKey(t *testing.T) {
+	down := errors.New("down")
+	for name, source := range map[string]KeySource{
+		"none": nil, "empty": StaticKey(""), "two lines": StaticKey("sk-local-1\r\nX: y"), "not ASCII": StaticKey("sk-…"),
+		"down": keys{key: func() (string, error) { return "", down }},
+	} {
+		s, c := serve(t, raw(200, taskJSON))
+		c.Keys = source
+		_, err := c.Task(context.Background(), "t-1")
+		if err == nil || len(s.asked) > 0 || strings.Contains(err.Error(), "local-1") {
+			t.Errorf("%s: %v, asked %v", name, err, s.asked)
+		}
+		_, err = c.Run(context.Background(), "x", nil)
+		if e, ok := errors.AsType[*RunError](err); !ok || e.Outcome != NotStarted {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "down" && !errors.Is(err, down) {
+			t.Error(err)
+		}
+	}
+}
+
+// The key stays with the host that it was given for.
+func TestRedirects(t *testing.T) {
+	var leaked []string
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leaked = append(leaked, r.Header.Get("Authorization"))
+		io.WriteString(w, taskJSON)
+	}))
+	defer elsewhere.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		_, c := serve(t, raw(status, "", "Location", elsewhere.URL+"/r/tasks/t-1?token=geheim"))
+		_, err := c.Task(context.Background(), "t-1")
+		e, ok := errors.AsType[*APIError](err)
+		if !ok || e.Status != status || !strings.Contains(err.Error(), elsewhere.URL) || strings.Contains(err.Error(), "geheim") {
+			t.Error(err)
+		}
+		same, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/moved") {
+				raw(200, taskJSON)(w, r)
+				return
+			}
+			raw(status, "", "Location", "/moved"+r.URL.Path)(w, r)
+		})
+		if _, err := c.Task(context.Background(), "t-1"); err != nil || same.auth[1] != "Bearer "+testKey {
+			t.Error(err, same.auth)
+		}
+		if _, err := c.Run(context.Background(), "x", nil); len(same.asked) != 3 {
+			t.Error(err, same.asked)
+		} else if e, ok := errors.AsType[*RunError](err); !ok || e.Outcome != InDoubt {
+			t.Error(err)
+		}
+		if err := c.Cancel(context.Background(), "t-1"); err == nil || len(same.asked) != 4 {
+			t.Error(err, same.asked)
+		}
+	}
+	round, c := serve(t, func(w http.ResponseWriter, r *http.Request) { raw(302, "", "Location", r.URL.Path)(w, r) })
+	if _, err := c.Task(context.Background(), "t-1"); err == nil || len(round.asked) > maxRedirects+1 {
+		t.Error(err, round.asked)
+	}
+	if len(leaked) > 0 {
+		t.Errorf("another host was asked, with %q", leaked)
+	}
+}
+
+func TestServerTimeWithoutDate(t *testing.T) {
+	_, c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Date"] = nil
+		io.WriteString(w, `{}`)
+	})
+	if _, err := c.ServerTime(context.Background()); err == nil || !strings.Contains(err.Error(), "Date") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,232 @@
+package cyberun
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAPIError(t *testing.T) {
+	tests := []struct {
+		name      string
+		status    int
+		body      string
+		headers   []string
+		want      APIError
+		text      string
+		temporary bool
+	}{
+		{"message and code", 422, `{"code":"invalid_parameter","message":"steps must be at most 100"}`, nil,
+			APIError{Status: 422, Code: "invalid_parameter", Message: "steps must be at most 100"},
+			"Cyberun answered 422 to GET /r/tasks/t-1 (invalid_parameter): steps must be at most 100", false},
+		{"error as text", 403, `{"error":"feature_not_licensed","feature":"workflows"}`, nil,
+			APIError{Status: 403, Message: "feature_not_licensed"}, "Cyberun answered 403 to GET /r/tasks/t-1: feature_not_licensed", false},
+		{"error as an object", 400, `{"error":{"code":40012,"message":"bad"}}`, nil,
+			APIError{Status: 400, Code: "40012", Message: "bad"}, "Cyberun answered 400 to GET /r/tasks/t-1 (40012): bad", false},
+		{"code is the status", 404, `{"code":404,"detail":"no such task"}`, nil,
+			APIError{Status: 404, Code: "404", Message: "no such task"}, "Cyberun answered 404 to GET /r/tasks/t-1: no such task", false},
+		{"html", 502, "<html>\n<h1>502\x00 Bad Gateway</h1>\r\n</html>", nil,
+			APIError{Status: 502, Message: "<html> <h1>502 Bad Gateway</h1> </html>"},
+			"Cyberun answered 502 to GET /r/tasks/t-1: <html> <h1>502 Bad Gateway</h1> </html>", true},
+		{"empty", 503, "", []string{"Retry-After", "7"},
+			APIError{Status: 503, RetryAfter: 7 * time.Second}, "Cyberun answered 503 to GET /r/tasks/t-1", true},
+		{"rate, with a date", 429, "slow down", []string{"Retry-After", "Mon, 23 Nov 2026 10:00:30 GMT"},
+			APIError{Status: 429, Message: "slow down", RetryAfter: 30 * time.Second},
+			"Cyberun answered 429 to GET /r/tasks/t-1: slow down", true},
+		{"time-out", 408, "", nil, APIError{Status: 408}, "Cyberun answered 408 to GET /r/tasks/t-1", true},
+		{"JSON, no message known", 409, `{"oops":1}`, nil,
+			APIError{Status: 409, Message: `{"oops":1}`}, `Cyberun answered 409 to GET /r/tasks/t-1: {"oops":1}`, false},
+		{"JSON, not an object", 400, `["no"]`, nil,
+			APIError{Status: 400, Message: `["no"]`}, `Cyberun answered 400 to GET /r/tasks/t-1: ["no"]`, false},
+		{"not UTF-8", 500, "\xff\xfe!", nil, APIError{Status: 500, Message: "?!"}, "Cyberun answered 500 to GET /r/tasks/t-1: ?!", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, c := serve(t, raw(tt.status, tt.body, tt.headers...))
+			_, err := c.Task(context.Background(), "t-1")
+			e, ok := errors.AsType[*APIError](err)
+			if !ok {
+				t.Fatalf("%T %v", err, err)
+			}
+			tt.want.Method, tt.want.Path, tt.want.Date = "GET", "/r/tasks/t-1", atTestDate
+			got := *e
+			got.Body = ""
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if err.Error() != tt.text || e.Temporary() != tt.temporary || IsNotFound(err) != (tt.status == 404) {
+				t.Errorf("%v, temporary %v", err, e.Temporary())
+			}
+		})
+	}
+	if IsNotFound(nil) || IsNotFound(io.EOF) {
+		t.Error("not found without a 404")
+	}
+}
+
+func TestErrorBodiesAreBounded(t *testing.T) {
+	// The exact key lies across the border at which the kept body is cut.
+	key := "plainkey0123456789"
+	body := strings.Repeat("é", (maxErrorBody-9)/2) + key + strings.Repeat("z", 1<<20)
+	_, c := serve(t, raw(500, body))
+	c.Keys = StaticKey(key)
+	_, err := c.Task(context.Background(), "t-1")
+	e, _ := errors.AsType[*APIError](err)
+	if e == nil || len(e.Body) > maxErrorBody || len(e.Message) > maxMessage || strings.Contains(e.Body, "plainkey") {
+		t.Fatalf("%d, %d: %.100v", len(e.Body), len(e.Message), err)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := atTestDate
+	for value, want := range map[string]time.Duration{
+		"": 0, "0": 0, "-5": 0, "NaN": 0, "soon": 0, " 12 ": 12 * time.Second, "1.5": 1500 * time.Millisecond,
+		"1e300": maxRetryAfter, "+Inf": maxRetryAfter, "99999999999999999999": maxRetryAfter, "1e999": 0,
+		"Mon, 23 Nov 2026 10:01:00 GMT": time.Minute, "Mon, 23 Nov 2026 09:00:00 GMT": 0,
+		"Fri, 23 Nov 2096 10:01:00 GMT": maxRetryAfter, "Monday, 23-Nov-26 10:00:02 GMT": 2 * time.Second,
+	} {
+		if got := retryAfter(value, now); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+	// Without a Date of the server's, its date is measured against our clock.
+	_, c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Date"] = nil
+		w.Header().Set("Retry-After", testDate)
+		w.WriteHeader(503)
+	})
+	c.Now = func() time.Time { return atTestDate.Add(-time.Minute) }
+	_, err := c.Task(context.Background(), "t-1")
+	if e, ok := errors.AsType[*APIError](err); !ok || e.RetryAfter != time.Minute {
+		t.Errorf("%#v", err)
+	}
+}
+
+const (
+	secretQuery = "X-Amz-Credential=AKIAGEHEIM&X-Amz-Signature=geheim0123"
+	signed      = "https://s3.test/bucket/o.png?" + secretQuery
+)
+
+// shown is every way a value gets into a log.
+func shown(v any) string {
+	j, _ := json.Marshal(v)
+	var text strings.Builder
+	slog.New(slog.NewTextHandler(&text, nil)).Error("x", "v", v)
+	slog.New(slog.NewJSONHandler(&text, nil)).Error("x", "v", v)
+	return fmt.Sprintf("%v\n%+v\n%#v\n%s\n%q\n%x\n%d\n%s\n%s", v, v, v, v, v, v, v, j, &text)
+}
+
+func leaks(t *testing.T, what string, v any, secrets ...string) {
+	t.Helper()
+	text := strings.ToLower(shown(v))
+	for _, s := range append(secrets, "geheim", "akiageheim") {
+		for _, form := range []string{s, fmt.Sprintf("%x", s)} {
+			if strings.Contains(text, strings.ToLower(form)) {
+				t.Errorf("%s shows %q:\n%s", what, s, text)
+			}
+		}
+	}
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	u := SignedURL(signed)
+	leaks(t, "SignedURL", u)
+	leaks(t, "with userinfo", SignedURL("https://user:geheim@s3.test/x"))
+	leaks(t, "not an address", SignedURL("geheim"))
+	leaks(t, "not parsable", SignedURL("https://s3.test/%zz?geheim"))
+	leaks(t, "StaticKey", StaticKey("geheim"))
+	leaks(t, "Client", Client{Keys: StaticKey("geheim")})
+	leaks(t, "Result", Result{DownloadURL: u, DownloadURLs: map[string]SignedURL{"a": u}})
+	leaks(t, "Presigned", Presigned{UploadURL: u, UploadHeaders: UploadHeaders{"x-amz-security-token": "geheim"}})
+	if string(u) != signed {
+		t.Error("the address itself is lost")
+	}
+	if got, want := fmt.Sprintf("%v|%q|%#v", u, u, u), `https://s3.test/bucket/o.png?[redacted]|"https://s3.test/bucket/o.png?[redacted]"|cyberun.SignedURL("https://s3.test/bucket/o.png?[redacted]")`; got != want {
+		t.Error(got)
+	}
+	if s := SignedURL("https://s3.test/a").String() + SignedURL("").String(); s != "https://s3.test/a" {
+		t.Error(s)
+	}
+}
+
+// echoes are the ways a remote may quote a request in its error.
+func echoes(key string) []string {
+	quoted, _ := json.Marshal("Bearer " + key)
+	return []string{
+		"your key " + key + " is wrong", `{"message":"bad header Bearer ` + key + `"}`, `{"message":` + string(quoted) + `}`,
+		`{"error":{"code":"` + key + `","message":"no"}}`, `{"url":"` + signed + `"}`, `{"message":"see ` + strings.ReplaceAll(signed, "&", `\u0026`) + `"}`,
+		`{"message":"` + strings.ReplaceAll(signed, "/", `\/`) + `"}`, "<a href='" + signed + "'>", strings.ReplaceAll(secretQuery, "&", " "),
+		"https%3A%2F%2Fs3.test%2Fo%3FX-Amz-Signature%3Dgeheim0123%26X-Amz-Credential%3DAKIAGEHEIM", "curl -H 'Authorization: Bearer geheim' https://user:geheim@host/x",
+		`{"X-Amz-Signature": "geheim", "token":"geheim"}`, `{"message":"dk-geheim.x and whsec_geheim"}`,
+		"<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message><AWSAccessKeyId>AKIAGEHEIM</AWSAccessKeyId><SignatureProvided>geheim</SignatureProvided></Error>",
+	}
+}
+
+func TestNoSecretInAnyError(t *testing.T) {
+	ctx := context.Background()
+	for _, key := range []string{"sk-geheim-1", "dk-geheim", `odd"key/geheim+&`} {
+		for _, body := range echoes(key) {
+			for _, status := range []int{200, 400, 401, 403, 500, 502} {
+				_, c := serve(t, raw(status, body))
+				c.Keys = StaticKey(key)
+				_, err := c.Task(ctx, key)
+				leaks(t, "Task", err, key)
+				_, err = c.Tasks(ctx, TaskQuery{})
+				leaks(t, "Tasks", err, key)
+				_, err = c.Run(ctx, "x", map[string]any{"k": key})
+				leaks(t, "Run", err, key)
+				_, err = c.Presign(ctx, PresignRequest{})
+				leaks(t, "Presign", err, key)
+				if status != 200 {
+					for _, err = range c.Events(ctx, "t-1") {
+						leaks(t, "Events", err, key)
+					}
+					leaks(t, "Cancel", c.Cancel(ctx, "t-1"), key)
+					if strings.HasPrefix(key, "odd") {
+						continue // a store never got the key and can only quote its own
+					}
+					err = c.Upload(ctx, Presigned{UploadURL: SignedURL(c.BaseURL + "/x?" + secretQuery)}, strings.NewReader("x"), 1)
+					leaks(t, "Upload", err, key)
+				}
+			}
+		}
+	}
+}
+
+func TestNoSecretInNetworkErrors(t *testing.T) {
+	ctx := context.Background()
+	dead := httptest.NewServer(nil)
+	dead.Close()
+	c := &Client{BaseURL: dead.URL, Keys: StaticKey("sk-geheim")}
+	_, err := c.Task(ctx, "t-1")
+	leaks(t, "Task", err)
+	if _, ok := errors.AsType[*NetworkError](err); !ok || !strings.Contains(err.Error(), "no answer from Cyberun to GET /r/tasks/t-1: dial tcp") {
+		t.Error(err)
+	}
+	_, err = c.Run(ctx, "x", nil)
+	leaks(t, "Run", err)
+	err = c.Upload(ctx, Presigned{UploadURL: SignedURL(dead.URL + "/x?" + secretQuery)}, strings.NewReader("x"), 1)
+	leaks(t, "Upload", err)
+	// A transport of the caller's that says too much.
+	c.HTTP = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("%s %s %s", r.Method, r.URL, r.Header.Get("Authorization"))
+	})}
+	_, err = c.Task(ctx, "t-1")
+	leaks(t, "Task", err)
+	err = c.Upload(ctx, Presigned{UploadURL: signed}, strings.NewReader("x"), 1)
+	leaks(t, "Upload", err)
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

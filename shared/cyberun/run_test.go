@@ -1,0 +1,376 @@
+package cyberun
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// wire is a remote below HTTP: it does to a connection what no server would.
+type wire struct {
+	net.Listener
+	conns  atomic.Int32
+	bodies atomic.Int32 // POST bodies that arrived whole: what could have been paid
+}
+
+func listen(t *testing.T, serve func(w *wire, c *net.TCPConn, r *bufio.Reader)) (*wire, *Client) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{Listener: l}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.conns.Add(1)
+			go func() {
+				defer c.Close()
+				serve(w, c.(*net.TCPConn), bufio.NewReader(c))
+			}()
+		}
+	}()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return w, &Client{BaseURL: "http://" + l.Addr().String(), Keys: StaticKey(testKey), HTTP: &http.Client{Transport: transport}}
+}
+
+// request reads one request whole and counts a POST.
+func (w *wire) request(r *bufio.Reader) bool {
+	req, err := http.ReadRequest(r)
+	if err != nil {
+		return false
+	}
+	if body, err := io.ReadAll(req.Body); err == nil && req.Method == "POST" && len(body) > 0 {
+		w.bodies.Add(1)
+	}
+	return true
+}
+
+func reset(c *net.TCPConn) { c.SetLinger(0); c.Close() }
+
+func reply(c net.Conn, head, body string) {
+	fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", head, len(body), body)
+}
+
+func outcomeOf(t *testing.T, err error) Outcome {
+	t.Helper()
+	e, ok := errors.AsType[*RunError](err)
+	if !ok {
+		t.Fatalf("not a RunError: %v", err)
+	}
+	return e.Outcome
+}
+
+func TestRunOnTheWire(t *testing.T) {
+	tests := []struct {
+		name   string
+		serve  func(w *wire, c *net.TCPConn, r *bufio.Reader)
+		want   Outcome
+		bodies int32
+		says   string
+	}{
+		{"reset after one byte", func(w *wire, c *net.TCPConn, r *bufio.Reader) { c.Read(make([]byte, 1)); reset(c) }, InDoubt, 0, "no answer"},
+		{"reset after the request", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.request(r); reset(c) }, InDoubt, 1, "no answer"},
+		{"reply lost", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.request(r) }, InDoubt, 1, "EOF"},
+		{"not HTTP", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.request(r); io.WriteString(c, "SSH-2.0\r\n\r\n") }, InDoubt, 1, "malformed"},
+		{"head cut off", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+			w.request(r)
+			io.WriteString(c, "HTTP/1.1 202 Accepted\r\nCont")
+		}, InDoubt, 1, "malformed"},
+		{"body cut off", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+			w.request(r)
+			io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 50\r\n\r\n{\"task_id\":\"t-1")
+		}, InDoubt, 1, "answered 202 to POST /r/workflows/slug/x/run but the body broke off"},
+		{"accepted without an id", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.request(r); reply(c, "202 Accepted", "{}") }, InDoubt, 1, "without a readable task_id"},
+		{"refused before it was read", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+			r.Peek(1)
+			reply(c, "429 Too Many Requests", "slow down")
+			w.request(r)
+		}, NotStarted, 1, "429"},
+		{"an answer to nothing", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+			reply(c, "202 Accepted", "{}") // before the request: net/http may notice it before it writes
+			r.Peek(1)
+		}, -1, 0, ""},
+		{"unfinished 100s", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+			w.request(r)
+			io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
+		}, InDoubt, 1, "EOF"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			done := make(chan struct{}, 1)
+			w, c := listen(t, func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+				tt.serve(w, c, r)
+				done <- struct{}{}
+			})
+			_, err := c.Run(context.Background(), "x", map[string]any{"a": 1})
+			<-done
+			if got := outcomeOf(t, err); got != tt.want && tt.want >= 0 || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v: %v", got, err)
+			}
+			if w.bodies.Load() != tt.bodies || w.conns.Load() != 1 {
+				t.Errorf("%d bodies on %d connections", w.bodies.Load(), w.conns.Load())
+			}
+		})
+	}
+}
+
+// The server resets at once: whether the request was on its way is a matter of
+// luck, and so is the outcome; but it is told once and sent once.
+func TestRunResetAtOnce(t *testing.T) {
+	for range 50 {
+		w, c := listen(t, func(w *wire, c *net.TCPConn, r *bufio.Reader) { reset(c) })
+		_, err := c.Run(context.Background(), "x", nil)
+		outcomeOf(t, err)
+		if w.conns.Load() > 1 {
+			t.Fatalf("%d connections", w.conns.Load())
+		}
+	}
+}
+
+func TestRunThatNeverLeft(t *testing.T) {
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(raw(202, `{"task_id":"t-1"}`)))
+	secure.Config.ErrorLog = quiet()
+	secure.StartTLS()
+	defer secure.Close()
+	silent, _ := listen(t, func(w *wire, c *net.TCPConn, r *bufio.Reader) { io.Copy(io.Discard, r) })
+	plain, _ := listen(t, func(w *wire, c *net.TCPConn, r *bufio.Reader) { io.WriteString(c, "HTTP/1.1 400 no\r\n\r\n") })
+
+	ctx := context.Background()
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	dialling, stopDialling := context.WithCancel(ctx)
+	shaking, stopShaking := context.WithCancel(ctx)
+	tests := []struct {
+		name      string
+		ctx       context.Context
+		base      string
+		transport *http.Transport
+	}{
+		{"refused", ctx, "http://" + dead.Addr().String(), &http.Transport{}},
+		{"certificate unknown", ctx, secure.URL, &http.Transport{}},
+		{"no TLS there", ctx, "https://" + plain.Addr().String(), &http.Transport{}},
+		{"over before it began", over, "http://" + silent.Addr().String(), &http.Transport{}},
+		{"over while dialling", dialling, "http://cyberun.test", &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			stopDialling()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}},
+		{"over in the handshake", shaking, "https://" + silent.Addr().String(), &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			defer stopShaking()
+			return (&net.Dialer{}).DialContext(context.WithoutCancel(ctx), network, address)
+		}}},
+		{"name unknown", ctx, "http://cyberun.test", &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.DNSError{Err: "no such host", Name: "cyberun.test", IsNotFound: true}
+		}}},
+		{"no base URL", ctx, "", &http.Transport{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &Client{BaseURL: tt.base, Keys: StaticKey(testKey), HTTP: &http.Client{Transport: tt.transport}}
+			_, err := c.Run(tt.ctx, "x", nil)
+			if outcomeOf(t, err) != NotStarted {
+				t.Error(err)
+			}
+		})
+	}
+	c := &Client{BaseURL: secure.URL, Keys: StaticKey(testKey)}
+	if _, err := c.Run(ctx, "x", map[string]any{"f": func() {}}); outcomeOf(t, err) != NotStarted {
+		t.Error(err)
+	}
+	if _, err := c.Run(ctx, "..", nil); outcomeOf(t, err) != NotStarted {
+		t.Error(err)
+	}
+}
+
+// Once the request is out, the end of the caller's patience proves nothing.
+func TestRunCancelledAfterSending(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w, c := listen(t, func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+		w.request(r)
+		cancel()
+		io.Copy(io.Discard, r)
+	})
+	_, err := c.Run(ctx, "x", nil)
+	if outcomeOf(t, err) != InDoubt || !errors.Is(err, context.Canceled) || w.bodies.Load() != 1 {
+		t.Error(err, w.bodies.Load())
+	}
+}
+
+func TestRunStatuses(t *testing.T) {
+	notStarted := map[int]bool{400: true, 401: true, 402: true, 403: true, 404: true, 405: true, 413: true, 415: true, 422: true, 429: true}
+	for _, status := range []int{300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 412, 413, 415, 418, 422, 423, 425, 429, 451, 499, 500, 501, 502, 503, 504, 520, 599} {
+		s, c := serve(t, raw(status, `{"task_id":"t-1"}`, "Location", "/elsewhere"))
+		_, err := c.Run(context.Background(), "x", nil)
+		want := InDoubt
+		if notStarted[status] {
+			want = NotStarted
+		}
+		e, ok := errors.AsType[*APIError](err)
+		if got := outcomeOf(t, err); got != want || !ok || e.Status != status {
+			t.Errorf("%d: %v %v", status, got, err)
+		}
+		if len(s.asked) != 1 {
+			t.Errorf("%d: asked %v", status, s.asked)
+		}
+	}
+	for status := 200; status < 207; status++ {
+		if status == 204 || status == 205 {
+			continue // these have no body
+		}
+		_, c := serve(t, raw(status, `{"task_id":7}`))
+		if r, err := c.Run(context.Background(), "x", nil); err != nil || r.TaskID != "7" {
+			t.Errorf("%d: %v %v", status, r, err)
+		}
+	}
+}
+
+// plainTransport hides that it is net/http's, as a tracing wrapper would.
+type plainTransport struct{ *http.Transport }
+
+func (p plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return p.Transport.RoundTrip(r)
+}
+
+// A connection that the server closed while it lay idle is where net/http
+// replays requests. The run has to arrive once at most.
+func TestRunBesideAStaleConnection(t *testing.T) {
+	closing := make(chan struct{})
+	behaviours := map[string]func(w *wire, c *net.TCPConn, r *bufio.Reader){
+		"closed while idle": func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+			if w.request(r) && w.bodies.Load() == 0 {
+				reply(c, "200 OK", workflowJSON) // promises to stay, and goes
+				c.Close()
+				closing <- struct{}{}
+				return
+			}
+			reply(c, "202 Accepted", `{"task_id":"t-1"}`)
+		},
+		"closed on the request's arrival": func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+			if w.request(r) && w.bodies.Load() == 0 {
+				reply(c, "200 OK", workflowJSON)
+				closing <- struct{}{}
+				w.request(r)
+				return
+			}
+			reply(c, "202 Accepted", `{"task_id":"t-1"}`)
+		},
+	}
+	for name, behaviour := range behaviours {
+		for _, wrapped := range []bool{false, true} {
+			for range 20 {
+				w, c := listen(t, behaviour)
+				if wrapped {
+					c.HTTP = &http.Client{Transport: plainTransport{c.HTTP.Transport.(*http.Transport)}}
+				}
+				go func() { <-closing }()
+				if _, err := c.Workflow(context.Background(), "x"); err != nil {
+					t.Fatal(err)
+				}
+				r, err := c.Run(context.Background(), "x", map[string]any{"a": 1})
+				switch {
+				case w.bodies.Load() > 1:
+					t.Fatalf("%s: the run arrived %d times", name, w.bodies.Load())
+				case err == nil && r.TaskID != "t-1":
+					t.Errorf("%s: %v", name, r)
+				case err != nil && !wrapped:
+					t.Errorf("%s: a connection of its own would have spared this: %v", name, err)
+				case err != nil && w.bodies.Load() == 1 && outcomeOf(t, err) != InDoubt:
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+	}
+}
+
+func TestRunOverHTTP2(t *testing.T) {
+	abort := false
+	var protos []string
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protos = append(protos, r.Proto)
+		io.Copy(io.Discard, r.Body)
+		if abort {
+			panic(http.ErrAbortHandler)
+		}
+		raw(202, `{"task_id":"t-1"}`)(w, r)
+	}))
+	s.EnableHTTP2 = true
+	s.Config.ErrorLog = quiet()
+	s.StartTLS()
+	defer s.Close()
+	transport := s.Client().Transport.(*http.Transport)
+	for _, hc := range []*http.Client{{Transport: transport}, {Transport: plainTransport{transport}}} {
+		c := &Client{BaseURL: s.URL, Keys: StaticKey(testKey), HTTP: hc}
+		abort = false
+		if _, err := c.Run(context.Background(), "x", nil); err != nil {
+			t.Error(err)
+		}
+		abort = true
+		if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt {
+			t.Error(err)
+		}
+	}
+	if want := "HTTP/1.1 HTTP/1.1 HTTP/2.0 HTTP/2.0"; strings.Join(protos, " ") != want {
+		t.Error(protos)
+	}
+	if !transport.ForceAttemptHTTP2 || transport.DisableKeepAlives {
+		t.Error("the caller's transport was changed")
+	}
+	// A wrapped transport that fails in the handshake still says so.
+	c := &Client{BaseURL: s.URL, Keys: StaticKey(testKey), HTTP: &http.Client{Transport: plainTransport{&http.Transport{TLSClientConfig: &tls.Config{}}}}}
+	if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != NotStarted {
+		t.Error(err)
+	}
+}
+
+// A transport that does not tell what it does may have done anything.
+func TestRunThroughAnUnknownTransport(t *testing.T) {
+	broken := errors.New("broken")
+	c := &Client{BaseURL: "http://cyberun.test", Keys: StaticKey(testKey), HTTP: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, broken })}}
+	if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt || !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	// One that reports, fails, and would write later in a goroutine of its own:
+	// what was said to be not started must not start.
+	var late *http.Request
+	c.HTTP.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		httptrace.ContextClientTrace(r.Context()).GetConn("cyberun.test:80")
+		late = r
+		return nil, broken
+	})
+	if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != NotStarted {
+		t.Error(err)
+	}
+	if b, err := io.ReadAll(late.Body); err == nil || len(b) > 0 {
+		t.Errorf("the body could still be sent: %q", b)
+	}
+	// And one that had begun to read it.
+	c.HTTP.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		httptrace.ContextClientTrace(r.Context()).GetConn("cyberun.test:80")
+		r.Body.Read(make([]byte, 1))
+		return nil, broken
+	})
+	if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt {
+		t.Error(err)
+	}
+}
