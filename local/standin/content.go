@@ -11,7 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // content is a file that can be read from any offset, over and over the same.
@@ -115,9 +118,21 @@ func (c content) gzipped() (content, error) {
 	return blob(out.Bytes()), nil
 }
 
+// wide sends in writes of 256 KiB where net/http would use 32: the origin must not be
+// what limits a copy that is being measured.
+type wide struct{ http.ResponseWriter }
+
+func (w wide) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w wide) ReadFrom(r io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w.ResponseWriter}, r, make([]byte, 256<<10))
+}
+
 // blobCache keeps what was last rendered: the bytes of a task's output are always
 // the same, so that what is dropped can be made again, with the same ETag.
 type blobCache struct {
+	renders singleflight.Group // ranges of one picture asked for at once render it once
+
 	mu   sync.Mutex
 	kept []cached
 	size int
@@ -132,24 +147,42 @@ type cached struct {
 const maxCache = 128 << 20
 
 func (c *blobCache) get(name string, render func() ([]byte, error)) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock() // held while rendering: ranges of one picture asked for at once render it once
-	for _, one := range c.kept {
-		if one.name == name {
-			return one.data, nil
+	data, err, _ := c.renders.Do(name, func() (any, error) {
+		if data, ok := c.find(name); ok {
+			return data, nil
 		}
-	}
-	data, err := render()
+		data, err := render()
+		if err == nil {
+			c.keep(name, data)
+		}
+		return data, err
+	})
 	if err != nil {
 		return nil, err
 	}
+	return data.([]byte), nil
+}
+
+func (c *blobCache) find(name string) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, one := range c.kept {
+		if one.name == name {
+			return one.data, true
+		}
+	}
+	return nil, false
+}
+
+func (c *blobCache) keep(name string, data []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.kept = append(c.kept, cached{name, data})
 	c.size += len(data)
 	for c.size > maxCache && len(c.kept) > 1 {
 		c.size -= len(c.kept[0].data)
 		c.kept = c.kept[1:]
 	}
-	return data, nil
 }
 
 func (c *blobCache) forget() {

@@ -183,15 +183,24 @@ func (s *standin) addFaults(w http.ResponseWriter, r *http.Request) {
 			err = fmt.Errorf("rule %d: %w", i, wrong)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil && len(s.rules)+len(rules) > maxRules {
-		err = fmt.Errorf("more than %d rules", maxRules)
+	var ids []int
+	if err == nil {
+		ids, err = s.add(rules)
 	}
 	if err != nil {
 		fail(w, http.StatusBadRequest, "invalid_fault", err.Error())
 		return
 	}
+	reply(w, http.StatusCreated, map[string]any{"ids": ids})
+}
+
+func (s *standin) add(rules []*rule) ([]int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.rules)+len(rules) > maxRules {
+		return nil, fmt.Errorf("more than %d rules", maxRules)
+	}
+	ids := []int{}
 	for _, one := range rules {
 		s.ruleIDs++
 		one.ID, one.Seen, one.Fired = s.ruleIDs, 0, 0
@@ -199,14 +208,19 @@ func (s *standin) addFaults(w http.ResponseWriter, r *http.Request) {
 			one.until = s.now().Add(time.Duration(one.PeriodSeconds * float64(time.Second)))
 		}
 		s.rules = append(s.rules, one)
+		ids = append(ids, one.ID)
 	}
-	reply(w, http.StatusCreated, map[string]any{"faults": rules})
+	return ids, nil
 }
 
 func (s *standin) showFaults(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	reply(w, http.StatusOK, map[string]any{"faults": append([]*rule{}, s.rules...)})
+	rules := make([]rule, 0, len(s.rules))
+	for _, one := range s.rules {
+		rules = append(rules, *one)
+	}
+	s.mu.Unlock()
+	reply(w, http.StatusOK, map[string]any{"faults": rules})
 }
 
 func (s *standin) clearFaults(w http.ResponseWriter, r *http.Request) {

@@ -53,7 +53,8 @@ func (s *standin) file(key string) *upload {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.files[key]; f != nil && f.arrived {
-		return f
+		seen := *f // the bytes may be let go while the caller reads them
+		return &seen
 	}
 	return nil
 }

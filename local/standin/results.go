@@ -96,9 +96,16 @@ func (s *standin) mint(method, host, path string, life time.Duration) string {
 	s.mu.Unlock()
 	at := s.now().UTC().Format(amzTime)
 	query := url.Values{"X-Amz-Algorithm": {"AWS4-HMAC-SHA256"}, "X-Amz-Credential": {"standin/" + at[:8] + "/local/s3/aws4_request"},
-		"X-Amz-Date": {at}, "X-Amz-Expires": {strconv.Itoa(int(life.Seconds()))}, "X-Amz-SignedHeaders": {"host"}, "X-Amz-Security-Token": {epoch}}
+		"X-Amz-Date": {at}, "X-Amz-Expires": {strconv.Itoa(int(life.Seconds()))}, "X-Amz-SignedHeaders": {signedHeaders(method)}, "X-Amz-Security-Token": {epoch}}
 	query.Set("X-Amz-Signature", s.sign(method, path, query))
 	return (&url.URL{Scheme: "http", Host: host, Path: path, RawQuery: query.Encode()}).String()
+}
+
+func signedHeaders(method string) string {
+	if method == http.MethodPut {
+		return "content-length;content-type;host;if-none-match;x-amz-server-side-encryption"
+	}
+	return "host"
 }
 
 func (s *standin) sign(method, path string, query url.Values) string {
@@ -212,5 +219,5 @@ func (s *standin) send(w http.ResponseWriter, r *http.Request, t *task, o output
 	s.mu.Lock()
 	_, end := t.at(s.now())
 	s.mu.Unlock()
-	http.ServeContent(w, r, "", t.created.Add(end.at), content.open())
+	http.ServeContent(wide{w}, r, "", t.created.Add(end.at), content.open())
 }

@@ -183,13 +183,22 @@ func (s *standin) getTask(w http.ResponseWriter, r *http.Request) {
 
 // listTasks answers newest first unless a fault turns it round.
 func (s *standin) listTasks(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	faults := faultsOf(r)
+	rows, meta, err := s.taskPage(r)
+	if err != nil {
+		fail(w, http.StatusUnprocessableEntity, "invalid_query", err.Error())
+		return
+	}
+	reply(w, http.StatusOK, map[string]any{"task_list": rows, "page_meta": meta})
+}
+
+func (s *standin) taskPage(r *http.Request) ([]map[string]any, pageMeta, error) {
+	query, faults := r.URL.Query(), faultsOf(r)
 	lag, lagging := faults.find("list_lag")
 	order, _ := faults.find("list_order")
 	_, blind := faults.find("list_ignores_filter")
-	rows := []map[string]any{}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*task
 	for _, t := range slices.Backward(s.order) {
 		if lagging && s.now().Sub(t.created) < lag.wait() {
 			continue
@@ -199,18 +208,17 @@ func (s *standin) listTasks(w http.ResponseWriter, r *http.Request) {
 			query.Get("workflow_id") != "" && query.Get("workflow_id") != t.flow.ID) {
 			continue
 		}
+		found = append(found, t)
+	}
+	if order.Order == "asc" {
+		slices.Reverse(found)
+	}
+	page, meta, err := paging(r, found)
+	rows := []map[string]any{} // never null
+	for _, t := range page {
 		rows = append(rows, s.row(t))
 	}
-	s.mu.Unlock()
-	if order.Order == "asc" {
-		slices.Reverse(rows)
-	}
-	page, meta, err := paging(r, rows)
-	if err != nil {
-		fail(w, http.StatusUnprocessableEntity, "invalid_query", err.Error())
-		return
-	}
-	reply(w, http.StatusOK, map[string]any{"task_list": page, "page_meta": meta})
+	return rows, meta, err
 }
 
 func (s *standin) cancelTask(w http.ResponseWriter, r *http.Request) {
