@@ -1,0 +1,145 @@
+package transfer
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// fakeOrigin serves one file as S3 serves a presigned GET, and fails where a
+// test says so.
+type fakeOrigin struct {
+	mu           sync.Mutex
+	data         []byte
+	etag         string
+	lastModified string
+	header       http.Header // more to answer with
+	noRanges     bool
+	noLength     bool // chunked
+	// fault is asked first; n counts the requests from 1. True: it has answered.
+	fault func(n int, w http.ResponseWriter, r *http.Request) bool
+	// body wraps the writer that the file's bytes go to.
+	body func(n int, w http.ResponseWriter) io.Writer
+
+	requests atomic.Int64
+	served   atomic.Int64
+}
+
+func newFakeOrigin(size int) *fakeOrigin {
+	return &fakeOrigin{data: randomBytes(size), etag: `"content-1"`}
+}
+
+func randomBytes(size int) []byte {
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{byte(size), byte(size >> 8), byte(size >> 16)}).Read(data)
+	return data
+}
+
+// serve starts the origin and gives the address of its file.
+func (f *fakeOrigin) serve(t testing.TB) string {
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	return server.URL + "/outputs/picture.png?X-Amz-Signature=secret"
+}
+
+func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n := int(f.requests.Add(1))
+	if f.fault != nil && f.fault(n, w, r) {
+		return
+	}
+	f.mu.Lock()
+	data, etag := f.data, f.etag
+	f.mu.Unlock()
+	for name, values := range f.header {
+		w.Header()[name] = values
+	}
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "image/png")
+	}
+	if etag != "" {
+		w.Header().Set("ETag", etag)
+	}
+	if f.lastModified != "" {
+		w.Header().Set("Last-Modified", f.lastModified)
+	}
+	if want := r.Header.Get("If-Match"); want != "" && want != etag {
+		w.WriteHeader(http.StatusPreconditionFailed)
+		return
+	}
+	from, to, status := 0, len(data), http.StatusOK
+	if got, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); got == 2 && !f.noRanges {
+		to = min(to+1, len(data))
+		if from >= len(data) {
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			return
+		}
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, len(data)))
+		status = http.StatusPartialContent
+	} else {
+		from, to = 0, len(data)
+	}
+	if !f.noLength {
+		w.Header().Set("Content-Length", strconv.Itoa(to-from))
+	}
+	w.WriteHeader(status)
+	var out io.Writer = w
+	if f.body != nil {
+		out = f.body(n, w)
+	}
+	for from < to { // in pieces, so that served tells what really went out
+		piece := min(32<<10, to-from)
+		m, err := out.Write(data[from : from+piece])
+		f.served.Add(int64(m))
+		if from += m; err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+// change makes the file another one.
+func (f *fakeOrigin) change(data []byte, etag string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data, f.etag = data, etag
+}
+
+// breakAfter lets limit bytes through and then cuts the connection.
+type breakAfter struct {
+	w     http.ResponseWriter
+	limit int
+}
+
+func (b *breakAfter) Write(p []byte) (int, error) {
+	n, err := b.w.Write(p[:min(len(p), b.limit)])
+	if b.limit -= n; b.limit == 0 && err == nil {
+		_ = http.NewResponseController(b.w).Flush()
+		err = io.ErrClosedPipe
+	}
+	return n, err
+}
+
+// The tests' parts are small, so that a matrix of sizes stays quick.
+const testPart = 64 << 10
+
+func testCopier(t testing.TB, store S3) *Copier {
+	origin := NewOrigin(Policy{AllowInsecure: true})
+	t.Cleanup(origin.CloseIdleConnections)
+	return &Copier{
+		S3: store, Origin: origin, PartSize: testPart, StreamPart: testPart, Connections: 4,
+		Backoff: time.Millisecond, Stall: 5 * time.Second, StoreStall: 5 * time.Second,
+	}
+}
+
+func testTarget() Target {
+	return Target{
+		Bucket: "bucket", Key: func(r Remote) string { return "runs/1/" + r.Name },
+		Metadata: map[string]string{"cyberun-run-id": "run-1", "cyberun-output-id": "out"},
+	}
+}

@@ -1,0 +1,187 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// tries counts failures in a row and waits after each, longer every time.
+type tries struct {
+	left int
+	wait *backoff.ExponentialBackOff
+}
+
+func (c *Copier) newTries() *tries {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval = c.Backoff
+	wait.MaxInterval = maxBackoff
+	return &tries{left: c.Attempts, wait: wait}
+}
+
+// again waits and returns nil when err is worth another try, else the error to
+// end with.
+func (t *tries) again(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var p *passing
+	if !errors.As(err, &p) {
+		return err
+	}
+	if t.left--; t.left <= 0 {
+		return p.err
+	}
+	timer := time.NewTimer(max(t.wait.NextBackOff(), p.after))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// span reads one range of the remote file, and hides behind io.Reader that the
+// origin broke off: it opens the range again from the byte it had reached,
+// holding each answer against what is known of the file.
+type span struct {
+	c     *Copier
+	ctx   context.Context
+	from  *address
+	known Remote
+	count func(int) // told of every byte fetched
+
+	next, end int64 // end -1: until the origin ends
+	body      io.ReadCloser
+	cancel    context.CancelCauseFunc
+	idle      *time.Timer
+	tries     *tries
+	mark      int64 // where the last failure was
+}
+
+// freshAfter is the progress that makes a failure count as the first again: an
+// origin that always breaks off is left in the end, a long copy over a poor
+// line is not.
+const freshAfter = 256 << 10
+
+// attach gives the span an answer that is open already.
+func (s *span) attach(resp *http.Response, cancel context.CancelCauseFunc) {
+	s.body, s.cancel = resp.Body, cancel
+	s.idle = time.AfterFunc(s.c.Stall, func() { cancel(errOriginStalled) })
+	s.idle.Stop()
+}
+
+func (s *span) Read(p []byte) (int, error) {
+	for {
+		if s.next == s.end {
+			return 0, s.finish()
+		}
+		n, err := s.readOnce(p)
+		s.next += int64(n)
+		if s.count != nil {
+			s.count(n)
+		}
+		if n > 0 {
+			return n, nil // a lasting failure shows at the next read
+		}
+		if err == nil {
+			continue
+		}
+		if err == io.EOF && s.end < 0 {
+			s.close()
+			s.end = s.next
+			return 0, io.EOF
+		}
+		if err = s.failed(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (s *span) readOnce(p []byte) (int, error) {
+	if s.body == nil {
+		if err := s.reopen(); err != nil {
+			return 0, err
+		}
+	}
+	if s.end >= 0 {
+		p = p[:min(int64(len(p)), s.end-s.next)]
+	}
+	s.idle.Reset(s.c.Stall)
+	n, err := s.body.Read(p)
+	s.idle.Stop()
+	return n, err
+}
+
+func (s *span) reopen() error {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	resp, _, err := s.c.open(ctx, s.from, s.rest(), &s.known)
+	if err != nil {
+		cancel(nil)
+		return err
+	}
+	s.attach(resp, cancel)
+	return nil
+}
+
+func (s *span) rest() byteRange {
+	if !s.known.Ranges {
+		return byteRange{whole: true}
+	}
+	return byteRange{from: s.next, to: s.end}
+}
+
+// failed closes what is open and waits, or returns the error to end with.
+func (s *span) failed(err error) error {
+	if s.body != nil {
+		s.close()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		err = &passing{err: err}
+	}
+	if !isPassing(err) {
+		return err
+	}
+	if !s.known.Ranges && s.next > 0 {
+		return err // only the whole can be asked for again: whoever began it begins anew
+	}
+	if s.tries == nil || s.next-s.mark >= freshAfter {
+		s.tries = s.c.newTries()
+	}
+	s.mark = s.next
+	return s.tries.again(s.ctx, err)
+}
+
+// finish demands the end where it was announced, which also frees the
+// connection for the next part.
+func (s *span) finish() error {
+	if s.body == nil {
+		return io.EOF
+	}
+	var extra [1]byte
+	s.idle.Reset(s.c.Stall)
+	n, err := s.body.Read(extra[:])
+	s.close()
+	if n > 0 {
+		return run.Errorf(run.OutputTruncated, "the origin sent more bytes than it announced")
+	}
+	_ = err // all that was announced is here; how the connection ended does not matter
+	return io.EOF
+}
+
+func (s *span) close() {
+	if s.body == nil {
+		return
+	}
+	s.idle.Stop()
+	_ = s.body.Close()
+	s.cancel(nil)
+	s.body = nil
+}
