@@ -24,10 +24,14 @@ type Input struct {
 // ID names the run in the log.
 func (in Input) ID() string { return in.RunID }
 
-// Output is what the state IsCopied decides by; with done, the rest is the
-// execution's output.
+// Output is what the state IsCopied decides by.
 type Output struct {
-	Done        bool   `json:"done"`
+	Done   bool       `json:"done"`
+	Output *Delivered `json:"output,omitempty"` // with done: the execution's output
+}
+
+// Delivered is what an execution that succeeded tells the world.
+type Delivered struct {
 	RunID       string `json:"run_id"`
 	TaskID      string `json:"task_id"`
 	Bucket      string `json:"bucket"`
@@ -114,7 +118,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		return Output{}, err
 	}
 	if !done {
-		return Output{Done: false, RunID: record.RunID, TaskID: record.TaskID}, nil
+		return Output{Done: false}, nil
 	}
 	return h.deliver(ctx, record, copied)
 }
@@ -240,7 +244,7 @@ func (h *Handler) manifest(ctx context.Context, record run.Record, outputs []run
 }
 
 func (h *Handler) output(record run.Record) Output {
-	return Output{Done: true, RunID: record.RunID, TaskID: record.TaskID, Bucket: h.OutputBucket, ManifestKey: record.ManifestKey}
+	return Output{Done: true, Output: &Delivered{RunID: record.RunID, TaskID: record.TaskID, Bucket: h.OutputBucket, ManifestKey: record.ManifestKey}}
 }
 
 func metadata(record run.Record, outputID string) map[string]string {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"time"
 )
 
 // wakePrefix holds the task token of each run that is parked: {run_id}.json.
@@ -37,4 +39,23 @@ func (s *Store) Token(ctx context.Context, runID string) (string, error) {
 		return "", fmt.Errorf("token of %s: %w", runID, err)
 	}
 	return p.Token, nil
+}
+
+// Hook says that a webhook came.
+type Hook struct {
+	TaskID     string    `json:"task_id"`
+	TaskStatus string    `json:"task_status"`
+	ReceivedAt time.Time `json:"received_at"`
+}
+
+// hookPrefix keeps the last webhook of a task: {task_id}.json.
+const hookPrefix = wakePrefix + "hooks/"
+
+// PutHook keeps it; one that comes twice is kept once.
+func (s *Store) PutHook(ctx context.Context, h Hook) error {
+	body, err := marshal(h)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, hookPrefix+url.PathEscape(h.TaskID)+".json", body, condition{})
 }

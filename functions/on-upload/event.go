@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// upload is one object that an event tells of.
+type upload struct {
+	bucket    string
+	key       string
+	etag      string // without quotes
+	sequencer string
+}
+
+// event is both shapes that S3 tells of uploads in: EventBridge's, with one
+// object, and the classic notification's, with several and with encoded keys.
+type event struct {
+	Detail *struct {
+		Bucket struct {
+			Name string `json:"name"`
+		} `json:"bucket"`
+		Object struct {
+			Key       string `json:"key"`
+			ETag      string `json:"etag"`
+			Sequencer string `json:"sequencer"`
+		} `json:"object"`
+	} `json:"detail"`
+	Records []record `json:"Records"`
+	Event   string   `json:"Event"` // "s3:TestEvent", when a notification is set up
+}
+
+type record struct {
+	S3 struct {
+		Bucket struct {
+			Name string `json:"name"`
+		} `json:"bucket"`
+		Object struct {
+			Key       string `json:"key"`
+			ETag      string `json:"eTag"`
+			Sequencer string `json:"sequencer"`
+		} `json:"object"`
+	} `json:"s3"`
+}
+
+// uploads reads either shape. What it cannot read is an error that no retry
+// mends: it goes to the dead-letter queue.
+func uploads(raw json.RawMessage) ([]upload, error) {
+	var e event
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return nil, run.Errorf(run.InvalidRequest, "the event is neither EventBridge's nor a classic S3 notification: %w", err)
+	}
+	var found []upload
+	switch {
+	case e.Event == "s3:TestEvent":
+		return nil, nil
+	case e.Detail != nil:
+		found = []upload{{e.Detail.Bucket.Name, e.Detail.Object.Key, e.Detail.Object.ETag, e.Detail.Object.Sequencer}}
+	case len(e.Records) > 0:
+		for _, r := range e.Records {
+			key, err := url.QueryUnescape(r.S3.Object.Key) // blanks come as plus signs
+			if err != nil {
+				return nil, run.Errorf(run.InvalidRequest, "the event's key %q is not URL-encoded: %w", r.S3.Object.Key, err)
+			}
+			found = append(found, upload{r.S3.Bucket.Name, key, r.S3.Object.ETag, r.S3.Object.Sequencer})
+		}
+	default:
+		return nil, run.Errorf(run.InvalidRequest, "the event tells of no upload")
+	}
+	for i, u := range found {
+		if u.bucket == "" || u.key == "" {
+			return nil, run.Errorf(run.InvalidRequest, "the event's object %d has no bucket or no key", i)
+		}
+	}
+	return found, nil
+}
+
+func (u upload) String() string { return fmt.Sprintf("s3://%s/%s", u.bucket, u.key) }
