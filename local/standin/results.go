@@ -110,7 +110,7 @@ func signedHeaders(method string) string {
 
 func (s *standin) sign(method, path string, query url.Values) string {
 	mac := hmac.New(sha256.New, s.secret)
-	for _, part := range []string{method, path, query.Get("X-Amz-Date"), query.Get("X-Amz-Expires"), query.Get("X-Amz-Security-Token")} {
+	for _, part := range []string{method, path, query.Get("X-Amz-Date"), query.Get("X-Amz-Expires"), query.Get("X-Amz-Security-Token"), query.Get("X-Amz-SignedHeaders")} {
 		fmt.Fprintf(mac, "%q\n", part)
 	}
 	return hex.EncodeToString(mac.Sum(nil))

@@ -105,10 +105,8 @@ func (s *sender) post(target webhookTarget, body []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	mac := hmac.New(sha256.New, []byte(target.Secret))
-	mac.Write(body)
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-Webhook-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	r.Header.Set("X-Webhook-Signature-256", signed(target.Secret, body))
 	answer, err := s.client.Do(r)
 	if err != nil {
 		return 0, err
@@ -116,6 +114,12 @@ func (s *sender) post(target webhookTarget, body []byte) (int, error) {
 	defer answer.Body.Close()
 	io.CopyN(io.Discard, answer.Body, 64<<10) // so that the connection can serve again
 	return answer.StatusCode, nil
+}
+
+func signed(secret string, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write(body)
+	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
 // keep logs a try. False: a reset came in between, and the delivery is off.

@@ -3,6 +3,7 @@ package picture
 import (
 	"image"
 	"image/color"
+	"sort"
 	"strings"
 
 	"golang.org/x/image/font"
@@ -95,10 +96,7 @@ func wrap(face font.Face, text string, width int) []string {
 		line = word
 		for !fits(line) && len([]rune(line)) > 1 {
 			letters := []rune(line)
-			cut := len(letters) - 1
-			for cut > 1 && !fits(string(letters[:cut])) {
-				cut--
-			}
+			cut := max(1, sort.Search(len(letters), func(n int) bool { return !fits(string(letters[:n+1])) }))
 			lines, line = append(lines, string(letters[:cut])), string(letters[cut:])
 		}
 	}

@@ -40,13 +40,22 @@ func Clip(s Scene) ([]byte, error) {
 	s.Width, s.Height = 240, 160
 	var clip gif.GIF
 	var palette color.Palette
+	nearest := map[color.RGBA]uint8{} // of a colour's upper bits: searching for each pixel takes seconds
 	for i := range clipFrames {
 		frame := paint(s, float64(i)*0.012).img
 		if palette == nil {
 			palette = sampled(frame)
 		}
 		mapped := image.NewPaletted(frame.Bounds(), palette)
-		draw.Draw(mapped, mapped.Bounds(), frame, image.Point{}, draw.Src)
+		for at := range mapped.Pix {
+			rough := color.RGBA{frame.Pix[4*at] &^ 7, frame.Pix[4*at+1] &^ 7, frame.Pix[4*at+2] &^ 7, 255}
+			index, known := nearest[rough]
+			if !known {
+				index = uint8(palette.Index(rough))
+				nearest[rough] = index
+			}
+			mapped.Pix[at] = index
+		}
 		clip.Image, clip.Delay = append(clip.Image, mapped), append(clip.Delay, clipStep)
 	}
 	var out bytes.Buffer
