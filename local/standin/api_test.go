@@ -223,6 +223,9 @@ func TestInputFile(t *testing.T) {
 	if first, second := put(at, headers, "", file.String()), put(at, headers, "", file.String()); first != 200 || second != 412 {
 		t.Errorf("first %d, second %d", first, second)
 	}
+	if c.s.arrive(c.s.file(key), "", nil) {
+		t.Error("of two PUTs that came at once, both were taken")
+	}
 	task := c.run("upscale", fmt.Sprintf(`{"image":%q,"scale":"4"}`, key))
 	c.end(task)
 	_, got, err := c.do("GET", c.url(task), "")
@@ -286,8 +289,7 @@ func TestDownload(t *testing.T) {
 	if answer, _, err := c.do("GET", c.url(empty), "", "Range", "bytes=0-9"); err != nil || answer.StatusCode != http.StatusRequestedRangeNotSatisfiable {
 		t.Errorf("a range of nothing: %v %v", answer, err)
 	}
-	later := time.Now().Add(urlLifetime + time.Minute)
-	c.s.now = func() time.Time { return later } // nothing else asks for it: the last request has ended
+	c.late.Store(int64(urlLifetime + time.Minute))
 	if answer, got, err := c.do("GET", at, ""); err != nil || answer.StatusCode != 403 || !strings.Contains(string(got), "expired") {
 		t.Errorf("after its hour: %s %v", got, err)
 	}

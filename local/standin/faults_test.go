@@ -302,12 +302,14 @@ func TestWebhooks(t *testing.T) {
 	c.json("POST", "/_/webhook", `{"url":"`+receiver.URL+`","secret":"whsec_local"}`, 200)
 	cancelled := c.run("text-to-image", `{"prompt":"p","seconds":86400}`)
 	c.json("POST", "/r/tasks/"+cancelled+"/cancel", "", 200)
+	c.fault(`{"times":1,"match":{"path_regexp":"/run$"},"action":{"type":"task_cancel"}}`)
+	c.end(c.run("text-to-image", `{"prompt":"cancelled from the other side"}`))
 	task := c.run("text-to-image", `{"prompt":"p"}`)
 	var last call
 	for range 4 {
 		last = <-calls
-		if last.signature != signed("whsec_local", last.body) {
-			t.Errorf("signature %s", last.signature)
+		if last.signature != signed("whsec_local", last.body) || !bytes.Contains(last.body, []byte(task)) {
+			t.Errorf("signature %s of %s", last.signature, last.body)
 		}
 	}
 	for _, want := range []string{`"event_type":"task.completed"`, `"task_id":"` + task + `"`, `"task_status":"completed"`, `"task_error":null`, `"timestamp":"20`, `"storage_key"`} {

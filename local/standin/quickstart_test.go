@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,16 +27,18 @@ type client struct {
 	t    *testing.T
 	s    *standin
 	root string
+	late *atomic.Int64 // how far the stand-in's clock is ahead
 }
 
 func newClient(t *testing.T, speed float64) *client {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	s := newStandin(ctx, options{keys: []string{testKey}, speed: speed}, io.Discard, time.Now)
+	late := &atomic.Int64{}
+	s := newStandin(ctx, options{keys: []string{testKey}, speed: speed}, io.Discard, func() time.Time { return time.Now().Add(time.Duration(late.Load())) })
 	server := httptest.NewUnstartedServer(s)
 	server.Start()
 	t.Cleanup(func() { stop(); server.CloseClientConnections(); server.Close(); s.reset() })
-	return &client{t: t, s: s, root: server.URL}
+	return &client{t: t, s: s, root: server.URL, late: late}
 }
 
 // do returns an error only when no answer came.
