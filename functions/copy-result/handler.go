@@ -24,18 +24,15 @@ type Input struct {
 // ID names the run in the log.
 func (in Input) ID() string { return in.RunID }
 
-// Output is what the state IsCopied decides by.
+// Output is what the state IsCopied decides by; with done, the rest is the
+// execution's output. Every field is always there: the state machine selects
+// them by path, and a path that is missing fails the run.
 type Output struct {
-	Done   bool       `json:"done"`
-	Output *Delivered `json:"output,omitempty"` // with done: the execution's output
-}
-
-// Delivered is what an execution that succeeded tells the world.
-type Delivered struct {
+	Done        bool   `json:"done"`
 	RunID       string `json:"run_id"`
 	TaskID      string `json:"task_id"`
 	Bucket      string `json:"bucket"`
-	ManifestKey string `json:"manifest_key"`
+	ManifestKey string `json:"manifest_key"` // empty until done
 }
 
 // Cyberun is what copy-result asks of the service.
@@ -118,7 +115,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		return Output{}, err
 	}
 	if !done {
-		return Output{Done: false}, nil
+		return Output{RunID: record.RunID, TaskID: record.TaskID, Bucket: h.OutputBucket}, nil
 	}
 	return h.deliver(ctx, record, copied)
 }
@@ -244,7 +241,7 @@ func (h *Handler) manifest(ctx context.Context, record run.Record, outputs []run
 }
 
 func (h *Handler) output(record run.Record) Output {
-	return Output{Done: true, Output: &Delivered{RunID: record.RunID, TaskID: record.TaskID, Bucket: h.OutputBucket, ManifestKey: record.ManifestKey}}
+	return Output{Done: true, RunID: record.RunID, TaskID: record.TaskID, Bucket: h.OutputBucket, ManifestKey: record.ManifestKey}
 }
 
 func metadata(record run.Record, outputID string) map[string]string {

@@ -4,15 +4,11 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
-	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
 
 func main() {
@@ -22,29 +18,4 @@ func main() {
 		observe.Exit(log, err)
 	}
 	lambda.Start(observe.Step(log, time.Now, handler.Handle))
-}
-
-func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
-	var env config.Env
-	cfg, err := config.AWS(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sink := s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = transfer.NewStoreClient() })
-	origin := transfer.NewOrigin(transfer.Policy{
-		Hosts:         env.List("DOWNLOAD_HOSTS"),
-		AllowInsecure: env.Bool("ALLOW_INSECURE_ORIGINS"),
-		RuntimeAPI:    env.Optional("AWS_LAMBDA_RUNTIME_API", ""),
-	})
-	return &Handler{
-		Cyberun: env.Cyberun(cfg),
-		Records: env.Store(sink),
-		Bucket:  sink,
-		NewCopier: func(stopBefore time.Time) Copier {
-			return &transfer.Copier{S3: sink, Origin: origin, StopBefore: stopBefore}
-		},
-		OutputBucket: env.String("OUTPUT_BUCKET"),
-		Log:          log,
-		Now:          time.Now,
-	}, env.Err()
 }

@@ -4,18 +4,12 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
-
-// maxHold is the template's MaxValue for HoldSeconds: the function's time-out
-// leaves room above it.
-const maxHold = 300
 
 func main() {
 	log := observe.Logger(os.Stdout, "poll-status")
@@ -24,21 +18,4 @@ func main() {
 		observe.Exit(log, err)
 	}
 	lambda.Start(observe.Step(log, time.Now, handler.Handle))
-}
-
-func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
-	var env config.Env
-	cfg, err := config.AWS(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &Handler{
-		Cyberun:  env.Cyberun(cfg),
-		Records:  env.Store(config.S3(cfg)),
-		Waker:    config.Executions(cfg),
-		Hold:     env.Seconds("HOLD_SECONDS", 30, maxHold),
-		Webhooks: env.Bool("WEBHOOKS_ENABLED"),
-		Log:      log,
-		Now:      time.Now,
-	}, env.Err()
 }

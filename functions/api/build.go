@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/rs/xid"
+)
+
+func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
+	var env config.Env
+	cfg, err := config.AWS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client := config.S3(cfg)
+	return &Handler{
+		Cyberun:         env.Cyberun(cfg),
+		Records:         env.Store(client),
+		Executions:      config.Executions(cfg),
+		Outputs:         client,
+		Presign:         s3.NewPresignClient(client),
+		OutputBucket:    env.String("OUTPUT_BUCKET"),
+		StateMachineARN: env.String("STATE_MACHINE_ARN"),
+		Log:             log,
+		Now:             time.Now,
+		NewID:           func() string { return xid.New().String() },
+		Sleep:           sleep,
+	}, env.Err()
+}

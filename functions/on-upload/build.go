@@ -1,0 +1,22 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+)
+
+func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
+	var env config.Env
+	cfg, err := config.AWS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Handler{
+		Inbox:           config.S3(cfg),
+		Executions:      config.Executions(cfg),
+		StateMachineARN: env.String("STATE_MACHINE_ARN"),
+		Log:             log,
+	}, env.Err()
+}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+)
+
+func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
+	var env config.Env
+	cfg, err := config.AWS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Handler{
+		Enabled: env.Bool("WEBHOOKS_ENABLED"),
+		Secrets: config.NewSecret(cfg, env.String("WEBHOOK_SECRET_ARN")),
+		Records: env.Store(config.S3(cfg)),
+		Waker:   config.Executions(cfg),
+		Log:     log,
+		Now:     time.Now,
+	}, env.Err()
+}
