@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// realBaseURL is the template's own default.
+const realBaseURL = "https://core.cyberun.cloud/api/v1"
+
+// startLimit is generous: on a machine that is busy with other things, Python
+// alone takes seconds.
+const startLimit = 60 * time.Second
+
+// real reports whether the runs go to the real service, with the user's own key.
+func (s *Stack) real() bool { return os.Getenv("CYBERUN_API_KEY") != "" }
+
+func (s *Stack) startStandin(ctx context.Context) error {
+	if s.real() {
+		s.State.CyberunURL = realBaseURL
+		if other := os.Getenv("CYBERUN_BASE_URL"); other != "" {
+			s.State.CyberunURL = other
+		}
+		fmt.Fprintf(s.Progress, "  CYBERUN_API_KEY is set: runs go to %s\n", s.State.CyberunURL)
+		return nil
+	}
+	binary, address := s.Opt.shared("bin/standin"), s.Opt.file("standin.addr")
+	if err := s.tool(ctx, "build-standin", os.Environ(), "go", "build", "-o", binary, "./local/standin"); err != nil {
+		return err
+	}
+	if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	s.State.CyberunKey = "sk-local-" + random()
+	p, err := s.start("standin", os.Environ(), binary, "-addr", "127.0.0.1:0", "-addr-file", address,
+		"-key", s.State.CyberunKey, "-speed", strconv.FormatFloat(s.Opt.Speed, 'g', -1, 64))
+	if err != nil {
+		return err
+	}
+	return eventually(ctx, startLimit, "the stand-in", func(context.Context) error {
+		if p.ended() {
+			return errors.New(tail(p.Log))
+		}
+		body, err := os.ReadFile(address)
+		if err != nil {
+			return err
+		}
+		s.State.CyberunURL = strings.TrimSpace(string(body))
+		s.State.ControlURL = strings.TrimSuffix(s.State.CyberunURL, "/api/v1") + "/_"
+		return nil
+	})
+}
+
+// portTries: between finding a port free and MiniStack's listening on it,
+// another program may take it.
+const portTries = 3
+
+func (s *Stack) startMiniStack(ctx context.Context) error {
+	var err error
+	for range portTries {
+		if err = s.tryMiniStack(ctx); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *Stack) tryMiniStack(ctx context.Context) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	s.State.Endpoint, s.State.Region, s.State.StackName = fmt.Sprintf("http://127.0.0.1:%d", port), region, stackName
+	p, err := s.start("ministack", s.miniStackEnv(port), s.Opt.tool("ministack", "ministack"))
+	if err != nil {
+		return err
+	}
+	s.connect()
+	err = eventually(ctx, startLimit, "MiniStack", func(ctx context.Context) error {
+		if p.ended() {
+			return errors.New(tail(p.Log))
+		}
+		return get(ctx, s.State.Endpoint+"/_ministack/health", http.StatusOK)
+	})
+	if err != nil {
+		p.stop(patience)
+		s.forget(p)
+	}
+	return err
+}
+
+// miniStackEnv is written out in full: MiniStack hands its own environment to
+// every function, and nothing of the user's may get there by accident.
+func (s *Stack) miniStackEnv(port int) []string {
+	env := []string{
+		"BIND_HOST=127.0.0.1",
+		"GATEWAY_PORT=" + strconv.Itoa(port),
+		"LAMBDA_EXECUTOR=local",
+		"IOT_MTLS_ENABLED=0", // else it opens port 8883
+		"SFN_WAIT_SCALE=" + strconv.FormatFloat(s.Opt.WaitScale, 'g', -1, 64),
+		"AUTH=" + strconv.FormatBool(s.Opt.Auth),
+		"MINISTACK_REGION=" + region,
+		"AWS_ENDPOINT_URL=" + s.State.Endpoint, // what the functions get
+		"AWS_ACCESS_KEY_ID=" + localID,
+		"AWS_SECRET_ACCESS_KEY=" + localID,
+		"TMPDIR=" + s.Opt.file("tmp"),
+		"PYTHONDONTWRITEBYTECODE=1",
+	}
+	// How this machine reaches the outside, should the real service be meant.
+	for _, name := range []string{"PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return append(env, s.Opt.Env...)
+}
+
+// get wants one status of an address.
+func get(ctx context.Context, url string, want int) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	return expect(req, want)
+}
+
+func expect(req *http.Request, want int) error {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != want {
+		return fmt.Errorf("%s %s: %s, not %d: %s", req.Method, req.URL.Path, resp.Status, want, excerpt(resp.Body))
+	}
+	return nil
+}
+
+func random() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// ensureDir is for a file's folder.
+func ensureDir(path string) error { return os.MkdirAll(filepath.Dir(path), 0o755) }
