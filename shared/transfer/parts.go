@@ -174,14 +174,22 @@ func (j *job) goOn(ctx context.Context, up *upload, first *span) (Result, error)
 	return j.giveUp(ctx, up, err)
 }
 
-// giveUp looks whether the upload is gone because the object is there; else it
-// aborts what no later call could go on with.
+// giveUp looks whether another invocation has stored the object, which explains
+// an upload that is gone or cannot be completed; else it aborts what no later
+// call could go on with.
 func (j *job) giveUp(ctx context.Context, up *upload, err error) (Result, error) {
-	if errors.Is(err, errUploadGone) {
+	gone := errors.Is(err, errUploadGone)
+	if gone || len(up.missing()) == 0 {
 		res, there, headErr := j.alreadyThere(ctx, up.Key, up.Total)
-		if headErr != nil || there {
-			return res, headErr
+		if there && headErr == nil {
+			j.abort(ctx, up) // it may have come by another upload, and this one is nobody's now
+			return res, nil
 		}
+		if gone && headErr != nil {
+			return Result{}, headErr
+		}
+	}
+	if gone {
 		return Result{}, errBeginAnew
 	}
 	code, _ := storeCode(err)

@@ -6,7 +6,6 @@ import (
 	"hash/crc32"
 	"io"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -156,11 +155,8 @@ func (p *payload) frame(ctx context.Context, in middleware.FinalizeInput, next m
 		return out, md, err
 	}
 	req.ContentLength = p.encodedLength()
-	encoding := "aws-chunked"
-	if own := req.Header.Get("Content-Encoding"); own != "" {
-		encoding = strings.Join([]string{own, encoding}, ",")
-	}
-	req.Header.Set("Content-Encoding", encoding)
+	// A second line of it, as the SDK does: some stores keep the first as it is.
+	req.Header.Add("Content-Encoding", "aws-chunked")
 	req.Header.Set("X-Amz-Decoded-Content-Length", strconv.FormatInt(p.length, 10))
 	req.Header.Set("X-Amz-Trailer", crcHeader)
 	in.Request = req

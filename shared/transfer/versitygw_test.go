@@ -1,0 +1,235 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"hash/crc32"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// versitygw starts a real S3 store on a socket in the test's directory, over TLS
+// where asked, and gives its client with the bucket made. Its binary is
+// .tools/bin/versitygw or what $VERSITYGW names.
+func versitygw(t *testing.T, secure bool) *s3.Client {
+	binary := os.Getenv("VERSITYGW")
+	if binary == "" {
+		binary, _ = filepath.Abs("../../.tools/bin/versitygw")
+	}
+	if _, err := os.Stat(binary); err != nil {
+		t.Skip("no real S3 to test against: `make tools` installs versitygw into .tools/bin, or set VERSITYGW")
+	}
+	// A socket's path must be short, which the test's own directory is not.
+	dir, err := os.MkdirTemp("", "s3-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket, data, meta := filepath.Join(dir, "sock"), filepath.Join(dir, "data"), filepath.Join(dir, "meta")
+	if err := errors.Join(os.Mkdir(data, 0o700), os.Mkdir(meta, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--port", socket, "--access", "local", "--secret", "locallocal", "--quiet", "--keep-alive"}
+	transport := NewStoreClient()
+	inner := transport.Transport.(*http.Transport)
+	inner.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	endpoint := "http://127.0.0.1"
+	if secure {
+		cert, key, pool := certificate(t, dir)
+		args = append(args, "--cert", cert, "--key", key)
+		inner.TLSClientConfig = &tls.Config{RootCAs: pool}
+		endpoint = "https://127.0.0.1"
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, binary, append(args, "posix", "--sidecar", meta, data)...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		stop()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("versitygw said: %s", said.String())
+		}
+	})
+	client := s3.New(s3.Options{
+		Region: "us-east-1", BaseEndpoint: &endpoint, UsePathStyle: true, HTTPClient: transport,
+		Credentials:                credentials.NewStaticCredentialsProvider("local", "locallocal", ""),
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
+	})
+	for tries := (&Copier{Attempts: 100, Backoff: 20 * time.Millisecond}).newTries(); ; {
+		_, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("bucket")})
+		if err == nil {
+			return client
+		}
+		if err := tries.again(t.Context(), &passing{err: err}); err != nil {
+			t.Fatal(err, said.String())
+		}
+	}
+}
+
+func certificate(t *testing.T, dir string) (certFile, keyFile string, pool *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "local"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	err = errors.Join(
+		os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
+		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	pool.AddCert(try(x509.ParseCertificate(der)))
+	return certFile, keyFile, pool
+}
+
+func try[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestVersitygw(t *testing.T) {
+	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			client := versitygw(t, secure)
+			for sizeName, size := range map[string]int{"empty": 0, "one byte": 1, "one part": minPart, "parts": 4*minPart + 12345} {
+				for _, ranges := range []bool{true, false} {
+					t.Run(sizeName+map[bool]string{true: "", false: " without ranges"}[ranges], func(t *testing.T) {
+						origin := newFakeOrigin(size)
+						origin.noRanges = !ranges
+						origin.header = http.Header{"Content-Encoding": {"br"}}
+						copyToReal(t, client, origin)
+					})
+				}
+			}
+			t.Run("stop, resume and two at once", func(t *testing.T) { resumeOnReal(t, client) })
+		})
+	}
+}
+
+func realCopier(t *testing.T, client *s3.Client) *Copier {
+	copier := testCopier(t, client)
+	copier.PartSize, copier.StreamPart = minPart, minPart
+	return copier
+}
+
+func copyToReal(t *testing.T, client *s3.Client, origin *fakeOrigin) {
+	src, dst := Source{URL: origin.serve(t)}, testTarget()
+	// A key of its own: versitygw lets an overwritten object's encoding shine through.
+	dst.Key = func(Remote) string { return t.Name() }
+	res, err := realCopier(t, client).Copy(t.Context(), src, dst, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkReal(t, client, origin, res)
+	again, err := realCopier(t, client).Copy(t.Context(), src, dst, nil, nil)
+	if err != nil || !again.Skipped || again.CRC32 != res.CRC32 || again.ETag != res.ETag {
+		t.Errorf("the second copy: %+v, %v", again, err)
+	}
+}
+
+func checkReal(t *testing.T, client *s3.Client, origin *fakeOrigin, res Result) {
+	t.Helper()
+	object, err := Open(t.Context(), client, "bucket", res.Key, res.ETag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(object)
+	if err := errors.Join(err, object.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(data, origin.data) || object.ContentType != "image/png" {
+		t.Errorf("%d bytes of type %s, want %d", len(data), object.ContentType, len(origin.data))
+	}
+	if res.CRC32 != crc32.ChecksumIEEE(origin.data) || res.Bytes != int64(len(origin.data)) {
+		t.Errorf("result %+v", res)
+	}
+	head, err := client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String("bucket"), Key: &res.Key})
+	if err != nil || aws.ToString(head.ContentEncoding) != origin.header.Get("Content-Encoding") {
+		t.Errorf("encoding %q, %v", aws.ToString(head.ContentEncoding), err)
+	}
+	open, err := client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String("bucket")})
+	if err != nil || len(open.Uploads) > 0 {
+		t.Errorf("%d uploads left, %v", len(open.Uploads), err)
+	}
+}
+
+// resumeOnReal stops a copy, then lets two go on with the same checkpoint.
+func resumeOnReal(t *testing.T, client *s3.Client) {
+	origin := newFakeOrigin(6*minPart + 99)
+	src, dst := Source{URL: origin.serve(t)}, testTarget()
+	// A key of its own: versitygw lets an overwritten object's encoding shine through.
+	dst.Key = func(Remote) string { return t.Name() }
+	var saved *Checkpoint
+	stopping := realCopier(t, client)
+	stopping.Connections = 1
+	stopping.StopBefore = time.Unix(1, 0)
+	stopping.Now = func() time.Time { return time.Unix(origin.served.Load()/minPart, 0) }
+	res, err := stopping.Copy(t.Context(), src, dst, nil, func(_ context.Context, cp Checkpoint) error {
+		saved = &cp
+		return nil
+	})
+	if err != nil || res.Done || saved == nil {
+		t.Fatalf("stopping: %+v, %v", res, err)
+	}
+	type outcome struct {
+		Result
+		error
+	}
+	outcomes := make(chan outcome)
+	for range 2 {
+		go func() {
+			res, err := realCopier(t, client).Copy(t.Context(), src, dst, saved, nil)
+			outcomes <- outcome{res, err}
+		}()
+	}
+	for range 2 {
+		if o := <-outcomes; o.error != nil {
+			t.Error(o.error)
+		} else {
+			defer checkReal(t, client, origin, o.Result)
+		}
+	}
+}
