@@ -1,0 +1,346 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+// stack is the deployed stack as a user sees it.
+type stack struct {
+	aws       aws.Config
+	s3        *s3.Client
+	sfn       *sfn.Client
+	lambda    *lambda.Client
+	resources map[string]string // logical id → physical id
+
+	apiURL          string
+	stateMachineARN string
+	inbox           string
+	outputs         string
+	state           string
+	webhookURL      string
+	control         string // the stand-in's own routes
+	key             string
+}
+
+// patience bounds each wait of a test for something that the stack does by
+// itself. It is no measure of speed: a slow machine only waits longer.
+const patience = 3 * time.Minute
+
+func open(t *testing.T) *stack {
+	t.Helper()
+	file := os.Getenv("RELAY_STACK_FILE")
+	if file == "" {
+		t.Skip("no stack: RELAY_STACK_FILE is not set; `make e2e` brings one up")
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told struct {
+		APIURL     string            `json:"api_url"`
+		Outputs    map[string]string `json:"outputs"`
+		Resources  map[string]string `json:"resources"`
+		ControlURL string            `json:"control_url"`
+		CyberunKey string            `json:"cyberun_key"`
+	}
+	if err := json.Unmarshal(raw, &told); err != nil {
+		t.Fatal(err)
+	}
+	if told.ControlURL == "" {
+		t.Skip("the stack speaks to the real service: these tests count what is paid, and need the stand-in's ledger")
+	}
+	cfg, err := awsconfig.LoadDefaultConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &stack{
+		aws: cfg, s3: s3.NewFromConfig(cfg), sfn: sfn.NewFromConfig(cfg), lambda: lambda.NewFromConfig(cfg), resources: told.Resources,
+		apiURL: told.APIURL, stateMachineARN: told.Outputs["StateMachineArn"], inbox: told.Outputs["InboxBucket"],
+		outputs: told.Outputs["OutputBucket"], state: told.Outputs["StateBucket"], webhookURL: told.Outputs["WebhookUrl"],
+		control: told.ControlURL, key: told.CyberunKey,
+	}
+}
+
+// answer is what an HTTP call came back with.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) into(t *testing.T, v any) {
+	t.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		t.Fatalf("HTTP %d with a body that is not JSON: %v\n%s", a.status, err, a.body)
+	}
+}
+
+// call signs as the command line does.
+func (s *stack) call(t *testing.T, method, path, body string, headers ...string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.apiURL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	credentials, err := s.aws.Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(body))
+	if err := v4.NewSigner().SignHTTP(t.Context(), credentials, req, hex.EncodeToString(sum[:]), "execute-api", s.aws.Region, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	return send(t, req)
+}
+
+func send(t *testing.T, req *http.Request) answer {
+	t.Helper()
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	got, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{res.StatusCode, res.Header, got}
+}
+
+// runView is what GET /runs/{id} tells, as a stranger would read it.
+type runView struct {
+	RunID      string `json:"run_id"`
+	Status     string `json:"status"`
+	TaskID     string `json:"task_id"`
+	TaskStatus string `json:"task_status"`
+	Outputs    []struct {
+		ID    string `json:"id"`
+		Key   string `json:"key"`
+		Bytes int64  `json:"bytes"`
+		CRC32 string `json:"crc32"`
+		S3URI string `json:"s3_uri"`
+		URL   string `json:"url"`
+	} `json:"outputs"`
+	Bucket      string `json:"bucket"`
+	ManifestKey string `json:"manifest_key"`
+	Error       *struct {
+		Name  string `json:"name"`
+		Cause string `json:"cause"`
+		Hint  string `json:"hint"`
+	} `json:"error"`
+}
+
+func (v runView) ended() bool {
+	return v.Status == "succeeded" || v.Status == "failed" || v.Status == "cancelled"
+}
+
+// start posts a request that must be accepted, and returns the run's id.
+func (s *stack) start(t *testing.T, request string, headers ...string) string {
+	t.Helper()
+	a := s.call(t, http.MethodPost, "/runs", request, headers...)
+	if a.status != http.StatusAccepted {
+		t.Fatalf("POST /runs: HTTP %d: %s", a.status, a.body)
+	}
+	var v runView
+	a.into(t, &v)
+	if v.RunID == "" || a.header.Get("Location") != "/runs/"+v.RunID {
+		t.Fatalf("POST /runs: run_id %q, Location %q", v.RunID, a.header.Get("Location"))
+	}
+	return v.RunID
+}
+
+func (s *stack) view(t *testing.T, runID, query string) runView {
+	t.Helper()
+	a := s.call(t, http.MethodGet, "/runs/"+runID+query, "")
+	if a.status != http.StatusOK {
+		t.Fatalf("GET /runs/%s: HTTP %d: %s", runID, a.status, a.body)
+	}
+	var v runView
+	a.into(t, &v)
+	return v
+}
+
+// end waits for a run's end, as the record tells it.
+func (s *stack) end(t *testing.T, runID string) runView {
+	t.Helper()
+	for until := time.Now().Add(patience); ; {
+		v := s.view(t, runID, "?wait=20")
+		if v.ended() {
+			return v
+		}
+		if time.Now().After(until) {
+			t.Fatalf("the run %s is still %s after %v", runID, v.Status, patience)
+		}
+	}
+}
+
+// eventually tries until check says that all is well.
+func eventually(t *testing.T, what string, check func() (done bool, seen any)) {
+	t.Helper()
+	for until := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		done, seen := check()
+		if done {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%s: not within %v; last seen: %v", what, patience, seen)
+		}
+	}
+}
+
+// object reads a whole object; nil if it is not there.
+func (s *stack) object(t *testing.T, bucket, key string) []byte {
+	t.Helper()
+	out, err := s.s3.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	var missing *s3types.NoSuchKey
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err != nil {
+		t.Fatalf("s3://%s/%s: %v", bucket, key, err)
+	}
+	defer out.Body.Close()
+	body, err := io.ReadAll(out.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func (s *stack) put(t *testing.T, bucket, key string, body []byte, metadata map[string]string) {
+	t.Helper()
+	if _, err := s.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body), Metadata: metadata}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stack) execution(t *testing.T, runID string) *sfn.DescribeExecutionOutput {
+	t.Helper()
+	arn := strings.Replace(s.stateMachineARN, ":stateMachine:", ":execution:", 1) + ":" + runID
+	out, err := s.sfn.DescribeExecution(t.Context(), &sfn.DescribeExecutionInput{ExecutionArn: &arn})
+	if err != nil {
+		t.Fatalf("DescribeExecution %s: %v", runID, err)
+	}
+	return out
+}
+
+// history is every event of an execution.
+func (s *stack) history(t *testing.T, runID string) []sfntypes.HistoryEvent {
+	t.Helper()
+	in := &sfn.GetExecutionHistoryInput{ExecutionArn: s.execution(t, runID).ExecutionArn}
+	var events []sfntypes.HistoryEvent
+	for {
+		out, err := s.sfn.GetExecutionHistory(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, out.Events...)
+		if out.NextToken == nil {
+			return events
+		}
+		in.NextToken = out.NextToken
+	}
+}
+
+// ledger is what the stand-in says was paid for.
+type ledger struct {
+	Tasks []ledgerTask `json:"tasks"`
+}
+
+type ledgerTask struct {
+	ID              string         `json:"id"`
+	Workflow        string         `json:"workflow"`
+	Parameters      map[string]any `json:"parameters"`
+	Status          string         `json:"status"`
+	CancelRequested bool           `json:"cancel_requested"`
+}
+
+// paid are the tasks of one test: those whose prompt holds its mark.
+func (s *stack) paid(t *testing.T, mark string) []ledgerTask {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.control+"/ledger", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l ledger
+	send(t, req).into(t, &l)
+	var mine []ledgerTask
+	for _, task := range l.Tasks {
+		if prompt, _ := task.Parameters["prompt"].(string); strings.Contains(prompt, mark) {
+			mine = append(mine, task)
+		}
+	}
+	return mine
+}
+
+// faults sets the stand-in's faults for the rest of the test.
+func (s *stack) faults(t *testing.T, rules string) {
+	t.Helper()
+	s.controlCall(t, http.MethodPost, "/faults", rules)
+	t.Cleanup(func() {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodDelete, s.control+"/faults", nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		res.Body.Close()
+	})
+}
+
+func (s *stack) controlCall(t *testing.T, method, path, body string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.control+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := send(t, req)
+	if a.status/100 != 2 {
+		t.Fatalf("%s %s at the stand-in: HTTP %d: %s", method, path, a.status, a.body)
+	}
+	return a
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// mark is a word that no other test's prompt has.
+func mark(t *testing.T) string {
+	return strings.ReplaceAll(t.Name(), "/", " ") + " " + time.Now().Format("150405.000000")
+}
