@@ -114,7 +114,7 @@ func accepted(accept []string, key, contentType string) bool {
 		switch {
 		case a == "*" || a == "*/*" || strings.EqualFold(a, mediaType):
 			return true
-		case strings.HasPrefix(a, ".") && strings.EqualFold(path.Ext(key), a):
+		case a != "" && !strings.Contains(a, "/") && strings.EqualFold(strings.TrimPrefix(path.Ext(key), "."), strings.TrimPrefix(a, ".")):
 			return true
 		case anyOf && strings.HasPrefix(strings.ToLower(mediaType), family+"/"):
 			return true
@@ -153,7 +153,9 @@ func (h *Handler) uploadFiles(ctx context.Context, record run.Record, files []in
 }
 
 func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
-	presigned, err := h.Cyberun.Presign(ctx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: f.contentType})
+	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: f.contentType})
 	if err != nil {
 		return "", run.RemoteError("announce the file "+f.uri, err)
 	}
@@ -167,7 +169,17 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	}
 	defer object.Body.Close()
 	if err := h.Cyberun.Upload(ctx, presigned, object.Body, f.size); err != nil {
-		return "", run.RemoteError("upload the file "+f.uri, err)
+		return "", uploadError(f.uri, err)
 	}
 	return presigned.FileKey, nil
+}
+
+// uploadError: the store that takes files is not the API. Its 403 is an address
+// that ran out or was signed otherwise, which a new one mends, and no licence.
+func uploadError(uri string, err error) error {
+	var answer *cyberun.APIError
+	if errors.As(err, &answer) && (answer.Status == http.StatusBadRequest || answer.Status == http.StatusRequestEntityTooLarge) {
+		return run.RemoteError("upload the file "+uri, err)
+	}
+	return run.Errorf(run.Unavailable, "upload the file %s: %w", uri, err)
 }

@@ -82,6 +82,10 @@ type Handler struct {
 	NewID        func() string
 }
 
+// callTime bounds one call to Cyberun, as everywhere in the relay; the POST and
+// the uploads have times of their own.
+const callTime = 20 * time.Second
+
 // Waits are the times of the submit protocol. Tests shorten them, and never
 // their order.
 type Waits struct {
@@ -169,7 +173,7 @@ type ready struct {
 	clock      serverClock
 }
 
-// serverClock is Cyberun's clock, and when by ours it was read.
+// serverClock is Cyberun's clock, and a moment of ours that is not after it.
 type serverClock struct {
 	server time.Time
 	local  time.Time
@@ -182,8 +186,8 @@ func (h *Handler) prepare(ctx context.Context, record run.Record, request run.Re
 	}
 	workflow, clock, err := h.workflow(ctx, request.Workflow)
 	if err != nil {
-		if len(faults) > 0 && run.Is(err, run.WorkflowNotFound) {
-			return ready{}, faults.Invalid()
+		if len(faults) > 0 {
+			return ready{}, faults.Invalid() // these stand, whatever the workflow would say
 		}
 		return ready{}, err
 	}
@@ -212,7 +216,13 @@ func (h *Handler) prepare(ctx context.Context, record run.Record, request run.Re
 	return ready{ref: request.Workflow, workflowID: workflow.ID, parameters: parameters, clock: clock}, nil
 }
 
+// workflow reads the local clock before it asks: an answer that was long under
+// way has an old Date, and a POST timed from its arrival would lie outside the
+// window that a lost reply is looked for in.
 func (h *Handler) workflow(ctx context.Context, ref string) (cyberun.Workflow, serverClock, error) {
+	asked := h.Now()
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	w, err := h.Cyberun.Workflow(ctx, ref)
 	if err != nil {
 		return w, serverClock{}, run.WorkflowError(ref, err)
@@ -220,7 +230,7 @@ func (h *Handler) workflow(ctx context.Context, ref string) (cyberun.Workflow, s
 	if w.Date.IsZero() {
 		return w, serverClock{}, run.Errorf(run.Unavailable, "Cyberun's answers carry no Date header, so a lost reply could not be traced; nothing was submitted")
 	}
-	return w, serverClock{server: w.Date, local: h.Now()}, nil
+	return w, serverClock{server: w.Date, local: asked}, nil
 }
 
 // settle finishes what follows a known task id: the claim, then the marker's
@@ -230,7 +240,9 @@ func (h *Handler) settle(ctx context.Context, record run.Record) (Output, error)
 	if err != nil {
 		return Output{}, err
 	}
-	if claim.Candidate && claim.RunID == record.RunID {
+	// A receipt is certain: it outweighs what a run in doubt named as a candidate.
+	certain := !record.Adopted && !record.Rescued
+	if claim.Candidate && (certain || claim.RunID == record.RunID) {
 		if err := h.Records.TakeOver(ctx, record.TaskID, claim, store.Claim{RunID: record.RunID}); err != nil {
 			return Output{}, err
 		}
@@ -253,6 +265,8 @@ func (h *Handler) cancel(ctx context.Context, record run.Record) error {
 	if !record.MayCancelTask() {
 		return stopped(record)
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	if err := h.Cyberun.Cancel(ctx, record.TaskID); err != nil {
 		return run.RemoteError("cancel the task "+record.TaskID, err)
 	}
@@ -260,6 +274,9 @@ func (h *Handler) cancel(ctx context.Context, record run.Record) error {
 }
 
 func stopped(record run.Record) error {
+	if record.InDoubt() {
+		return run.Errorf(run.RunCancelled, "the run was stopped while it was in doubt whether its task had started")
+	}
 	if record.TaskID == "" {
 		return run.Errorf(run.RunCancelled, "the run was stopped before anything was submitted")
 	}

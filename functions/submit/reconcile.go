@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
@@ -28,7 +25,11 @@ func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record,
 		return record, h.unknown(ctx, record, nil, err.Error())
 	}
 	if err != nil {
-		return h.stillInDoubt(ctx, record, h.Now(), nil, run.RemoteError("read the task list", err).Cause)
+		e := run.RemoteError("read the task list", err)
+		if e.Name == run.Unauthorized || e.Name == run.FeatureNotLicensed {
+			return record, e // no waiting mends it; the mark stands, so a redrive looks first
+		}
+		return h.stillInDoubt(ctx, record, h.Now(), nil, e.Cause)
 	}
 	if now.Before(submission.PostUntil.Add(h.Waits.Settle)) {
 		return record, run.Errorf(run.SubmitInDoubt, "the reply to the submission was lost; the task list is believed from %s on", submission.PostUntil.Add(h.Waits.Settle).Format(time.RFC3339))
@@ -39,8 +40,8 @@ func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record,
 	if err != nil {
 		return record, err
 	}
-	for i, c := range found {
-		if found[i].Owner, err = h.owner(ctx, record.RunID, c.TaskID); err != nil {
+	for i := range found {
+		if err := h.owner(ctx, record.RunID, &found[i]); err != nil {
 			return record, err
 		}
 	}
@@ -58,19 +59,21 @@ func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record,
 	return record, h.unknown(ctx, record, ids, fmt.Sprintf("%d tasks could be this run's", len(ids)))
 }
 
-// owner is the run that has a task. What this run itself could only name as a
-// candidate is still free to it.
-func (h *Handler) owner(ctx context.Context, runID, taskID string) (string, error) {
-	claim, err := h.Records.ClaimOf(ctx, taskID)
+// owner finds the run that has a task. What this run itself could only name as a
+// candidate is still free to it; what another one named may be either's.
+func (h *Handler) owner(ctx context.Context, runID string, c *run.Candidate) error {
+	claim, err := h.Records.ClaimOf(ctx, c.TaskID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return "", nil
+		return nil
 	case err != nil:
-		return "", err
-	case claim.Candidate && claim.RunID == runID:
-		return "", nil
+		return err
+	case !claim.Candidate:
+		c.Owner = claim.RunID
+	case claim.RunID != runID:
+		c.Disputed = true
 	}
-	return claim.RunID, nil
+	return nil
 }
 
 // adopt claims before it records: of two runs that would adopt one task, the
@@ -144,79 +147,4 @@ func (h *Handler) unknown(ctx context.Context, record run.Record, ids []string, 
 		candidates = strings.Join(ids, ", ")
 	}
 	return run.Errorf(run.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s); candidates: %s", why, candidates)
-}
-
-const (
-	// listPage is the most that Cyberun gives at once.
-	listPage = 100
-	// maxListPages bounds one look: 2,000 tasks newer than a window of under a
-	// minute are more than a team starts.
-	maxListPages = 20
-)
-
-var errUnreadable = errors.New("the task list could not be read back to the submission")
-
-// candidates are the tasks of the record's workflow that were created in the
-// submission's window, read from the newer end of the list, whichever that is;
-// and the server's clock.
-func (h *Handler) candidates(ctx context.Context, record run.Record) ([]run.Candidate, time.Time, error) {
-	window := record.Submission.Window()
-	first, err := h.Cyberun.Tasks(ctx, cyberun.TaskQuery{Page: cyberun.Page{Number: 1, Size: listPage}})
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	if first.Date.IsZero() {
-		return nil, time.Time{}, fmt.Errorf("%w: the answer has no Date header", errUnreadable)
-	}
-	pages := 1
-	if size := first.Page.PerPage; first.Page.TotalCount > len(first.Tasks) {
-		if size < 1 {
-			size = listPage
-		}
-		pages = (first.Page.TotalCount + size - 1) / size
-	}
-	found := map[string]run.Candidate{}
-	page, next, step := first, 1, 1
-	if pages > 1 && ascending(first.Tasks) {
-		next, step = pages, -1
-	}
-	for range maxListPages {
-		if next != 1 {
-			if page, err = h.Cyberun.Tasks(ctx, cyberun.TaskQuery{Page: cyberun.Page{Number: next, Size: listPage}}); err != nil {
-				return nil, time.Time{}, err
-			}
-		} else {
-			page = first
-		}
-		older, err := collect(found, page.Tasks, record.WorkflowID, window)
-		if err != nil {
-			return nil, time.Time{}, err
-		}
-		next += step
-		if older || next < 1 || next > pages || step > 0 && len(page.Tasks) == 0 {
-			return slices.Collect(maps.Values(found)), first.Date, nil
-		}
-	}
-	return nil, time.Time{}, fmt.Errorf("%w: more than %d tasks are newer", errUnreadable, maxListPages*listPage)
-}
-
-func ascending(tasks []cyberun.Task) bool {
-	return len(tasks) > 1 && tasks[0].CreatedAt.Before(tasks[len(tasks)-1].CreatedAt.Time)
-}
-
-// collect keeps what can be the submission's, and tells whether the page has
-// tasks from before it, so that no older page matters.
-func collect(found map[string]run.Candidate, tasks []cyberun.Task, workflowID string, window run.Window) (older bool, err error) {
-	for _, t := range tasks {
-		switch {
-		case t.CreatedAt.IsZero():
-			return false, fmt.Errorf("%w: the task %s has no created_at", errUnreadable, t.ID)
-		case t.CreatedAt.Before(window.From):
-			older = true
-		case t.WorkflowID != workflowID && t.WorkflowID != "":
-		case window.Contains(t.CreatedAt.Time):
-			found[t.ID] = run.Candidate{TaskID: t.ID, CreatedAt: t.CreatedAt.Time}
-		}
-	}
-	return older, nil
 }

@@ -12,7 +12,9 @@ import (
 // rescue takes an existing task as the run's own: it is waited for, copied and
 // closed, and never cancelled.
 func (h *Handler) rescue(ctx context.Context, record run.Record, taskID string) (Output, error) {
-	task, err := h.Cyberun.Task(ctx, taskID)
+	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	task, err := h.Cyberun.Task(callCtx, taskID)
 	if cyberun.IsNotFound(err) {
 		return Output{}, run.Faults{{Parameter: "task_id", Message: "Cyberun knows no task " + taskID + " for this key"}}.Invalid()
 	}

@@ -17,7 +17,12 @@ const (
 	leastPost = time.Second
 )
 
-var errMarked = errors.New("another call of this step submits the run")
+var (
+	errMarked = errors.New("another call of this step submits the run")
+	// errEnded: this call outlived its execution. A task that it started now
+	// would be paid for and delivered by nobody.
+	errEnded = errors.New("the run was closed while this call prepared it; nothing was submitted")
+)
 
 // submit marks, posts once, and records. Its order is the protocol's: see ADR 4.
 func (h *Handler) submit(ctx context.Context, record run.Record, r ready) (Output, error) {
@@ -62,6 +67,8 @@ func (h *Handler) mark(ctx context.Context, record run.Record, r ready) (run.Rec
 			return stopped(*rec)
 		case rec.TaskID != "" || rec.Submission != nil:
 			return errMarked
+		case !rec.Status.Open():
+			return errEnded
 		}
 		rec.Status, rec.WorkflowID, rec.Submission = run.Submitting, r.workflowID, &submission
 		rec.Posts++
@@ -71,7 +78,7 @@ func (h *Handler) mark(ctx context.Context, record run.Record, r ready) (run.Rec
 	case errors.Is(err, errMarked):
 		// The other call's marker has the same key: it must stay.
 		return marked, run.Errorf(run.SubmitInDoubt, "%w", err)
-	case run.Is(err, run.RunCancelled):
+	case errors.Is(err, errEnded), run.Is(err, run.RunCancelled):
 		return marked, errors.Join(err, h.Records.ClearMarker(ctx, r.workflowID, record.RunID))
 	}
 	return marked, err
@@ -110,6 +117,7 @@ func (h *Handler) notStarted(ctx context.Context, record run.Record, reason *run
 	_, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
 		if r.Submission != nil && r.Submission.Attempt == record.Submission.Attempt {
 			r.Submission = nil
+			r.Posts-- // refused, or never sent: an hour of 429 is not five lost submissions
 		}
 		return nil
 	})

@@ -37,6 +37,7 @@ type Candidate struct {
 	TaskID    string
 	CreatedAt time.Time
 	Owner     string // the run that has claimed it, if one has
+	Disputed  bool   // another run in doubt named it: it may be that run's, or ours
 }
 
 // Marker says that another run was submitting to the same workflow.
@@ -79,6 +80,8 @@ func Judge(runID string, tasks []Candidate, markers []Marker) (Verdict, []string
 		return Unclear, ids
 	case rivalFor(runID, free, markers):
 		return Rivals, ids
+	case free[0].Disputed:
+		return Unclear, ids // neither ours, nor proof that ours never started
 	}
 	return Ours, ids
 }
