@@ -51,7 +51,7 @@ type call struct {
 	path   string // escaped, below BaseURL
 	query  url.Values
 	body   []byte // JSON; nil: none
-	accept string // empty: JSON
+	accept string // a stream of this type; empty: JSON
 }
 
 // answer is a 2xx whose body has been read.
@@ -173,6 +173,10 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Accept", cmp.Or(k.accept, "application/json"))
+	if k.accept != "" {
+		// net/http would ask for gzip, and whoever compresses a stream holds it back.
+		req.Header.Set("Accept-Encoding", "identity")
+	}
 	req.Header.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
 	// A cached answer would bring an old state and an old Date.
 	req.Header.Set("Cache-Control", "no-cache")
@@ -200,8 +204,6 @@ func sameOriginOnly(req *http.Request, via []*http.Request) error {
 	}
 	return nil
 }
-
-func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // element escapes one element of a path. Dots alone are refused: a proxy would
 // resolve them and the call would land elsewhere.

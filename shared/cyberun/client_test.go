@@ -214,6 +214,7 @@ func TestUnusableAnswers(t *testing.T) {
 		{"workflow list", `[]`, "not with a JSON object: []", workflow},
 		{"workflow html", `<html><body>Down for maintenance</body></html>`, "not with a JSON object: <html>", workflow},
 		{"workflow cut off", `{"id":"wf`, "not with a JSON object", workflow},
+		{"workflow, very deep", `{"id":"x","a":` + strings.Repeat("[", 1<<20), "not with a JSON object", workflow},
 		{"workflow empty", ``, "not with a JSON object", workflow},
 		{"list is missing", `{}`, "without workflow_list", workflows},
 		{"list is an object", `{"workflow_list":{}}`, "workflow_list is not a list", workflows},

@@ -35,6 +35,15 @@
 // and every Date is the server's own clock (the answer's Date header, whole
 // seconds; zero if there was none).
 //
+// # Limits
+//
+// An answer is read up to 10 MiB and an event up to 256 KiB; beyond that the call
+// or the stream fails. Of an error's body 64 KiB are read, 4 KiB kept and 500
+// bytes shown; of a task's error 4 KiB are kept. An id has at most 200 bytes.
+// Retry-After counts up to a day. Up to 3 redirects are followed, for a GET and
+// to the same scheme and host only. An upload is stored whole or fails: neither
+// a shorter nor a longer file than announced is sent to its end.
+//
 // # What the remote does not document, and what this client does
 //
 //   - States, parameter types and event types are open sets: an unknown one is
@@ -55,6 +64,7 @@
 //     applied to the page here and never sent.
 //   - Retry-After is read as seconds or as an HTTP date, the latter measured
 //     against the same answer's Date.
+//   - Workflows are addressed by slug, the documented path for slug@version.
 //   - The run call has no idempotency key, so none is sent (net/http would also
 //     take such a header as leave to replay the request).
 package cyberun

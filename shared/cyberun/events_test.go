@@ -24,7 +24,7 @@ func collect(seq func(func(Event, error) bool)) (events []Event, err error) {
 	return events, nil
 }
 
-const stream = "\xef\xbb\xbf: hello\n\n" +
+var stream = "\xef\xbb\xbf: hello\n\n" +
 	"event: status\ndata: {\"task_id\":\"t-1\",\"status\":\"running\",\"timestamp\":\"2026-11-23T10:00:00Z\"}\n\n" +
 	": keep-alive\n\nretry: 5\n\nid: 7\n" +
 	"event: progress\r\ndata: {\"task_id\":\"t-1\",\"progress\":0.25,\"current_node\":\"KSampler\",\r\ndata: \"step_current\":5,\"step_total\":null,\"timestamp\":\"2026-11-23T10:00:01Z\"}\r\n\r\n" +
@@ -37,6 +37,7 @@ const stream = "\xef\xbb\xbf: hello\n\n" +
 	"event: failed\ndata: {\"status\":\"failed\",\"error\":\"out of memory\"}\n\n" +
 	"event: completed\ndata: oops\n\n" +
 	"event: cancelled\n\n" +
+	"event: completed\ndata: {\"output\":\"" + strings.Repeat("x", 200<<10) + "\"}\n\n" +
 	"event: status\ndata: {\"status\":\"never dispatched\"}\n"
 
 var streamed = []Event{
@@ -49,12 +50,16 @@ var streamed = []Event{
 	{Type: EventFailed, Status: StatusFailed, Error: "out of memory"},
 	{Type: EventCompleted, Status: StatusCompleted},
 	{Type: EventCancelled, Status: StatusCancelled},
+	{Type: EventCompleted, Status: StatusCompleted},
 }
 
 func TestEvents(t *testing.T) {
 	s, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept") != "text/event-stream" {
 			t.Errorf("Accept: %q", r.Header.Get("Accept"))
+		}
+		if got := r.Header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("Accept-Encoding: %q", got)
 		}
 		io.WriteString(w, stream)
 	})
@@ -67,6 +72,18 @@ func TestEvents(t *testing.T) {
 	}
 	if s.asked[0] != "GET /api/v1/r/tasks/t%2F1/events" || len(s.asked) != 1 {
 		t.Error(s.asked)
+	}
+}
+
+// The time-out of a client that is meant for calls does not end a stream.
+func TestEventsOutlastTheClient(t *testing.T) {
+	_, c := serve(t, raw(200, stream))
+	c.HTTP.Timeout = 1
+	if _, err := c.Task(context.Background(), "t-1"); err == nil {
+		t.Error("the time-out does not hold for a call")
+	}
+	if got, err := collect(c.Events(context.Background(), "t-1")); err != nil || len(got) != len(streamed) {
+		t.Error(len(got), err)
 	}
 }
 

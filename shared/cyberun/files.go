@@ -86,7 +86,7 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
 	}
-	lent := &lentReader{from: body}
+	lent := &lentReader{from: body, left: size}
 	defer lent.takeBack()
 	if size > 0 {
 		req.Body = lent
@@ -95,11 +95,14 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redacted)
 	hide := p.secrets()
 	if err != nil {
+		if own := lent.failed(); own != nil {
+			return own // the network is not to blame
+		}
 		return networkError(http.MethodPut, shown, err, hide)
 	}
 	defer res.Body.Close()
 	if res.StatusCode/100 == 2 {
-		return nil
+		return lent.delivered()
 	}
 	e := c.apiError(http.MethodPut, shown, res, hide)
 	e.keepStoreError()
@@ -139,21 +142,66 @@ func uploadRequest(ctx context.Context, p Presigned, size int64) (*http.Request,
 // refuses before it has read everything, net/http may read on in a goroutine
 // after the answer is there, while the caller already rewinds. It has no GetBody
 // and is never closed: it is read once and stays the caller's.
+//
+// It hands out the last bytes only when it has seen that nothing follows them,
+// so that a file which grew meanwhile is not stored cut off.
 type lentReader struct {
 	mu   sync.Mutex
-	from io.Reader
+	from io.Reader // nil: taken back
+	left int64
+	err  error // why it will not go on
 }
 
 func (l *lentReader) Read(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.from == nil {
+	switch {
+	case l.from == nil:
 		return 0, errors.New("the upload has ended")
+	case l.err != nil:
+		return 0, l.err
+	case l.left == 0:
+		return 0, io.EOF
 	}
-	return l.from.Read(p)
+	n, err := l.from.Read(p[:min(int64(len(p)), l.left)])
+	if int64(n) == l.left {
+		if more, _ := io.ReadFull(l.from, make([]byte, 1)); more > 0 {
+			l.err = errors.New("the file is longer than the size that was signed")
+			return 0, l.err
+		}
+	} else if err == io.EOF {
+		err = fmt.Errorf("the file ends %d bytes before the size that was signed: %w", l.left-int64(n), io.ErrUnexpectedEOF)
+	}
+	l.left -= int64(n)
+	if l.left > 0 {
+		l.err = err
+	}
+	return n, l.err
 }
 
 func (l *lentReader) Close() error { return nil }
+
+func (l *lentReader) failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		return nil
+	}
+	return fmt.Errorf("cyberun: reading the file to upload: %w", l.err)
+}
+
+// delivered says after a 2xx whether the store can have it all.
+func (l *lentReader) delivered() error {
+	if err := l.failed(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left > 0 {
+		return fmt.Errorf("cyberun: the store accepted the upload %d bytes before its end", l.left)
+	}
+	return nil
+}
 
 func (l *lentReader) takeBack() {
 	l.mu.Lock()
@@ -183,7 +231,8 @@ func (c *Client) uploader() *http.Client {
 	} else if c.HTTP != nil {
 		hc = *c.HTTP
 	}
-	hc.CheckRedirect = noRedirects // the signature is for this host, and the body is gone
+	// The signature is for this host, and the body is gone.
+	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &hc
 }
 

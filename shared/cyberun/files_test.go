@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
@@ -59,6 +60,7 @@ func TestUploadRefused(t *testing.T) {
 		{412, s3, "(PreconditionFailed): At least one did not hold"},
 		{403, "<html>no</html>", ": <html>no</html>"},
 		{403, "<Error><Code>Sig", "Cyberun answered 403 to PUT "},
+		{303, "", "a redirect to"},
 		{307, "", "a redirect to"},
 		{503, "", "Cyberun answered 503 to PUT "},
 	} {
@@ -72,25 +74,55 @@ func TestUploadRefused(t *testing.T) {
 }
 
 func TestUploadOfTheWrongSize(t *testing.T) {
-	s, c := serve(t, raw(200, ""))
+	stored := 0
+	s, c := serve(t, nil)
+	s.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err == nil {
+			stored++
+		}
+	})
 	u := SignedURL(s.URL + "/x?" + secretQuery)
 	for name, tt := range map[string]struct {
 		p    Presigned
-		body string
+		body io.Reader
 		size int64
+		says string
 	}{
-		"signed for another": {Presigned{UploadURL: u, UploadHeaders: UploadHeaders{"content-length": "6"}}, "hello", 5},
-		"too short":          {Presigned{UploadURL: u}, "hell", 5},
-		"too long":           {Presigned{UploadURL: u}, "hello!", 5},
-		"negative":           {Presigned{UploadURL: u}, "", -1},
-		"no address":         {Presigned{UploadURL: "s3://geheim"}, "hello", 5},
-		"bad header":         {Presigned{UploadURL: u, UploadHeaders: UploadHeaders{"x": "geheim\r\ny: z"}}, "hello", 5},
+		"signed for another": {Presigned{UploadURL: u, UploadHeaders: UploadHeaders{"content-length": "6"}}, strings.NewReader("hello"), 5, "signed for 6 bytes, not 5"},
+		"too short":          {Presigned{UploadURL: u}, strings.NewReader("hell"), 5, "ends 1 bytes before"},
+		"empty":              {Presigned{UploadURL: u}, strings.NewReader(""), 5, "ends 5 bytes before"},
+		"too long":           {Presigned{UploadURL: u}, strings.NewReader("hello!"), 5, "longer than the size"},
+		"too long, in bytes": {Presigned{UploadURL: u}, iotest.OneByteReader(strings.NewReader("hello!")), 5, "longer than the size"},
+		"breaks":             {Presigned{UploadURL: u}, io.MultiReader(strings.NewReader("he"), iotest.ErrReader(io.ErrClosedPipe)), 5, "closed pipe"},
+		"negative":           {Presigned{UploadURL: u}, nil, -1, "-1 bytes"},
+		"no address":         {Presigned{UploadURL: "s3://geheim"}, nil, 5, "not an http(s) address"},
+		"bad header":         {Presigned{UploadURL: u, UploadHeaders: UploadHeaders{"x": "geheim\r\ny: z"}}, strings.NewReader("hello"), 5, "invalid header"},
 	} {
-		err := c.Upload(context.Background(), tt.p, strings.NewReader(tt.body), tt.size)
-		if err == nil {
-			t.Errorf("%s: no error", name)
+		err := c.Upload(context.Background(), tt.p, tt.body, tt.size)
+		if err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v", name, err)
 		}
 		leaks(t, name, err)
+	}
+	s.Close() // waits for what is still being handled
+	if stored > 0 {
+		t.Errorf("%d files of a wrong size were stored", stored)
+	}
+}
+
+// A 2xx before the whole file was sent is no proof of anything.
+func TestUploadAcceptedTooEarly(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	_, c := listen(t, func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+		http.ReadRequest(r)
+		reply(c, "200 OK", "")
+		<-ctx.Done()
+	})
+	body := make([]byte, 64<<20) // more than the sockets in between can hold
+	err := c.Upload(ctx, Presigned{UploadURL: SignedURL(c.BaseURL + "/x")}, bytes.NewReader(body), int64(len(body)))
+	if err == nil || !strings.Contains(err.Error(), "before its end") {
+		t.Error(err)
 	}
 }
 

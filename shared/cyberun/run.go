@@ -39,6 +39,9 @@ func (o Outcome) String() string {
 	return "in doubt"
 }
 
+// MarshalText keeps a log from showing a bare 0 or 1.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
 // RunError is every error that Run returns; errors.As finds the APIError,
 // AnswerError or NetworkError in it.
 type RunError struct {
@@ -138,8 +141,7 @@ type poster struct {
 }
 
 func (c *Client) poster() poster {
-	hc := c.api()
-	hc.CheckRedirect = noRedirects
+	hc := c.api() // which follows no redirect of a POST
 	if hc.Transport == nil {
 		hc.Transport = http.DefaultTransport
 	}

@@ -364,13 +364,20 @@ func TestRunThroughAnUnknownTransport(t *testing.T) {
 	if b, err := io.ReadAll(late.Body); err == nil || len(b) > 0 {
 		t.Errorf("the body could still be sent: %q", b)
 	}
-	// And one that had begun to read it.
-	c.HTTP.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
-		httptrace.ContextClientTrace(r.Context()).GetConn("cyberun.test:80")
-		r.Body.Read(make([]byte, 1))
-		return nil, broken
-	})
-	if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt {
-		t.Error(err)
+	// What one tells, or does, before it fails.
+	for name, did := range map[string]func(*http.Request, *httptrace.ClientTrace){
+		"read the body":      func(r *http.Request, _ *httptrace.ClientTrace) { r.Body.Read(make([]byte, 1)) },
+		"wrote the headers":  func(_ *http.Request, told *httptrace.ClientTrace) { told.WroteHeaders() },
+		"got its connection": func(_ *http.Request, told *httptrace.ClientTrace) { told.GotConn(httptrace.GotConnInfo{}) },
+	} {
+		c.HTTP.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			told := httptrace.ContextClientTrace(r.Context())
+			told.GetConn("cyberun.test:80")
+			did(r, told)
+			return nil, broken
+		})
+		if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
