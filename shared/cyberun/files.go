@@ -90,6 +90,8 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 	defer lent.takeBack()
 	if size > 0 {
 		req.Body = lent
+	} else if lent.more() {
+		return errLonger
 	}
 	res, err := c.uploader().Do(req)
 	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redacted)
@@ -165,8 +167,8 @@ func (l *lentReader) Read(p []byte) (int, error) {
 	}
 	n, err := l.from.Read(p[:min(int64(len(p)), l.left)])
 	if int64(n) == l.left {
-		if more, _ := io.ReadFull(l.from, make([]byte, 1)); more > 0 {
-			l.err = errors.New("the file is longer than the size that was signed")
+		if l.more() {
+			l.err = errLonger
 			return 0, l.err
 		}
 	} else if err == io.EOF {
@@ -177,6 +179,16 @@ func (l *lentReader) Read(p []byte) (int, error) {
 		l.err = err
 	}
 	return n, l.err
+}
+
+var errLonger = errors.New("the file is longer than the size that was signed")
+
+func (l *lentReader) more() bool {
+	if l.from == nil {
+		return false
+	}
+	n, _ := io.ReadFull(l.from, make([]byte, 1))
+	return n > 0
 }
 
 func (l *lentReader) Close() error { return nil }

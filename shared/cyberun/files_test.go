@@ -93,6 +93,7 @@ func TestUploadOfTheWrongSize(t *testing.T) {
 		"empty":              {Presigned{UploadURL: u}, strings.NewReader(""), 5, "ends 5 bytes before"},
 		"too long":           {Presigned{UploadURL: u}, strings.NewReader("hello!"), 5, "longer than the size"},
 		"too long, in bytes": {Presigned{UploadURL: u}, iotest.OneByteReader(strings.NewReader("hello!")), 5, "longer than the size"},
+		"not empty":          {Presigned{UploadURL: u}, strings.NewReader("h"), 0, "longer than the size"},
 		"breaks":             {Presigned{UploadURL: u}, io.MultiReader(strings.NewReader("he"), iotest.ErrReader(io.ErrClosedPipe)), 5, "closed pipe"},
 		"negative":           {Presigned{UploadURL: u}, nil, -1, "-1 bytes"},
 		"no address":         {Presigned{UploadURL: "s3://geheim"}, nil, 5, "not an http(s) address"},
