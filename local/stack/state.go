@@ -45,7 +45,7 @@ func (st State) env(file string) []string {
 		"AWS_DEFAULT_REGION=" + st.Region,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"RELAY_STACK_FILE=" + file,
-		"RELAY_STACK_NAME=" + st.StackName,
+		"RELAY_STACK=" + st.StackName,
 		"RELAY_API_URL=" + st.APIURL,
 		"RELAY_WEBHOOK_URL=" + st.Outputs["WebhookUrl"],
 		"RELAY_STATE_MACHINE_ARN=" + st.Outputs["StateMachineArn"],

@@ -1,0 +1,120 @@
+# `make help` lists what there is. Everything that is installed or built stays
+# inside the project, in .tools, .local, bin and .aws-sam.
+
+PYTHON  ?= python3
+UV      := .tools/uv/bin/uv
+SAM     := .tools/sam/bin/sam
+CFNLINT := .tools/sam/bin/cfn-lint
+STACK   := .local/bin/stack
+TOOLS   := local/tools
+
+# Functions: a third of the size, the same bytes for the same source, and no
+# need of the building machine's C library.
+FUNCTION_BUILD := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false "-ldflags=-s -w" -tags=lambda.norpc'
+SAM_ENV        := SAM_CLI_TELEMETRY=0
+
+# A test's Wait states last a fifth, its tasks a tenth.
+E2E_STACK  ?= -wait-scale 0.2 -speed 10
+E2E_FLAGS  ?= -timeout 15m
+FUZZTIME   ?= 60s
+PARAMETERS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help tools build relay run down logs test unit e2e lint validate fuzz deploy clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: tools relay ## the whole stack on this machine, and one workflow through it; with CYBERUN_API_KEY set, the real service
+	@$(MAKE) --no-print-directory $(STACK)
+	$(STACK) run
+
+down: $(STACK) ## stop what `make run` left up
+	@$(STACK) down
+
+logs: $(STACK) ## what the functions of the local stack logged
+	@$(STACK) logs
+
+test: unit e2e ## all tests: unit, S3 and end to end on a local stack of their own
+
+unit: .tools/bin/versitygw ## unit and S3 tests, with the race detector
+	go test -race ./...
+
+e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
+	$(STACK) exec $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e/...
+
+lint: .tools/bin/staticcheck ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	.tools/bin/staticcheck ./...
+
+validate: .tools/sam/.done .tools/asl/.done ## sam validate --lint, cfn-lint, asl-validator
+	AWS_DEFAULT_REGION=us-east-1 $(SAM_ENV) $(SAM) validate --lint
+	$(CFNLINT) template.yaml
+	@if [ -x .tools/asl/node_modules/.bin/asl-validator ]; then \
+	  .tools/asl/node_modules/.bin/asl-validator --json-path statemachine/run.asl.json; \
+	else cat .tools/asl/.done; fi
+
+fuzz: ## every fuzz target, FUZZTIME (60s) each
+	@go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | while read -r package; do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    echo "== $$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	  done; \
+	done
+
+build: .tools/sam/.done ## the functions, for a real account
+	$(FUNCTION_BUILD) $(SAM_ENV) $(SAM) build
+
+deploy: build ## to a real account; PARAMETERS='HoldSeconds=0 …' for the template's parameters
+	$(SAM_ENV) $(SAM) deploy --guided $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+
+relay: ## the command line: bin/relay
+	go build -o bin/relay ./cmd/relay
+
+tools: .tools/ministack/.done .tools/sam/.done ## the pinned local tools, installed into .tools
+
+clean: ## delete all that was installed and built
+	@if [ -x $(STACK) ]; then $(STACK) down; fi
+	rm -rf .tools .local .aws-sam bin out
+
+# ---- what the targets above need
+
+# Always asked: the go command knows best whether anything changed.
+.PHONY: $(STACK)
+$(STACK):
+	@go build -o $@ ./local/stack
+
+.tools/uv/.done: $(TOOLS)/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; PYTHON=… names another than $(PYTHON)"; exit 1; }
+	@rm -rf .tools/uv
+	@$(PYTHON) -m venv .tools/uv || \
+	  { echo "Python's venv module is needed (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
+	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Two environments: MiniStack and SAM pin different versions of botocore.
+.tools/%/.done: $(TOOLS)/%.txt .tools/uv/.done
+	$(UV) venv --quiet --clear --python .tools/uv/bin/python .tools/$*
+	$(UV) pip sync --quiet --require-hashes --python .tools/$*/bin/python $<
+	@touch $@
+
+.tools/bin/%: $(TOOLS)/go.mod $(TOOLS)/go.sum
+	GOBIN=$(CURDIR)/.tools/bin go -C $(TOOLS) install $$(sed -n 's|^[[:space:]]*\(.*/$*\)$$|\1|p' $(TOOLS)/go.mod)
+	@touch $@
+
+.tools/asl/.done: $(TOOLS)/package.json $(TOOLS)/package-lock.json
+	@rm -rf .tools/asl && mkdir -p .tools/asl
+	@if command -v npm >/dev/null; then \
+	  cp $^ .tools/asl/ && cd .tools/asl && npm ci --silent --no-audit --no-fund && touch .done; \
+	else echo "asl-validator did not run: it needs npm, which is not on this machine" >.tools/asl/.done; fi
+
+# New versions: edit local/tools/*.in, then `make lock`.
+.PHONY: lock
+lock: .tools/uv/.done
+	for name in uv ministack sam; do \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	    -o $(TOOLS)/$$name.txt $(TOOLS)/$$name.in || exit 1; done
+	cd $(TOOLS) && npm install --package-lock-only --silent --omit-lockfile-registry-resolved=true
