@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/cenkalti/backoff/v5"
+	"github.com/rs/xid"
+	"golang.org/x/term"
+)
+
+// app is everything that the commands touch of the world.
+type app struct {
+	stdin    io.Reader
+	stdout   io.Writer
+	stderr   io.Writer
+	terminal bool       // stderr is one: a bar can be drawn
+	width    func() int // of that terminal, in columns
+	now      func() time.Time
+	ticks    func(time.Duration) (<-chan time.Time, func())
+	sleep    func(context.Context, time.Duration) error
+	newKey   func() string // an Idempotency-Key that nobody has used
+	api      *http.Client
+	files    *http.Client // downloads
+	loadAWS  func(ctx context.Context, region, profile string) (aws.Config, error)
+	backoff  func() backoff.BackOff
+}
+
+func newApp() *app {
+	fd := int(os.Stderr.Fd())
+	return &app{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		terminal: term.IsTerminal(fd) && os.Getenv("TERM") != "dumb",
+		width: func() int {
+			columns, _, err := term.GetSize(fd)
+			if err != nil || columns <= 0 {
+				return defaultWidth
+			}
+			return columns
+		},
+		now:     time.Now,
+		ticks:   func(d time.Duration) (<-chan time.Time, func()) { t := time.NewTicker(d); return t.C, t.Stop },
+		sleep:   sleep,
+		newKey:  func() string { return "relay-cli-" + xid.New().String() },
+		api:     apiHTTP(),
+		files:   filesHTTP(),
+		loadAWS: loadAWS,
+		backoff: func() backoff.BackOff { return backoff.NewExponentialBackOff() },
+	}
+}
+
+// defaultWidth is what every terminal has had since the first ones.
+const defaultWidth = 80
+
+// sleep ends early with the command.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// grammar is the command line.
+type grammar struct {
+	Run       runCmd       `cmd:"" help:"Run a workflow; its outputs land in your S3 bucket."`
+	Status    statusCmd    `cmd:"" help:"Show how a run is, or watch it until it ends."`
+	List      listCmd      `cmd:"" help:"List runs, the newest first."`
+	Workflows workflowsCmd `cmd:"" help:"List the workflows you can run, or show one with its parameters."`
+	Cancel    cancelCmd    `cmd:"" help:"Stop a run, and the task that it pays for."`
+	Redrive   redriveCmd   `cmd:"" help:"Let a failed run go on where it failed, without paying again."`
+	Rescue    rescueCmd    `cmd:"" help:"Deliver the outputs of a task that already exists at Cyberun."`
+	Webhook   webhookCmd   `cmd:"" help:"Print what to enter at Cyberun for webhooks, and check that they can arrive."`
+	Version   versionCmd   `cmd:"" help:"Print the version of this program."`
+
+	globals
+}
+
+type globals struct {
+	APIURL  string `group:"api" name:"api-url" env:"RELAY_API_URL" placeholder:"URL" help:"Address of the relay's API, the stack's output ApiUrl. Otherwise it is looked up by the stack's name."`
+	Stack   string `group:"api" env:"RELAY_STACK" default:"cyberun-relay" placeholder:"NAME" help:"Name of the CloudFormation stack (${default})."`
+	Region  string `group:"api" placeholder:"REGION" help:"AWS region of the stack. Otherwise as the AWS tools have it (AWS_REGION, profile)."`
+	Profile string `group:"api" placeholder:"NAME" help:"AWS profile to sign with. Otherwise as the AWS tools have it (AWS_PROFILE)."`
+	JSON    bool   `group:"api" name:"json" help:"Print the API's own JSON on stdout and nothing else there."`
+}
+
+const description = "Run Cyberun workflows from AWS and keep every output in your own S3 bucket."
+
+const helpTail = `
+Start here:
+  relay workflows                      what can be run
+  relay workflows text-to-image        what it takes
+  relay run text-to-image -p prompt="a fir in snow" --watch --out pictures
+
+Exit codes:
+  0    done; of a run: it succeeded, or still goes on and was not watched
+  1    the run failed, or an output could not be saved
+  2    the command or the request is wrong; nothing was started
+  3    the API or AWS could not be reached, or refused the credentials
+  4    the run was cancelled
+  5    --timeout passed; the run goes on
+  130  interrupted; a run that was started goes on
+`
+
+// helpWidth is what a line of help is wrapped at: longer ones are hard to read.
+const helpWidth = 100
+
+// execute runs one command line and returns the exit code.
+func (a *app) execute(ctx context.Context, args []string) int {
+	if len(args) == 0 {
+		// Asked for nothing: told what there is, but as the mistake it is.
+		help := *a
+		help.stdout = a.stderr
+		help.execute(ctx, []string{"--help"})
+		return codeUsage
+	}
+	var line grammar
+	helped := false
+	parser, err := kong.New(&line,
+		kong.Name("relay"), kong.Description(description),
+		kong.Writers(a.stdout, a.stderr),
+		kong.Exit(func(int) { helped = true }), // called after --help only: the rest is ours
+		kong.Help(printHelp),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: helpWidth}),
+		kong.ExplicitGroups([]kong.Group{{Key: "api", Title: "The stack's API, and how results are told:"}}),
+	)
+	if err != nil {
+		return a.fail(ctx, err)
+	}
+	parsed, err := parser.Parse(args)
+	if helped {
+		return codeOK
+	}
+	if err != nil {
+		return a.fail(ctx, usage(err))
+	}
+	s := &session{app: a, globals: line.globals}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return a.fail(ctx, parsed.Run(s))
+}
+
+func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
+		return err
+	}
+	if ctx.Selected() != nil {
+		return nil
+	}
+	_, err := io.WriteString(ctx.Stdout, helpTail)
+	return err
+}
+
+// usage tells what is wrong with a command line, and whose help to read.
+func usage(err error) *failure {
+	f := &failure{code: codeUsage, what: err.Error(), hint: "relay --help"}
+	if parse, ok := err.(*kong.ParseError); ok {
+		if selected := parse.Context.Selected(); selected != nil {
+			f.hint = selected.FullPath() + " --help"
+		}
+	}
+	return f
+}
+
+// say writes a line of progress or advice for a person.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintln(a.stderr, clean(strings.TrimRight(fmt.Sprintf(format, args...), "\n")))
+}
+
+// print writes a line of result.
+func (a *app) print(format string, args ...any) {
+	fmt.Fprintln(a.stdout, clean(fmt.Sprintf(format, args...)))
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	// stallTimeout gives up a download from which nothing more comes.
+	stallTimeout = time.Minute
+	// maxTries is how often a download that made no headway is tried again.
+	maxTries = 5
+	// barEvery keeps the bar from taking time from the download.
+	barEvery = 100 * time.Millisecond
+)
+
+// filesHTTP has no time-out over all, since an output can take hours; its parts
+// have theirs, and a stall is seen by fetcher.
+func filesHTTP() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = (&net.Dialer{Timeout: 15 * time.Second}).DialContext
+	transport.ResponseHeaderTimeout = stallTimeout
+	transport.DisableCompression = true // the bytes as they are stored: the CRC is theirs
+	return &http.Client{Transport: transport}
+}
+
+// fetcher downloads one output, and goes on where a broken download ended.
+type fetcher struct {
+	*session
+	into    *os.File
+	output  output
+	address func(ctx context.Context, id string) (string, error)
+	done    func(n int64)
+
+	at  int64 // bytes written
+	sum uint32
+}
+
+// errAddress is for an address that no longer serves.
+var errAddress = errors.New("the address has run out")
+
+func (f *fetcher) fetch(ctx context.Context) error {
+	address := f.output.URL
+	if address == "" {
+		return errors.New("the API gave no address to fetch it from")
+	}
+	wait := f.backoff()
+	for tries := 1; ; tries++ {
+		before := f.at
+		err := f.once(ctx, address)
+		var final *finalError
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.As(err, &final):
+			return err
+		case f.at > before:
+			tries = 1
+			wait.Reset()
+		case tries >= maxTries:
+			return fmt.Errorf("could not be fetched: %s", cause(err))
+		}
+		if err := f.sleep(ctx, wait.NextBackOff()); err != nil {
+			return err
+		}
+		if errors.Is(err, errAddress) {
+			if address, err = f.address(ctx, f.output.ID); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// finalError is one that no further try would mend.
+type finalError struct{ text string }
+
+func (e *finalError) Error() string { return e.text }
+
+func final(format string, args ...any) error { return &finalError{fmt.Sprintf(format, args...)} }
+
+// once asks for what is missing and writes what comes.
+func (f *fetcher) once(ctx context.Context, address string) error {
+	if f.at == f.output.Bytes && f.at > 0 {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil || request.URL.Scheme != "https" && request.URL.Scheme != "http" {
+		return final("the API gave an address that is none")
+	}
+	if f.at > 0 {
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", f.at))
+		// Another version's bytes must not be joined to this one's.
+		request.Header.Set("If-Match", f.output.etag())
+	}
+	response, err := f.files.Do(request)
+	if err != nil {
+		return plain(err)
+	}
+	defer response.Body.Close()
+	if err := f.accept(response); err != nil {
+		return err
+	}
+	stall := time.AfterFunc(stallTimeout, func() { cancel(errors.New("nothing came for " + stallTimeout.String())) })
+	defer stall.Stop()
+	if err := f.copy(response.Body, stall); err != nil {
+		if stalled := context.Cause(ctx); stalled != nil {
+			return stalled
+		}
+		return plain(err)
+	}
+	return nil
+}
+
+func (o output) etag() string {
+	if strings.HasPrefix(o.ETag, `"`) || o.ETag == "" {
+		return o.ETag
+	}
+	return `"` + o.ETag + `"`
+}
+
+// accept says whether the answer goes on where we stand; a whole one starts anew.
+func (f *fetcher) accept(response *http.Response) error {
+	switch response.StatusCode {
+	case http.StatusOK:
+		return f.restart()
+	case http.StatusPartialContent:
+		var first, last, total int64
+		_, err := fmt.Sscanf(response.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &total)
+		if err != nil || first != f.at || total != f.output.Bytes {
+			return final("the origin answered with another part than it was asked for")
+		}
+		return nil
+	case http.StatusForbidden, http.StatusUnauthorized:
+		return errAddress
+	case http.StatusPreconditionFailed:
+		return final("has changed in S3 since the run ended")
+	case http.StatusNotFound, http.StatusGone:
+		return final("is not in S3 any more")
+	}
+	return fmt.Errorf("S3 answered %s", response.Status)
+}
+
+func (f *fetcher) restart() error {
+	if err := f.into.Truncate(0); err != nil {
+		return final("%v", err)
+	}
+	if _, err := f.into.Seek(0, io.SeekStart); err != nil {
+		return final("%v", err)
+	}
+	f.at, f.sum = 0, 0
+	return nil
+}
+
+// copy never writes more than the manifest says there is: a disk could fill.
+func (f *fetcher) copy(body io.Reader, stall *time.Timer) error {
+	buffer := make([]byte, 128<<10)
+	for {
+		n, err := body.Read(buffer)
+		stall.Reset(stallTimeout)
+		if f.at+int64(n) > f.output.Bytes {
+			return final("is larger in S3 than the %d bytes of the manifest", f.output.Bytes)
+		}
+		if _, err := f.into.Write(buffer[:n]); err != nil {
+			return final("%v", err)
+		}
+		f.sum = crc32.Update(f.sum, crc32.IEEETable, buffer[:n])
+		f.at += int64(n)
+		f.done(f.at)
+		switch {
+		case errors.Is(err, io.EOF) && f.at < f.output.Bytes:
+			return io.ErrUnexpectedEOF
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// plain is a network's error without the signed URL that net/http puts into it.
+func plain(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return errors.New(cause(err))
+	}
+	return err
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// uploadMark begins the value of a file parameter that names a local file.
+const uploadMark = "@"
+
+// givenParameters are those of the file, and over them those of -p, which are
+// text still.
+func givenParameters(stdin io.Reader, file string, params []string) (map[string]any, error) {
+	given := map[string]any{}
+	if file != "" {
+		raw, err := readParameters(stdin, file)
+		if err != nil {
+			return nil, err
+		}
+		// Numbers stay as written: a 64-bit seed must not lose digits to a float.
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		if err := d.Decode(&given); err != nil || given == nil {
+			return nil, wrongParameters(file, "is not a JSON object")
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return nil, wrongParameters(file, "has more after its JSON object")
+		}
+	}
+	seen := map[string]bool{}
+	for _, p := range params {
+		key, value, found := strings.Cut(p, "=")
+		if !found || key == "" {
+			return nil, &failure{code: codeUsage, what: fmt.Sprintf("-p %s is not KEY=VALUE", p), hint: `such as -p steps=30, or -p prompt="a fir in snow"`}
+		}
+		if seen[key] {
+			return nil, &failure{code: codeUsage, what: "the parameter " + key + " is given twice", hint: "which value is meant?"}
+		}
+		seen[key] = true
+		given[key] = value
+	}
+	return given, nil
+}
+
+func readParameters(stdin io.Reader, file string) ([]byte, error) {
+	from := stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, &failure{code: codeUsage, what: "the parameters file cannot be read: " + err.Error()}
+		}
+		defer f.Close()
+		from = f
+	}
+	raw, err := io.ReadAll(io.LimitReader(from, run.MaxRequestBytes+1))
+	if err != nil {
+		return nil, &failure{code: codeUsage, what: "the parameters file cannot be read: " + err.Error()}
+	}
+	if len(raw) > run.MaxRequestBytes {
+		return nil, wrongParameters(file, "is larger than the "+size(run.MaxRequestBytes)+" of a request; pass large inputs as files")
+	}
+	return raw, nil
+}
+
+func wrongParameters(file, what string) *failure {
+	if file == "-" {
+		file = "stdin"
+	}
+	return &failure{code: codeUsage, what: file + " " + what, hint: `such as {"prompt": "a fir in snow", "steps": 30}`}
+}
+
+// parameters types what was given by the workflow's own declarations, with the
+// rules that the API itself applies, so that everything wrong is told before
+// anything is uploaded; then it uploads the files.
+func (s *session) parameters(ctx context.Context, api *client, ref string, given map[string]any, up *uploader) (map[string]any, error) {
+	workflow, _, err := api.workflow(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if e := run.CheckWorkflow(ref, workflow); e != nil {
+		return nil, named(e)
+	}
+	files, faults := localFiles(given, workflow)
+	request := run.Request{Workflow: ref, Parameters: given, ParametersAsText: true}
+	typed, more := run.CheckParameters(request, workflow)
+	if faults = append(faults, more...); len(faults) > 0 {
+		return nil, named(faults.Invalid())
+	}
+	for _, parameter := range slices.Sorted(maps.Keys(files)) {
+		if typed[parameter], err = up.upload(ctx, files[parameter], parameter); err != nil {
+			return nil, err
+		}
+	}
+	return typed, nil
+}
+
+// localFiles finds the values that name files of this machine, and what is
+// wrong with them.
+func localFiles(given map[string]any, w cyberun.Workflow) (map[string]string, run.Faults) {
+	files := map[string]string{}
+	var faults run.Faults
+	for _, p := range w.Parameters {
+		value, _ := given[p.Key].(string)
+		if p.Type != cyberun.TypeFile || value == "" {
+			continue
+		}
+		name, local := strings.CutPrefix(value, uploadMark)
+		info, err := os.Stat(name)
+		var message string
+		switch {
+		case !local && !run.IsS3URI(value) && err == nil && info.Mode().IsRegular():
+			// As it stands it would be sent as the file_key of an upload, and
+			// fail once the task runs.
+			message = fmt.Sprintf("is the name of a file here; to upload it write %s=%s%s", p.Key, uploadMark, value)
+		case !local:
+			continue
+		case err != nil:
+			message = "cannot be uploaded: " + err.Error()
+		case !info.Mode().IsRegular():
+			message = "cannot be uploaded: " + name + " is not a file"
+		case info.Size() > maxUpload:
+			message = fmt.Sprintf("cannot be uploaded: %s has %s, and Cyberun takes at most %s", name, size(info.Size()), size(maxUpload))
+		}
+		if message != "" {
+			faults = append(faults, run.Fault{Parameter: p.Key, Message: message})
+			continue
+		}
+		files[p.Key] = name
+	}
+	return files, faults
+}
+
+// named is a named error as the API would have answered it.
+func named(e *run.Error) *failure {
+	p := problem{Status: 400, Title: e.Name, Detail: e.Cause, Errors: e.Faults}
+	return p.failure()
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+type redriveCmd struct {
+	RunID           string `arg:"" name:"run" help:"The failed run's id."`
+	StateMachineARN string `name:"state-machine-arn" env:"RELAY_STATE_MACHINE_ARN" placeholder:"ARN" help:"The stack's output StateMachineArn. Otherwise it is looked up by the stack's name."`
+	watchFlags
+}
+
+// Run asks Step Functions to go on with the execution where it failed: the task
+// that was paid for is kept.
+func (c *redriveCmd) Run(ctx context.Context, s *session) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	machine := c.StateMachineARN
+	var err error
+	if machine == "" {
+		if machine, err = s.stackOutput(ctx, "StateMachineArn", "--state-machine-arn (RELAY_STATE_MACHINE_ARN)"); err != nil {
+			return err
+		}
+	}
+	before, after, found := strings.Cut(machine, ":stateMachine:")
+	if !found {
+		return &failure{code: codeUsage, what: fmt.Sprintf("%q is not a state machine's ARN", machine), hint: "it is the stack's output StateMachineArn"}
+	}
+	execution := before + ":execution:" + after + ":" + c.RunID
+	api, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := api.run(ctx, c.RunID, 0, patience)
+	if err != nil {
+		return err
+	}
+	raw, err := s.redrive(ctx, execution, v)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.asked():
+		s.say("run %s goes on", c.RunID)
+		return s.watch(ctx, api, c.RunID, c.watchFlags, v.EndedAt)
+	case s.JSON:
+		return s.printDocument(raw)
+	}
+	s.print("run %s goes on where it failed", c.RunID)
+	s.again(c.RunID)
+	return nil
+}
+
+// redriven is what --json tells: Step Functions' own answer has no run.
+type redriven struct {
+	RunID       string `json:"run_id"`
+	RedriveDate string `json:"redrive_date,omitempty"`
+}
+
+func (s *session) redrive(ctx context.Context, execution string, v view) (redriven, error) {
+	cfg, err := s.aws(ctx)
+	if err != nil {
+		return redriven{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	out, err := sfn.NewFromConfig(cfg).RedriveExecution(ctx, &sfn.RedriveExecutionInput{ExecutionArn: &execution})
+	var missing *types.ExecutionDoesNotExist
+	var refused *types.ExecutionNotRedrivable
+	switch {
+	case errors.As(err, &missing):
+		return redriven{}, &failure{code: codeUsage, what: "Step Functions knows no execution of the run " + v.RunID, hint: rescueHint(v)}
+	case errors.As(err, &refused):
+		return redriven{}, &failure{code: codeUsage, what: fmt.Sprintf("the run %s is %s and cannot be redriven: %s", v.RunID, v.Status, refused.ErrorMessage()), hint: rescueHint(v)}
+	case err != nil:
+		return redriven{}, awsFailure("the run cannot be redriven", err, "states:RedriveExecution", "")
+	}
+	answer := redriven{RunID: v.RunID}
+	if out.RedriveDate != nil {
+		answer.RedriveDate = out.RedriveDate.UTC().Format("2006-01-02T15:04:05Z")
+	}
+	return answer, nil
+}
+
+// rescueHint is the other way to what was paid for.
+func rescueHint(v view) string {
+	if v.TaskID == "" {
+		return "it has no task: start a new run"
+	}
+	return "a new run can deliver its task:  relay rescue " + v.TaskID
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+type statusCmd struct {
+	RunID string `arg:"" name:"run" help:"The run's id, as relay run and relay list print it."`
+	watchFlags
+}
+
+// Run shows a run. Its exit code tells how it ended, as that of a watched one.
+func (c *statusCmd) Run(ctx context.Context, s *session) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	api, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	if c.asked() {
+		return s.watch(ctx, api, c.RunID, c.watchFlags, time.Time{})
+	}
+	v, err := api.run(ctx, c.RunID, 0, patience)
+	if err != nil {
+		return err
+	}
+	if s.JSON {
+		s.printJSON(v.raw)
+	} else {
+		s.printStatus(v)
+	}
+	switch v.Status {
+	case run.Failed:
+		return &failure{code: codeFailed}
+	case run.Cancelled:
+		return &failure{code: codeCancelled}
+	}
+	return nil
+}
+
+func (s *session) printStatus(v view) {
+	rows := [][]string{{"run", v.RunID}, {"status", s.statusLine(v)}}
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, []string{name, value})
+		}
+	}
+	add("workflow", v.Workflow)
+	task := v.TaskID
+	if v.Adopted {
+		task += " (found in the task list after a lost reply)"
+	}
+	add("task", task)
+	add("started", moment(v.StartedAt))
+	add("ended", moment(v.EndedAt))
+	if v.Error != nil {
+		add("error", v.Error.Name+": "+v.Error.Cause)
+		add("hint", howOn(v))
+	}
+	table(s.stdout, rows)
+	s.printOutputs(v)
+}
+
+func (s *session) statusLine(v view) string {
+	line := string(v.Status)
+	if v.Status == run.Waiting {
+		line += ": " + stateOf(v)
+		if v.Progress != nil && v.Progress.Progress > 0 {
+			line += ", " + strconv.Itoa(percent(v)) + "%"
+		}
+	}
+	if took := s.took(v); took > 0 {
+		preposition := " for "
+		if !v.Status.Open() {
+			preposition = " after "
+		}
+		line += preposition + clock(took)
+	}
+	return line
+}

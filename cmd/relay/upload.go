@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+)
+
+const (
+	// maxUpload is Cyberun's documented limit for an input file.
+	maxUpload = 500 << 20
+	// uploadPrefix keeps clear of jobs/ and files/, where an upload would start
+	// a run of its own.
+	uploadPrefix = "cli/"
+	// uploadTimeout is for the largest file at 150 KiB/s.
+	uploadTimeout = time.Hour
+	// sniffed is what http.DetectContentType looks at.
+	sniffed = 512
+)
+
+// uploader puts local files into the inbox bucket.
+type uploader struct {
+	*session
+	bucket string // empty: the stack's
+	key    string // the run's Idempotency-Key
+}
+
+// upload puts one there and returns its s3:// address.
+// The key follows from the Idempotency-Key and the content: the same command
+// with the same key makes the same request, and uploads nothing twice.
+func (s *uploader) upload(ctx context.Context, name, parameter string) (string, error) {
+	bucket, err := s.inbox(ctx)
+	if err != nil {
+		return "", err
+	}
+	cfg, err := s.aws(ctx)
+	if err != nil {
+		return "", err
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return "", cannotUpload(name, err)
+	}
+	defer file.Close()
+	folder, kind, length, err := identify(file, parameter, s.key)
+	if err != nil {
+		return "", cannotUpload(name, err)
+	}
+	key := uploadPrefix + folder + "/" + filepath.Base(name)
+	uri := "s3://" + bucket + "/" + key
+	s.say("uploading %s (%s) to %s", name, size(length), uri)
+
+	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
+	defer cancel()
+	// A stand-in at an address of its own has no names for buckets.
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil })
+	_, err = client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &bucket, Key: &key, Body: file, ContentLength: &length, ContentType: &kind, IfNoneMatch: aws.String("*"),
+	})
+	var refused smithy.APIError
+	if errors.As(err, &refused) && refused.ErrorCode() == "PreconditionFailed" {
+		return uri, nil // it is there already, byte for byte: the key says so
+	}
+	if err != nil {
+		return "", awsFailure(fmt.Sprintf("%s cannot be uploaded to %s", name, uri), err, "s3:PutObject on the inbox bucket", "a file that is in S3 already: "+parameter+"=s3://…")
+	}
+	return uri, nil
+}
+
+func (s *uploader) inbox(ctx context.Context) (string, error) {
+	if s.bucket != "" {
+		return s.bucket, nil
+	}
+	return s.stackOutput(ctx, "InboxBucket", "--inbox-bucket (RELAY_INBOX_BUCKET)")
+}
+
+// identify reads the file once, for its name in the bucket and its type.
+func identify(file *os.File, parameter, idempotencyKey string) (folder, kind string, length int64, err error) {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n%s\n", idempotencyKey, parameter)
+	head := make([]byte, sniffed)
+	n, err := io.ReadFull(file, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", "", 0, err
+	}
+	sum.Write(head[:n])
+	rest, err := io.Copy(sum, file)
+	if err != nil {
+		return "", "", 0, err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return "", "", 0, err
+	}
+	if kind = mime.TypeByExtension(filepath.Ext(file.Name())); kind == "" {
+		kind = http.DetectContentType(head[:n])
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:10]), kind, int64(n) + rest, nil
+}
+
+func cannotUpload(name string, err error) *failure {
+	return &failure{code: codeUsage, what: fmt.Sprintf("%s cannot be uploaded: %v", name, err)}
+}

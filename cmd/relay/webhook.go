@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+type webhookCmd struct{}
+
+// webhook is what --json tells.
+type webhook struct {
+	URL       string   `json:"url"`
+	Events    []string `json:"events"`
+	SecretARN string   `json:"secret_arn,omitempty"`
+	Enabled   bool     `json:"enabled"`
+	Status    int      `json:"status"` // of the answer to an unsigned POST
+}
+
+// webhookEvents are all that Cyberun sends.
+var webhookEvents = []string{"task.completed", "task.failed"}
+
+// Run prints what to enter at Cyberun, and knocks at the door: unsigned, so that
+// it must be turned away.
+func (c *webhookCmd) Run(ctx context.Context, s *session) error {
+	w := webhook{Events: webhookEvents}
+	var err error
+	if w.URL, err = s.webhookURL(ctx); err != nil {
+		return err
+	}
+	if s.APIURL == "" {
+		w.SecretARN = s.outputs["WebhookSecretArn"]
+	}
+	status, body, err := s.knock(ctx, w.URL)
+	if err != nil {
+		return err
+	}
+	w.Status, w.Enabled = status, status == http.StatusUnauthorized
+	if s.JSON {
+		if err := s.printDocument(w); err != nil {
+			return err
+		}
+	} else {
+		s.printWebhook(w)
+	}
+	switch {
+	case w.Enabled:
+		return nil
+	case status == http.StatusNotFound && !fromGateway(body):
+		return nil // it is off, as the stack is set: nothing is wrong
+	}
+	return &failure{code: codeUnreachable, what: fmt.Sprintf("the webhook's address answered %d %s to a call without a signature; 401 is right, or 404 while webhooks are off", status, http.StatusText(status)), hint: "is it this stack's? The logs of its function on-webhook are in CloudWatch"}
+}
+
+// webhookURL is beside the API, wherever that is.
+func (s *session) webhookURL(ctx context.Context) (string, error) {
+	if s.APIURL != "" {
+		return strings.TrimRight(s.APIURL, "/") + "/webhooks/cyberun", nil
+	}
+	return s.stackOutput(ctx, "WebhookUrl", "--api-url (RELAY_API_URL)")
+}
+
+// knock sends what nobody signed.
+func (s *session) knock(ctx context.Context, address string) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader("{}"))
+	if err != nil {
+		return 0, nil, &failure{code: codeUsage, what: cause(err)}
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := s.api.Do(request)
+	if err != nil {
+		return 0, nil, unreachable("the webhook's address cannot be reached", err, "check the network, and that the stack is there")
+	}
+	defer response.Body.Close()
+	const enough = 4 << 10 // for the gateway's {"message": …}
+	body, err := io.ReadAll(io.LimitReader(response.Body, enough))
+	if err != nil {
+		return 0, nil, unreachable("the webhook's address cannot be reached", err, "")
+	}
+	return response.StatusCode, body, nil
+}
+
+// fromGateway tells the gateway's 404, which means that there is no such route,
+// from the function's, which has no body.
+func fromGateway(body []byte) bool { return len(body) > 0 }
+
+func (s *session) printWebhook(w webhook) {
+	state := "on: a call without a signature is turned away (401)"
+	switch {
+	case w.Status == http.StatusNotFound:
+		state = "off: the address answers 404"
+	case !w.Enabled:
+		state = fmt.Sprintf("not working: the address answers %d", w.Status)
+	}
+	secret := w.SecretARN
+	if secret == "" {
+		secret = "the secret that the stack's output WebhookSecretArn names"
+	}
+	s.print("Webhooks are %s.\n", state)
+	s.print("1. At Cyberun (dashboard, webhooks) enter:")
+	s.print("     URL     %s", w.URL)
+	s.print("     events  %s", strings.Join(w.Events, ", "))
+	s.print("2. Put the secret that Cyberun shows then (whsec_…) into AWS, as plain text:")
+	s.print("     aws secretsmanager put-secret-value --secret-id %s --secret-string 'whsec_…'", quoted(secret))
+	if !w.Enabled {
+		s.print("3. Switch webhooks on:")
+		s.print("     sam deploy --stack-name %s --parameter-overrides WebhooksEnabled=true", s.stack())
+		s.print("4. See that this command says \"on\".")
+	}
+}
+
+func quoted(s string) string {
+	if !strings.Contains(s, " ") {
+		return s
+	}
+	raw, _ := json.Marshal(s) // of a string: it cannot fail
+	return string(raw)
+}
