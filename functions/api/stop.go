@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -70,13 +71,10 @@ func (h *Handler) markStop(ctx context.Context, id string) (run.Record, error) {
 	request, _ := run.ParseRequest([]byte(text(execution.Input)))
 	tombstone := run.Record{
 		RunID: id, ExecutionARN: h.executionARN(id), StartedAt: *execution.StartDate, StopRequestedAt: now,
-		Status: run.Submitting, Workflow: request.Workflow, MaxSeconds: request.MaxSeconds,
+		Status: run.Submitting, Workflow: cmp.Or(request.Workflow, run.RescueSlug), MaxSeconds: cmp.Or(request.MaxSeconds, run.DefaultMaxSeconds),
 	}
-	if tombstone.Workflow == "" {
-		tombstone.Workflow = run.RescueSlug
-	}
-	if run.ValidPrefix(request.Destination.Prefix) {
-		tombstone.Prefix = request.Destination.Prefix
+	if prefix := cmp.Or(request.Destination.Prefix, run.DefaultPrefix); run.ValidPrefix(prefix) {
+		tombstone.Prefix = prefix
 	}
 	created, err := h.Records.Create(ctx, tombstone)
 	if errors.Is(err, store.ErrExists) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -179,13 +180,10 @@ func deref(s *string) string {
 func (h *Handler) tombstone(ctx context.Context, end ending) (int, error) {
 	record := run.Record{
 		RunID: end.runID, ExecutionARN: end.arn, StartedAt: end.startedAt,
-		Workflow: end.request.Workflow, MaxSeconds: end.request.MaxSeconds,
+		Workflow: cmp.Or(end.request.Workflow, run.RescueSlug), MaxSeconds: cmp.Or(end.request.MaxSeconds, run.DefaultMaxSeconds),
 	}
-	if record.Workflow == "" {
-		record.Workflow = run.RescueSlug
-	}
-	if run.ValidPrefix(end.request.Destination.Prefix) {
-		record.Prefix = end.request.Destination.Prefix
+	if prefix := cmp.Or(end.request.Destination.Prefix, run.DefaultPrefix); run.ValidPrefix(prefix) {
+		record.Prefix = prefix
 	}
 	record.Close(end.status, h.Now().UTC(), end.reason)
 	if err := h.leaveError(ctx, record, end.reason); err != nil {

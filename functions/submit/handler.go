@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -138,16 +139,15 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 const sameStart = time.Minute
 
 // claim makes the run ours: this execution's, however often its step is tried.
+// An input that is no object at all has no defaults yet; without them it would
+// end as timed out, not as invalid.
 func (h *Handler) claim(ctx context.Context, in Input, request run.Request) (run.Record, error) {
 	record := run.Record{
 		RunID: in.RunID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: run.Submitting,
-		Workflow: request.Workflow, MaxSeconds: request.MaxSeconds,
+		Workflow: cmp.Or(request.Workflow, run.RescueSlug), MaxSeconds: cmp.Or(request.MaxSeconds, run.DefaultMaxSeconds),
 	}
-	if request.Workflow == "" {
-		record.Workflow = run.RescueSlug
-	}
-	if run.ValidPrefix(request.Destination.Prefix) {
-		record.Prefix = request.Destination.Prefix
+	if prefix := cmp.Or(request.Destination.Prefix, run.DefaultPrefix); run.ValidPrefix(prefix) {
+		record.Prefix = prefix
 	}
 	created, err := h.Records.Create(ctx, record)
 	if !errors.Is(err, store.ErrExists) {
