@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/rs/xid"
 )
 
@@ -28,6 +29,6 @@ func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
 		Log:             log,
 		Now:             time.Now,
 		NewID:           func() string { return xid.New().String() },
-		Sleep:           sleep,
+		Sleep:           observe.Sleep,
 	}, env.Err()
 }

@@ -94,15 +94,3 @@ func (h *Handler) route(handle func(http.ResponseWriter, *http.Request) error) h
 		p.write(w)
 	})
 }
-
-// sleep ends early with the call.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

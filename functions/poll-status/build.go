@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
 // maxHold is the template's MaxValue for HoldSeconds: the function's time-out
@@ -26,5 +27,6 @@ func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
 		Webhooks: env.Bool("WEBHOOKS_ENABLED"),
 		Log:      log,
 		Now:      time.Now,
+		Sleep:    observe.Sleep,
 	}, env.Err()
 }

@@ -62,3 +62,15 @@ func Exit(log *slog.Logger, err error) {
 	log.Error("cannot start", "cause", err.Error())
 	os.Exit(1)
 }
+
+// Sleep is the clock's other half: it ends early with the call.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
