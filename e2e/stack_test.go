@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -281,54 +280,44 @@ type ledgerTask struct {
 	CancelRequested bool           `json:"cancel_requested"`
 }
 
-// paid are the tasks of one test: those whose prompt holds its mark.
-func (s *stack) paid(t *testing.T, mark string) []ledgerTask {
+// ledger are the paid tasks that fit.
+func (s *stack) ledger(t *testing.T, fits func(ledgerTask) bool) []ledgerTask {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.control+"/ledger", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var l ledger
-	send(t, req).into(t, &l)
-	var mine []ledgerTask
-	for _, task := range l.Tasks {
-		if prompt, _ := task.Parameters["prompt"].(string); strings.Contains(prompt, mark) {
-			mine = append(mine, task)
+	var all ledger
+	send(t, req).into(t, &all)
+	var fit []ledgerTask
+	for _, task := range all.Tasks {
+		if fits(task) {
+			fit = append(fit, task)
 		}
 	}
-	return mine
+	return fit
 }
 
-// faults sets the stand-in's faults for the rest of the test.
-func (s *stack) faults(t *testing.T, rules string) {
+// paid are the tasks of one test: those whose prompt holds its mark.
+func (s *stack) paid(t *testing.T, mark string) []ledgerTask {
 	t.Helper()
-	s.controlCall(t, http.MethodPost, "/faults", rules)
-	t.Cleanup(func() {
-		req, err := http.NewRequestWithContext(context.Background(), http.MethodDelete, s.control+"/faults", nil)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		res.Body.Close()
+	return s.ledger(t, func(task ledgerTask) bool {
+		prompt, _ := task.Parameters["prompt"].(string)
+		return strings.Contains(prompt, mark)
 	})
 }
 
-func (s *stack) controlCall(t *testing.T, method, path, body string) answer {
+// addFault adds one of the stand-in's faults. Its match names this test's own
+// requests, so that tests beside it do not meet it, and it needs no clearing.
+func (s *stack) addFault(t *testing.T, rule string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, s.control+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.control+"/faults", strings.NewReader(rule))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := send(t, req)
-	if a.status/100 != 2 {
-		t.Fatalf("%s %s at the stand-in: HTTP %d: %s", method, path, a.status, a.body)
+	if a := send(t, req); a.status/100 != 2 {
+		t.Fatalf("the stand-in refuses the fault %s: HTTP %d: %s", rule, a.status, a.body)
 	}
-	return a
 }
 
 func mustJSON(t *testing.T, v any) string {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -44,7 +45,11 @@ func encodeCursor(cursor string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(cursor))
 }
 
+// decodeCursor refuses what S3 would: it becomes part of a key.
 func decodeCursor(text string) (string, bool) {
 	raw, err := base64.RawURLEncoding.DecodeString(text)
-	return string(raw), err == nil
+	return string(raw), err == nil && len(raw) <= maxCursor && utf8.Valid(raw)
 }
+
+// maxCursor is well above an index entry's 13 digits and a run id's 80 characters.
+const maxCursor = 500

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
@@ -161,8 +162,11 @@ func (h *Handler) unrecorded(ctx context.Context, id string) (view, error) {
 		request, _ := run.ParseRequest([]byte(*execution.Input))
 		v.Workflow = request.Workflow
 	}
-	if v.Status == run.Failed {
+	switch v.Status {
+	case run.Failed:
 		v.Error = run.ExecutionError(text(execution.Error), text(execution.Cause))
+	case run.Cancelled:
+		v.Error = run.Errorf(run.RunCancelled, "the run was stopped before it had a record")
 	}
 	return v, nil
 }
@@ -221,9 +225,14 @@ func statusOf(s types.ExecutionStatus) run.Status {
 	return run.Submitting
 }
 
-// outputs reads a manifest and signs an address for each output.
+// outputs reads a manifest and signs an address for each output. The bucket is the
+// user's: a manifest that was moved or has expired is no fault of the run.
 func (h *Handler) outputs(ctx context.Context, key string) ([]outputView, error) {
 	object, err := h.Outputs.GetObject(ctx, &s3.GetObjectInput{Bucket: &h.OutputBucket, Key: &key})
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusNotFound {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, run.Errorf(run.Unavailable, "S3 could not read s3://%s/%s: %w", h.OutputBucket, key, err)
 	}

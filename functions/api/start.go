@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
@@ -44,7 +45,7 @@ func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return faults.Invalid()
 	}
-	if r.Header.Get("Idempotency-Key") != "" {
+	if r.Header.Values("Idempotency-Key") != nil {
 		// Before the checks: what was started once is the answer, whatever has
 		// become of its workflow since.
 		if status, err := h.same(r.Context(), runID, input); err != nil || status != "" {
@@ -81,13 +82,15 @@ func (h *Handler) runID(r *http.Request) (string, error) {
 	if len(keys) == 0 {
 		return h.NewID(), nil
 	}
-	key := keys[0]
-	valid := len(keys) == 1 && len(key) >= 1 && len(key) <= maxIdempotencyKey
+	// An HTTP API joins repeated headers with commas, and the adapter cuts at every
+	// comma: a key with one in it comes in pieces.
+	key := strings.Join(keys, ",")
+	valid := len(key) >= 1 && len(key) <= maxIdempotencyKey
 	for _, c := range []byte(key) {
 		valid = valid && c >= ' ' && c <= '~'
 	}
 	if !valid {
-		return "", run.Faults{{Parameter: "Idempotency-Key", Message: "must be one header of 1 to 255 printable ASCII characters"}}.Invalid()
+		return "", run.Faults{{Parameter: "Idempotency-Key", Message: "must be 1 to 255 printable ASCII characters"}}.Invalid()
 	}
 	sum := sha256.Sum256([]byte(key))
 	return "key-" + hex.EncodeToString(sum[:16]), nil
@@ -132,7 +135,7 @@ func (h *Handler) same(ctx context.Context, runID string, input []byte) (run.Sta
 	if err != nil || execution == nil {
 		return "", err
 	}
-	before, err := run.Canonical([]byte(*execution.Input))
+	before, err := run.Canonical([]byte(text(execution.Input)))
 	if err != nil || string(before) != string(input) {
 		return "", &problem{status: http.StatusConflict, title: "IdempotencyConflict", detail: "this Idempotency-Key was used with another request: run " + runID + ". Use a new key for a new request"}
 	}
