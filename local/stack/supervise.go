@@ -67,11 +67,13 @@ func follow(ctx context.Context, progress io.ReadCloser, supervisor *os.Process)
 			return errors.New(strings.TrimSpace(strings.TrimPrefix(line, "failed: ") + string(rest)))
 		}
 		fmt.Print(line)
-		if err != nil {
-			if strings.HasPrefix(line, "up") || ctx.Err() == nil {
-				return nil
-			}
+		switch {
+		case strings.HasPrefix(line, "up"):
+			return nil
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("the supervisor ended without a word: %w", err)
 		}
 	}
 }
@@ -82,6 +84,7 @@ func supervise(ctx context.Context, o Options) error {
 	if progress == nil {
 		return errors.New("supervise is what `up` starts")
 	}
+	syscall.CloseOnExec(progressFD) // a child that kept it open would keep `up` waiting
 	s := &Stack{Opt: o, Progress: progress}
 	defer s.Down()
 	began := time.Now()
