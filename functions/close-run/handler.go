@@ -50,7 +50,8 @@ type Records interface {
 	Create(ctx context.Context, r run.Record) (run.Record, error)
 	Get(ctx context.Context, runID string) (run.Record, error)
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
-	ClearMarker(ctx context.Context, workflowID, runID string) error
+	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
+	ClearMarkers(ctx context.Context, workflowID, runID string) error
 	AllMarkers(ctx context.Context, each func(workflowID, runID string) bool) error
 	OpenRuns(ctx context.Context, each func(runID string) bool) error
 	ClearOpen(ctx context.Context, runID string) error
@@ -204,7 +205,7 @@ func (h *Handler) tombstone(ctx context.Context, end ending) (int, error) {
 // after it: of two calls, both do it, and one closes.
 func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending) (int, error) {
 	if !record.Status.Open() {
-		return 0, h.tidy(ctx, record)
+		return 0, h.closedByAnother(ctx, record)
 	}
 	status, reason := end.status, end.reason
 	if !record.StopRequestedAt.IsZero() {
@@ -267,9 +268,17 @@ func (h *Handler) stopPaying(ctx context.Context, record run.Record) (string, er
 	case !record.MayCancelTask():
 		return fmt.Sprintf("the task %s was left alone, since this run did not start it", record.TaskID), nil
 	}
+	claim, err := h.Records.ClaimOf(ctx, record.TaskID)
+	switch {
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return "", err
+	case err == nil && claim.RunID != record.RunID && !claim.Candidate:
+		// Rescued before this close came: it is another run's delivery now.
+		return fmt.Sprintf("its task %s was left alone, since the run %s has taken it over", record.TaskID, claim.RunID), nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	err := h.Cyberun.Cancel(ctx, record.TaskID)
+	err = h.Cyberun.Cancel(ctx, record.TaskID)
 	var answer *cyberun.APIError
 	switch {
 	case err == nil:

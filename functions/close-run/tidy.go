@@ -31,7 +31,8 @@ func (h *Handler) leaveError(ctx context.Context, record run.Record, reason *run
 	return nil
 }
 
-// closedByAnother: if that was copy-result, the error.json just written is wrong.
+// closedByAnother: if that was copy-result, an error.json that this call or one
+// that died before it wrote is wrong.
 func (h *Handler) closedByAnother(ctx context.Context, closed run.Record) error {
 	if closed.Status == run.Succeeded {
 		key := closed.OutputPrefix() + run.ErrorName
@@ -46,7 +47,7 @@ func (h *Handler) closedByAnother(ctx context.Context, closed run.Record) error 
 // may still be under way stays: Submit clears it, or the sweep.
 func (h *Handler) tidy(ctx context.Context, record run.Record) error {
 	if record.WorkflowID != "" && !h.postMayBeUnderWay(record) {
-		if err := h.Records.ClearMarker(ctx, record.WorkflowID, record.RunID); err != nil {
+		if err := h.Records.ClearMarkers(ctx, record.WorkflowID, record.RunID); err != nil {
 			return err
 		}
 	}
@@ -110,7 +111,7 @@ func (h *Handler) sweepMarkers(ctx context.Context) error {
 	for _, m := range markers {
 		record, err := h.Records.Get(ctx, m.runID)
 		if errors.Is(err, store.ErrNotFound) || err == nil && !record.Status.Open() && !h.postMayBeUnderWay(record) {
-			err = h.Records.ClearMarker(ctx, m.workflowID, m.runID)
+			err = h.Records.ClearMarkers(ctx, m.workflowID, m.runID)
 		}
 		if err != nil {
 			return err

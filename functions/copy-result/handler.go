@@ -97,8 +97,11 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		return Output{}, err
 	}
 	record, err = h.Records.Update(ctx, in.RunID, func(r *run.Record) error {
-		if r.Stopping() {
+		switch {
+		case r.Stopping():
 			return run.Errorf(run.RunCancelled, "the run was stopped before its outputs were copied")
+		case !r.Status.Open():
+			return errClosed // a second live call delivered it: writing on would open it again
 		}
 		if r.CopyStartedAt.IsZero() {
 			r.CopyStartedAt = h.Now().UTC()
@@ -107,7 +110,10 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		r.Copies++
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errClosed) && record.Status == run.Succeeded:
+		return h.output(record), h.tidy(ctx, record)
+	case err != nil:
 		return Output{}, err
 	}
 	copied, done, err := h.copyAll(ctx, record, outputs)
@@ -198,10 +204,17 @@ func (h *Handler) lateFor(ctx context.Context, closed run.Record, manifestKey st
 	return Output{}, run.Errorf(run.RunCancelled, "the run was closed as %s while its manifest was written", closed.Status)
 }
 
-// tidy takes away what only an open run needs. All of it can be done again.
+// tidy takes away what only an open run needs, and what an earlier failure left.
+// All of it can be done again. That the record tells of no failure does not mean
+// that there was none: a close-run that died had left error.json already.
 func (h *Handler) tidy(ctx context.Context, record run.Record) error {
-	if record.Redriven {
-		if err := h.remove(ctx, record.OutputPrefix()+run.ErrorName); err != nil {
+	if err := h.remove(ctx, record.OutputPrefix()+run.ErrorName); err != nil {
+		return err
+	}
+	before := record
+	before.TaskID = "" // it failed before it had a task: {task_id} was filled in otherwise
+	if before.OutputPrefix() != record.OutputPrefix() {
+		if err := h.remove(ctx, before.OutputPrefix()+run.ErrorName); err != nil {
 			return err
 		}
 	}

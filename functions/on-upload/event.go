@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 
@@ -47,35 +48,39 @@ type record struct {
 }
 
 // uploads reads either shape. What it cannot read is an error that no retry
-// mends: it goes to the dead-letter queue.
+// mends: it goes to the dead-letter queue, after the event's other objects have
+// become runs.
 func uploads(raw json.RawMessage) ([]upload, error) {
 	var e event
 	if err := json.Unmarshal(raw, &e); err != nil {
 		return nil, run.Errorf(run.InvalidRequest, "the event is neither EventBridge's nor a classic S3 notification: %w", err)
 	}
 	var found []upload
+	var bad []error
+	add := func(u upload) {
+		if u.bucket == "" || u.key == "" {
+			bad = append(bad, run.Errorf(run.InvalidRequest, "an object of the event has no bucket or no key"))
+			return
+		}
+		found = append(found, u)
+	}
 	switch {
 	case e.Event == "s3:TestEvent":
-		return nil, nil
 	case e.Detail != nil:
-		found = []upload{{e.Detail.Bucket.Name, e.Detail.Object.Key, e.Detail.Object.ETag, e.Detail.Object.Sequencer}}
+		add(upload{e.Detail.Bucket.Name, e.Detail.Object.Key, e.Detail.Object.ETag, e.Detail.Object.Sequencer})
 	case len(e.Records) > 0:
 		for _, r := range e.Records {
 			key, err := url.QueryUnescape(r.S3.Object.Key) // blanks come as plus signs
 			if err != nil {
-				return nil, run.Errorf(run.InvalidRequest, "the event's key %q is not URL-encoded: %w", r.S3.Object.Key, err)
+				bad = append(bad, run.Errorf(run.InvalidRequest, "the event's key %q is not URL-encoded: %w", r.S3.Object.Key, err))
+				continue
 			}
-			found = append(found, upload{r.S3.Bucket.Name, key, r.S3.Object.ETag, r.S3.Object.Sequencer})
+			add(upload{r.S3.Bucket.Name, key, r.S3.Object.ETag, r.S3.Object.Sequencer})
 		}
 	default:
-		return nil, run.Errorf(run.InvalidRequest, "the event tells of no upload")
+		bad = append(bad, run.Errorf(run.InvalidRequest, "the event tells of no upload"))
 	}
-	for i, u := range found {
-		if u.bucket == "" || u.key == "" {
-			return nil, run.Errorf(run.InvalidRequest, "the event's object %d has no bucket or no key", i)
-		}
-	}
-	return found, nil
+	return found, errors.Join(bad...)
 }
 
 func (u upload) String() string { return fmt.Sprintf("s3://%s/%s", u.bucket, u.key) }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"path"
 	"strings"
@@ -73,10 +74,7 @@ type Handler struct {
 // Handle starts a run for each object; one that cannot be stops no other. What
 // failed for a passing reason fails the call, which is safe to repeat.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
-	found, err := uploads(in.raw)
-	if err != nil {
-		return Output{}, err
-	}
+	found, unreadable := uploads(in.raw)
 	var out Output
 	var failures []error
 	for _, u := range found {
@@ -85,7 +83,8 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 			failures = append(failures, err)
 		}
 	}
-	return out, errors.Join(failures...)
+	// Passing failures first: the first name in the chain is the one that is told.
+	return out, errors.Join(errors.Join(failures...), unreadable)
 }
 
 func (h *Handler) one(ctx context.Context, u upload, out *Output) error {
@@ -179,7 +178,7 @@ func (h *Handler) file(ctx context.Context, u upload) ([]byte, error) {
 	parameters := map[string]any{}
 	for name, value := range head.Metadata {
 		if key, ok := strings.CutPrefix(strings.ToLower(name), paramMetadata); ok && key != "" {
-			parameters[key] = value
+			parameters[key] = plain(value)
 		}
 	}
 	parameters[parts[1]] = u.String()
@@ -188,6 +187,16 @@ func (h *Handler) file(ctx context.Context, u upload) ([]byte, error) {
 		return nil, fmt.Errorf("encode the request: %w", err)
 	}
 	return raw, nil
+}
+
+// plain undoes what S3 does to metadata beyond ASCII: RFC 2047. A prompt must not
+// reach a model as =?UTF-8?Q?…?=.
+func plain(value string) string {
+	decoded, err := new(mime.WordDecoder).DecodeHeader(value)
+	if err != nil {
+		return value
+	}
+	return decoded
 }
 
 // missing tells what an object that cannot be read means.

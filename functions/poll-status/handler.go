@@ -67,6 +67,9 @@ const (
 	// callTime bounds one call to Cyberun: two thirds of an HTTP API's 30 s, as
 	// everywhere in the relay.
 	callTime = 20 * time.Second
+	// parkTime is AwaitWebhook's time-out. A run that ends sooner than that polls,
+	// or its task would be paid for past max_seconds.
+	parkTime = 5 * time.Minute
 	// newTask is how long a 404 may mean that the task is not there yet.
 	newTask = time.Minute
 )
@@ -141,7 +144,7 @@ func (h *Handler) decide(ctx context.Context, record run.Record, task cyberun.Ta
 	if !now.Before(record.Deadline()) {
 		return h.timeOut(ctx, record)
 	}
-	out := Output{Status: task.Status, Park: h.Webhooks && err == nil}
+	out := Output{Status: task.Status, Park: h.Webhooks && err == nil && record.Deadline().Sub(now) > parkTime}
 	if err != nil {
 		out.Status = "unknown"
 	}
@@ -186,6 +189,10 @@ func (h *Handler) finish(ctx context.Context, record run.Record, task cyberun.Ta
 		}
 		return Output{}, run.Errorf(run.TaskFailed, "the task %s failed at Cyberun: %s", record.TaskID, message)
 	case cyberun.StatusCancelled:
+		if record.MayCancelTask() && !h.Now().Before(record.Deadline()) {
+			// By a call of ours that died after it, most likely.
+			return Output{}, run.Errorf(run.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", record.MaxSeconds, record.TaskID)
+		}
 		return Output{}, run.Errorf(run.TaskCancelled, "the task %s was cancelled at Cyberun", record.TaskID)
 	}
 	return Output{Status: task.Status, Done: true}, nil
@@ -221,7 +228,8 @@ func (h *Handler) park(ctx context.Context, record run.Record, token string) (Ou
 		h.save(ctx, &progress)
 	}
 	task, err := h.look(ctx, record)
-	if err != nil || !task.Status.Terminal() && h.Now().Before(record.Deadline()) {
+	decides := err == nil && task.Status.Terminal() || err != nil && h.lasting(record, err) != nil || !h.Now().Before(record.Deadline())
+	if !decides {
 		return Output{Status: task.Status}, nil // the webhook, or the state's time-out, wakes it
 	}
 	return Output{Status: task.Status}, h.Waker.Wake(ctx, token)

@@ -52,7 +52,8 @@ type Records interface {
 	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
 	TakeOver(ctx context.Context, taskID string, from, to store.Claim) error
 	PutMarker(ctx context.Context, workflowID string, m run.Marker) error
-	ClearMarker(ctx context.Context, workflowID, runID string) error
+	ClearMarker(ctx context.Context, workflowID, runID, attempt string) error
+	ClearMarkers(ctx context.Context, workflowID, runID string) error
 	Markers(ctx context.Context, workflowID string) ([]run.Marker, error)
 }
 
@@ -233,7 +234,7 @@ func (h *Handler) workflow(ctx context.Context, ref string) (cyberun.Workflow, s
 	return w, serverClock{server: w.Date, local: asked}, nil
 }
 
-// settle finishes what follows a known task id: the claim, then the marker's
+// settle finishes what follows a known task id: the claim, then the markers'
 // end. It is safe to repeat.
 func (h *Handler) settle(ctx context.Context, record run.Record) (Output, error) {
 	claim, err := h.Records.Claim(ctx, record.TaskID, store.Claim{RunID: record.RunID})
@@ -250,7 +251,7 @@ func (h *Handler) settle(ctx context.Context, record run.Record) (Output, error)
 		return Output{}, run.Errorf(run.TaskTaken, "the task %s belongs to the run %s by now", record.TaskID, claim.RunID)
 	}
 	if record.WorkflowID != "" {
-		if err := h.Records.ClearMarker(ctx, record.WorkflowID, record.RunID); err != nil {
+		if err := h.Records.ClearMarkers(ctx, record.WorkflowID, record.RunID); err != nil {
 			return Output{}, err
 		}
 	}

@@ -17,7 +17,7 @@ import (
 func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record, error) {
 	submission := *record.Submission
 	// A redrive comes after the close took the marker: others must see it again.
-	if err := h.Records.PutMarker(ctx, record.WorkflowID, run.Marker{RunID: record.RunID, Window: submission.Window()}); err != nil {
+	if err := h.Records.PutMarker(ctx, record.WorkflowID, submission.Marker(record.RunID)); err != nil {
 		return record, err
 	}
 	found, now, err := h.candidates(ctx, record)
@@ -114,7 +114,12 @@ func (h *Handler) absent(ctx context.Context, record run.Record, now time.Time) 
 		return looked, err
 	case first.IsZero():
 		return looked, run.Errorf(run.SubmitInDoubt, "no task of this submission is listed; a second look follows")
-	case looked.Stopping():
+	}
+	// Its window is done with: left there it would hold up other runs' doubts.
+	if err := h.Records.ClearMarker(ctx, record.WorkflowID, record.RunID, record.Submission.Attempt); err != nil {
+		return looked, err
+	}
+	if looked.Stopping() {
 		return looked, stopped(looked)
 	}
 	return looked, nil

@@ -56,7 +56,7 @@ func (h *Handler) submit(ctx context.Context, record run.Record, r ready) (Outpu
 // the workflow, then in the record. Only the call whose mark stands posts.
 func (h *Handler) mark(ctx context.Context, record run.Record, r ready) (run.Record, error) {
 	submission := run.Submission{Attempt: h.NewID(), MarkedAt: r.clock.server, PostUntil: r.clock.server.Add(h.Waits.Post)}
-	if err := h.Records.PutMarker(ctx, r.workflowID, run.Marker{RunID: record.RunID, Window: submission.Window()}); err != nil {
+	if err := h.Records.PutMarker(ctx, r.workflowID, submission.Marker(record.RunID)); err != nil {
 		return record, err
 	}
 	marked, err := h.Records.Update(ctx, record.RunID, func(rec *run.Record) error {
@@ -76,12 +76,12 @@ func (h *Handler) mark(ctx context.Context, record run.Record, r ready) (run.Rec
 	})
 	switch {
 	case errors.Is(err, errMarked):
-		// The other call's marker has the same key: it must stay.
-		return marked, run.Errorf(run.SubmitInDoubt, "%w", err)
+		err = run.Errorf(run.SubmitInDoubt, "%w", err)
 	case errors.Is(err, errEnded), run.Is(err, run.RunCancelled):
-		return marked, errors.Join(err, h.Records.ClearMarker(ctx, r.workflowID, record.RunID))
+	default:
+		return marked, err
 	}
-	return marked, err
+	return marked, errors.Join(err, h.Records.ClearMarker(ctx, r.workflowID, record.RunID, submission.Attempt))
 }
 
 // accept stores the task id first: from here on it cannot be lost.
@@ -124,7 +124,7 @@ func (h *Handler) notStarted(ctx context.Context, record run.Record, reason *run
 	if err != nil {
 		return err // the mark stands: the next try will look before it posts
 	}
-	if err := h.Records.ClearMarker(ctx, record.WorkflowID, record.RunID); err != nil {
+	if err := h.Records.ClearMarker(ctx, record.WorkflowID, record.RunID, record.Submission.Attempt); err != nil {
 		return err
 	}
 	return reason

@@ -23,6 +23,11 @@ func (s Submission) Window() Window {
 	return Window{From: s.MarkedAt.Add(-clockSlack), Until: s.PostUntil.Add(clockSlack)}
 }
 
+// Marker is what the other runs of the workflow see of this submission.
+func (s Submission) Marker(runID string) Marker {
+	return Marker{RunID: runID, Attempt: s.Attempt, Window: s.Window()}
+}
+
 // Window is a span of Cyberun's clock.
 type Window struct {
 	From  time.Time `json:"from"`
@@ -42,8 +47,9 @@ type Candidate struct {
 
 // Marker says that another run was submitting to the same workflow.
 type Marker struct {
-	RunID  string `json:"run_id"`
-	Window Window `json:"window"`
+	RunID   string `json:"run_id"`
+	Attempt string `json:"attempt"`
+	Window  Window `json:"window"`
 }
 
 // Verdict is what the task list says about a submission in doubt.

@@ -73,18 +73,37 @@ func (s *Store) TakeOver(ctx context.Context, taskID string, from, to Claim) err
 	return err
 }
 
-// PutMarker says that a run is about to submit to a workflow.
+// PutMarker says that a run is about to submit to a workflow. Each attempt has
+// its own: of two live calls of one step, neither can write over the window that
+// the other's task may lie in, nor take it away.
 func (s *Store) PutMarker(ctx context.Context, workflowID string, m run.Marker) error {
 	body, err := marshal(m)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, markerKey(workflowID, m.RunID), body, condition{})
+	return s.write(ctx, markersOf(workflowID, m.RunID)+m.Attempt, body, condition{})
 }
 
-// ClearMarker takes it away; one that is not there is no error.
-func (s *Store) ClearMarker(ctx context.Context, workflowID, runID string) error {
-	return s.delete(ctx, markerKey(workflowID, runID))
+// ClearMarker takes one attempt's away; one that is not there is no error.
+func (s *Store) ClearMarker(ctx context.Context, workflowID, runID, attempt string) error {
+	return s.delete(ctx, markersOf(workflowID, runID)+attempt)
+}
+
+// ClearMarkers takes all of a run's away, once no attempt of it can post any more.
+func (s *Store) ClearMarkers(ctx context.Context, workflowID, runID string) error {
+	var keys []string
+	if err := s.list(ctx, markersOf(workflowID, runID), "", func(key string) bool {
+		keys = append(keys, key)
+		return true
+	}); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := s.delete(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxMarkers bounds how many runs of one workflow can be submitting at once:
@@ -94,7 +113,7 @@ const maxMarkers = 1000
 // Markers reads all of a workflow's.
 func (s *Store) Markers(ctx context.Context, workflowID string) ([]run.Marker, error) {
 	var keys []string
-	if err := s.list(ctx, markerKey(workflowID, ""), "", func(key string) bool {
+	if err := s.list(ctx, markersIn(workflowID), "", func(key string) bool {
 		keys = append(keys, key)
 		return len(keys) <= maxMarkers
 	}); err != nil {
@@ -124,14 +143,15 @@ func (s *Store) Markers(ctx context.Context, workflowID string) ([]run.Marker, e
 // AllMarkers lists workflow and run of every marker, for the sweep.
 func (s *Store) AllMarkers(ctx context.Context, each func(workflowID, runID string) bool) error {
 	return s.list(ctx, markerPrefix, "", func(key string) bool {
-		escaped, runID, _ := strings.Cut(strings.TrimPrefix(key, markerPrefix), "/")
+		escaped, rest, _ := strings.Cut(strings.TrimPrefix(key, markerPrefix), "/")
+		runID, _, _ := strings.Cut(rest, "/")
 		workflowID, err := url.PathUnescape(escaped)
 		return err != nil || each(workflowID, runID)
 	})
 }
 
-// markerKey escapes the id, which is the remote's word: a '/' in it would make a
+// markersIn escapes the id, which is the remote's word: a '/' in it would make a
 // marker that no list of its workflow finds.
-func markerKey(workflowID, runID string) string {
-	return markerPrefix + url.PathEscape(workflowID) + "/" + runID
-}
+func markersIn(workflowID string) string { return markerPrefix + url.PathEscape(workflowID) + "/" }
+
+func markersOf(workflowID, runID string) string { return markersIn(workflowID) + runID + "/" }

@@ -18,7 +18,7 @@ const (
 	indexPrefix    = "index/"      // {newest first}-{run_id}: for GET /runs
 	progressPrefix = "progress/"   // {run_id}.json
 	claimPrefix    = "tasks/"      // {task_id} → run id
-	markerPrefix   = "submitting/" // {workflow_id}/{run_id}
+	markerPrefix   = "submitting/" // {workflow_id}/{run_id}/{attempt}
 )
 
 func recordKey(runID string) string { return recordPrefix + runID + ".json" }

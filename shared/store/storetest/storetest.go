@@ -1,0 +1,277 @@
+// Package storetest is S3 in memory, for the tests of what keeps its state there:
+// conditional writes as S3 does them, and calls that fail, lose their replies or
+// let others in between, where a test says so. It imports the S3 client's types
+// only.
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Call is one request to S3.
+type Call struct {
+	Op     string // PutObject, …
+	Bucket string
+	Key    string // of a list: its prefix
+}
+
+func (c Call) String() string { return c.Op + " " + c.Bucket + "/" + c.Key }
+
+// Object is what a bucket holds.
+type Object struct {
+	Body        []byte
+	ETag        string // with its quotes
+	ContentType string
+	Metadata    map[string]string
+}
+
+// S3 is all buckets there are: one comes into being when it is written to.
+type S3 struct {
+	// Around stands in for the wire: nil does every call. It may refuse one
+	// (return without do), lose its reply (do, then an error), send it twice, as
+	// the SDK does after a lost reply, or call back into the tested code first.
+	Around func(c Call, do func() error) error
+	// PageSize of lists; 0: S3's 1,000.
+	PageSize int
+
+	mu      sync.Mutex
+	buckets map[string]map[string]Object
+	calls   []Call
+	aborted []string
+}
+
+// Error is an answer of S3 that is not 2xx.
+func Error(status int, code string) error {
+	return &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status, Header: http.Header{}}},
+		Err:      &smithy.GenericAPIError{Code: code, Message: code},
+	}}
+}
+
+// Set puts an object there, as somebody else would.
+func (s *S3) Set(bucket, key string, o Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set(bucket, key, o)
+}
+
+func (s *S3) set(bucket, key string, o Object) Object {
+	if s.buckets == nil {
+		s.buckets = map[string]map[string]Object{}
+	}
+	if s.buckets[bucket] == nil {
+		s.buckets[bucket] = map[string]Object{}
+	}
+	if o.ETag == "" {
+		sum := md5.Sum(o.Body)
+		o.ETag = `"` + hex.EncodeToString(sum[:]) + `"`
+	}
+	s.buckets[bucket][key] = o
+	return o
+}
+
+// Object is what lies there.
+func (s *S3) Object(bucket, key string) (Object, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.buckets[bucket][key]
+	return o, ok
+}
+
+// Remove takes it away, as somebody else would.
+func (s *S3) Remove(bucket, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.buckets[bucket], key)
+}
+
+// Keys are all of a bucket's below a prefix, sorted.
+func (s *S3) Keys(bucket, prefix string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(s.buckets[bucket])) {
+		if strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Calls are those that were done, in order; only the given operations, if any.
+func (s *S3) Calls(ops ...string) []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var calls []Call
+	for _, c := range s.calls {
+		if len(ops) == 0 || slices.Contains(ops, c.Op) {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+// Aborted are the ids of the multipart uploads that were aborted.
+func (s *S3) Aborted() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.aborted)
+}
+
+// call lets Around have its way with one request. What is done is done under the
+// lock; Around itself is not, so that it can let others in.
+func (s *S3) call(ctx context.Context, op string, bucket, key *string, do func() error) error {
+	c := Call{op, aws.ToString(bucket), aws.ToString(key)}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", c, err)
+	}
+	done := func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.calls = append(s.calls, c)
+		return do()
+	}
+	if s.Around == nil {
+		return done()
+	}
+	return s.Around(c, done)
+}
+
+// find is the object, or why not.
+func (s *S3) find(bucket, key, ifMatch *string) (Object, error) {
+	o, ok := s.buckets[aws.ToString(bucket)][aws.ToString(key)]
+	switch {
+	case !ok:
+		return o, Error(http.StatusNotFound, "NoSuchKey")
+	case ifMatch != nil && *ifMatch != o.ETag:
+		return o, Error(http.StatusPreconditionFailed, "PreconditionFailed")
+	}
+	return o, nil
+}
+
+// GetObject is S3's.
+func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	var out *s3.GetObjectOutput
+	err := s.call(ctx, "GetObject", in.Bucket, in.Key, func() error {
+		o, err := s.find(in.Bucket, in.Key, in.IfMatch)
+		if err != nil {
+			return err
+		}
+		out = &s3.GetObjectOutput{
+			Body: io.NopCloser(bytes.NewReader(o.Body)), ETag: &o.ETag, ContentLength: aws.Int64(int64(len(o.Body))),
+			ContentType: &o.ContentType, Metadata: maps.Clone(o.Metadata),
+		}
+		return nil
+	})
+	return out, err
+}
+
+// HeadObject is S3's.
+func (s *S3) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
+	var out *s3.HeadObjectOutput
+	err := s.call(ctx, "HeadObject", in.Bucket, in.Key, func() error {
+		o, err := s.find(in.Bucket, in.Key, in.IfMatch)
+		if err != nil {
+			return err
+		}
+		out = &s3.HeadObjectOutput{
+			ETag: &o.ETag, ContentLength: aws.Int64(int64(len(o.Body))), ContentType: &o.ContentType, Metadata: maps.Clone(o.Metadata),
+		}
+		return nil
+	})
+	return out, err
+}
+
+// HeadBucket finds every bucket there.
+func (s *S3) HeadBucket(ctx context.Context, in *s3.HeadBucketInput, _ ...func(*s3.Options)) (*s3.HeadBucketOutput, error) {
+	return &s3.HeadBucketOutput{}, s.call(ctx, "HeadBucket", in.Bucket, nil, func() error { return nil })
+}
+
+// PutObject is S3's, its conditions included.
+func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	var body []byte
+	if in.Body != nil {
+		var err error
+		if body, err = io.ReadAll(in.Body); err != nil {
+			return nil, err
+		}
+	}
+	var out *s3.PutObjectOutput
+	err := s.call(ctx, "PutObject", in.Bucket, in.Key, func() error {
+		_, err := s.find(in.Bucket, in.Key, in.IfMatch)
+		switch {
+		case in.IfMatch != nil && err != nil:
+			return err
+		case aws.ToString(in.IfNoneMatch) == "*" && err == nil:
+			return Error(http.StatusPreconditionFailed, "PreconditionFailed")
+		}
+		o := s.set(*in.Bucket, *in.Key, Object{
+			Body: body, ContentType: aws.ToString(in.ContentType), Metadata: maps.Clone(in.Metadata),
+		})
+		out = &s3.PutObjectOutput{ETag: &o.ETag}
+		return nil
+	})
+	return out, err
+}
+
+// DeleteObject is S3's: what is not there is deleted as well.
+func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
+	return &s3.DeleteObjectOutput{}, s.call(ctx, "DeleteObject", in.Bucket, in.Key, func() error {
+		delete(s.buckets[*in.Bucket], *in.Key)
+		return nil
+	})
+}
+
+const defaultPage = 1000 // keys, S3's
+
+// ListObjectsV2 is S3's. Its token is the last key of the page before.
+func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	out := &s3.ListObjectsV2Output{}
+	err := s.call(ctx, "ListObjectsV2", in.Bucket, in.Prefix, func() error {
+		*out = s3.ListObjectsV2Output{IsTruncated: aws.Bool(false)}
+		after, size := aws.ToString(in.StartAfter), s.PageSize
+		if in.ContinuationToken != nil {
+			after = *in.ContinuationToken
+		}
+		if size == 0 {
+			size = defaultPage
+		}
+		for _, key := range slices.Sorted(maps.Keys(s.buckets[*in.Bucket])) {
+			if !strings.HasPrefix(key, aws.ToString(in.Prefix)) || key <= after {
+				continue
+			}
+			if len(out.Contents) == size {
+				out.IsTruncated, out.NextContinuationToken = aws.Bool(true), out.Contents[size-1].Key
+				return nil
+			}
+			out.Contents = append(out.Contents, types.Object{Key: aws.String(key)})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// AbortMultipartUpload keeps the id.
+func (s *S3) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipartUploadInput, _ ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error) {
+	return &s3.AbortMultipartUploadOutput{}, s.call(ctx, "AbortMultipartUpload", in.Bucket, in.Key, func() error {
+		s.aborted = append(s.aborted, aws.ToString(in.UploadId))
+		return nil
+	})
+}
