@@ -13,8 +13,9 @@ TOOLS   := local/tools
 FUNCTION_BUILD := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false "-ldflags=-s -w" -tags=lambda.norpc'
 SAM_ENV        := SAM_CLI_TELEMETRY=0
 
-# A test's Wait states last a fifth, its tasks a tenth.
-E2E_STACK  ?= -wait-scale 0.2 -speed 10
+# A test's Wait states last a fifth, its tasks a tenth; signatures and each
+# role's policies are enforced.
+E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10
 E2E_FLAGS  ?= -timeout 15m
 FUZZTIME   ?= 60s
 PARAMETERS ?=
@@ -41,7 +42,8 @@ unit: .tools/bin/versitygw ## unit and S3 tests, with the race detector
 	go test -race ./...
 
 e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
-	$(STACK) exec $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e/...
+	$(STACK) exec $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
+	$(STACK) exec -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
 
 lint: .tools/bin/staticcheck ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
@@ -39,6 +41,7 @@ type stack struct {
 	webhookURL      string
 	control         string // the stand-in's own routes
 	key             string
+	keySecret       string
 }
 
 // patience bounds each wait of a test for something that the stack does by
@@ -76,7 +79,7 @@ func open(t *testing.T) *stack {
 		aws: cfg, s3: s3.NewFromConfig(cfg), sfn: sfn.NewFromConfig(cfg), lambda: lambda.NewFromConfig(cfg), resources: told.Resources,
 		apiURL: told.APIURL, stateMachineARN: told.Outputs["StateMachineArn"], inbox: told.Outputs["InboxBucket"],
 		outputs: told.Outputs["OutputBucket"], state: told.Outputs["StateBucket"], webhookURL: told.Outputs["WebhookUrl"],
-		control: told.ControlURL, key: told.CyberunKey,
+		control: told.ControlURL, key: told.CyberunKey, keySecret: told.Outputs["ApiKeySecretArn"],
 	}
 }
 
@@ -311,13 +314,7 @@ func (s *stack) paid(t *testing.T, mark string) []ledgerTask {
 // requests, so that tests beside it do not meet it, and it needs no clearing.
 func (s *stack) addFault(t *testing.T, rule string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.control+"/faults", strings.NewReader(rule))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a := send(t, req); a.status/100 != 2 {
-		t.Fatalf("the stand-in refuses the fault %s: HTTP %d: %s", rule, a.status, a.body)
-	}
+	s.atStandIn(t, http.MethodPost, "/faults", rule)
 }
 
 func mustJSON(t *testing.T, v any) string {
@@ -332,4 +329,35 @@ func mustJSON(t *testing.T, v any) string {
 // mark is a word that no other test's prompt has.
 func mark(t *testing.T) string {
 	return strings.ReplaceAll(t.Name(), "/", " ") + " " + time.Now().Format("150405.000000")
+}
+
+// background outlives the test's own context: for what a cleanup puts back.
+func background(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }
+
+// atStandIn calls one of the stand-in's own routes.
+func (s *stack) atStandIn(t *testing.T, method, path, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(background(t), method, s.control+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := send(t, req); a.status/100 != 2 {
+		t.Fatalf("%s %s at the stand-in: HTTP %d: %s", method, path, a.status, a.body)
+	}
+}
+
+func (s *stack) clearFaults(t *testing.T) { s.atStandIn(t, http.MethodDelete, "/faults", "") }
+
+// setKeys says which keys Cyberun lets in.
+func (s *stack) setKeys(t *testing.T, keys ...string) {
+	s.atStandIn(t, http.MethodPost, "/keys", mustJSON(t, map[string]any{"keys": keys}))
+}
+
+// setSecret puts a key where the functions read it.
+func (s *stack) setSecret(t *testing.T, key string) {
+	t.Helper()
+	client := secretsmanager.NewFromConfig(s.aws)
+	if _, err := client.PutSecretValue(background(t), &secretsmanager.PutSecretValueInput{SecretId: &s.keySecret, SecretString: &key}); err != nil {
+		t.Fatal(err)
+	}
 }
