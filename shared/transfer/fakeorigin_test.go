@@ -55,9 +55,9 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.mu.Lock()
-	data, etag := f.data, f.etag
+	data, etag, lastModified, header, body := f.data, f.etag, f.lastModified, f.header, f.body
 	f.mu.Unlock()
-	for name, values := range f.header {
+	for name, values := range header {
 		w.Header()[name] = values
 	}
 	if w.Header().Get("Content-Type") == "" {
@@ -66,8 +66,8 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if etag != "" {
 		w.Header().Set("ETag", etag)
 	}
-	if f.lastModified != "" {
-		w.Header().Set("Last-Modified", f.lastModified)
+	if lastModified != "" {
+		w.Header().Set("Last-Modified", lastModified)
 	}
 	if want := r.Header.Get("If-Match"); want != "" && want != etag {
 		w.WriteHeader(http.StatusPreconditionFailed)
@@ -90,8 +90,8 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(status)
 	var out io.Writer = w
-	if f.body != nil {
-		out = f.body(n, w)
+	if body != nil {
+		out = body(n, w)
 	}
 	for from < to { // in pieces, so that served tells what really went out
 		piece := min(32<<10, to-from)

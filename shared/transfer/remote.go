@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"path"
@@ -104,7 +103,7 @@ func (c *Copier) open(ctx context.Context, a *address, want byteRange, known *Re
 		if err == nil {
 			return resp, remote, nil
 		}
-		drain(resp.Body)
+		_ = resp.Body.Close() // unread: a rest may be long, or never come
 		var expired *expiredError
 		if !errors.As(err, &expired) {
 			return nil, Remote{}, err
@@ -252,11 +251,4 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
-}
-
-// drain reads a small rest, so that the connection can be used again, and closes.
-func drain(body io.ReadCloser) {
-	const small = 64 << 10 // more than any error page is worth
-	_, _ = io.CopyN(io.Discard, body, small)
-	_ = body.Close()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 const (
@@ -82,6 +83,9 @@ func (p *payload) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	if p.tail == "" {
+		if err := p.atEnd(); err != nil {
+			return n, err
+		}
 		p.tail = "\r\n0\r\n" + crcHeader + ":" + encodeCRC32(p.crc) + "\r\n\r\n"
 	}
 	m := copy(b[n:], p.tail)
@@ -107,6 +111,21 @@ func (p *payload) readSource(b []byte) (int, error) {
 		p.err = err
 	}
 	return n, err
+}
+
+// atEnd demands the source's end before the frame's: an origin that has more to
+// say than it announced is not to be believed.
+func (p *payload) atEnd() error {
+	var extra [1]byte
+	n, err := p.source.Read(extra[:])
+	if n > 0 {
+		err = run.Errorf(run.OutputTruncated, "the origin sent more bytes than it announced")
+	}
+	if err == io.EOF {
+		return nil
+	}
+	p.err = err
+	return err
 }
 
 // close waits for a Read under way, so that nobody touches the source afterwards.
