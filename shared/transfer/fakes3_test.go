@@ -104,9 +104,9 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	op := operation(r)
 	f.mu.Lock()
 	f.calls[op]++
-	n := f.calls[op]
+	n, fault := f.calls[op], f.fault
 	f.mu.Unlock()
-	if f.fault != nil && f.fault(op, n, w, r) {
+	if fault != nil && fault(op, n, w, r) {
 		return
 	}
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")

@@ -175,19 +175,20 @@ func (j *job) goOn(ctx context.Context, up *upload, first *span) (Result, error)
 }
 
 // giveUp looks whether another invocation has stored the object, which explains
-// an upload that is gone or cannot be completed; else it aborts what no later
-// call could go on with.
+// an upload that is gone, cannot be completed or, at some stores, only ever
+// breaks the connection; else it aborts what no later call could go on with.
 func (j *job) giveUp(ctx context.Context, up *upload, err error) (Result, error) {
+	if ctx.Err() != nil {
+		return Result{}, err
+	}
 	gone := errors.Is(err, errUploadGone)
-	if gone || len(up.missing()) == 0 {
-		res, there, headErr := j.alreadyThere(ctx, up.Key, up.Total)
-		if there && headErr == nil {
-			j.abort(ctx, up) // it may have come by another upload, and this one is nobody's now
-			return res, nil
-		}
-		if gone && headErr != nil {
-			return Result{}, headErr
-		}
+	res, there, headErr := j.alreadyThere(ctx, up.Key, up.Total)
+	if there && headErr == nil {
+		j.abort(ctx, up) // it may have come by another upload, and this one is nobody's now
+		return res, nil
+	}
+	if gone && headErr != nil {
+		return Result{}, headErr
 	}
 	if gone {
 		return Result{}, errBeginAnew
