@@ -33,6 +33,7 @@ func init() {
 }
 
 func main() {
+	adopt()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	code, err := command(ctx, os.Args[1:])

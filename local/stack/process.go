@@ -71,6 +71,7 @@ func (p *Process) stop(patience time.Duration) {
 	}
 	p.signal(syscall.SIGKILL) // also what outlived its leader
 	<-p.done
+	bury(p.cmd.Process.Pid)
 }
 
 func (p *Process) signal(s syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, s) }

@@ -5,3 +5,7 @@ package main
 import "syscall"
 
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+func adopt() {}
+
+func bury(int) {}
