@@ -2,9 +2,10 @@ package run
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
-	"math"
 	"strconv"
+	"strings"
 )
 
 // Canonical writes a JSON document in the one form of its value: keys sorted,
@@ -40,31 +41,47 @@ func canonicalNumbers(v any) any {
 	return v
 }
 
-// maxExact is 2^53: up to there a float64 holds every whole number.
-const maxExact = 1 << 53
+// plainDigits is how many digits a number may have and still be written without
+// an exponent: 2^128 has 39, and no remote's whole numbers are wider.
+const plainDigits = 39
 
+// plainZeros is how many may follow the point: as many as Go and JavaScript write.
+const plainZeros = 6
+
+// canonicalNumber writes a number by its decimal digits alone. Through a float64
+// two seeds that differ in their last digit would be one number.
 func canonicalNumber(n json.Number) json.Number {
-	if i, err := strconv.ParseInt(n.String(), 10, 64); err == nil {
-		return json.Number(strconv.FormatInt(i, 10)) // -0 and 0 are one value
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(n.String()), "e")
+	mantissa, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	if digits == "" {
+		return "0" // -0 and 0e9 too
 	}
-	f, err := strconv.ParseFloat(n.String(), 64)
+	power, err := strconv.ParseInt(cmp.Or(exponent, "0"), 10, 32)
 	if err != nil {
-		return n
+		return n // no number that anyone can use: it stands as it is
 	}
-	if f == math.Trunc(f) && math.Abs(f) < maxExact {
-		return json.Number(strconv.FormatInt(int64(f), 10))
+	point := len(digits) - len(fraction) + int(power) // where it stands among the digits
+	digits = strings.TrimRight(digits, "0")
+	sign := ""
+	if negative {
+		sign = "-"
 	}
-	if isInteger(n.String()) {
-		return n // beyond int64: its digits are its value
-	}
-	return json.Number(strconv.FormatFloat(f, 'g', -1, 64))
+	return json.Number(sign + decimal(digits, point))
 }
 
-func isInteger(s string) bool {
-	for _, c := range []byte(s) {
-		if (c < '0' || c > '9') && c != '-' {
-			return false
-		}
+func decimal(digits string, point int) string {
+	switch {
+	case len(digits) <= point && point <= plainDigits:
+		return digits + strings.Repeat("0", point-len(digits))
+	case 0 < point && point < len(digits):
+		return digits[:point] + "." + digits[point:]
+	case -plainZeros < point && point <= 0:
+		return "0." + strings.Repeat("0", -point) + digits
 	}
-	return true
+	if len(digits) > 1 {
+		digits = digits[:1] + "." + digits[1:]
+	}
+	return digits + "e" + strconv.Itoa(point-1)
 }

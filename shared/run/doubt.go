@@ -42,7 +42,7 @@ type Candidate struct {
 	TaskID    string
 	CreatedAt time.Time
 	Owner     string // the run that has claimed it, if one has
-	Disputed  bool   // another run in doubt named it: it may be that run's, or ours
+	Disputed  bool   // a run in doubt named it as a candidate: a person decides whose it is
 }
 
 // Marker says that another run was submitting to the same workflow.

@@ -69,11 +69,11 @@ func (e *Error) Message() string {
 // ParseMessage is the inverse of Message: what close-run reads back from an
 // execution that ended.
 func ParseMessage(name, message string) *Error {
-	cause, hint, found := strings.Cut(message, hintMark)
-	if !found {
-		hint = HintFor(name)
+	at := strings.LastIndex(message, hintMark) // the cause is a remote's text: it may hold the mark itself
+	if at < 0 {
+		return &Error{Name: name, Cause: message, Hint: HintFor(name)}
 	}
-	return &Error{Name: name, Cause: cause, Hint: hint}
+	return &Error{Name: name, Cause: message[:at], Hint: message[at+len(hintMark):]}
 }
 
 // AsError finds the named error in a chain, so that wrapping one never changes

@@ -16,8 +16,10 @@ const (
 	// LoneOutputID is the id of the output behind a lone download_url.
 	LoneOutputID = "output"
 
-	// maxSafeID keeps prefix, id and extension within S3's 1,024 bytes of key.
-	maxSafeID = 200
+	// maxSafeID and maxOutputName keep prefix, id and extension within S3's 1,024
+	// bytes of key.
+	maxSafeID     = 200
+	maxOutputName = maxSafeID + 1 + maxExtension
 	// unknownExtension: an output always has an extension, so that the outputs
 	// "a" (a .png) and "a.png" (of no known type) can not share a key.
 	unknownExtension = ".bin"
@@ -109,13 +111,20 @@ var extensions = map[string]string{
 	"text/csv":          ".csv",
 }
 
+// maxMetadata bounds one of an object's three values: S3 takes 2 KB of metadata,
+// names included, and refuses the object for more.
+const maxMetadata = 600
+
 // MetadataValue makes a string fit for an S3 metadata header: printable ASCII
-// stays as it is, everything else is percent-encoded.
+// stays as it is, everything else is percent-encoded, and so is a value with
+// blanks at its ends, which a header would lose.
 func MetadataValue(s string) string {
-	for _, c := range []byte(s) {
-		if c < 0x20 || c > 0x7e {
-			return url.PathEscape(s)
-		}
+	escaped := s
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(s) != s {
+		escaped = url.PathEscape(s)
 	}
-	return s
+	if len(escaped) > maxMetadata {
+		escaped = escaped[:maxMetadata]
+	}
+	return escaped
 }

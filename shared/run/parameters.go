@@ -29,7 +29,7 @@ func CheckParameters(r Request, w cyberun.Workflow) (map[string]any, Faults) {
 	for _, key := range slices.Sorted(maps.Keys(r.Parameters)) {
 		p, known := declared[key]
 		if !known {
-			faults.add(key, "is not a parameter of %s; it has %s", r.Workflow, list(slices.Sorted(maps.Keys(declared))))
+			faults.add(shortName(key), "is not a parameter of %s; it has %s", shorten(r.Workflow), list(slices.Sorted(maps.Keys(declared))))
 			continue
 		}
 		value := r.Parameters[key]
@@ -82,7 +82,7 @@ func typed(text string, p cyberun.Parameter) any {
 		}
 	case cyberun.TypeSelect:
 		for _, o := range p.Options {
-			if _, isText := o.Value.(string); !isText && sameValue(json.Number(text), o.Value) {
+			if _, isText := o.Value.(string); !isText && sameValue(json.RawMessage(text), o.Value) {
 				return o.Value
 			}
 		}
@@ -123,9 +123,9 @@ func checkNumber(value any, p cyberun.Parameter) string {
 	case p.Type == cyberun.TypeInteger && f != math.Trunc(f):
 		return fmt.Sprintf("is %s; it must be a whole number", shorten(n.String()))
 	case p.Min != nil && f < *p.Min:
-		return fmt.Sprintf("is %s; it must be at least %v", shorten(n.String()), *p.Min)
+		return fmt.Sprintf("is %s; it must be at least %s", shorten(n.String()), plain(*p.Min))
 	case p.Max != nil && f > *p.Max:
-		return fmt.Sprintf("is %s; it must be at most %v", shorten(n.String()), *p.Max)
+		return fmt.Sprintf("is %s; it must be at most %s", shorten(n.String()), plain(*p.Max))
 	}
 	return ""
 }
@@ -139,9 +139,19 @@ func checkOption(value any, options []cyberun.Option) string {
 		if sameValue(value, o.Value) {
 			return ""
 		}
-		names[i] = fmt.Sprint(o.Value)
+		names[i] = optionName(o.Value)
 	}
 	return fmt.Sprintf("is %s; it must be one of %s", told(value), strings.Join(names, ", "))
+}
+
+// plain writes a bound as a person would: 1000000, not 1e+06.
+func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+func optionName(value any) string {
+	if f, ok := value.(float64); ok {
+		return plain(f)
+	}
+	return fmt.Sprint(value)
 }
 
 // sameValue compares JSON values: 2 and 2.0 are one number, "2" is another value.

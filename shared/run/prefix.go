@@ -6,8 +6,17 @@ import (
 	"unicode"
 )
 
-// maxPrefix leaves room for an output's name in S3's 1,024 bytes of key.
-const maxPrefix = 512
+const (
+	// maxPrefix is of the template; it keeps records and faults short.
+	maxPrefix = 512
+	// maxRendered leaves room for an output's name in S3's 1,024 bytes of key. A
+	// prefix that turned out too long would be told after the task was paid.
+	maxRendered = 1024 - maxOutputName
+	// maxRunID is Step Functions' limit for an execution's name.
+	maxRunID = 80
+	// maxRemoteID is the longest task id that shared/cyberun lets through.
+	maxRemoteID = 200
+)
 
 // checkPrefix says what is wrong with a destination's template.
 func checkPrefix(faults *Faults, prefix string) {
@@ -23,6 +32,10 @@ func checkPrefix(faults *Faults, prefix string) {
 	}
 	if len(prefix) > maxPrefix {
 		faults.add(field, "is longer than %d bytes", maxPrefix)
+	}
+	longest := RenderPrefix(prefix, strings.Repeat("r", maxRunID), strings.Repeat("t", maxRemoteID), strings.Repeat("w", maxWorkflowRef), time.Time{})
+	if len(prefix) <= maxPrefix && len(longest) > maxRendered {
+		faults.add(field, "can become %d bytes long once it is filled in; at most %d leave room for the outputs' names", len(longest), maxRendered)
 	}
 	rest := prefix
 	for _, name := range []string{"{run_id}", "{task_id}", "{workflow}", "{date}"} {

@@ -69,20 +69,41 @@ type Fault struct {
 // Faults are all the things wrong with a request.
 type Faults []Fault
 
+// maxFaults bounds an answer: a request of 256 KiB has room for 40,000 faults,
+// and an answer of Lambda for 6 MB.
+const maxFaults = 500
+
 func (f *Faults) add(parameter, format string, args ...any) {
+	switch {
+	case len(*f) == maxFaults:
+		parameter, format, args = "request", "has more faults than these", nil
+	case len(*f) > maxFaults:
+		return
+	}
 	*f = append(*f, Fault{Parameter: parameter, Message: fmt.Sprintf(format, args...)})
 }
+
+// maxFaultText bounds what of the faults is told in an error's cause, in bytes:
+// Step Functions cuts one at 32 KiB, and JSON that is cut is not read back.
+const maxFaultText = 8 << 10
 
 // Invalid makes the named error that lists every fault; nil if there is none.
 func (f Faults) Invalid() *Error {
 	if len(f) == 0 {
 		return nil
 	}
-	lines := make([]string, len(f))
+	var text strings.Builder
 	for i, fault := range f {
-		lines[i] = fault.Parameter + ": " + fault.Message
+		if text.Len() > maxFaultText {
+			fmt.Fprintf(&text, "; and %d more", len(f)-i)
+			break
+		}
+		if i > 0 {
+			text.WriteString("; ")
+		}
+		text.WriteString(fault.Parameter + ": " + fault.Message)
 	}
-	e := Errorf(InvalidRequest, "%s", strings.Join(lines, "; "))
+	e := Errorf(InvalidRequest, "%s", text.String())
 	e.Faults = f
 	return e
 }
@@ -133,7 +154,7 @@ func ParseRequest(raw []byte) (Request, Faults) {
 			r.MaxSeconds = maxSecondsField(&faults, value)
 		case startedByField:
 		default:
-			faults.add(name, "is not a field of a request; known are workflow, parameters, destination, max_seconds and task_id")
+			faults.add(shortName(name), "is not a field of a request; known are workflow, parameters, destination, max_seconds and task_id")
 		}
 	}
 	_, hasWorkflow := fields["workflow"]
@@ -209,7 +230,7 @@ func destinationField(faults *Faults, value any) Destination {
 	var d Destination
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if name != "prefix" {
-			faults.add("destination."+name, "is not a field of destination; known is prefix (the bucket is the stack's)")
+			faults.add("destination."+shortName(name), "is not a field of destination; known is prefix (the bucket is the stack's)")
 			continue
 		}
 		d.Prefix = stringField(faults, "destination.prefix", fields[name])
@@ -244,7 +265,7 @@ func checkWorkflowRef(faults *Faults, ref string) {
 	case slug == "" || slug == "." || slug == ".." || strings.ContainsFunc(slug, unsafeInSlug):
 		faults.add("workflow", "%q is not a workflow: use slug or slug@version, such as text-to-image@2", shorten(ref))
 	case pinned:
-		if n, err := strconv.Atoi(version); err != nil || n < 1 {
+		if n, err := strconv.ParseUint(version, 10, 31); err != nil || n < 1 {
 			faults.add("workflow", "%q is not a version: it is a whole number from 1, such as %s@2", shorten(version), shorten(slug))
 		}
 	}
@@ -287,12 +308,20 @@ func kindOf(v any) string {
 	}
 }
 
+// maxName bounds what is told of a name that is not known: longer than any
+// parameter's own, shorter than a request can make it.
+const maxName = 200
+
+func shortName(name string) string { return shortenTo(maxName, name) }
+
 // maxQuoted bounds what of a bad value is told back: enough to recognise it.
 const maxQuoted = 60
 
-func shorten(s string) string {
-	if len(s) <= maxQuoted {
+func shorten(s string) string { return shortenTo(maxQuoted, s) }
+
+func shortenTo(most int, s string) string {
+	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxQuoted], "") + "…"
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }

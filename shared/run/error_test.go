@@ -1,0 +1,225 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func TestErrorf(t *testing.T) {
+	e := Errorf(Unavailable, "read %s: %w", "x", fs.ErrNotExist)
+	if e.Name != Unavailable || e.Cause != "read x: file does not exist" || e.Hint != HintFor(Unavailable) {
+		t.Errorf("got %+v", e)
+	}
+	if !errors.Is(e, fs.ErrNotExist) || !Is(e, Unavailable) || Is(e, TaskFailed) {
+		t.Error("what it wraps is lost")
+	}
+	if text := e.Error(); !strings.HasPrefix(text, "Unavailable: read x") || !strings.Contains(text, e.Hint) {
+		t.Errorf("its text is %q", text)
+	}
+}
+
+// Wrapping a named error, or joining another to it, does not change its name.
+func TestAsError(t *testing.T) {
+	e := Errorf(TaskTaken, "taken")
+	for name, err := range map[string]error{
+		"bare": e, "wrapped": fmt.Errorf("settle: %w", e), "wrapped twice": fmt.Errorf("a: %w", fmt.Errorf("b: %w", e)),
+		"joined": errors.Join(errors.New("other"), e), "within a named one": e,
+	} {
+		if got, ok := AsError(err); !ok || got != e || !Is(err, TaskTaken) {
+			t.Errorf("%s: %v %v", name, got, ok)
+		}
+	}
+	if outer := Errorf(Unavailable, "more: %w", e); !Is(outer, Unavailable) {
+		t.Error("the outer name does not stand")
+	}
+	for _, err := range []error{nil, errors.New("x"), context.Canceled} {
+		if _, ok := AsError(err); ok || Is(err, Unavailable) {
+			t.Errorf("%v has a name", err)
+		}
+	}
+}
+
+func TestMessageRoundTrip(t *testing.T) {
+	tests := []Error{
+		*Errorf(TaskFailed, "the task t failed: out of memory"),
+		{Name: RunRejected, Cause: "five submissions in a row", Hint: "look at Cyberun's own status"},
+		{Name: TaskFailed, Cause: "Traceback:\n  line 1\n\nValueError", Hint: "h"},
+		{Name: TaskFailed, Cause: "a remote's text\nHint: try harder", Hint: "h"},
+		{Name: SubmitOutcomeUnknown, Cause: "candidates: a, b", Hint: HintFor(SubmitOutcomeUnknown)},
+		{Name: TaskFailed, Cause: "", Hint: "h"},
+	}
+	for _, want := range tests {
+		got := ParseMessage(want.Name, want.Message())
+		if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(Error{}, "Err", "Faults")); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	if got := ParseMessage(TaskFailed, "no hint"); got.Cause != "no hint" || got.Hint != HintFor(TaskFailed) {
+		t.Errorf("without a hint: %+v", got)
+	}
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add("TaskFailed", "cause", "hint")
+	f.Add("TaskFailed", "a\nHint: b", "hint")
+	f.Add("", "", "")
+	f.Fuzz(func(t *testing.T, name, cause, hint string) {
+		if hint == "" || strings.Contains(hint, hintMark) {
+			return // hints are ours, and hold no mark
+		}
+		e := &Error{Name: name, Cause: cause, Hint: hint}
+		if got := ParseMessage(name, e.Message()); got.Cause != cause || got.Hint != hint {
+			t.Fatalf("%+v became %+v", e, got)
+		}
+	})
+}
+
+// What DescribeExecution has of executions that failed, by name and cause.
+func TestExecutionError(t *testing.T) {
+	lambda := func(name, message string) string {
+		raw, _ := json.Marshal(map[string]any{"errorMessage": message, "errorType": name})
+		return string(raw)
+	}
+	failed := Errorf(TaskFailed, "the task t failed at Cyberun: out of memory")
+	tests := []struct {
+		name, error, cause string
+		want               string
+		says, hint         string
+	}{
+		{"ours", TaskFailed, lambda(TaskFailed, failed.Message()), TaskFailed, failed.Cause, failed.Hint},
+		{"ours, with a hint of its own", RunRejected, lambda(RunRejected, (&Error{Cause: "c", Hint: "h"}).Message()), RunRejected, "c", "h"},
+		{"ours, without a hint", Unauthorized, lambda(Unauthorized, "refused"), Unauthorized, "refused", HintFor(Unauthorized)},
+		{"ours, given by a person with StopExecution", RunCancelled, "stopped by hand", RunCancelled, "stopped by hand", HintFor(RunCancelled)},
+		{"ours, and cut off", TaskFailed, `{"errorMessage":"the task t fai`, TaskFailed, `{"errorMessage":"the task t fai`, HintFor(TaskFailed)},
+		{"a function that ran out of time", "Sandbox.Timedout", lambda("Sandbox.Timedout", "RequestId: 5b7f7c1e-0000-4000-8000-000000000000 Error: Task timed out after 60.00 seconds"),
+			Unavailable, "Sandbox.Timedout: RequestId: 5b7f7c1e-0000-4000-8000-000000000000 Error: Task timed out after 60.00 seconds", HintFor(Unavailable)},
+		{"a function that died", "Runtime.ExitError", lambda("Runtime.ExitError", "RequestId: 5b7f7c1e Error: Runtime exited with error: signal: killed"),
+			Unavailable, "Runtime.ExitError: RequestId: 5b7f7c1e Error: Runtime exited with error: signal: killed", HintFor(Unavailable)},
+		{"a state that ran out of time", "States.Timeout", "", Unavailable, "States.Timeout: no cause was given", HintFor(Unavailable)},
+		{"Lambda itself", "Lambda.TooManyRequestsException", "Rate Exceeded. (Service: Lambda, Status Code: 429, Request ID: 5b7f7c1e)", Unavailable, "Lambda.TooManyRequestsException: Rate Exceeded. (Service: Lambda, Status Code: 429, Request ID: 5b7f7c1e)", HintFor(Unavailable)},
+		{"an expression", "States.Runtime", "An error occurred while executing the state 'PollStatus' (entered at the event id #12). Invalid path '$.task_id'", Unavailable, "States.Runtime: An error occurred while executing the state 'PollStatus' (entered at the event id #12). Invalid path '$.task_id'", HintFor(Unavailable)},
+		{"a panic", "boundsError", `{"errorMessage":"index out of range [3]","errorType":"boundsError","stackTrace":[{"path":"main.go","line":1,"label":"main"}]}`, Unavailable, "boundsError: index out of range [3]", HintFor(Unavailable)},
+		{"a name that is not ours, and JSON that is not Lambda's", "Custom", `{"a":1}`, Unavailable, `Custom: {"a":1}`, HintFor(Unavailable)},
+		{"a long stack", "Runtime.Unknown", strings.Repeat("ä", 20000), Unavailable, "Runtime.Unknown: " + strings.Repeat("ä", maxCause/2) + "…", HintFor(Unavailable)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := ExecutionError(test.error, test.cause)
+			if got.Name != test.want || got.Cause != test.says || got.Hint != test.hint {
+				t.Errorf("got %q %q %q", got.Name, got.Cause, got.Hint)
+			}
+		})
+	}
+}
+
+// An error is written as a record, error.json and the API's answer have it, and
+// nothing of what it wraps.
+func TestErrorJSON(t *testing.T) {
+	e := Errorf(OriginRefused, "refused: %w", errors.New("the chain"))
+	e.Faults = Faults{{"a", "b"}}
+	raw, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := json.Marshal(map[string]string{"name": OriginRefused, "cause": "refused: the chain", "hint": HintFor(OriginRefused)})
+	if canonicalOf(t, raw) != canonicalOf(t, want) {
+		t.Errorf("got %s", raw)
+	}
+}
+
+// Each name that is declared has a hint, and is its constant's own name.
+func TestEveryErrorHasAHint(t *testing.T) {
+	source, err := os.ReadFile("error.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), "error.go", source, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, decl := range file.Decls {
+		group, ok := decl.(*ast.GenDecl)
+		if !ok || group.Tok != token.CONST || len(group.Specs) < 2 {
+			continue
+		}
+		for _, spec := range group.Specs {
+			constant := spec.(*ast.ValueSpec)
+			value, err := strconv.Unquote(constant.Values[0].(*ast.BasicLit).Value)
+			if err != nil || value != constant.Names[0].Name {
+				t.Errorf("%s is %q", constant.Names[0].Name, value)
+			}
+			names = append(names, value)
+		}
+	}
+	for _, name := range names {
+		if hint := HintFor(name); hint == "" || strings.Contains(hint, hintMark) || strings.HasSuffix(hint, ".") {
+			t.Errorf("the hint of %s is %q", name, hint)
+		}
+	}
+	design := []string{
+		"InvalidRequest", "WorkflowNotFound", "WorkflowDisabled", "Unauthorized", "FeatureNotLicensed", "RunRejected", "SubmitInDoubt", "SubmitOutcomeUnknown",
+		"Unavailable", "TaskFailed", "TaskCancelled", "TaskTaken", "RunTimedOut", "RunCancelled", "OutputExpired", "OutputTruncated", "OutputChanged", "OriginRefused", "NoOutputs",
+	}
+	for _, name := range design {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is not declared", name)
+		}
+	}
+	if len(hints) != len(names) {
+		t.Errorf("%d names, %d hints", len(names), len(hints))
+	}
+}
+
+func TestRemoteError(t *testing.T) {
+	answer := func(status int) error {
+		return fmt.Errorf("call: %w", &cyberun.APIError{Method: "POST", Path: "/r/x", Status: status, Message: "says why"})
+	}
+	named := Errorf(Unauthorized, "the secret holds no value yet")
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"400", answer(400), RunRejected}, {"401", answer(401), Unauthorized}, {"402", answer(402), Unavailable}, {"403", answer(403), FeatureNotLicensed},
+		{"404", answer(404), Unavailable}, {"405", answer(405), RunRejected}, {"409", answer(409), Unavailable}, {"413", answer(413), RunRejected},
+		{"415", answer(415), RunRejected}, {"422", answer(422), RunRejected}, {"429", answer(429), Unavailable},
+		{"500", answer(500), Unavailable}, {"502", answer(502), Unavailable}, {"503", answer(503), Unavailable},
+		{"no answer", errors.New("connection reset"), Unavailable},
+		{"no time", context.DeadlineExceeded, Unavailable},
+		{"the key's source", fmt.Errorf("key: %w", named), Unauthorized},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			e := RemoteError("look at the task t", test.err)
+			if e.Name != test.want || e.Hint == "" {
+				t.Errorf("got %+v", e)
+			}
+			if e != named && (!strings.Contains(e.Cause, "look at the task t") || !errors.Is(e, errors.Unwrap(e))) {
+				t.Errorf("the cause is %q", e.Cause)
+			}
+		})
+	}
+	if e := WorkflowError("w@9", answer(http.StatusNotFound)); e.Name != WorkflowNotFound || !strings.Contains(e.Cause, `"w@9"`) {
+		t.Errorf("a workflow that is not there: %+v", e)
+	}
+	if e := WorkflowError("w@9", answer(http.StatusServiceUnavailable)); e.Name != Unavailable || !strings.Contains(e.Cause, "w@9") {
+		t.Errorf("a service that is not there: %+v", e)
+	}
+}

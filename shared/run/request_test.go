@@ -1,0 +1,283 @@
+package run
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseRequestReads(t *testing.T) {
+	tests := []struct {
+		name string
+		raw  string
+		want Request
+	}{
+		{"only a workflow", `{"workflow":"text-to-image"}`,
+			Request{Workflow: "text-to-image", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"every field", `{"workflow":"text-to-image@2","parameters":{"prompt":"a sunset, 4k","image":"s3://bucket/photo.png"},"destination":{"prefix":"out/{date}/{workflow}/{run_id}/{task_id}/"},"max_seconds":60}`,
+			Request{Workflow: "text-to-image@2", Parameters: map[string]any{"prompt": "a sunset, 4k", "image": "s3://bucket/photo.png"},
+				Destination: Destination{"out/{date}/{workflow}/{run_id}/{task_id}/"}, MaxSeconds: 60}},
+		{"a rescue", `{"task_id":"6f1c1a1e-0b1f-4a57-9d2a-5a6c8e0f7b11"}`,
+			Request{TaskID: "6f1c1a1e-0b1f-4a57-9d2a-5a6c8e0f7b11", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"a rescue with a place and a deadline", `{"task_id":"t.1_2-3","destination":{"prefix":"{task_id}/"},"max_seconds":604800}`,
+			Request{TaskID: "t.1_2-3", Destination: Destination{"{task_id}/"}, MaxSeconds: MaxMaxSeconds}},
+		{"what a calling state machine adds", `{"workflow":"w","AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID":"arn:aws:states:eu-west-1:123456789012:execution:parent:1"}`,
+			Request{Workflow: "w", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"parameters as text", `{"workflow":"w","parameters":{"steps":"30"},"parameters_as_text":true}`,
+			Request{Workflow: "w", Parameters: map[string]any{"steps": "30"}, ParametersAsText: true, Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"a seed of 64 bits, kept to its last digit", `{"workflow":"w","parameters":{"seed":18446744073709551615,"deep":[{"n":9007199254740993}]}}`,
+			Request{Workflow: "w", Parameters: map[string]any{"seed": json.Number("18446744073709551615"), "deep": []any{map[string]any{"n": json.Number("9007199254740993")}}},
+				Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"an empty destination", `{"workflow":"w","destination":{}}`,
+			Request{Workflow: "w", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"a whole number written otherwise", `{"workflow":"w","max_seconds":6e1}`,
+			Request{Workflow: "w", Destination: Destination{DefaultPrefix}, MaxSeconds: 60}},
+		{"the least deadline, and a version of three digits", `{"workflow":"w@100","max_seconds":1.0}`,
+			Request{Workflow: "w@100", Destination: Destination{DefaultPrefix}, MaxSeconds: 1}},
+		{"blanks around it", " \n{\"workflow\":\"w\"}\r\n\t", Request{Workflow: "w", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"a slug in another script", `{"workflow":"bild-größer@1"}`, Request{Workflow: "bild-größer@1", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"dots in a slug", `{"workflow":"v1.5..turbo"}`, Request{Workflow: "v1.5..turbo", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, faults := ParseRequest([]byte(test.raw))
+			if len(faults) > 0 {
+				t.Fatalf("faults: %v", faults)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("request (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseRequestFaults(t *testing.T) {
+	pad := strings.Repeat("x", MaxRequestBytes)
+	tests := []struct {
+		name  string
+		raw   string
+		wants []string // each fault: its parameter, and a part of what is said
+	}{
+		{"nothing", ``, []string{"request: is empty"}},
+		{"blanks", " \n ", []string{"request: is empty"}},
+		{"not JSON", `{"workflow":`, []string{"request: is not JSON"}},
+		{"a form", `workflow=text-to-image`, []string{"request: is not JSON"}},
+		{"null", `null`, []string{"request: must be a JSON object, not null"}},
+		{"an array", `[{"workflow":"w"}]`, []string{"request: must be a JSON object, not an array"}},
+		{"a string", `"w"`, []string{"request: must be a JSON object, not a string"}},
+		{"a number", `7`, []string{"request: must be a JSON object, not a number"}},
+		{"two documents", `{"workflow":"w"}{"workflow":"w"}`, []string{"request: has more after"}},
+		{"a brace too many", `{"workflow":"w"}}`, []string{"request: has more after"}},
+		{"words after it", `{"workflow":"w"} please`, []string{"request: has more after"}},
+		{"not UTF-8", "{\"workflow\":\"w\xff\"}", []string{"request: is not UTF-8"}},
+		{"UTF-16", "\xff\xfe{\x00}\x00", []string{"request: is not UTF-8"}},
+		{"too deep", strings.Repeat("[", 20000), []string{"request: is not JSON"}},
+		{"a byte too large", `{"workflow":"` + pad[:MaxRequestBytes-len(`{"workflow":""}`)+1] + `"}`, []string{"request: is 262145 bytes"}},
+
+		{"an empty object", `{}`, []string{"workflow: is missing"}},
+		{"parameters alone", `{"parameters":{"a":1}}`, []string{"workflow: is missing"}},
+		{"an empty workflow", `{"workflow":""}`, []string{"workflow: must not be empty"}},
+		{"a null workflow", `{"workflow":null}`, []string{"workflow: must be a string, not null"}},
+		{"a numeric workflow", `{"workflow":7}`, []string{"workflow: must be a string, not a number"}},
+		{"a path", `{"workflow":"a/b"}`, []string{`workflow: "a/b" is not a workflow`}},
+		{"a query", `{"workflow":"a?x=1"}`, []string{"workflow: "}},
+		{"a fragment", `{"workflow":"a#b"}`, []string{"workflow: "}},
+		{"an escape", `{"workflow":"a%2fb"}`, []string{"workflow: "}},
+		{"a template", `{"workflow":"{run_id}"}`, []string{"workflow: "}},
+		{"a blank", `{"workflow":"text to image"}`, []string{"workflow: "}},
+		{"a line end", `{"workflow":"w\n"}`, []string{"workflow: "}},
+		{"one dot", `{"workflow":"."}`, []string{"workflow: "}},
+		{"two dots", `{"workflow":"..@1"}`, []string{"workflow: "}},
+		{"a version alone", `{"workflow":"@2"}`, []string{"workflow: "}},
+		{"no version after the @", `{"workflow":"w@"}`, []string{`workflow: "" is not a version`}},
+		{"version 0", `{"workflow":"w@0"}`, []string{`workflow: "0" is not a version`}},
+		{"version -1", `{"workflow":"w@-1"}`, []string{"is not a version"}},
+		{"version +2", `{"workflow":"w@+2"}`, []string{"is not a version"}},
+		{"version 1.5", `{"workflow":"w@1.5"}`, []string{"is not a version"}},
+		{"version latest", `{"workflow":"w@latest"}`, []string{`"latest" is not a version: it is a whole number from 1, such as w@2`}},
+		{"two versions", `{"workflow":"w@1@2"}`, []string{"is not a version"}},
+		{"a huge version", `{"workflow":"w@99999999999999999999"}`, []string{"is not a version"}},
+		{"a long workflow", `{"workflow":"` + pad[:201] + `"}`, []string{"workflow: is longer than 200 bytes"}},
+
+		{"both", `{"workflow":"w","task_id":"t"}`, []string{"task_id: cannot stand beside workflow"}},
+		{"a rescue with parameters", `{"task_id":"t","parameters":{}}`, []string{"parameters: cannot stand beside task_id"}},
+		{"an empty task id", `{"task_id":""}`, []string{"task_id: must not be empty"}},
+		{"a task id of dots", `{"task_id":".."}`, []string{"task_id: is not a task id"}},
+		{"a task id with a path", `{"task_id":"a/../b"}`, []string{"task_id: is not a task id"}},
+		{"a task id with a template", `{"task_id":"{run_id}"}`, []string{"task_id: is not a task id"}},
+		{"a long task id", `{"task_id":"` + pad[:129] + `"}`, []string{"task_id: is not a task id"}},
+		{"a task id that is an object", `{"task_id":{}}`, []string{"task_id: must be a string, not an object"}},
+
+		{"parameters as an array", `{"workflow":"w","parameters":[]}`, []string{"parameters: must be an object, not an array"}},
+		{"parameters as null", `{"workflow":"w","parameters":null}`, []string{"parameters: must be an object, not null"}},
+		{"parameters as a string", `{"workflow":"w","parameters":"{}"}`, []string{"parameters: must be an object, not a string"}},
+		{"parameters_as_text as a string", `{"workflow":"w","parameters_as_text":"true"}`, []string{"parameters_as_text: must be true or false, not a string"}},
+
+		{"max_seconds 0", `{"workflow":"w","max_seconds":0}`, []string{"max_seconds: is 0; it must be a whole number from 1 to 604800"}},
+		{"max_seconds below 0", `{"workflow":"w","max_seconds":-1}`, []string{"max_seconds: is -1"}},
+		{"max_seconds a second too many", `{"workflow":"w","max_seconds":604801}`, []string{"max_seconds: is 604801"}},
+		{"max_seconds in halves", `{"workflow":"w","max_seconds":1.5}`, []string{"max_seconds: is 1.5"}},
+		{"max_seconds beyond numbers", `{"workflow":"w","max_seconds":1e999}`, []string{"max_seconds: is 1e999"}},
+		{"max_seconds as text", `{"workflow":"w","max_seconds":"60"}`, []string{"max_seconds: must be a whole number, not a string"}},
+		{"max_seconds null", `{"workflow":"w","max_seconds":null}`, []string{"max_seconds: must be a whole number, not null"}},
+
+		{"destination as a string", `{"workflow":"w","destination":"runs/"}`, []string{"destination: must be an object"}},
+		{"a bucket", `{"workflow":"w","destination":{"bucket":"b","prefix":"{run_id}/"}}`, []string{"destination.bucket: is not a field"}},
+		{"an empty prefix", `{"workflow":"w","destination":{"prefix":""}}`, []string{"destination.prefix: must not be empty"}},
+		{"a prefix that is none", `{"workflow":"w","destination":{"prefix":7}}`, []string{"destination.prefix: must be a string, not a number"}},
+		{"a prefix with every fault", `{"workflow":"w","destination":{"prefix":"/../{user}/\u0000"}}`, []string{
+			"must not begin with '/'", "must not contain '..'", "control characters", "no other braces", "must use {run_id} or {task_id}"}},
+
+		{"a typo", `{"workflow":"w","paramters":{}}`, []string{"paramters: is not a field of a request"}},
+		{"another case", `{"Workflow":"w"}`, []string{"Workflow: is not a field", "workflow: is missing"}},
+		{"five faults at once", `{"workflow":"w@0","parameters":[],"destination":{"prefix":"/{run_id}/"},"max_seconds":0,"steps":30}`, []string{
+			"destination.prefix: must not begin", "max_seconds: is 0", "parameters: must be an object", "steps: is not a field", `workflow: "0" is not a version`}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, faults := ParseRequest([]byte(test.raw))
+			if len(faults) != len(test.wants) {
+				t.Fatalf("%d faults, want %d: %v", len(faults), len(test.wants), faults)
+			}
+			for i, want := range test.wants {
+				if said := faults[i].Parameter + ": " + faults[i].Message; !strings.Contains(said, want) {
+					t.Errorf("fault %d is %q, want %q in it", i, said, want)
+				}
+			}
+			e := faults.Invalid()
+			if e == nil || e.Name != InvalidRequest || e.Hint == "" || len(e.Faults) != len(faults) {
+				t.Fatalf("the named error is %+v", e)
+			}
+			for _, want := range test.wants {
+				if !strings.Contains(e.Cause, want) {
+					t.Errorf("the cause %q lacks %q", e.Cause, want)
+				}
+			}
+		})
+	}
+}
+
+// What could be read stands beside the faults, so that the workflow's own can be
+// told in the same answer.
+func TestParseRequestReadsBesideFaults(t *testing.T) {
+	r, faults := ParseRequest([]byte(`{"workflow":"w","parameters":{"steps":"many"},"max_seconds":"soon","typo":1}`))
+	if len(faults) != 2 || r.Workflow != "w" || r.Parameters["steps"] != "many" || r.MaxSeconds != DefaultMaxSeconds {
+		t.Errorf("request %+v, faults %v", r, faults)
+	}
+}
+
+func TestParseRequestLimit(t *testing.T) {
+	raw := `{"workflow":"w","parameters":{"prompt":"` + strings.Repeat("x", MaxRequestBytes-len(`{"workflow":"w","parameters":{"prompt":""}}`)) + `"}}`
+	if len(raw) != MaxRequestBytes {
+		t.Fatalf("the sample has %d bytes", len(raw))
+	}
+	if _, faults := ParseRequest([]byte(raw)); len(faults) > 0 {
+		t.Errorf("256 KiB exactly: %v", faults)
+	}
+}
+
+// A request of 256 KiB has room for tens of thousands of faults: what is told of
+// them must fit Lambda's 6 MB and Step Functions' 32 KiB.
+func TestFaultsAreBounded(t *testing.T) {
+	var fields []string
+	for i := range 20000 {
+		fields = append(fields, fmt.Sprintf(`"%d":0`, i))
+	}
+	_, faults := ParseRequest([]byte("{" + strings.Join(fields, ",") + "}"))
+	if len(faults) != maxFaults+1 || faults[maxFaults].Parameter != "request" {
+		t.Errorf("%d faults, the last of them %v", len(faults), faults[len(faults)-1])
+	}
+	if e := faults.Invalid(); len(e.Message()) > 16<<10 || !strings.Contains(e.Cause, " more") {
+		t.Errorf("a message of %d bytes that ends %q", len(e.Message()), e.Cause[len(e.Cause)-40:])
+	}
+	_, faults = ParseRequest([]byte(`{"workflow":"w","` + strings.Repeat("ä", 100000) + `":0}`))
+	if len(faults) != 1 || len(faults[0].Parameter) > maxName+len("…") || !strings.HasSuffix(faults[0].Parameter, "ä…") {
+		t.Errorf("a name of 200 KB is told with %d bytes", len(faults[0].Parameter))
+	}
+}
+
+func TestNoFaultsAreNoError(t *testing.T) {
+	if e := Faults(nil).Invalid(); e != nil {
+		t.Errorf("got %v", e)
+	}
+}
+
+func TestSlug(t *testing.T) {
+	for ref, want := range map[string]string{"": "rescue", "text-to-image": "text-to-image", "text-to-image@2": "text-to-image"} {
+		if got := (Request{Workflow: ref}).Slug(); got != want {
+			t.Errorf("%q: %q, want %q", ref, got, want)
+		}
+		if got := (Record{Workflow: ref}).Slug(); got != want {
+			t.Errorf("record of %q: %q, want %q", ref, got, want)
+		}
+	}
+}
+
+// FuzzParseRequest: whatever comes, it ends with faults or with a request that
+// holds what the rest of the relay counts on.
+func FuzzParseRequest(f *testing.F) {
+	for _, s := range []string{
+		`{"workflow":"text-to-image@2","parameters":{"prompt":"p","steps":30,"seed":18446744073709551615},"destination":{"prefix":"runs/{run_id}/"},"max_seconds":86400}`,
+		`{"task_id":"t-1"}`, `{"workflow":"w","parameters_as_text":true,"parameters":{"a":"1"}}`, `{}`, `null`, `[`, "\xff", `{"workflow":"w"}x`,
+		`{"workflow":"w","destination":{"prefix":"{task_id}{{"}}`, `{"max_seconds":1e999}`, `{"task_id":"..","workflow":"@"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, faults := ParseRequest(raw)
+		for _, fault := range faults {
+			if fault.Parameter == "" && !strings.Contains(string(raw), `""`) || fault.Message == "" {
+				t.Fatalf("an empty fault: %+v", fault)
+			}
+		}
+		if len(faults) > 0 {
+			return
+		}
+		if (r.Workflow == "") == (r.TaskID == "") || r.MaxSeconds < 1 || r.MaxSeconds > MaxMaxSeconds || !ValidPrefix(r.Destination.Prefix) {
+			t.Fatalf("let through: %+v", r)
+		}
+		if slug := r.Slug(); slug == "" || slug == "." || slug == ".." || strings.ContainsAny(slug, "/{}") {
+			t.Fatalf("slug %q", slug)
+		}
+		canonical, err := Canonical(raw)
+		if err != nil {
+			t.Fatalf("no canonical form: %v", err)
+		}
+		again, faults := ParseRequest(canonical)
+		if len(canonical) <= MaxRequestBytes && len(faults) > 0 {
+			t.Fatalf("the canonical form has faults: %v", faults)
+		}
+		if len(canonical) <= MaxRequestBytes && (again.Workflow != r.Workflow || again.Destination != r.Destination || again.MaxSeconds != r.MaxSeconds || len(again.Parameters) != len(r.Parameters)) {
+			t.Fatalf("%+v became %+v", r, again)
+		}
+	})
+}
+
+// Every field of the document is read by ParseRequest, and written as it is read.
+func TestRequestRoundTrip(t *testing.T) {
+	want := Request{Workflow: "w@3", Parameters: map[string]any{"a": json.Number("1")}, ParametersAsText: true, Destination: Destination{"{run_id}/"}, MaxSeconds: 5}
+	raw, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, faults := ParseRequest(raw)
+	if diff := cmp.Diff(want, got); diff != "" || len(faults) > 0 {
+		t.Errorf("%v\n%s", faults, diff)
+	}
+	var names []string
+	var fields map[string]any
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for name := range fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if want := []string{"destination", "max_seconds", "parameters", "parameters_as_text", "workflow"}; !slices.Equal(names, want) {
+		t.Errorf("fields %v, want %v", names, want)
+	}
+}
