@@ -43,19 +43,16 @@ func (h *Handler) closedByAnother(ctx context.Context, closed run.Record) error 
 	return h.tidy(ctx, closed)
 }
 
-// tidy takes away what only an open run needs. The marker of a submission that
-// may still be under way stays: Submit clears it, or the sweep.
+// tidy takes away what only an open run needs. The markers of a run that was
+// closed in doubt stay: its task may be there, and another run in doubt about the
+// same half minute must not adopt it. They hold up nobody else.
 func (h *Handler) tidy(ctx context.Context, record run.Record) error {
-	if record.WorkflowID != "" && !h.postMayBeUnderWay(record) {
+	if record.WorkflowID != "" && !record.InDoubt() {
 		if err := h.Records.ClearMarkers(ctx, record.WorkflowID, record.RunID); err != nil {
 			return err
 		}
 	}
 	return h.Records.ClearOpen(ctx, record.RunID)
-}
-
-func (h *Handler) postMayBeUnderWay(record run.Record) bool {
-	return record.InDoubt() && record.Submission.Window().Contains(h.Now())
 }
 
 // maxSwept bounds one sweep; the next one takes the rest.
@@ -110,7 +107,7 @@ func (h *Handler) sweepMarkers(ctx context.Context) error {
 	}
 	for _, m := range markers {
 		record, err := h.Records.Get(ctx, m.runID)
-		if errors.Is(err, store.ErrNotFound) || err == nil && !record.Status.Open() && !h.postMayBeUnderWay(record) {
+		if errors.Is(err, store.ErrNotFound) || err == nil && !record.Status.Open() && !record.InDoubt() {
 			err = h.Records.ClearMarkers(ctx, m.workflowID, m.runID)
 		}
 		if err != nil {

@@ -35,13 +35,13 @@ func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record,
 		return record, run.Errorf(run.SubmitInDoubt, "the reply to the submission was lost; the task list is believed from %s on", submission.PostUntil.Add(h.Waits.Settle).Format(time.RFC3339))
 	}
 	// The list first, then the markers, then the claims: a run that settles
-	// claims its task before its marker goes, so it is seen in one of the two.
+	// claims its task before its markers go, so it is seen in one of the two.
 	markers, err := h.Records.Markers(ctx, record.WorkflowID)
 	if err != nil {
 		return record, err
 	}
 	for i := range found {
-		if err := h.owner(ctx, record.RunID, &found[i]); err != nil {
+		if err := h.owner(ctx, &found[i]); err != nil {
 			return record, err
 		}
 	}
@@ -59,19 +59,20 @@ func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record,
 	return record, h.unknown(ctx, record, ids, fmt.Sprintf("%d tasks could be this run's", len(ids)))
 }
 
-// owner finds the run that has a task. What this run itself could only name as a
-// candidate is still free to it; what another one named may be either's.
-func (h *Handler) owner(ctx context.Context, runID string, c *run.Candidate) error {
+// owner finds the run that has a task. What a run could only name as a candidate,
+// be it this one, is a person's to choose: another run in doubt at that time may
+// have ended since without a trace, and the task may be its.
+func (h *Handler) owner(ctx context.Context, c *run.Candidate) error {
 	claim, err := h.Records.ClaimOf(ctx, c.TaskID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
 	case err != nil:
 		return err
-	case !claim.Candidate:
-		c.Owner = claim.RunID
-	case claim.RunID != runID:
+	case claim.Candidate:
 		c.Disputed = true
+	default:
+		c.Owner = claim.RunID
 	}
 	return nil
 }
@@ -83,7 +84,7 @@ func (h *Handler) adopt(ctx context.Context, record run.Record, taskID string) (
 	if err != nil {
 		return record, err
 	}
-	if claim.RunID != record.RunID {
+	if claim != (store.Claim{RunID: record.RunID}) {
 		return record, run.Errorf(run.SubmitInDoubt, "the task %s was claimed by the run %s just now", taskID, claim.RunID)
 	}
 	return h.store(ctx, record.RunID, taskID, func(r *run.Record) { r.Adopted = true })
