@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 )
 
 // inboxRun waits for the run that an upload started: its id begins with the
@@ -102,5 +106,87 @@ func TestNoLoop(t *testing.T) {
 	eventually(t, "the job after them ran", func() (bool, any) { return len(s.paid(t, "the last one")) > 0, nil })
 	if paid := s.paid(t, "loop"); len(paid) != 0 {
 		t.Errorf("paid for %+v", paid)
+	}
+}
+
+// TestManyJobs: a hundred job files at once are a hundred runs, each with one
+// task and one manifest; and their events, delivered again, are nothing new.
+func TestManyJobs(t *testing.T) {
+	s := open(t)
+	const jobs = 100
+	word, name := mark(t), runName(t)
+	var all sync.WaitGroup
+	for i := range jobs {
+		all.Go(func() {
+			body := mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": fmt.Sprintf("%s #%d#", word, i), "seconds": 1}})
+			s.put(t, s.inbox, fmt.Sprintf("jobs/%s-%03d.json", name, i), []byte(body), nil)
+		})
+	}
+	all.Wait()
+	var ids []string
+	eventually(t, "every job is a run that succeeded", func() (bool, any) {
+		ids = s.runsNamed(t, name, "succeeded")
+		return len(ids) == jobs, len(ids)
+	})
+	for _, id := range ids {
+		if s.object(t, s.outputs, "runs/"+id+"/manifest.json") == nil {
+			t.Errorf("%s has no manifest", id)
+		}
+	}
+	if paid := s.paid(t, word); len(paid) != jobs {
+		t.Errorf("paid for %d tasks, want %d", len(paid), jobs)
+	}
+}
+
+// runsNamed are the runs whose ids begin so.
+func (s *stack) runsNamed(t *testing.T, name, status string) (ids []string) {
+	t.Helper()
+	for cursor := ""; ; {
+		var page struct {
+			Runs       []runView `json:"runs"`
+			NextCursor string    `json:"next_cursor"`
+		}
+		s.call(t, "GET", "/runs?limit=100&status="+status+"&cursor="+cursor, "").into(t, &page)
+		for _, r := range page.Runs {
+			if strings.HasPrefix(r.RunID, name) {
+				ids = append(ids, r.RunID)
+			}
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			return ids
+		}
+	}
+}
+
+// TestEventTwice: an event that comes again, by whichever road, starts nothing;
+// the same bytes uploaded again are another run.
+func TestEventTwice(t *testing.T) {
+	s := open(t)
+	t.Parallel()
+	word, name := mark(t), runName(t)
+	key := "jobs/" + name + ".json"
+	s.put(t, s.inbox, key, []byte(mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word}})), nil)
+	s.inboxRun(t, name)
+	object := map[string]any{"key": key, "sequencer": "0066F3A1C2D4E5F6"}
+	bucket := map[string]any{"name": s.inbox}
+	events := []string{
+		mustJSON(t, map[string]any{"detail-type": "Object Created", "source": "aws.s3", "detail": map[string]any{"bucket": bucket, "object": object}}),
+		mustJSON(t, map[string]any{"Records": []any{map[string]any{"eventSource": "aws:s3", "s3": map[string]any{"bucket": bucket, "object": object}}}}),
+	}
+	for i := range 10 {
+		out, err := s.lambda.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String(s.resources["OnUploadFunction"]), Payload: []byte(events[i%2])})
+		if err != nil || out.FunctionError != nil {
+			t.Fatalf("on-upload: %v %s", err, out.Payload)
+		}
+	}
+	for _, id := range s.runsNamed(t, name, "") {
+		s.delivered(t, s.end(t, id))
+	}
+	eventually(t, "two runs, one for each sequencer", func() (bool, any) {
+		ids := s.runsNamed(t, name, "")
+		return len(ids) == 2, ids
+	})
+	if paid := s.paid(t, word); len(paid) != 2 {
+		t.Errorf("paid for %d tasks, want 2", len(paid))
 	}
 }

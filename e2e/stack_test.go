@@ -42,6 +42,7 @@ type stack struct {
 	control         string // the stand-in's own routes
 	key             string
 	keySecret       string
+	webhookSecret   string
 }
 
 // patience bounds each wait of a test for something that the stack does by
@@ -64,6 +65,7 @@ func open(t *testing.T) *stack {
 		Resources  map[string]string `json:"resources"`
 		ControlURL string            `json:"control_url"`
 		CyberunKey string            `json:"cyberun_key"`
+		Webhook    string            `json:"webhook_secret"`
 	}
 	if err := json.Unmarshal(raw, &told); err != nil {
 		t.Fatal(err)
@@ -79,7 +81,7 @@ func open(t *testing.T) *stack {
 		aws: cfg, s3: s3.NewFromConfig(cfg), sfn: sfn.NewFromConfig(cfg), lambda: lambda.NewFromConfig(cfg), resources: told.Resources,
 		apiURL: told.APIURL, stateMachineARN: told.Outputs["StateMachineArn"], inbox: told.Outputs["InboxBucket"],
 		outputs: told.Outputs["OutputBucket"], state: told.Outputs["StateBucket"], webhookURL: told.Outputs["WebhookUrl"],
-		control: told.ControlURL, key: told.CyberunKey, keySecret: told.Outputs["ApiKeySecretArn"],
+		control: told.ControlURL, key: told.CyberunKey, keySecret: told.Outputs["ApiKeySecretArn"], webhookSecret: told.Webhook,
 	}
 }
 
