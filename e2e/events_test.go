@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+)
+
+// sample reads one of events/, its example names put right for this stack and
+// its run id made this test's own.
+func (s *stack) sample(t *testing.T, file, suffix string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "events", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	execution := strings.Replace(s.stateMachineARN, ":stateMachine:", ":execution:", 1)
+	return strings.NewReplacer(
+		"cyberun-relay-inboxbucket-example", s.inbox,
+		"arn:aws:states:us-east-1:123456789012:execution:cyberun-relay-run", execution,
+		"2026-11-23T20:18:39.123Z", time.Now().UTC().Format(time.RFC3339Nano), // a run that began long ago has timed out
+		`"run_id": "sample-run"`, `"run_id": "sample-run`+suffix+`"`,
+	).Replace(string(raw))
+}
+
+// invoke calls a function as the platform does; failed is the error's name.
+func (s *stack) invoke(t *testing.T, function, payload string) (answer map[string]any, failed string) {
+	t.Helper()
+	out, err := s.lambda.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String(s.resources[function]), Payload: []byte(payload)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(out.Payload, &answer); err != nil {
+		t.Fatalf("%s answered %s", function, out.Payload)
+	}
+	if out.FunctionError != nil {
+		failed, _ = answer["errorType"].(string)
+	}
+	return answer, failed
+}
+
+// TestSampleEvents invokes every sample on the deployed functions.
+func TestSampleEvents(t *testing.T) {
+	s := open(t)
+	s.put(t, s.inbox, "files/upscale/image/my photo+1 ä.png", s.photo(t), nil)
+	s.put(t, s.inbox, "jobs/sunset.json", []byte(`{"workflow":"text-to-image","parameters":{"prompt":"a sunset"}}`), nil)
+	suffix := runName(t)[len(runName(t))-6:]
+	functions := map[string]string{
+		"submit": "SubmitFunction", "poll-status": "PollStatusFunction", "copy-result": "CopyResultFunction", "api": "ApiFunction",
+		"on-upload": "OnUploadFunction", "on-webhook": "OnWebhookFunction", "close-run": "CloseRunFunction",
+	}
+	// In the order of a run's life: later ones need what earlier ones left.
+	cases := []struct {
+		file   string
+		failed string // the error's name
+		field  string // of the answer
+		want   any
+	}{
+		{"submit.json", "", "run_id", "sample-run" + suffix},
+		{"submit-invalid.json", "InvalidRequest", "errorType", "InvalidRequest"},
+		{"submit-rescue.json", "InvalidRequest", "errorType", "InvalidRequest"}, // no such task here
+		{"poll-status.json", "", "done", true},
+		{"copy-result.json", "", "done", true},
+		{"api-start-run.json", "", "statusCode", 202.},
+		{"api-start-run-base64.json", "", "statusCode", 202.},
+		{"api-start-run-five-faults.json", "", "statusCode", 400.},
+		{"api-start-run-unknown-workflow.json", "", "statusCode", 404.},
+		{"api-list-runs.json", "", "statusCode", 200.},
+		{"api-get-run.json", "", "statusCode", 404.},
+		{"api-stop-run.json", "", "statusCode", 404.},
+		{"api-list-workflows.json", "", "statusCode", 200.},
+		{"api-get-workflow.json", "", "statusCode", 200.},
+		{"on-upload-job.json", "", "started", 1},
+		{"on-upload-file.json", "", "started", 1},
+		{"on-upload-classic.json", "", "started", 2},
+		{"on-upload-test-event.json", "", "started", nil},
+		{"on-webhook.json", "", "statusCode", 404.}, // webhooks are off in this stack
+		{"on-webhook-base64.json", "", "statusCode", 404.},
+		{"on-webhook-forged.json", "", "statusCode", 404.},
+		{"close-run-aborted.json", "", "closed", 1.},
+		{"close-run-failed.json", "", "closed", 1.},
+		{"close-run-timed-out.json", "", "closed", 1.},
+		{"close-run-sweep.json", "", "failed", nil},
+	}
+	tested := map[string]bool{}
+	for _, c := range cases {
+		tested[c.file] = true
+		name, _, _ := strings.Cut(strings.TrimSuffix(c.file, ".json"), ".")
+		var function string
+		for prefix, id := range functions {
+			if strings.HasPrefix(name, prefix) {
+				function = id
+			}
+		}
+		payload := s.sample(t, c.file, suffix)
+		answer, failed := s.invoke(t, function, payload)
+		for until := time.Now().Add(patience); c.field == "done" && failed == "" && answer["done"] != c.want && time.Now().Before(until); {
+			answer, failed = s.invoke(t, function, payload) // what the state machine's loops do
+		}
+		got := answer[c.field]
+		if list, ok := got.([]any); ok {
+			got = len(list)
+		}
+		if failed != c.failed || got != c.want {
+			t.Errorf("%s: %s=%v, error %q; want %v, %q: %v", c.file, c.field, got, failed, c.want, c.failed, answer)
+		}
+	}
+	files, err := filepath.Glob("../events/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !tested[filepath.Base(file)] {
+			t.Errorf("%s is in no test", file)
+		}
+	}
+}
