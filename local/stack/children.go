@@ -113,7 +113,6 @@ func (s *Stack) miniStackEnv(port int) []string {
 		"AWS_ACCESS_KEY_ID=" + localID,
 		"AWS_SECRET_ACCESS_KEY=" + localID,
 		"TMPDIR=" + s.Opt.file("tmp"),
-		"PYTHONDONTWRITEBYTECODE=1",
 	}
 	// How this machine reaches the outside, should the real service be meant.
 	for _, name := range []string{"PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {

@@ -32,7 +32,6 @@ func (s *Stack) samEnv() []string {
 		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull,
 		"SAM_CLI_TELEMETRY=0", "SAM_CLI_POLL_DELAY=0.2",
 		"__SAM_CLI_APP_DIR="+s.Opt.shared("sam"), // not the home folder
-		"PYTHONDONTWRITEBYTECODE=1",
 		"GOOS=linux", "GOARCH="+runtime.GOARCH, "GOFLAGS="+buildFlags,
 		"CGO_ENABLED=0") // else a binary asks for this machine's C library
 }
