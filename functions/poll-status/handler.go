@@ -100,6 +100,9 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	}
 	if err == nil {
 		progress.TaskStatus = string(task.Status)
+		if task.Status == cyberun.StatusCompleted {
+			progress.Progress = 1 // no event says so: the last tick comes before the end
+		}
 	}
 	h.save(ctx, &progress)
 	return h.decide(ctx, record, task, err)
