@@ -40,7 +40,20 @@ func (h *Handler) closedByAnother(ctx context.Context, closed run.Record) error 
 			return run.Errorf(run.Unavailable, "S3 could not remove s3://%s/%s: %w", h.OutputBucket, key, err)
 		}
 	}
+	if err := h.stopLate(ctx, closed); err != nil {
+		return err
+	}
 	return h.tidy(ctx, closed)
+}
+
+// stopLate cancels a task that Submit stored after its run had been stopped, and
+// died before it could cancel it itself. A task that was cancelled before stays so.
+func (h *Handler) stopLate(ctx context.Context, closed run.Record) error {
+	if closed.Status != run.Cancelled || closed.TaskID == "" {
+		return nil
+	}
+	_, err := h.stopPaying(ctx, closed)
+	return err
 }
 
 // tidy takes away what only an open run needs. The markers of a run that was
@@ -106,13 +119,25 @@ func (h *Handler) sweepMarkers(ctx context.Context) error {
 		return err
 	}
 	for _, m := range markers {
-		record, err := h.Records.Get(ctx, m.runID)
-		if errors.Is(err, store.ErrNotFound) || err == nil && !record.Status.Open() && !record.InDoubt() {
-			err = h.Records.ClearMarkers(ctx, m.workflowID, m.runID)
-		}
-		if err != nil {
+		if err := h.sweepMarker(ctx, m.workflowID, m.runID); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (h *Handler) sweepMarker(ctx context.Context, workflowID, runID string) error {
+	record, err := h.Records.Get(ctx, runID)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // expired, as its markers will
+	case err != nil:
+		return err
+	case record.Status.Open() || record.InDoubt():
+		return nil
+	default:
+		if err := h.stopLate(ctx, record); err != nil {
+			return err
+		}
+	}
+	return h.Records.ClearMarkers(ctx, workflowID, runID)
 }

@@ -250,13 +250,19 @@ func (h *Handler) settle(ctx context.Context, record run.Record) (Output, error)
 	} else if claim.RunID != record.RunID {
 		return Output{}, run.Errorf(run.TaskTaken, "the task %s belongs to the run %s by now", record.TaskID, claim.RunID)
 	}
+	if record.Stopping() {
+		// Before the markers go: by them the sweep finds a task whose call died here.
+		if err := h.cancel(ctx, record); err != nil {
+			return Output{}, err
+		}
+	}
 	if record.WorkflowID != "" {
 		if err := h.Records.ClearMarkers(ctx, record.WorkflowID, record.RunID); err != nil {
 			return Output{}, err
 		}
 	}
 	if record.Stopping() {
-		return Output{}, h.cancel(ctx, record)
+		return Output{}, stopped(record)
 	}
 	return Output{RunID: record.RunID, TaskID: record.TaskID}, nil
 }
@@ -264,14 +270,14 @@ func (h *Handler) settle(ctx context.Context, record run.Record) (Output, error)
 // cancel stops paying for a task whose run was stopped while it was submitted.
 func (h *Handler) cancel(ctx context.Context, record run.Record) error {
 	if !record.MayCancelTask() {
-		return stopped(record)
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	if err := h.Cyberun.Cancel(ctx, record.TaskID); err != nil {
 		return run.RemoteError("cancel the task "+record.TaskID, err)
 	}
-	return stopped(record)
+	return nil
 }
 
 func stopped(record run.Record) error {
