@@ -150,7 +150,11 @@ func (c *client) once(ctx context.Context, k call, out any) (raw json.RawMessage
 		return nil, 0, notOurs("the API's answer is larger than %s", size(maxAnswer))
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		return nil, 0, notOurs("the API's answer is not what the relay's would be: %s", excerpt(response, body))
+		why := cause(err)
+		if !strings.Contains(response.Header.Get("Content-Type"), "json") {
+			why = excerpt(response, body) // never of the relay's own: it may hold signed addresses
+		}
+		return nil, 0, notOurs("the API's answer is not what the relay's would be: %s", why)
 	}
 	return bytes.TrimSpace(body), 0, nil
 }

@@ -162,7 +162,11 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 
 // usage tells what is wrong with a command line, and whose help to read.
 func usage(err error) *failure {
-	f := &failure{code: codeUsage, what: err.Error(), hint: "relay --help"}
+	what := err.Error()
+	if missing, ok := strings.CutPrefix(what, `expected "<`); ok {
+		what = `missing: "<` + missing
+	}
+	f := &failure{code: codeUsage, what: what, hint: "relay --help"}
 	if parse, ok := err.(*kong.ParseError); ok {
 		if selected := parse.Context.Selected(); selected != nil {
 			f.hint = selected.FullPath() + " --help"
@@ -173,7 +177,11 @@ func usage(err error) *failure {
 
 // say writes a line of progress or advice for a person.
 func (a *app) say(format string, args ...any) {
-	fmt.Fprintln(a.stderr, clean(strings.TrimRight(fmt.Sprintf(format, args...), "\n")))
+	text := clean(strings.TrimRight(fmt.Sprintf(format, args...), "\n"))
+	if a.terminal {
+		text = eraseLine + text // a bar may stand there
+	}
+	fmt.Fprintln(a.stderr, text)
 }
 
 // print writes a line of result.

@@ -29,12 +29,12 @@ func (s *session) download(ctx context.Context, api *client, v view, dir string)
 	}
 	defer root.Close()
 	fetched := &saver{session: s, api: api, root: root, dir: dir, run: v}
-	taken := map[string]string{}
+	taken := map[string]bool{}
 	var faults run.Faults
 	for _, o := range v.Outputs {
 		if err := fetched.save(ctx, o, taken); err != nil {
 			if ctx.Err() != nil {
-				return &failure{code: codeInterrupted, what: "interrupted; the outputs are safe in S3", hint: "fetch them:  relay status " + v.RunID + " --out " + dir}
+				return &failure{code: codeInterrupted, what: "interrupted; the outputs are safe in S3", advice: []string{"fetch them:  relay status " + v.RunID + " --out " + shellWord(dir)}}
 			}
 			faults = append(faults, run.Fault{Parameter: o.ID, Message: failureFor(err).what})
 		}
@@ -42,7 +42,7 @@ func (s *session) download(ctx context.Context, api *client, v view, dir string)
 	if len(faults) > 0 {
 		return &failure{
 			code: codeFailed, what: fmt.Sprintf("%s of %d could not be saved", count(len(faults), "output"), len(v.Outputs)),
-			faults: faults, hint: "all are in S3; fetch again:  relay status " + v.RunID + " --out " + dir,
+			faults: faults, advice: []string{"fetch again:  relay status " + v.RunID + " --out " + shellWord(dir)},
 		}
 	}
 	return nil
@@ -64,15 +64,12 @@ type saver struct {
 // save fetches an output under a name that is free. taken holds the names of
 // this run's outputs that were saved, in one case: some file systems do not
 // tell Output.png from output.png.
-func (s *saver) save(ctx context.Context, o output, taken map[string]string) error {
+func (s *saver) save(ctx context.Context, o output, taken map[string]bool) error {
 	name, err := localName(o.Key)
 	if err != nil {
 		return err
 	}
-	if other, clash := taken[strings.ToLower(name)]; clash {
-		return fmt.Errorf("has the same file name, %s, as the output %s", name, other)
-	}
-	taken[strings.ToLower(name)] = o.ID
+	name = unique(name, taken)
 	name, there, err := s.freeName(name, o)
 	if err != nil {
 		return err
@@ -93,6 +90,17 @@ func (s *saver) save(ctx context.Context, o output, taken map[string]string) err
 	}
 	s.say("saved %s (%s)", where, size(o.Bytes))
 	return nil
+}
+
+// unique gives a name that no other output of the run has.
+func unique(name string, taken map[string]bool) string {
+	ext := path.Ext(name)
+	stem := strings.TrimSuffix(name, ext)
+	for n := 2; taken[strings.ToLower(name)]; n++ {
+		name = fmt.Sprintf("%s-%d%s", stem, n, ext)
+	}
+	taken[strings.ToLower(name)] = true
+	return name
 }
 
 // freeName keeps what another run, or anyone, left under the name: the output

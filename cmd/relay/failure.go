@@ -30,6 +30,7 @@ type failure struct {
 	what   string
 	faults run.Faults
 	hint   string
+	advice []string // commands to go on with, one a line
 	err    error
 }
 
@@ -44,7 +45,7 @@ func (a *app) fail(ctx context.Context, err error) int {
 	f := failureFor(err)
 	if ctx.Err() != nil && f.code != codeInterrupted {
 		// Whatever broke, it broke since someone pressed Ctrl-C.
-		f = &failure{code: codeInterrupted, what: "interrupted", faults: nil, hint: f.hint}
+		f = &failure{code: codeInterrupted, what: "interrupted", hint: f.hint, advice: f.advice}
 	}
 	if f.what != "" {
 		fmt.Fprintln(a.stderr, "relay: "+oneLine(f.what))
@@ -54,6 +55,9 @@ func (a *app) fail(ctx context.Context, err error) int {
 	}
 	if f.hint != "" {
 		fmt.Fprintln(a.stderr, "hint:  "+oneLine(f.hint))
+	}
+	for _, line := range f.advice {
+		a.say("%s", line)
 	}
 	return f.code
 }
@@ -79,6 +83,8 @@ func (p *problem) failure() *failure {
 	switch {
 	case p.Title == "" && p.Status == http.StatusNotFound:
 		f.code, f.hint = codeUnreachable, "this is not the relay's API: --api-url (RELAY_API_URL) must be the stack's output ApiUrl"
+	case p.Title == "" && p.Status == http.StatusForbidden && strings.Contains(p.Detail, "expired"):
+		f.code, f.hint = codeUnreachable, "sign in again (`aws sso login`), or choose another --profile"
 	case p.Title == "" && (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden):
 		f.code, f.hint = codeUnreachable, "your AWS identity needs execute-api:Invoke on the stack's API; `aws sts get-caller-identity` says who you are, --profile and --region choose another"
 	case p.Title == "":
@@ -100,7 +106,11 @@ func (p *problem) failure() *failure {
 func (p *problem) message() string {
 	switch {
 	case p.Title == "":
-		return fmt.Sprintf("the API answered %d %s%s", p.Status, http.StatusText(p.Status), prefixed(": ", p.Detail))
+		answer := fmt.Sprintf("the API answered %d %s", p.Status, http.StatusText(p.Status))
+		if p.Detail == http.StatusText(p.Status) {
+			return answer
+		}
+		return answer + prefixed(": ", p.Detail)
 	case len(p.Errors) > 0:
 		return fmt.Sprintf("%s: the request has %s", p.Title, count(len(p.Errors), "fault"))
 	}

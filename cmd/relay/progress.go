@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -29,17 +30,18 @@ func (s *session) display() display {
 	if !s.terminal {
 		return &lines{app: s.app, elapsed: elapsed}
 	}
-	return &bar{app: s.app, elapsed: elapsed, bar: progressbar.NewOptions(100,
-		progressbar.OptionSetWriter(s.stderr), progressbar.OptionSetWidth(barWidth),
+	width := min(barWidth, s.width()/4)
+	return &bar{app: s.app, elapsed: elapsed, width: width, bar: progressbar.NewOptions(100,
+		// It would draw once for the percentage and once for the words: we draw.
+		progressbar.OptionSetWriter(io.Discard), progressbar.OptionSetWidth(width),
 		progressbar.OptionSetTheme(barTheme), progressbar.OptionShowDescriptionAtLineEnd(),
 		// The library's own clock runs from the bar's first line, ours from the run's start.
 		progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
-		progressbar.OptionClearOnFinish(),
 	)}
 }
 
 const (
-	barWidth = 24
+	barWidth = 24 // at most; a narrow terminal needs its columns for the words
 	// barFrame is what stands on the bar's line besides it and the words: the
 	// percentage, the bar's ends, blanks, and a last column left free, since a
 	// full line makes some terminals go on to the next.
@@ -53,6 +55,7 @@ type bar struct {
 	app     *app
 	elapsed func(view) string
 	bar     *progressbar.ProgressBar
+	width   int
 	last    view
 }
 
@@ -62,9 +65,9 @@ func (b *bar) show(v view) {
 		return // what comes next is the result
 	}
 	words := b.elapsed(v) + "  " + oneLine(stateOf(v))
-	// 100 would finish the library's bar, and it would not be drawn again.
-	_ = b.bar.Set(min(percent(v), 99)) // drawing on a terminal that is gone harms nothing
-	b.bar.Describe(clip(words, b.app.width()-barWidth-barFrame))
+	_ = b.bar.Set(percent(v)) // fails only beyond 100
+	b.bar.Describe(clip(words, b.app.width()-b.width-barFrame))
+	b.app.draw(strings.TrimRight(strings.TrimPrefix(b.bar.String(), "\r"), " "))
 }
 
 func (b *bar) tick() {
@@ -73,7 +76,13 @@ func (b *bar) tick() {
 	}
 }
 
-func (b *bar) close() { _ = b.bar.Clear() }
+func (b *bar) close() { b.app.draw("") }
+
+// draw puts text in place of the terminal's last line.
+func (a *app) draw(text string) { _, _ = io.WriteString(a.stderr, eraseLine+text) }
+
+// eraseLine is the control sequence for it, which every terminal since the VT100 has.
+const eraseLine = "\r\x1b[2K"
 
 // lines writes one for each change: what a log file can hold.
 type lines struct {
@@ -105,7 +114,8 @@ func percent(v view) int {
 	if v.Progress == nil {
 		return 0
 	}
-	return int(min(max(v.Progress.Progress, 0), 1)*100 + 0.5)
+	const slack = 1e-9 // 0.29*100 is 28.999…
+	return int(min(max(v.Progress.Progress, 0), 1)*100 + slack)
 }
 
 // taskWords say what a task's states mean to someone who waits.

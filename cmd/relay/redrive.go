@@ -54,7 +54,7 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 		return s.printDocument(raw)
 	}
 	s.print("run %s goes on where it failed", c.RunID)
-	s.again(c.RunID)
+	s.advise(c.RunID)
 	return nil
 }
 
@@ -78,7 +78,7 @@ func (s *session) redrive(ctx context.Context, execution string, v view) (redriv
 	case errors.As(err, &missing):
 		return redriven{}, &failure{code: codeUsage, what: "Step Functions knows no execution of the run " + v.RunID, hint: rescueHint(v)}
 	case errors.As(err, &refused):
-		return redriven{}, &failure{code: codeUsage, what: fmt.Sprintf("the run %s is %s and cannot be redriven: %s", v.RunID, v.Status, refused.ErrorMessage()), hint: rescueHint(v)}
+		return redriven{}, &failure{code: codeUsage, what: fmt.Sprintf("the run %s (%s) cannot be redriven: %s", v.RunID, v.Status, refused.ErrorMessage()), hint: rescueHint(v)}
 	case err != nil:
 		return redriven{}, awsFailure("the run cannot be redriven", err, "states:RedriveExecution", "")
 	}

@@ -94,7 +94,7 @@ func (s *session) start(ctx context.Context, api *client, request run.Request, k
 		return nil
 	}
 	s.print("run %s %s", accepted.RunID, was(accepted.Status))
-	s.again(accepted.RunID)
+	s.advise(accepted.RunID)
 	return nil
 }
 
@@ -107,7 +107,12 @@ func was(status run.Status) string {
 }
 
 // again says how to look after a run that goes on.
-func (s *session) again(runID string) {
-	s.say("look again:  relay status %s --watch", runID)
-	s.say("stop it:     relay cancel %s", runID)
+func again(runID string) []string {
+	return []string{"look again:  relay status " + runID + " --watch", "stop it:     relay cancel " + runID}
+}
+
+func (s *session) advise(runID string) {
+	for _, line := range again(runID) {
+		s.say("%s", line)
+	}
 }

@@ -180,8 +180,11 @@ func awsFailure(what string, err error, right, otherwise string) *failure {
 	if !errors.As(err, &refused) {
 		return unreachable(what, err, "check the network, the region and AWS_ENDPOINT_URL"+prefixed("; or give ", otherwise))
 	}
-	text := refused.ErrorCode() + prefixed(": ", refused.ErrorMessage())
-	return &failure{code: codeUnreachable, what: what + ": " + text, err: err, hint: "your AWS identity needs " + right + prefixed("; or give ", otherwise)}
+	f := &failure{code: codeUnreachable, what: what + ": " + refused.ErrorCode() + prefixed(": ", refused.ErrorMessage()), err: err}
+	if strings.Contains(refused.ErrorCode(), "AccessDenied") {
+		f.hint = "your AWS identity needs " + right + prefixed("; or give ", otherwise)
+	}
+	return f
 }
 
 // printJSON writes the API's own answer.

@@ -63,23 +63,26 @@ func (s *session) printStatus(v view) {
 		add("hint", howOn(v))
 	}
 	table(s.stdout, rows)
+	if v.Status == run.Succeeded {
+		s.print("")
+	}
 	s.printOutputs(v)
 }
 
 func (s *session) statusLine(v view) string {
 	line := string(v.Status)
 	if v.Status == run.Waiting {
-		line += ": " + stateOf(v)
+		line += " (" + stateOf(v)
 		if v.Progress != nil && v.Progress.Progress > 0 {
 			line += ", " + strconv.Itoa(percent(v)) + "%"
 		}
+		line += ")"
 	}
-	if took := s.took(v); took > 0 {
-		preposition := " for "
-		if !v.Status.Open() {
-			preposition = " after "
-		}
-		line += preposition + clock(took)
+	switch took := s.took(v); {
+	case took > 0 && v.Status.Open():
+		line += ", " + clock(took) + " so far"
+	case took > 0:
+		line += " after " + clock(took)
 	}
 	return line
 }

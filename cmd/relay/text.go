@@ -38,6 +38,18 @@ func clip(s string, columns int) string {
 	return string(runes[:columns-1]) + "…"
 }
 
+// shellWord quotes what a shell would not take as one plain word.
+func shellWord(s string) string {
+	plain := s != ""
+	for _, r := range s {
+		plain = plain && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./@:+=,", r))
+	}
+	if plain {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // table writes rows as columns. Cells are taken as one line each.
 func table(w io.Writer, rows [][]string) {
 	var lines strings.Builder

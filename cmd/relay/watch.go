@@ -54,12 +54,15 @@ func (s *session) watch(ctx context.Context, api *client, runID string, flags wa
 	v, err := s.until(watching, api, runID, staleEnd)
 	switch {
 	case errors.Is(context.Cause(watching), errTimeout) && err != nil:
-		s.again(runID)
-		return &failure{code: codeTimedOut, what: "stopped watching after " + flags.Timeout.String() + "; the run " + runID + " goes on"}
+		return &failure{code: codeTimedOut, what: "stopped watching after " + flags.Timeout.String() + "; the run " + runID + " goes on", advice: again(runID)}
 	case ctx.Err() != nil:
-		s.again(runID)
-		return &failure{code: codeInterrupted, what: "interrupted; the run " + runID + " goes on"}
+		return &failure{code: codeInterrupted, what: "interrupted; the run " + runID + " goes on", advice: again(runID)}
 	case err != nil:
+		if f := failureFor(err); f.code == codeUnreachable {
+			blind := *f
+			blind.advice = again(runID) // we see nothing of it, but it goes on
+			return &blind
+		}
 		return err
 	}
 	return s.ended(ctx, api, v, flags.Out)
@@ -106,7 +109,8 @@ func (s *session) lookOn(ctx context.Context, api *client, runID string, staleEn
 	for {
 		asked := s.now()
 		v, err := api.run(ctx, runID, wait, patienceWatching)
-		if err == nil && !v.Status.Open() && !staleEnd.IsZero() && v.EndedAt.Equal(staleEnd) && s.now().Sub(begun) < reopening {
+		stale := v.Status == run.Failed && !staleEnd.IsZero() && v.EndedAt.Equal(staleEnd)
+		if err == nil && stale && s.now().Sub(begun) < reopening {
 			v.Status, v.Error = run.Submitting, nil // the redriven execution has not reached its first step yet
 		}
 		select {
@@ -162,10 +166,10 @@ func (s *session) printOutputs(v view) {
 	}
 	rows := make([][]string, 0, len(v.Outputs)+1)
 	for _, o := range v.Outputs {
-		rows = append(rows, []string{o.S3URI, size(o.Bytes), o.ContentType})
+		rows = append(rows, []string{size(o.Bytes), o.ContentType, o.S3URI})
 	}
 	if v.ManifestKey != "" {
-		rows = append(rows, []string{"s3://" + v.Bucket + "/" + v.ManifestKey, "", "the manifest"})
+		rows = append(rows, []string{"", "manifest", "s3://" + v.Bucket + "/" + v.ManifestKey})
 	}
 	table(s.stdout, rows)
 }

@@ -1,15 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 )
 
-type webhookCmd struct{}
+type webhookCmd struct {
+	SecretARN string `name:"webhook-secret-arn" env:"RELAY_WEBHOOK_SECRET_ARN" placeholder:"ARN" help:"The stack's output WebhookSecretArn. Otherwise it is looked up by the stack's name."`
+}
 
 // webhook is what --json tells.
 type webhook struct {
@@ -31,28 +33,21 @@ func (c *webhookCmd) Run(ctx context.Context, s *session) error {
 	if w.URL, err = s.webhookURL(ctx); err != nil {
 		return err
 	}
-	if s.APIURL == "" {
-		w.SecretARN = s.outputs["WebhookSecretArn"]
-	}
+	w.SecretARN = cmp.Or(c.SecretARN, s.outputs["WebhookSecretArn"])
 	status, body, err := s.knock(ctx, w.URL)
 	if err != nil {
 		return err
 	}
 	w.Status, w.Enabled = status, status == http.StatusUnauthorized
+	off := status == http.StatusNotFound && !fromGateway(body)
+	if !w.Enabled && !off {
+		return &failure{code: codeUnreachable, what: fmt.Sprintf("the webhook's address %s answered %d %s to a call without a signature; 401 is right, or 404 while webhooks are off", w.URL, status, http.StatusText(status)), hint: "is it this stack's? The logs of its function on-webhook are in CloudWatch"}
+	}
 	if s.JSON {
-		if err := s.printDocument(w); err != nil {
-			return err
-		}
-	} else {
-		s.printWebhook(w)
+		return s.printDocument(w)
 	}
-	switch {
-	case w.Enabled:
-		return nil
-	case status == http.StatusNotFound && !fromGateway(body):
-		return nil // it is off, as the stack is set: nothing is wrong
-	}
-	return &failure{code: codeUnreachable, what: fmt.Sprintf("the webhook's address answered %d %s to a call without a signature; 401 is right, or 404 while webhooks are off", status, http.StatusText(status)), hint: "is it this stack's? The logs of its function on-webhook are in CloudWatch"}
+	s.printWebhook(w)
+	return nil
 }
 
 // webhookURL is beside the API, wherever that is.
@@ -91,33 +86,23 @@ func fromGateway(body []byte) bool { return len(body) > 0 }
 
 func (s *session) printWebhook(w webhook) {
 	state := "on: a call without a signature is turned away (401)"
-	switch {
-	case w.Status == http.StatusNotFound:
+	if !w.Enabled {
 		state = "off: the address answers 404"
-	case !w.Enabled:
-		state = fmt.Sprintf("not working: the address answers %d", w.Status)
 	}
-	secret := w.SecretARN
-	if secret == "" {
-		secret = "the secret that the stack's output WebhookSecretArn names"
-	}
+	secret := cmp.Or(w.SecretARN, "ARN")
 	s.print("Webhooks are %s.\n", state)
 	s.print("1. At Cyberun (dashboard, webhooks) enter:")
 	s.print("     URL     %s", w.URL)
 	s.print("     events  %s", strings.Join(w.Events, ", "))
-	s.print("2. Put the secret that Cyberun shows then (whsec_…) into AWS, as plain text:")
-	s.print("     aws secretsmanager put-secret-value --secret-id %s --secret-string 'whsec_…'", quoted(secret))
+	s.print("2. Put the secret that Cyberun shows then (whsec_…) into AWS. Typed after this command,")
+	s.print("   with Enter and Ctrl-D, it stays out of the shell's history:")
+	s.print("     aws secretsmanager put-secret-value --secret-string file:///dev/stdin --secret-id %s", secret)
+	if w.SecretARN == "" {
+		s.print("   (ARN is the stack's output WebhookSecretArn.)")
+	}
 	if !w.Enabled {
 		s.print("3. Switch webhooks on:")
 		s.print("     sam deploy --stack-name %s --parameter-overrides WebhooksEnabled=true", s.stack())
 		s.print("4. See that this command says \"on\".")
 	}
-}
-
-func quoted(s string) string {
-	if !strings.Contains(s, " ") {
-		return s
-	}
-	raw, _ := json.Marshal(s) // of a string: it cannot fail
-	return string(raw)
 }

@@ -85,7 +85,7 @@ func (s *session) printWorkflow(w cyberun.Workflow, ref string) {
 		return
 	}
 	rows := [][]string{{"PARAMETER", "TYPE", "REQUIRED", "DEFAULT", "ALLOWED", "DESCRIPTION"}}
-	example := "relay run " + ref
+	example := "relay run " + shellWord(ref)
 	for _, p := range w.Parameters {
 		required := "no"
 		if p.Required {
@@ -150,7 +150,7 @@ func exampleValue(p cyberun.Parameter) string {
 	case p.Type == cyberun.TypeFile:
 		return "@FILE"
 	case len(p.Options) > 0:
-		return "'" + strings.ReplaceAll(valueText(p.Options[0].Value), "'", `'\''`) + "'"
+		return shellWord(valueText(p.Options[0].Value))
 	case p.Type == cyberun.TypeBoolean:
 		return "true"
 	case p.Type == cyberun.TypeNumber || p.Type == cyberun.TypeInteger:

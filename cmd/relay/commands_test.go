@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// printed runs a command for a person and for a machine.
+func printed(t *testing.T, name string, routes map[string][]answer, wantJSON string, args ...string) {
+	t.Helper()
+	h := newHarness(t, replay(t, routes))
+	h.run(t, codeOK, args...)
+	golden(t, name+".txt", h.both())
+	h = newHarness(t, replay(t, routes))
+	h.run(t, codeOK, append(args, "--json")...)
+	if got := strings.TrimSuffix(h.out.String(), "\n"); got != wantJSON {
+		t.Errorf("--json printed\n%s\nwant\n%s", got, wantJSON)
+	}
+}
+
+const manyRuns = `{"runs":[
+{"run_id":"photo-1a2b3c4d","status":"waiting","workflow":"upscale@1","task_id":"t-3","started_at":"2026-11-23T11:58:00Z"},
+{"run_id":"key-2","status":"succeeded","workflow":"text-to-image","task_id":"t-2","started_at":"2026-11-23T10:00:00Z","ended_at":"2026-11-23T10:00:41Z","bucket":"out","manifest_key":"runs/key-2/manifest.json"},
+{"run_id":"key-1","status":"failed","workflow":"rescue","task_id":"t-1","started_at":"2026-11-22T10:00:00Z","ended_at":"2026-11-22T12:03:04Z","error":{"name":"OutputExpired","cause":"gone"}}]`
+
+func TestList(t *testing.T) {
+	compact := `{"runs":[{"run_id":"photo-1a2b3c4d","status":"waiting","workflow":"upscale@1","task_id":"t-3","started_at":"2026-11-23T11:58:00Z"},{"run_id":"key-2","status":"succeeded","workflow":"text-to-image","task_id":"t-2","started_at":"2026-11-23T10:00:00Z","ended_at":"2026-11-23T10:00:41Z","bucket":"out","manifest_key":"runs/key-2/manifest.json"},{"run_id":"key-1","status":"failed","workflow":"rescue","task_id":"t-1","started_at":"2026-11-22T10:00:00Z","ended_at":"2026-11-22T12:03:04Z","error":{"name":"OutputExpired","cause":"gone"}}],"next_cursor":"abc"}`
+	printed(t, "list", map[string][]answer{"GET /runs": {ok(manyRuns + `,"next_cursor":"abc"}`)}}, compact, "list", "--limit", "3")
+	printed(t, "list-none", map[string][]answer{"GET /runs": {ok(`{"runs":[]}`)}}, `{"runs":[]}`, "list", "--status", "copying")
+}
+
+// A filtered page may be short, and more pages follow; a list is never longer
+// than asked for.
+func TestListPages(t *testing.T) {
+	row := `{"run_id":"r","status":"failed"}`
+	api := replay(t, map[string][]answer{"GET /runs": {
+		ok(`{"runs":[` + row + `],"next_cursor":"a"}`), ok(`{"runs":[],"next_cursor":"b"}`), ok(`{"runs":[` + row + `,` + row + `],"next_cursor":"c"}`),
+	}})
+	h := newHarness(t, api)
+	h.run(t, codeOK, "list", "--status", "failed", "--limit", "3", "--cursor", "first")
+	var queries []string
+	for _, r := range api.calls {
+		queries = append(queries, r.URL.RawQuery)
+	}
+	want := "[cursor=first&limit=3&status=failed cursor=a&limit=2&status=failed cursor=b&limit=2&status=failed]"
+	if fmt.Sprint(queries) != want {
+		t.Errorf("got %v", queries)
+	}
+	if got := strings.Count(h.out.String(), "failed"); got != 3 {
+		t.Errorf("%d rows, want 3:\n%s", got, h.out)
+	}
+}
+
+// Lists that do not end, and rows that are none.
+func TestListsOfStrangers(t *testing.T) {
+	for name, body := range map[string]string{
+		"circle": `{"runs":[],"next_cursor":"a"}`, "no rows": `{"runs":[17]}`, "times": `{"runs":[{"run_id":"r","started_at":"yesterday"}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, replay(t, map[string][]answer{"GET /runs": {ok(body)}}))
+			h.run(t, codeUnreachable, "list")
+		})
+	}
+	h := newHarness(t, replay(t, map[string][]answer{"GET /workflows": {ok(`{"workflows":[{"display_name":"no id"}]}`)}}))
+	h.run(t, codeUnreachable, "workflows")
+}
+
+func TestWorkflows(t *testing.T) {
+	row := func(slug, status string) string {
+		return fmt.Sprintf(`{"id":"i-%s","workflow_slug":%[1]q,"display_name":"The %[1]s\u001b[2J","version":2,"workflow_status":%q}`, slug, status)
+	}
+	printed(t, "workflows", map[string][]answer{"GET /workflows": {ok(`{"workflows":[` + row("text-to-image", "active") + `],"next_cursor":"2"}`), ok(`{"workflows":[` + row("sketch", "disabled") + `]}`)}},
+		`{"workflows":[`+row("text-to-image", "active")+`,`+row("sketch", "disabled")+`]}`, "workflows")
+	printed(t, "workflows-none", map[string][]answer{"GET /workflows": {ok(`{"workflows":[]}`)}}, `{"workflows":[]}`, "workflows")
+	printed(t, "workflow", map[string][]answer{"GET /workflows/upscale@3": {ok(upscale)}}, upscale, "workflows", "upscale@3")
+	printed(t, "workflow-bare", map[string][]answer{"GET /workflows/x": {ok(`{"id":"i"}`)}}, `{"id":"i"}`, "workflows", "x")
+}
+
+func TestCancel(t *testing.T) {
+	stopped, over := `{"run_id":"key-1","status":"cancelled"}`, `{"run_id":"key-1","status":"succeeded"}`
+	printed(t, "cancel", map[string][]answer{"DELETE /runs/key-1": {{status: 202, body: stopped}}}, stopped, "cancel", "key-1")
+	printed(t, "cancel-ended", map[string][]answer{"DELETE /runs/key-1": {{status: 202, body: over}}}, over, "cancel", "key-1")
+}
+
+// A run's id from a mistyped command line stays one path element.
+func TestIDsAreEscaped(t *testing.T) {
+	api := replay(t, map[string][]answer{"GET /runs/../runs/a?b": {problemAnswer(404, "RunNotFound", "x")}})
+	h := newHarness(t, api)
+	h.run(t, codeUsage, "status", "../runs/a?b")
+	if got := api.calls[0].URL.EscapedPath(); got != "/runs/..%2Fruns%2Fa%3Fb" {
+		t.Errorf("asked for %s", got)
+	}
+}
+
+func TestRescue(t *testing.T) {
+	api := replay(t, map[string][]answer{"POST /runs": {{status: 202, body: accepted}}})
+	h := newHarness(t, api)
+	h.run(t, codeOK, "rescue", "t-1", "--prefix", "back/{task_id}/")
+	if got := api.sent(); got != `{"task_id":"t-1","destination":{"prefix":"back/{task_id}/"}}` {
+		t.Errorf("sent %s", got)
+	}
+	h = newHarness(t, replay(t, map[string][]answer{"POST /runs": {problemAnswer(409, "TaskTaken", "the task t-1 belongs to the run key-9. another run that is still open owns this task; wait for that run or stop it first")}}))
+	h.run(t, codeUsage, "rescue", "t-1")
+	golden(t, "rescue-taken.txt", h.both())
+}
+
+func TestRedrive(t *testing.T) {
+	const machine = "arn:aws:states:eu-west-1:1:stateMachine:relay-run"
+	fault := func(kind, message string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"__type":"com.amazonaws.states#%s","message":%q}`, kind, message)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		sfn  http.HandlerFunc
+		code int
+	}{
+		{"ok", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(`{"redriveDate":1795435200}`)) }, codeOK},
+		{"not-redrivable", fault("ExecutionNotRedrivable", "Execution is RUNNING"), codeUsage},
+		{"gone", fault("ExecutionDoesNotExist", "Execution Does Not Exist"), codeUsage},
+		{"denied", fault("AccessDeniedException", "User: arn:aws:iam::1:user/me is not authorized"), codeUnreachable},
+		{"unknown-action", fault("InvalidAction", "Unknown action"), codeUnreachable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHarness(t, replay(t, life(lifeUnavailable)))
+			(&fakeAWS{sfn: test.sfn, outputs: map[string]string{"StateMachineArn": machine}}).use(t, h)
+			h.run(t, test.code, "redrive", "key-1")
+			golden(t, "redrive-"+test.name+".txt", h.both())
+		})
+	}
+	h := newHarness(t, replay(t, life(lifeUnavailable)))
+	(&fakeAWS{sfn: func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("X-Amz-Target"); got != "AWSStepFunctions.RedriveExecution" {
+			t.Errorf("asked for %s", got)
+		}
+		_, _ = w.Write([]byte(`{"redriveDate":1795435200}`))
+	}}).use(t, h)
+	h.run(t, codeOK, "redrive", "key-1", "--json", "--state-machine-arn", machine)
+	if got := h.out.String(); got != `{"run_id":"key-1","redrive_date":"2026-11-23T12:00:00Z"}`+"\n" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestWebhook(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		answer answer
+		code   int
+	}{
+		{"on", answer{status: 401}, codeOK},
+		{"off", answer{status: 404}, codeOK},
+		{"no-route", answer{status: 404, body: `{"message":"Not Found"}`}, codeUnreachable},
+		{"open", answer{status: 204}, codeUnreachable},
+		{"broken", answer{status: 500, body: `{"message":"Internal Server Error"}`}, codeUnreachable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			api := replay(t, map[string][]answer{"POST /webhooks/cyberun": {test.answer}})
+			h := newHarness(t, api)
+			h.run(t, test.code, "webhook", "--webhook-secret-arn", "arn:secret")
+			golden(t, "webhook-"+test.name+".txt", strings.ReplaceAll(h.both(), apiOf(t), "https://api"))
+			if got := api.calls[0].Header.Get("Authorization"); got != "" {
+				t.Errorf("the knock was signed: %s", got)
+			}
+		})
+	}
+	h := newHarness(t, replay(t, map[string][]answer{"POST /webhooks/cyberun": {{status: 401}}}))
+	h.run(t, codeOK, "webhook", "--json")
+	want := `{"url":"` + apiOf(t) + `/webhooks/cyberun","events":["task.completed","task.failed"],"enabled":true,"status":401}`
+	if got := strings.TrimSpace(h.out.String()); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// Without an address the stack is asked, for the secret too.
+func TestWebhookByStack(t *testing.T) {
+	api := replay(t, map[string][]answer{"POST /hook": {{status: 401}}})
+	h := newHarness(t, api)
+	address := apiOf(t)
+	t.Setenv("RELAY_API_URL", "")
+	(&fakeAWS{outputs: map[string]string{"WebhookUrl": address + "/hook", "WebhookSecretArn": "arn:of-the-stack"}}).use(t, h)
+	h.run(t, codeOK, "webhook")
+	if !strings.Contains(h.out.String(), "arn:of-the-stack") {
+		t.Errorf("got %s", h.out)
+	}
+}
