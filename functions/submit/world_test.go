@@ -176,8 +176,8 @@ type service struct {
 	uploads  []string
 	skew     time.Duration // of its clock
 	noDate   bool
-	ascend   bool // the list begins with the oldest
-	page     int  // rows; 0: as asked
+	ascend   bool          // the list begins with the oldest
+	page     int           // rows; 0: as asked
 	lag      time.Duration // until a task is in the list
 	refuse   func() error
 	listed   func(*cyberun.TaskList) // spoils a list
