@@ -81,15 +81,20 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) 
 			file.contentType = byName
 		}
 	}
+	return file, file.problem(p.Accept), nil
+}
+
+// problem is what keeps a file that is there from being an input.
+func (f inputFile) problem(accept []string) string {
 	switch {
-	case file.size == 0:
-		return file, "is empty", nil
-	case file.size > maxInputFile:
-		return file, "is larger than the 500 MiB that Cyberun takes for a file", nil
-	case !accepted(p.Accept, key, file.contentType):
-		return file, "is of a type that is not accepted; accepted are " + strings.Join(p.Accept, ", "), nil
+	case f.size == 0:
+		return "is empty"
+	case f.size > maxInputFile:
+		return "is larger than the 500 MiB that Cyberun takes for a file"
+	case !accepted(accept, f.key, f.contentType):
+		return "is of a type that is not accepted; accepted are " + strings.Join(accept, ", ")
 	}
-	return file, "", nil
+	return ""
 }
 
 // genericType reports whether a content type says nothing: S3's default for an

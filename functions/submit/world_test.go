@@ -355,7 +355,7 @@ func (w *world) checkSettled(runID string, out Output) {
 		w.t.Errorf("markers left behind: %v", markers)
 	}
 	for _, prefix := range []string{"open/" + runID, "index/"} {
-		if len(w.s3.Keys(stateBucket, prefix)) != 1 {
+		if len(w.s3.Keys(stateBucket, prefix)) == 0 {
 			w.t.Errorf("no %s", prefix)
 		}
 	}
