@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer/bulk"
 )
 
 // serve runs origin or sink on two free ports, plain and TLS, says which, and
@@ -44,11 +46,29 @@ func serve(kind, dir string) error {
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, DynamicRecordSizingDisabled: true, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
-	go func() { _ = server.Serve(plain) }()
-	go func() { _ = server.Serve(tls.NewListener(secure, config)) }()
+	go func() { _ = server.Serve(&listener{Listener: plain}) }()
+	go func() { _ = server.Serve(&listener{Listener: secure, config: config}) }()
 	fmt.Printf("http://%s https://%s\n", plain.Addr(), secure.Addr())
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return server.Close()
+}
+
+// listener gives connections that move whole chunks, so that the servers take as
+// little as they can of the cores that they share with whoever is measured.
+type listener struct {
+	net.Listener
+	config *tls.Config // nil: plain
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if l.config == nil {
+		return bulk.Plain(conn), nil
+	}
+	return bulk.Server(conn, l.config), nil
 }
 
 // server is one of the two, as a process of its own.

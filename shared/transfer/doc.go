@@ -51,6 +51,6 @@
 // large writes. The S3 client's own checksum and retry settings do not matter to
 // bodies, which carry their own trailer over TLS and plain HTTP alike.
 //
-// The package imports shared/run, for the named errors, and nothing else of the
-// project.
+// The package imports shared/run, for the named errors, and bulk, for the
+// connections, and nothing else of the project.
 package transfer

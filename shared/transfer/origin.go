@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer/bulk"
 )
 
 // Policy says which addresses outputs may be fetched from.
@@ -28,12 +30,13 @@ type Policy struct {
 }
 
 const (
-	maxRedirects   = 5 // a presigned URL needs none; a self-hosted store may put one or two in front
-	dialTimeout    = 10 * time.Second
-	headerTimeout  = 30 * time.Second // the same patience as for a byte of the body
-	idleKept       = 16               // two outputs' worth of connections
-	idleTimeout    = 20 * time.Second // below the minute after which stores and load balancers close
-	transportChunk = 128 << 10        // larger reads and writes no longer gained anything
+	maxRedirects  = 5 // a presigned URL needs none; a self-hosted store may put one or two in front
+	dialTimeout   = 10 * time.Second
+	headerTimeout = 30 * time.Second // the same patience as for a byte of the body
+	idleKept      = 16               // two outputs' worth of connections
+	idleTimeout   = 20 * time.Second // below the minute after which stores and load balancers close
+	readBuffer    = 16 << 10         // for headers: what is read of a body goes past it
+	writeBuffer   = 4 << 10          // for headers: bodies are sent by the connection itself
 )
 
 // NewOrigin is the client to fetch outputs with. It asks the policy at each
@@ -183,18 +186,51 @@ func NewStoreClient() *http.Client {
 	}
 }
 
+// newTransport speaks HTTP/1.1 over connections that move whole chunks.
 func newTransport(dialer *net.Dialer) *http.Transport {
-	return &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, address)
-		},
+	t := &http.Transport{
 		ForceAttemptHTTP2:     false,
 		DisableCompression:    true,
 		MaxIdleConnsPerHost:   idleKept,
 		IdleConnTimeout:       idleTimeout,
-		TLSHandshakeTimeout:   dialTimeout,
 		ResponseHeaderTimeout: headerTimeout,
-		ReadBufferSize:        transportChunk,
-		WriteBufferSize:       transportChunk,
+		ReadBufferSize:        readBuffer,
+		WriteBufferSize:       writeBuffer,
 	}
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return bulk.Plain(conn), nil
+	}
+	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		secure, err := bulk.Client(ctx, conn, clientConfig(t.TLSClientConfig, address))
+		if err != nil {
+			return nil, err
+		}
+		return secure, nil
+	}
+	return t
+}
+
+// clientConfig names the server whose certificate is to be shown. Full records
+// from the first byte on: these are long bodies, not pages to be rendered.
+func clientConfig(base *tls.Config, address string) *tls.Config {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if base != nil {
+		config = base.Clone()
+	}
+	if host, _, err := net.SplitHostPort(address); err == nil && config.ServerName == "" {
+		config.ServerName = host
+	}
+	config.NextProtos = []string{"http/1.1"}
+	config.DynamicRecordSizingDisabled = true
+	return config
 }

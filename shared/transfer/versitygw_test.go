@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer/bulk"
 )
 
 // versitygw starts a real S3 store on a socket in the test's directory, over TLS
@@ -51,14 +52,19 @@ func versitygw(t *testing.T, secure bool) *s3.Client {
 	args := []string{"--port", socket, "--access", "local", "--secret", "locallocal", "--quiet", "--keep-alive"}
 	transport := NewStoreClient()
 	inner := transport.Transport.(*http.Transport)
-	inner.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}
+	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", socket) }
+	inner.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }
 	endpoint := "http://127.0.0.1"
 	if secure {
 		cert, key, pool := certificate(t, dir)
 		args = append(args, "--cert", cert, "--key", key)
-		inner.TLSClientConfig = &tls.Config{RootCAs: pool}
+		inner.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			conn, err := dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return bulk.Client(ctx, conn, clientConfig(&tls.Config{RootCAs: pool}, address))
+		}
 		endpoint = "https://127.0.0.1"
 	}
 	ctx, stop := context.WithCancel(context.Background())
