@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -39,6 +40,9 @@ const (
 	// is watched: that one goes on whatever becomes of our network.
 	patience         = time.Minute
 	patienceWatching = 10 * time.Minute
+	// dialTries is how often an address is tried that nobody answers at, unless a
+	// run is watched: it is mostly mistyped, and a minute is long to learn that.
+	dialTries = 3
 	// maxRetryAfter bounds what an answer can ask us to wait.
 	maxRetryAfter = 30 * time.Second
 	// maxExcerpt is what is shown of an answer that is not the relay's.
@@ -87,14 +91,18 @@ func (c *client) do(ctx context.Context, k call, out any) (json.RawMessage, erro
 		k.patience = patience
 	}
 	var last error
+	tries := 0
 	raw, err := backoff.Retry(ctx, func() (json.RawMessage, error) {
 		raw, wait, err := c.once(ctx, k, out)
 		last = err
+		tries++
 		var p *problem
 		switch {
 		case err == nil:
 			return raw, nil
 		case ctx.Err() != nil, errors.As(err, &p) && !p.passing(), isFailure(err):
+			return nil, backoff.Permanent(err)
+		case k.patience < patienceWatching && nobody(err, tries):
 			return nil, backoff.Permanent(err)
 		case wait > 0:
 			return nil, errors.Join(err, &backoff.RetryAfterError{Duration: wait})
@@ -110,6 +118,13 @@ func (c *client) do(ctx context.Context, k call, out any) (json.RawMessage, erro
 		return nil, context.Cause(ctx)
 	}
 	return nil, c.reached(last)
+}
+
+// nobody reports whether there is no such host, or none that answers.
+func nobody(err error, tries int) bool {
+	var name *net.DNSError
+	var op *net.OpError
+	return errors.As(err, &name) && name.IsNotFound || errors.As(err, &op) && op.Op == "dial" && tries >= dialTries
 }
 
 func isFailure(err error) bool {

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
@@ -99,21 +101,47 @@ func TestLostReplyToAStart(t *testing.T) {
 	}
 }
 
-// A server that is not there, and one that speaks no HTTP.
+// A mistyped address is told soon; while a run is watched the network may come
+// back.
 func TestUnreachable(t *testing.T) {
-	gone := httptest.NewServer(nil)
-	gone.Close()
-	for _, address := range []string{gone.URL, "http://127.0.0.1:1"} {
-		h := newHarness(t, nil)
-		address, _ := url.Parse(address)
-		c := client{base: address, http: h.api, backoff: h.app.backoff, notify: h.say, sign: func(context.Context, *http.Request, string) error { return nil }}
-		_, err := c.do(t.Context(), call{method: "GET", path: "/runs", patience: 1}, new(view))
-		f := failureFor(err)
-		if f.code != codeUnreachable || !strings.Contains(f.what, "cannot be reached") {
-			t.Errorf("got %+v", f)
-		}
+	dial := func(err error) error {
+		return &url.Error{Op: "Get", URL: "http://x?secret", Err: &net.OpError{Op: "dial", Net: "tcp", Err: err}}
+	}
+	for _, test := range []struct {
+		name     string
+		err      error
+		patience time.Duration
+		tries    int
+	}{
+		{"refused", dial(syscall.ECONNREFUSED), patience, dialTries},
+		{"no such host", dial(&net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}), patience, 1},
+		{"refused while watching", dial(syscall.ECONNREFUSED), patienceWatching, 10},
+		{"no such host while watching", dial(&net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}), patienceWatching, 10},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h, tries := newHarness(t, nil), 0
+			c := client{
+				base: &url.URL{Scheme: "http", Host: "x"}, backoff: h.app.backoff, notify: h.say,
+				sign: func(context.Context, *http.Request, string) error { return nil },
+				http: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+					if tries++; tries >= 10 {
+						return nil, &failure{code: codeUnreachable, what: "that is enough: it cannot be reached"}
+					}
+					return nil, test.err
+				})},
+			}
+			_, err := c.do(t.Context(), call{method: "GET", path: "/runs", patience: test.patience}, new(view))
+			f := failureFor(err)
+			if tries != test.tries || f.code != codeUnreachable || !strings.Contains(f.what, "cannot be reached") || strings.Contains(f.what, "secret") {
+				t.Errorf("%d tries, want %d: %+v", tries, test.tries, f)
+			}
+		})
 	}
 }
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestAddressesThatAreNone(t *testing.T) {
 	for _, address := range []string{"example.com", "ftp://example.com", "https://", "://", "https://key:secret@example.com", "https://example.com?x=1"} {

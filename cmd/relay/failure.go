@@ -127,7 +127,7 @@ func unreachable(what string, err error, hint string) *failure {
 // cause is the text of an error without the URL that net/http puts into it.
 func cause(err error) string {
 	var u *url.Error
-	if errors.As(err, &u) {
+	for errors.As(err, &u) {
 		if u.Timeout() {
 			return "no answer in time"
 		}

@@ -226,6 +226,11 @@ func TestUpload(t *testing.T) {
 	if api.sent() == first || len(cloud.puts) != 2 {
 		t.Errorf("another file was not uploaded: %v", cloud.puts)
 	}
+	command[len(command)-1] = "another key"
+	h.run(t, codeOK, command...)
+	if len(cloud.puts) != 3 {
+		t.Errorf("two runs share an upload: %v", cloud.puts)
+	}
 }
 
 func TestUploadRefused(t *testing.T) {
