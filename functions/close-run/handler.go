@@ -233,7 +233,7 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 		if !r.Status.Open() {
 			return errClosed
 		}
-		if r.TaskID != record.TaskID {
+		if r.TaskID != record.TaskID || r.InDoubt() != record.InDoubt() {
 			return errMoved
 		}
 		r.Close(status, h.Now().UTC(), reason)
@@ -241,7 +241,7 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 	})
 	switch {
 	case errors.Is(err, errMoved):
-		return h.closeRecord(ctx, closed, end) // Submit stored a task id meanwhile: it is to be cancelled
+		return h.closeRecord(ctx, closed, end) // Submit posts, or stored a task id: it is to be named, or cancelled
 	case errors.Is(err, errClosed):
 		return 0, h.closedByAnother(ctx, closed)
 	case err != nil:
@@ -253,7 +253,7 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 
 var (
 	errClosed = errors.New("closed by another")
-	errMoved  = errors.New("the task became known meanwhile")
+	errMoved  = errors.New("the submission went on meanwhile")
 )
 
 // stopPaying cancels the task of a run that ends before it. The service's word

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 	"github.com/rs/xid"
 )
 
@@ -15,8 +16,14 @@ func build(ctx context.Context) (*Handler, error) {
 		return nil, err
 	}
 	s3 := config.S3(cfg)
+	service := env.Cyberun(cfg)
+	// Where files go is the remote's word too: it is checked where it is dialled.
+	service.UploadHTTP = transfer.NewOrigin(transfer.Policy{
+		AllowInsecure: env.Bool("ALLOW_INSECURE_ORIGINS"),
+		RuntimeAPI:    env.Optional("AWS_LAMBDA_RUNTIME_API", ""),
+	})
 	return &Handler{
-		Cyberun:      env.Cyberun(cfg),
+		Cyberun:      service,
 		Records:      env.Store(s3),
 		Buckets:      s3,
 		Executions:   config.Executions(cfg),

@@ -323,6 +323,27 @@ func TestRivalSettles(t *testing.T) {
 	}
 }
 
+// TestClaimedJustNow: of two runs that would adopt one task the claim lets one through.
+func TestClaimedJustNow(t *testing.T) {
+	for _, claim := range []store.Claim{{RunID: "r9"}, candidateOf("r9"), candidateOf("r1")} {
+		w, in := doubtful(t, true)
+		mine := w.service.tasks[0].ID
+		w.now = began.Add(time.Minute)
+		w.around = func(call string, do func() error) error {
+			if call == "PutObject state/tasks/"+mine {
+				w.around = nil
+				w.claim(mine, claim)
+			}
+			return do()
+		}
+		_, _, err, _ := w.once(in)
+		wantName(t, err, run.SubmitInDoubt, "claimed")
+		if record, _ := w.records().Get(t.Context(), "r1"); record.TaskID != "" {
+			t.Errorf("%+v: adopted all the same", claim)
+		}
+	}
+}
+
 // TestStopsInDoubt: with InDoubt=stop nothing is adopted and nothing posted again.
 func TestStopsInDoubt(t *testing.T) {
 	for _, started := range []bool{true, false} {

@@ -1,0 +1,423 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
+)
+
+const lambdaCause = `{"errorMessage":"CUDA out of memory\nHint: use a smaller image","errorType":"TaskFailed"}`
+
+func TestCloses(t *testing.T) {
+	waiting := run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1", AcceptedAt: began}
+	with := func(change func(*run.Record)) run.Record { r := waiting; change(&r); return r }
+	doubt := run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission}
+	tests := []struct {
+		name          string
+		record        run.Record
+		ended         types.ExecutionStatus
+		error, cause  string
+		status        run.Status
+		want          string // the error's name
+		text          string
+		cancelled     bool
+		markersRemain bool
+	}{
+		{"aborted", waiting, types.ExecutionStatusAborted, "", "", run.Cancelled, run.RunCancelled, "its task t1 was cancelled", true, false},
+		{"stopped through the API", with(func(r *run.Record) { r.StopRequestedAt = began }), types.ExecutionStatusAborted, run.RunCancelled, "x", run.Cancelled, run.RunCancelled, "its task t1 was cancelled", true, false},
+		{"a step met the stop first", with(func(r *run.Record) { r.StopRequestedAt = began }), types.ExecutionStatusFailed, run.TaskCancelled, "x", run.Cancelled, run.RunCancelled, "its task t1 was cancelled", true, false},
+		{"a step failed of the stop", waiting, types.ExecutionStatusFailed, run.RunCancelled, "x", run.Cancelled, run.RunCancelled, "", true, false},
+		{"timed out", waiting, types.ExecutionStatusTimedOut, "", "", run.Failed, run.RunTimedOut, "its task t1 was cancelled", true, false},
+		{"its own deadline", waiting, types.ExecutionStatusFailed, run.RunTimedOut, "max_seconds passed", run.Failed, run.RunTimedOut, "max_seconds passed", true, false},
+		{"task failed", waiting, types.ExecutionStatusFailed, run.TaskFailed, lambdaCause, run.Failed, run.TaskFailed, "CUDA out of memory", false, false},
+		{"outage", waiting, types.ExecutionStatusFailed, run.Unavailable, "x", run.Failed, run.Unavailable, "x", false, false},
+		{"function died", waiting, types.ExecutionStatusFailed, "Lambda.Unknown", strings.Repeat("x", 5000), run.Failed, run.Unavailable, "Lambda.Unknown: xx", false, false},
+		{"no error told", waiting, types.ExecutionStatusFailed, "", "", run.Failed, run.Unavailable, "", false, false},
+		{"while copying", with(func(r *run.Record) { r.Status = run.Copying }), types.ExecutionStatusFailed, run.OutputExpired, "x", run.Failed, run.OutputExpired, "x", false, false},
+		{"adopted, aborted", with(func(r *run.Record) { r.Adopted = true }), types.ExecutionStatusAborted, "", "", run.Cancelled, run.RunCancelled, "the task t1 was left alone", false, false},
+		{"rescued, aborted", with(func(r *run.Record) { r.Rescued = true }), types.ExecutionStatusAborted, "", "", run.Cancelled, run.RunCancelled, "the task t1 was left alone", false, false},
+		{"rescued, timed out", with(func(r *run.Record) { r.Rescued = true }), types.ExecutionStatusTimedOut, "", "", run.Failed, run.RunTimedOut, "left alone", false, false},
+		{"nothing submitted, aborted", run.Record{Status: run.Submitting}, types.ExecutionStatusAborted, "", "", run.Cancelled, run.RunCancelled, "nothing had been submitted", false, false},
+		{"in doubt, aborted", doubt, types.ExecutionStatusAborted, "", "", run.Cancelled, run.RunCancelled, "from 2026-11-23T12:00:01Z to 2026-11-23T12:00:26Z", false, true},
+		{"in doubt, failed otherwise", doubt, types.ExecutionStatusFailed, run.Unavailable, "S3 is away", run.Failed, run.SubmitOutcomeUnknown, "Unavailable: S3 is away", false, true},
+		{"outcome unknown", func() run.Record { r := doubt; r.Candidates = []string{"t7", "t8"}; return r }(), types.ExecutionStatusFailed, run.SubmitOutcomeUnknown, "candidates: t7, t8", run.Failed, run.SubmitOutcomeUnknown, "t7, t8", false, true},
+		{"outcome unknown, then stopped", func() run.Record { r := doubt; r.Candidates = []string{"t7", "t8"}; return r }(), types.ExecutionStatusAborted, "", "", run.Cancelled, run.RunCancelled, "candidates: t7, t8", false, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.record(test.record)
+			w.ended("r1", test.ended, test.error, test.cause)
+			out, err := w.close("r1")
+			if err != nil || out.Closed != 1 {
+				t.Fatalf("%+v, %v", out, err)
+			}
+			record, failure := w.closed("r1")
+			if record.Status != test.status || record.Error.Name != test.want || !record.EndedAt.Equal(w.now) || failure == nil || failure.Error.Cause != record.Error.Cause || failure.Error.Name != record.Error.Name {
+				t.Fatalf("%+v, %+v", record, failure)
+			}
+			if !strings.Contains(record.Error.Cause, test.text) || len(record.Error.Cause) > 2000 {
+				t.Errorf("cause %q", record.Error.Cause)
+			}
+			if test.cancelled != (fmt.Sprint(w.cancelled) == "[t1]") {
+				t.Errorf("cancelled %v", w.cancelled)
+			}
+			if got := len(w.s3.Keys(stateBucket, "submitting/")) > 0; got != test.markersRemain {
+				t.Errorf("markers remain: %v", got)
+			}
+
+			again, err := w.close("r1")
+			if err != nil || again.Closed != 0 {
+				t.Fatalf("the event came twice: %+v, %v", again, err)
+			}
+			twice, _ := w.closed("r1")
+			if twice.Nonce != record.Nonce {
+				t.Error("a closed record was written again")
+			}
+		})
+	}
+}
+
+func TestHintSurvives(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+	w.ended("r1", types.ExecutionStatusFailed, run.TaskFailed, lambdaCause)
+	if _, err := w.close("r1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, failure := w.closed("r1"); failure.Error.Hint != "use a smaller image" || failure.Error.Cause != "CUDA out of memory" {
+		t.Errorf("%+v", failure.Error)
+	}
+}
+
+// TestNothingToClose: the event came late, after a redrive, or of a good end.
+func TestNothingToClose(t *testing.T) {
+	for _, status := range []types.ExecutionStatus{types.ExecutionStatusRunning, types.ExecutionStatusSucceeded, types.ExecutionStatusPendingRedrive} {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+		w.ended("r1", status, "", "")
+		if out, err := w.close("r1"); err != nil || out.Closed != 0 {
+			t.Errorf("%s: %+v, %v", status, out, err)
+		}
+		if record, failure := w.closed("r1"); !record.Status.Open() || failure != nil || w.cancelled != nil {
+			t.Errorf("%s: %+v", status, record)
+		}
+	}
+}
+
+func TestBadEvent(t *testing.T) {
+	_, err := newWorld(t).handler().Handle(t.Context(), Input{})
+	if !run.Is(err, run.InvalidRequest) {
+		t.Error(err)
+	}
+}
+
+// TestTombstone: the run ended before it had a record.
+func TestTombstone(t *testing.T) {
+	for status, want := range map[types.ExecutionStatus]run.Status{types.ExecutionStatusAborted: run.Cancelled, types.ExecutionStatusFailed: run.Failed} {
+		w := newWorld(t)
+		w.ended("r1", status, run.Unavailable, "x")
+		out, err := w.close("r1")
+		if err != nil || out.Closed != 1 {
+			t.Fatal(out, err)
+		}
+		record, failure := w.closed("r1")
+		if record.Status != want || failure == nil || record.Workflow != "text-to-image@2" || record.MaxSeconds == 0 || !record.StartedAt.Equal(began) || record.ExecutionARN != arnPrefix+"r1" {
+			t.Errorf("%+v", record)
+		}
+		if len(w.s3.Keys(stateBucket, "index/")) != 1 {
+			t.Error("GET /runs would not show it")
+		}
+	}
+}
+
+func TestTombstoneOfNonsense(t *testing.T) {
+	tests := map[string]bool{ // input: leaves an error.json
+		`[]`: true, `{"workflow":5}`: true, `{"workflow":"x","destination":{"prefix":"/../"}}`: false,
+	}
+	for input, leaves := range tests {
+		w := newWorld(t)
+		w.ended("r1", types.ExecutionStatusFailed, run.InvalidRequest, "x")
+		w.executions["r1"].Input = &input
+		if _, err := w.close("r1"); err != nil {
+			t.Fatal(err)
+		}
+		if record, failure := w.closed("r1"); record.Status != run.Failed || (failure != nil) != leaves {
+			t.Errorf("%s: %+v, %+v", input, record, failure)
+		}
+	}
+}
+
+// TestSubmitWasFaster: the record comes while the tombstone is made, open or with
+// its task already.
+func TestSubmitWasFaster(t *testing.T) {
+	w := newWorld(t)
+	w.ended("r1", types.ExecutionStatusAborted, "", "")
+	w.around = func(call string, do func() error) error {
+		if strings.HasPrefix(call, "PutObject state/runs/") {
+			w.around = nil
+			w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+		}
+		return do()
+	}
+	if _, err := w.close("r1"); err != nil {
+		t.Fatal(err)
+	}
+	if record, _ := w.closed("r1"); record.Status != run.Cancelled || fmt.Sprint(w.cancelled) != "[t1]" {
+		t.Errorf("%+v, cancelled %v", record, w.cancelled)
+	}
+}
+
+// TestSubmitGoesOnMeanwhile: between close-run's read and its close Submit marks,
+// or stores its task.
+func TestSubmitGoesOnMeanwhile(t *testing.T) {
+	tests := map[string]struct {
+		change func(*run.Record)
+		text   string
+		cancel string
+	}{
+		"marks":           {func(r *run.Record) { r.Submission = &submission }, "was in doubt", "[]"},
+		"stores its task": {func(r *run.Record) { r.TaskID, r.Submission, r.Status = "t1", nil, run.Waiting }, "its task t1 was cancelled", "[t1]"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1"})
+			w.ended("r1", types.ExecutionStatusAborted, "", "")
+			reads := 0
+			w.around = func(call string, do func() error) error {
+				if call == "GetObject state/runs/r1.json" {
+					if reads++; reads == 2 {
+						w.around = nil
+						if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error { test.change(r); return nil }); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				return do()
+			}
+			if _, err := w.close("r1"); err != nil {
+				t.Fatal(err)
+			}
+			record, failure := w.closed("r1")
+			if record.Status != run.Cancelled || !strings.Contains(failure.Error.Cause, test.text) || fmt.Sprint(w.cancelled) != test.cancel {
+				t.Errorf("%+v, %+v, cancelled %v", record, failure, w.cancelled)
+			}
+		})
+	}
+}
+
+// TestTaskStoredAfterTheClose: Submit got its receipt when the run was closed
+// already and died before it could cancel. Whatever looks next cancels.
+func TestTaskStoredAfterTheClose(t *testing.T) {
+	for _, sweep := range []bool{true, false} {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Cancelled, TaskID: "t1", WorkflowID: "wf-1", EndedAt: began})
+		w.ended("r1", types.ExecutionStatusAborted, "", "")
+		var err error
+		if sweep {
+			_, err = w.handler().Handle(t.Context(), Input{Sweep: true})
+		} else {
+			_, err = w.close("r1")
+		}
+		if err != nil || fmt.Sprint(w.cancelled) != "[t1]" {
+			t.Errorf("sweep %v: %v, cancelled %v", sweep, err, w.cancelled)
+		}
+		if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) > 0 {
+			t.Errorf("sweep %v: %v", sweep, markers)
+		}
+	}
+}
+
+// TestCancelOutcomes: an outage is tried again, a refusal is told, and a task that
+// another run has rescued meanwhile is not this one's to cancel.
+func TestCancelOutcomes(t *testing.T) {
+	for _, status := range []int{429, 500, 503} {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+		w.ended("r1", types.ExecutionStatusAborted, "", "")
+		w.cancelErr = answered(status)
+		if _, err := w.close("r1"); !run.Is(err, run.Unavailable) {
+			t.Errorf("%d: %v", status, err)
+		}
+		if record, failure := w.closed("r1"); !record.Status.Open() || failure != nil {
+			t.Errorf("%d: closed although the task may run on", status)
+		}
+		w.cancelErr = nil
+		if out, err := w.close("r1"); err != nil || out.Closed != 1 || len(w.cancelled) != 1 {
+			t.Errorf("%d: %v, %v", status, err, w.cancelled)
+		}
+	}
+	for _, status := range []int{401, 403, 404, 409} {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+		w.ended("r1", types.ExecutionStatusAborted, "", "")
+		w.cancelErr = answered(status)
+		if _, err := w.close("r1"); err != nil {
+			t.Errorf("%d: %v", status, err)
+		}
+		if _, failure := w.closed("r1"); !strings.Contains(failure.Error.Cause, fmt.Sprintf("could not be cancelled (Cyberun answered %d", status)) {
+			t.Errorf("%d: %+v", status, failure.Error)
+		}
+	}
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+	w.ended("r1", types.ExecutionStatusAborted, "", "")
+	w.cancelErr = &cyberun.NetworkError{Err: errors.New("x")}
+	if _, err := w.close("r1"); !run.Is(err, run.Unavailable) {
+		t.Error(err)
+	}
+}
+
+func TestTakenOverIsNotCancelled(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+	if err := w.records().TakeOver(t.Context(), "t1", store.Claim{RunID: "r1"}, store.Claim{RunID: "r9"}); err != nil {
+		t.Fatal(err)
+	}
+	w.ended("r1", types.ExecutionStatusAborted, "", "")
+	if _, err := w.close("r1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, failure := w.closed("r1"); w.cancelled != nil || !strings.Contains(failure.Error.Cause, "the run r9 has taken it over") {
+		t.Errorf("cancelled %v, %+v", w.cancelled, failure.Error)
+	}
+}
+
+// TestAbortsUploads of a run that nothing goes on with; a failed one keeps its
+// parts for a redrive.
+func TestAbortsUploads(t *testing.T) {
+	for status, want := range map[types.ExecutionStatus]string{types.ExecutionStatusAborted: "[up1]", types.ExecutionStatusFailed: "[]"} {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Copying, TaskID: "t1"})
+		for id, state := range map[string]any{
+			"a": map[string]any{"checkpoint": transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1", PartSize: 1}},
+			"b": map[string]any{"output": run.Output{ID: "b"}},
+		} {
+			if err := w.records().PutCopy(t.Context(), "r1", id, state); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.ended("r1", status, run.OutputTruncated, "x")
+		if _, err := w.close("r1"); err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(w.s3.Aborted()) != want {
+			t.Errorf("%s: aborted %v", status, w.s3.Aborted())
+		}
+		if left := len(w.s3.Keys(stateBucket, "copies/")); left != map[types.ExecutionStatus]int{types.ExecutionStatusFailed: 2}[status] {
+			t.Errorf("%s: %d states left", status, left)
+		}
+	}
+}
+
+// TestLosesAgainstSuccess at each of its calls: copy-result closes the record
+// meanwhile. No error.json stays beside the manifest.
+func TestLosesAgainstSuccess(t *testing.T) {
+	for n := 1; ; n++ {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Copying, TaskID: "t1"})
+		w.ended("r1", types.ExecutionStatusFailed, "Lambda.Unknown", "x")
+		count, met := 0, false
+		w.around = func(call string, do func() error) error {
+			if count++; count == n {
+				met = true
+				w.around = nil
+				if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
+					if !r.Status.Open() {
+						return errClosed
+					}
+					r.Close(run.Succeeded, w.now, nil)
+					return nil
+				}); err != nil && !errors.Is(err, errClosed) {
+					t.Error(err)
+				}
+			}
+			return do()
+		}
+		if _, err := w.close("r1"); err != nil {
+			t.Fatal(err)
+		}
+		record, failure := w.closed("r1")
+		if (record.Status == run.Succeeded) == (failure != nil) {
+			t.Errorf("at call %d: %s with error.json %v", n, record.Status, failure)
+		}
+		if !met {
+			if n < 7 {
+				t.Errorf("only %d calls", n)
+			}
+			return
+		}
+	}
+}
+
+// TestCrashes at every call, before and after it: the event comes again, and the
+// run is closed once with all that belongs to it.
+func TestCrashes(t *testing.T) {
+	lost := errors.New("connection reset by peer")
+	for _, after := range []bool{false, true} {
+		for n := 1; ; n++ {
+			w := newWorld(t)
+			w.record(run.Record{Status: run.Copying, TaskID: "t1", WorkflowID: "wf-1"})
+			if err := w.records().PutCopy(t.Context(), "r1", "a", map[string]any{"checkpoint": transfer.Checkpoint{UploadID: "up1", PartSize: 1}}); err != nil {
+				t.Fatal(err)
+			}
+			w.ended("r1", types.ExecutionStatusAborted, "", "")
+			count := 0
+			w.around = func(call string, do func() error) error {
+				if count++; count != n {
+					return do()
+				}
+				if after {
+					_ = do()
+				}
+				return lost
+			}
+			_, err := w.close("r1")
+			met := count >= n
+			w.around = nil
+			if met && err == nil {
+				t.Errorf("call %d failed and nobody knows", n)
+			}
+			if _, err := w.close("r1"); err != nil {
+				t.Fatal(err)
+			}
+			record, failure := w.closed("r1")
+			if record.Status != run.Cancelled || failure == nil || len(w.cancelled) == 0 || len(w.s3.Aborted()) == 0 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 || len(w.s3.Keys(stateBucket, "copies/")) > 0 {
+				t.Errorf("after %v, call %d: %+v, %v", after, n, record, failure)
+			}
+			if !met {
+				break
+			}
+		}
+	}
+}
+
+func TestErrorInItsOwnPlace(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Submitting, Prefix: "by-task/{task_id}/{workflow}/{date}/"})
+	w.ended("r1", types.ExecutionStatusFailed, run.Unauthorized, "x")
+	if _, err := w.close("r1"); err != nil {
+		t.Fatal(err)
+	}
+	if keys := w.s3.Keys(outputBucket, ""); fmt.Sprint(keys) != "[by-task/r1/text-to-image/2026-11-23/error.json]" {
+		t.Error(keys)
+	}
+}
+
+func TestStateBucketAway(t *testing.T) {
+	w := newWorld(t)
+	w.ended("r1", types.ExecutionStatusAborted, "", "")
+	w.around = func(string, func() error) error { return storetest.Error(503, "SlowDown") }
+	if _, err := w.close("r1"); !run.Is(err, run.Unavailable) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+func (w *world) sweep() Output {
+	w.t.Helper()
+	out, err := w.handler().Handle(w.t.Context(), Input{Sweep: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+// TestSweep closes what no event closed, and leaves alone what lives.
+func TestSweep(t *testing.T) {
+	w := newWorld(t)
+	w.s3.PageSize = 2
+	w.record(run.Record{RunID: "aborted", Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1"})
+	w.ended("aborted", types.ExecutionStatusAborted, "", "")
+	w.record(run.Record{RunID: "failed", Status: run.Copying, TaskID: "t2", WorkflowID: "wf-1"})
+	w.ended("failed", types.ExecutionStatusFailed, run.OutputExpired, "x")
+	w.record(run.Record{RunID: "running", Status: run.Waiting, TaskID: "t3", WorkflowID: "wf-1"})
+	w.ended("running", types.ExecutionStatusRunning, "", "")
+	w.record(run.Record{RunID: "gone", Status: run.Waiting, TaskID: "t4"})
+	w.record(run.Record{RunID: "tidied", Status: run.Failed, TaskID: "t5"})
+	w.record(run.Record{RunID: "doubt", Status: run.Failed, WorkflowID: "wf/2", Submission: &submission})
+	for _, id := range []string{"tidied", "expired"} { // a close, or a claim, that died half-way
+		if err := w.records().MarkOpen(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"expired", "tidied"} {
+		if err := w.records().PutMarker(t.Context(), "wf/2", submission.Marker(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if out := w.sweep(); out != (Output{Closed: 3}) {
+		t.Errorf("%+v", out)
+	}
+	want := map[string]run.Status{"aborted": run.Cancelled, "failed": run.Failed, "running": run.Waiting, "gone": run.Failed, "tidied": run.Failed}
+	for id, status := range want {
+		if record, _ := w.closed(id); record.Status != status {
+			t.Errorf("%s is %s", id, record.Status)
+		}
+	}
+	if fmt.Sprint(w.cancelled) != "[t1]" {
+		t.Errorf("cancelled %v", w.cancelled)
+	}
+	if open := w.s3.Keys(stateBucket, "open/"); fmt.Sprint(open) != "[open/expired open/running]" {
+		t.Errorf("open %v", open)
+	}
+	if markers := w.s3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf%2F2/doubt/a1 submitting/wf-1/running/a1]" {
+		t.Errorf("markers %v", markers)
+	}
+	if out := w.sweep(); out != (Output{}) {
+		t.Errorf("the second sweep: %+v", out)
+	}
+}
+
+// TestSweepGoesOn: one run that cannot be closed keeps no other open.
+func TestSweepGoesOn(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"a", "b", "c"} {
+		w.record(run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id})
+		w.ended(id, types.ExecutionStatusAborted, "", "")
+	}
+	w.around = func(call string, do func() error) error {
+		if strings.HasPrefix(call, "GetObject state/runs/b") {
+			return errors.New("connection reset by peer")
+		}
+		return do()
+	}
+	if out := w.sweep(); out != (Output{Closed: 2, Failed: 1}) {
+		t.Errorf("%+v", out)
+	}
+	w.around = nil
+	if out := w.sweep(); out != (Output{Closed: 1}) {
+		t.Errorf("%+v", out)
+	}
+}
+
+// TestRedrivenBetween: the sweep meets a run that runs again.
+func TestRedrivenBetween(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+	w.ended("r1", types.ExecutionStatusFailed, run.Unavailable, "x")
+	if _, err := w.close("r1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.records().Continue(t.Context(), "r1"); err != nil { // a redrive's step
+		t.Fatal(err)
+	}
+	w.ended("r1", types.ExecutionStatusRunning, "", "")
+	if out := w.sweep(); out != (Output{}) {
+		t.Errorf("%+v", out)
+	}
+	if out, err := w.close("r1"); err != nil || out.Closed != 0 { // the first failure's event, come late
+		t.Errorf("%+v, %v", out, err)
+	}
+	if record, err := w.records().Get(t.Context(), "r1"); err != nil || record.Status != run.Waiting {
+		t.Errorf("%+v, %v", record, err)
+	}
+	w.ended("r1", types.ExecutionStatusFailed, run.OutputExpired, "y")
+	if out := w.sweep(); out != (Output{Closed: 1}) {
+		t.Errorf("a reopened run is not in the sweep's list: %+v", out)
+	}
+	if _, failure := w.closed("r1"); failure.Error.Name != run.OutputExpired {
+		t.Errorf("%+v", failure)
+	}
+}
