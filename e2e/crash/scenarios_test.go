@@ -24,7 +24,7 @@ type scenario struct {
 }
 
 const (
-	picture  = `{"workflow":"text-to-image@2","parameters":{"prompt":"a crash","seconds":600}}`
+	imageRun = `{"workflow":"text-to-image@2","parameters":{"prompt":"a crash","seconds":600}}`
 	postCall = "cyberun POST workflows/slug/text-to-image@2/run"
 )
 
@@ -34,21 +34,21 @@ func scenarios() []scenario {
 	few := []kind{killBefore, killAfter, lostAfter}
 	posted := []fault{{postCall, 1, killAfter}}
 	return []scenario{
-		{title: "a submission", request: picture, kinds: every, calls: 1, about: theSubmit, life: submitted},
+		{title: "a submission", request: imageRun, kinds: every, calls: 1, about: theSubmit, life: submitted},
 		{title: "a submission with a file", file: true, kinds: some, calls: 1, about: theSubmit, life: submitted},
-		{title: "in doubt, looked at at once (first killed after the POST)", request: picture, before: posted, kinds: few, first: true,
+		{title: "in doubt, looked at at once (first killed after the POST)", request: imageRun, before: posted, kinds: few, first: true,
 			about: theSubmit, life: submitted},
-		{title: "in doubt, adopted (first killed after the POST)", request: picture, before: posted, pause: settled, kinds: some, calls: 2,
+		{title: "in doubt, adopted (first killed after the POST)", request: imageRun, before: posted, pause: settled, kinds: some, calls: 2,
 			about: theSubmit, life: submitted},
-		{title: "in doubt, absent, posted again (first killed before the POST)", request: picture, before: []fault{{postCall, 1, killBefore}},
+		{title: "in doubt, absent, posted again (first killed before the POST)", request: imageRun, before: []fault{{postCall, 1, killBefore}},
 			pause: settled, kinds: few, calls: 3, about: theSubmit, life: submitted},
-		{title: "in doubt with InDoubt=stop (first killed after the POST)", request: picture, inDoubt: "stop", before: posted, pause: settled,
+		{title: "in doubt with InDoubt=stop (first killed after the POST)", request: imageRun, inDoubt: "stop", before: posted, pause: settled,
 			kinds: few, calls: 2, about: theSubmit, life: submitted},
-		{title: "stopped while it submits", request: picture, kinds: []kind{stopBefore, stopAfter, stopKill}, calls: 1, about: theSubmit, life: submitted},
-		{title: "stopped between the 202 and its being stored", request: picture, before: []fault{{postCall, 1, stopAfter}}, kinds: some, calls: 1,
-			about: theSubmit, life: submitted},
-		{title: "close-run, of a run that waits and is stopped", request: picture, kinds: some, calls: 1, about: theClose, life: stoppedWaiting},
-		{title: "close-run, of a run that was stopped before its record", request: picture, kinds: some, calls: 1, about: theClose, life: stoppedEarly},
+		{title: "stopped while it submits", request: imageRun, kinds: []kind{stopBefore, stopAfter, stopKill}, calls: 1, about: theSubmit, life: submitted},
+		{title: "stopped between the 202 and its being stored", request: imageRun, before: []fault{{postCall, 1, stopAfter}}, kinds: some, calls: 1,
+			about: theSubmit, life: swept},
+		{title: "close-run, of a run that waits and is stopped", request: imageRun, kinds: some, calls: 1, about: theClose, life: stoppedWaiting},
+		{title: "close-run, of a run that was stopped before its record", request: imageRun, kinds: some, calls: 1, about: theClose, life: stoppedEarly},
 	}
 }
 
@@ -62,6 +62,15 @@ func submitted(_ context.Context, c *cell) (answer, error) {
 		return a, err
 	}
 	return a, c.event()
+}
+
+// swept: the event of the stop came while submit ran, and comes no more.
+func swept(_ context.Context, c *cell) (answer, error) {
+	a, err := c.step()
+	if err != nil {
+		return a, err
+	}
+	return a, c.sweep()
 }
 
 // stoppedWaiting: a run with a task, stopped by a person.
