@@ -28,17 +28,18 @@ func (o options) wants(section string) bool {
 
 // figures is everything measured, as results.json keeps it.
 type figures struct {
-	Machine  machine     `json:"machine"`
-	Rounds   int         `json:"rounds"`
-	Quick    bool        `json:"quick"`
-	Large    []largeRow  `json:"large"`
-	Memory   []memoryRow `json:"memory"`
-	Small    []smallRow  `json:"small"`
-	Slow     []slowRow   `json:"slow"`
-	Lambda   []lambdaRow `json:"lambda"`
-	Cold     []coldRow   `json:"cold"`
-	Confined string      `json:"confined"`
-	Checked  int         `json:"objects_checked"`
+	Machine  machine      `json:"machine"`
+	Rounds   int          `json:"rounds"`
+	Quick    bool         `json:"quick"`
+	Large    []largeRow   `json:"large"`
+	Memory   []memoryRow  `json:"memory"`
+	Small    []smallRow   `json:"small"`
+	Slow     []slowRow    `json:"slow"`
+	Lambda   []lambdaRow  `json:"lambda"`
+	Cold     []coldRow    `json:"cold"`
+	Profile  []profileRow `json:"profile"`
+	Confined string       `json:"confined"`
+	Checked  int          `json:"objects_checked"`
 }
 
 type largeRow struct {
@@ -107,7 +108,7 @@ func bench(ctx context.Context, o options) error {
 	for _, section := range []struct {
 		name string
 		do   func(context.Context, *figures) error
-	}{{"large", h.large}, {"memory", h.memory}, {"small", h.small}, {"slow", h.slow}, {"lambda", h.lambda}, {"cold", h.cold}} {
+	}{{"large", h.large}, {"profile", h.profile}, {"memory", h.memory}, {"small", h.small}, {"slow", h.slow}, {"lambda", h.lambda}, {"cold", h.cold}} {
 		if !o.wants(section.name) {
 			continue
 		}
@@ -201,8 +202,7 @@ func (h *harness) small(ctx context.Context, f *figures) error {
 // slow measures an origin that gives each connection 40 MB/s, about what one
 // connection to S3 gives a function.
 func (h *harness) slow(ctx context.Context, f *figures) error {
-	size := int64(512 * mib)
-	rounds := h.rounds
+	size, rounds := int64(512*mib), min(3, h.rounds)
 	if h.quick {
 		size, rounds = 128*mib, 1
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -35,12 +36,12 @@ func (h *harness) lambda(ctx context.Context, f *figures) error {
 	}
 	_ = os.Remove(probe)
 	f.Confined = fmt.Sprintf("cgroup v1: cpu.cfs_quota_us of %d ms periods and memory.limit_in_bytes; origin and sink unconfined", periodMicros/1000)
-	sizes, rounds := []int{128, 256, 512, wholeCore}, h.rounds
+	sizes, rounds := []int{128, 256, 512, wholeCore}, min(3, h.rounds)
 	if h.quick {
 		sizes, rounds = []int{128, wholeCore}, 1
 	}
 	for _, mb := range sizes {
-		size := min(512, int64(mb))*mib - mib // more than fits into its memory, or nearly
+		size := int64(255 * mib) // twice the smallest's memory; the start of a process is little beside it
 		if h.quick {
 			size = 64 * mib
 		}
@@ -49,6 +50,9 @@ func (h *harness) lambda(ctx context.Context, f *figures) error {
 			jobs = append(jobs, job{name: name, secure: true, size: size, before: []string{os.Args[0], "confine", strconv.Itoa(mb)}})
 		}
 		all, err := h.measure(ctx, rounds, jobs)
+		for _, groups := range []string{cpuGroups, memoryGroups} {
+			_ = os.Remove(filepath.Join(groups, groupName(mb))) // empty, since its processes have ended
+		}
 		if err != nil {
 			return err
 		}
@@ -61,9 +65,9 @@ func (h *harness) lambda(ctx context.Context, f *figures) error {
 	return nil
 }
 
-// confined puts this process into a group of its own and becomes the command.
-// The group is left empty when it ends; the next confinement of that size takes
-// it over, and the last one is removed with the machine's memory of it.
+func groupName(mb int) string { return fmt.Sprintf("relay-bench-%d", mb) }
+
+// confined puts this process into a group of its size and becomes the command.
 func confined(args []string) error {
 	if len(args) < 2 {
 		return errors.New("usage: confine MB COMMAND …")
@@ -72,8 +76,7 @@ func confined(args []string) error {
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("relay-bench-%d", mb)
-	cpu, memory := filepath.Join(cpuGroups, name), filepath.Join(memoryGroups, name)
+	cpu, memory := filepath.Join(cpuGroups, groupName(mb)), filepath.Join(memoryGroups, groupName(mb))
 	pid := strconv.Itoa(os.Getpid())
 	for _, step := range []struct{ file, value string }{
 		{filepath.Join(cpu, "cpu.cfs_period_us"), strconv.Itoa(periodMicros)},
@@ -89,6 +92,10 @@ func confined(args []string) error {
 			return err
 		}
 	}
+	command, err := exec.LookPath(args[1])
+	if err != nil {
+		return err
+	}
 	env := append(os.Environ(), "AWS_LAMBDA_FUNCTION_MEMORY_SIZE="+args[0])
-	return syscall.Exec(args[1], args[1:], env)
+	return syscall.Exec(command, args[1:], env)
 }

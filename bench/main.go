@@ -38,7 +38,7 @@ func dispatch(args []string) error {
 	o := options{}
 	flags.BoolVar(&o.quick, "quick", false, "small files and few rounds: under two minutes, for a look")
 	flags.IntVar(&o.rounds, "rounds", 0, "rounds of each measurement (5, quick: 3)")
-	flags.StringVar(&o.only, "only", "", "only these sections, comma-separated: large, memory, small, slow, lambda, cold")
+	flags.StringVar(&o.only, "only", "", "only these sections, comma-separated: large, profile, memory, small, slow, lambda, cold")
 	flags.StringVar(&o.out, "out", "results", "where the table, the plot and the figures go")
 	flags.StringVar(&o.root, "root", "..", "the project's root, with its tools in .tools")
 	if err := flags.Parse(args); err != nil {

@@ -54,6 +54,7 @@ func writeReport(dir string, f *figures) error {
 	b.WriteString("\n![MB/s by contestant](plot.svg)\n")
 	reportLarge(&b, f)
 	reportRatios(&b, f)
+	reportProfile(&b, f)
 	reportMemory(&b, f)
 	reportSmall(&b, f)
 	reportRest(&b, f)

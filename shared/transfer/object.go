@@ -74,7 +74,10 @@ func (o *Object) get() error {
 		o.body = out.Body
 		return nil
 	}
-	from, _, total, err := parseContentRange(aws.ToString(out.ContentRange))
+	from, total := int64(0), aws.ToInt64(out.ContentLength)
+	if o.next > 0 {
+		from, _, total, err = parseContentRange(aws.ToString(out.ContentRange))
+	}
 	if err != nil || from != o.next || total != o.Size || aws.ToString(out.ETag) != o.ETag {
 		_ = out.Body.Close()
 		return &passing{err: run.Errorf(run.Unavailable, "S3 GetObject answered with another range than asked")}
