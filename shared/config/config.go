@@ -51,10 +51,11 @@ func (e *Env) Optional(name, otherwise string) string {
 
 // URL is an absolute http or https address, without a slash at its end.
 func (e *Env) URL(name string) string {
-	value := strings.TrimRight(e.String(name), "/")
+	given := e.String(name)
+	value := strings.TrimRight(given, "/")
 	u, err := url.Parse(value)
-	if value != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
-		e.fault("%s=%q is not an http(s) address", name, value)
+	if given != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+		e.fault("%s=%q is not an http(s) address", name, given)
 	}
 	return value
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"sync"
 
@@ -33,6 +35,9 @@ type Secret struct {
 func NewSecret(cfg aws.Config, arn string) *Secret {
 	return &Secret{Manager: secretsmanager.NewFromConfig(cfg), ARN: arn}
 }
+
+// Format keeps the key out of whatever prints a handler with all its parts.
+func (s *Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, "secret "+s.ARN) }
 
 // Key is the key as it was last read.
 func (s *Secret) Key(ctx context.Context) (string, error) {
