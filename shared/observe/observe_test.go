@@ -1,0 +1,218 @@
+package observe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+const signed = "https://bucket.s3.amazonaws.com/out/a.png?X-Amz-Credential=local&X-Amz-Signature=0123abcd"
+
+func TestLambdaError(t *testing.T) {
+	named := run.Errorf(run.TaskFailed, "the task t failed: out of memory")
+	tests := []struct {
+		name string
+		err  error
+		want string
+		says string
+	}{
+		{"named", named, run.TaskFailed, named.Message()},
+		{"named, and wrapped", fmt.Errorf("finish: %w", named), run.TaskFailed, named.Message()},
+		{"named, and wrapped twice", fmt.Errorf("a: %w", fmt.Errorf("b: %w", named)), run.TaskFailed, named.Message()},
+		{"named, and joined", errors.Join(named, errors.New("and the marker stays")), run.TaskFailed, named.Message()},
+		{"named twice: the outer one", run.Errorf(run.SubmitInDoubt, "submit: %w", named), run.SubmitInDoubt, "submit: TaskFailed"},
+		{"without a name", errors.New("boom"), run.Unavailable, "boom"},
+		{"a context's end", fmt.Errorf("read: %w", context.DeadlineExceeded), run.Unavailable, "read: context deadline exceeded"},
+		{"an error of Cyberun's", run.RemoteError("look at the task t", &cyberun.APIError{Method: "GET", Path: "/r/tasks/t", Status: 401}), run.Unauthorized, "Cyberun refused the key"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, ok := LambdaError(test.err).(messages.InvokeResponse_Error)
+			if !ok || got.Type != test.want || !strings.Contains(got.Message, test.says) {
+				t.Errorf("got %#v", got)
+			}
+			// What close-run reads back from the execution has a name and a hint again.
+			if e := run.ExecutionError(got.Type, `{"errorMessage":`+quote(got.Message)+`,"errorType":"x"}`); e.Name != test.want || e.Hint == "" || !strings.Contains(e.Message(), test.says) {
+				t.Errorf("read back: %+v", e)
+			}
+		})
+	}
+	if err := LambdaError(nil); err != nil {
+		t.Errorf("no error became %v", err)
+	}
+}
+
+func quote(s string) string {
+	raw, _ := json.Marshal(s)
+	return string(raw)
+}
+
+func TestAddressesLoseTheirQuery(t *testing.T) {
+	for name, err := range map[string]error{
+		"an error that nobody foresaw": &url.Error{Op: "Get", URL: signed, Err: errors.New("reset")},
+		"wrapped":                      fmt.Errorf("copy: %w", &url.Error{Op: "Get", URL: signed, Err: errors.New("reset")}),
+		"in a named one":               run.Errorf(run.Unavailable, "fetch %s, then '%s': %w", signed, signed, errors.New("reset")),
+		"in a text":                    errors.New("see <" + signed + ">, " + signed),
+	} {
+		t.Run(name, func(t *testing.T) {
+			message := LambdaError(err).(messages.InvokeResponse_Error).Message
+			if strings.Contains(message, "X-Amz") || strings.Contains(message, "0123abcd") || !strings.Contains(message, "https://bucket.s3.amazonaws.com/out/a.png?…") {
+				t.Errorf("got %s", message)
+			}
+		})
+	}
+	if plain := "look at https://status.example/ . Is it up?"; unsigned(plain) != plain {
+		t.Errorf("%q became %q", plain, unsigned(plain))
+	}
+}
+
+type input struct {
+	RunID  string `json:"run_id"`
+	Prompt string `json:"prompt"`
+}
+
+func (in input) ID() string { return in.RunID }
+
+type output struct {
+	URL string `json:"url"`
+}
+
+// step wraps a handler that answers so, with a clock that runs 1.5 s a look.
+func step(log *bytes.Buffer, out output, err error) func(context.Context, input) (output, error) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time {
+		now = now.Add(1500 * time.Millisecond)
+		return now
+	}
+	return Step(Logger(log, "poll-status"), clock, func(context.Context, input) (output, error) { return out, err })
+}
+
+// lines are what was logged; time is checked and taken away.
+func lines(t *testing.T, log *bytes.Buffer) (all []map[string]any) {
+	t.Helper()
+	for line := range strings.Lines(log.String()) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if _, err := time.Parse(time.RFC3339Nano, fields["time"].(string)); err != nil {
+			t.Error(err)
+		}
+		all = append(all, fields)
+	}
+	return all
+}
+
+func TestStep(t *testing.T) {
+	in := input{RunID: "run-1", Prompt: "a secret wish"}
+	out := output{URL: signed}
+	tests := []struct {
+		name string
+		err  error
+		want map[string]any
+	}{
+		{"done", nil, map[string]any{"level": "INFO", "msg": "done"}},
+		{"a named error", fmt.Errorf("x: %w", run.Errorf(run.RunTimedOut, "max_seconds (5) passed")), map[string]any{"level": "ERROR", "msg": "failed", "error": run.RunTimedOut, "cause": "max_seconds (5) passed"}},
+		{"an unnamed error", &url.Error{Op: "Get", URL: signed, Err: errors.New("reset")}, map[string]any{"level": "ERROR", "msg": "failed", "error": run.Unavailable, "cause": "reset"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var log bytes.Buffer
+			ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "req-1"})
+			got, err := step(&log, out, test.err)(ctx, in)
+			if got != out || (err == nil) != (test.err == nil) {
+				t.Errorf("got %v, %v", got, err)
+			}
+			all := lines(t, &log)
+			if len(all) != 1 {
+				t.Fatalf("logged %v", all)
+			}
+			line := all[0]
+			want := map[string]any{"function": "poll-status", "run_id": "run-1", "request_id": "req-1", "ms": 1500.0}
+			for name, value := range test.want {
+				want[name] = value
+			}
+			for name, value := range want {
+				said, _ := line[name].(string)
+				if text, ok := value.(string); ok && name == "cause" && strings.Contains(said, text) {
+					continue
+				}
+				if line[name] != value {
+					t.Errorf("%s is %v, want %v", name, line[name], value)
+				}
+			}
+			for _, secret := range []string{in.Prompt, "X-Amz", "0123abcd"} {
+				if strings.Contains(log.String(), secret) {
+					t.Errorf("%q stands in the log: %s", secret, log.String())
+				}
+			}
+		})
+	}
+}
+
+// On Lambda's own runtime the error keeps its name and message: this is what
+// Step Functions retries by.
+func TestStepInLambdasRuntime(t *testing.T) {
+	var log bytes.Buffer
+	e := run.Errorf(run.SubmitInDoubt, "the reply was lost")
+	handler := lambda.NewHandler(step(&log, output{}, fmt.Errorf("submit: %w", e)))
+	_, err := handler.Invoke(t.Context(), []byte(`{"run_id":"run-1"}`))
+	var answer messages.InvokeResponse_Error
+	if !errors.As(err, &answer) {
+		t.Fatalf("got %#v", err)
+	}
+	raw, marshalErr := json.Marshal(answer)
+	if marshalErr != nil {
+		t.Fatal(marshalErr)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(raw, &fields); err != nil || fields["errorType"] != run.SubmitInDoubt || fields["errorMessage"] != e.Message() {
+		t.Errorf("Step Functions sees %s", raw)
+	}
+	if all := lines(t, &log); len(all) != 1 || all[0]["request_id"] != nil {
+		t.Errorf("logged %v", all)
+	}
+}
+
+func TestSleep(t *testing.T) {
+	if err := Sleep(t.Context(), 0); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Sleep(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Exit ends its process, so it is tried in one of its own: this test again.
+func TestExit(t *testing.T) {
+	if os.Getenv("CYBERUN_RELAY_EXIT") != "" {
+		Exit(Logger(os.Stdout, "submit"), errors.New("STATE_BUCKET is not set"))
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestExit$")
+	cmd.Env = append(os.Environ(), "CYBERUN_RELAY_EXIT=1")
+	said, err := cmd.Output()
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) || ended.ExitCode() != 1 {
+		t.Fatalf("it ended with %v", err)
+	}
+	all := lines(t, bytes.NewBuffer(said))
+	if len(all) != 1 || all[0]["cause"] != "STATE_BUCKET is not set" || all[0]["function"] != "submit" {
+		t.Errorf("it said %s", said)
+	}
+}
