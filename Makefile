@@ -18,11 +18,13 @@ SAM_ENV        := SAM_CLI_TELEMETRY=0
 # SendTaskSuccess on any state machine, where AWS grants it for one.
 E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10
 E2E_FLAGS  ?= -timeout 15m
+# The submit protocol's waits, shortened; their order stays.
+CRASH_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_PATIENCE=40s
 FUZZTIME   ?= 60s
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build relay run down logs test unit e2e lint validate fuzz deploy clean
+.PHONY: help tools build relay run down logs test unit e2e crash wait-report bench lint validate fuzz deploy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +48,16 @@ e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
 	$(STACK) exec $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
 	$(STACK) exec -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
 	$(STACK) exec -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
+
+crash: .tools/bin/versitygw tools $(STACK) ## kill submit and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
+	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run CrashPoints
+	RELAY_CRASH=1 $(STACK) exec $(E2E_STACK) $(CRASH_WAITS) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
+
+wait-report: tools relay $(STACK) ## what waiting costs, held, polled and with webhooks: docs/waiting
+	go run ./local/waitreport
+
+bench: .tools/bin/rclone .tools/aws/.done ## the copy engine beside others: bench/results; BENCH=-quick for a look
+	go run -C bench . $(BENCH)
 
 lint: .tools/bin/staticcheck ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -109,6 +121,11 @@ $(STACK):
 	GOBIN=$(CURDIR)/.tools/bin go -C $(TOOLS) install $$(sed -n 's|^[[:space:]]*\(.*/$*\)$$|\1|p' $(TOOLS)/go.mod)
 	@touch $@
 
+# A module of its own: its many dependencies would raise those of the tools above.
+.tools/bin/rclone: $(TOOLS)/rclone/go.mod $(TOOLS)/rclone/go.sum
+	GOBIN=$(CURDIR)/.tools/bin go -C $(TOOLS)/rclone install github.com/rclone/rclone
+	@touch $@
+
 .tools/asl/.done: $(TOOLS)/package.json $(TOOLS)/package-lock.json
 	@rm -rf .tools/asl && mkdir -p .tools/asl
 	@if command -v npm >/dev/null; then \
@@ -118,7 +135,7 @@ $(STACK):
 # New versions: edit local/tools/*.in, then `make lock`.
 .PHONY: lock
 lock: .tools/uv/.done
-	for name in uv ministack sam; do \
+	for name in uv ministack sam aws; do \
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	    -o $(TOOLS)/$$name.txt $(TOOLS)/$$name.in || exit 1; done
 	cd $(TOOLS) && npm install --package-lock-only --silent --omit-lockfile-registry-resolved=true
