@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
@@ -20,13 +19,13 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !record.Status.Open() && record.Status != run.Cancelled {
+	if !record.Status.Open() {
 		return writeJSON(w, http.StatusAccepted, started{id, record.Status})
 	}
 	// First the cause of the costs. If Cyberun is down the execution is stopped
 	// all the same: close-run and its sweep go on cancelling.
 	var cancelErr error
-	if record.Status.Open() && record.MayCancelTask() {
+	if record.MayCancelTask() {
 		callCtx, cancel := context.WithTimeout(ctx, callTime)
 		defer cancel()
 		cancelErr = h.Cyberun.Cancel(callCtx, record.TaskID)
@@ -37,11 +36,17 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 	arn, cause := h.executionARN(id), "stopped through the API"
 	name := run.RunCancelled
 	_, err = h.Executions.StopExecution(ctx, &sfn.StopExecutionInput{ExecutionArn: &arn, Error: &name, Cause: &cause})
-	var missing *types.ExecutionDoesNotExist
-	if err != nil && !errors.As(err, &missing) {
+	if err != nil && h.running(ctx, id) {
 		return run.Errorf(run.Unavailable, "Step Functions could not stop the run %s: %w", id, err)
 	}
 	return writeJSON(w, http.StatusAccepted, started{id, run.Cancelled})
+}
+
+// running tells a stop that failed from one that came too late: an execution
+// that has ended is not to be stopped any more.
+func (h *Handler) running(ctx context.Context, id string) bool {
+	execution, err := h.describe(ctx, id)
+	return err != nil || execution != nil && statusOf(execution.Status).Open()
 }
 
 // markStop leaves the mark that every step honours: in the record, or in place
