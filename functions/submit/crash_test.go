@@ -262,8 +262,7 @@ func TestManyRuns(t *testing.T) {
 			due[fmt.Sprintf("r%d", i)] = began.Add(time.Duration(luck.IntN(40)) * time.Second)
 		}
 		depth := 0
-		var step func(id string)
-		step = func(id string) {
+		step := func(id string) {
 			_, name, err, died := w.once(w.input(id, prompted(id)))
 			switch {
 			case died || name == run.Unavailable:

@@ -146,7 +146,7 @@ func TestFaultsOfADownload(t *testing.T) {
 		{`{"type":"no_length"}`, false, func(a *http.Response, got []byte, err error) bool {
 			return a.ContentLength == -1 && bytes.Equal(got, all)
 		}},
-		{`{"type":"gzip"}`, false, func(a *http.Response, got []byte, err error) bool {
+		{`{"type":"gzip"}`, false, func(a *http.Response, got []byte, _ error) bool {
 			zip, err := gzip.NewReader(bytes.NewReader(got))
 			if err != nil || a.Header.Get("Content-Encoding") != "gzip" {
 				return false

@@ -20,13 +20,13 @@ func TestSettings(t *testing.T) {
 	type read struct {
 		String, Optional, URL, Choice string
 		Bool                          bool
-		Seconds, Duration             time.Duration
+		Hold, Duration                time.Duration
 		List                          []string
 	}
 	all := func(e *Env) read {
 		return read{
 			String: e.String("NAME"), Optional: e.Optional("MAYBE", "otherwise"), URL: e.URL("ADDRESS"), Choice: e.Choice("WHICH", "verify", "stop"),
-			Bool: e.Bool("SWITCH"), Seconds: e.Seconds("HOLD", 30, 60), Duration: e.Duration("WAIT", 25*time.Second), List: e.List("HOSTS"),
+			Bool: e.Bool("SWITCH"), Hold: e.Seconds("HOLD", 30, 60), Duration: e.Duration("WAIT", 25*time.Second), List: e.List("HOSTS"),
 		}
 	}
 	tests := []struct {
@@ -35,13 +35,13 @@ func TestSettings(t *testing.T) {
 		want     read
 	}{
 		{"only what must be there", map[string]string{"NAME": "n", "ADDRESS": "https://core.cyberun.cloud/api/v1"},
-			read{String: "n", Optional: "otherwise", URL: "https://core.cyberun.cloud/api/v1", Choice: "verify", Seconds: 30 * time.Second, Duration: 25 * time.Second}},
+			read{String: "n", Optional: "otherwise", URL: "https://core.cyberun.cloud/api/v1", Choice: "verify", Hold: 30 * time.Second, Duration: 25 * time.Second}},
 		{"everything", map[string]string{"NAME": "n", "MAYBE": "m", "ADDRESS": "http://127.0.0.1:8080/api/v1//", "WHICH": "stop", "SWITCH": "true", "HOLD": "0", "WAIT": "1ms", "HOSTS": " a.example , ,*.b.example:8443,"},
 			read{String: "n", Optional: "m", URL: "http://127.0.0.1:8080/api/v1", Choice: "stop", Bool: true, Duration: time.Millisecond, List: []string{"a.example", "*.b.example:8443"}}},
 		{"empty settings are those of nobody", map[string]string{"NAME": "n", "ADDRESS": "https://a", "MAYBE": "", "WHICH": "", "SWITCH": "", "HOLD": "", "WAIT": "", "HOSTS": ""},
-			read{String: "n", Optional: "otherwise", URL: "https://a", Choice: "verify", Seconds: 30 * time.Second, Duration: 25 * time.Second}},
+			read{String: "n", Optional: "otherwise", URL: "https://a", Choice: "verify", Hold: 30 * time.Second, Duration: 25 * time.Second}},
 		{"the bounds", map[string]string{"NAME": "n", "ADDRESS": "https://a", "HOLD": "60", "WAIT": "0"},
-			read{String: "n", Optional: "otherwise", URL: "https://a", Choice: "verify", Seconds: time.Minute}},
+			read{String: "n", Optional: "otherwise", URL: "https://a", Choice: "verify", Hold: time.Minute}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -147,7 +147,8 @@ func (c *Client) poster() poster {
 	}
 	t, ok := hc.Transport.(*http.Transport)
 	// Who dials TLS on their own may have settled on HTTP/2 there.
-	ok = ok && t.DialTLSContext == nil && t.DialTLS == nil //nolint:staticcheck // deprecated, but still obeyed by net/http
+	//lint:ignore SA1019 deprecated, but net/http still obeys it
+	ok = ok && t.DialTLSContext == nil && t.DialTLS == nil
 	if ok {
 		hc.Transport = freshHTTP1(t)
 	}
