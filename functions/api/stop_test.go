@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
+)
+
+func (w *world) get(id string) run.Record {
+	w.t.Helper()
+	w.s3.Around = nil
+	r, err := w.records().Get(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// TestStops marks, cancels and stops; what a run did not start it does not cancel.
+func TestStops(t *testing.T) {
+	tests := []struct {
+		name      string
+		record    run.Record
+		cancelled string
+	}{
+		{"submitting", run.Record{Status: run.Submitting}, "[]"},
+		{"waiting", run.Record{Status: run.Waiting, TaskID: "t1"}, "[t1]"},
+		{"copying", run.Record{Status: run.Copying, TaskID: "t1"}, "[t1]"},
+		{"adopted", run.Record{Status: run.Waiting, TaskID: "t1", Adopted: true}, "[]"},
+		{"rescued", run.Record{Status: run.Waiting, TaskID: "t1", Rescued: true}, "[]"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			test.record.RunID = "r1"
+			w.record(test.record)
+			w.start("r1", body, types.ExecutionStatusRunning)
+			for range 2 { // a second DELETE is answered as the first
+				if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "cancelled" || a.body["run_id"] != "r1" {
+					t.Fatalf("%+v", a)
+				}
+				w.now = w.now.Add(time.Minute)
+			}
+			if fmt.Sprint(w.cancelled[:min(1, len(w.cancelled))]) != test.cancelled || w.machine.stopped[0] != "r1" {
+				t.Errorf("cancelled %v, stopped %v", w.cancelled, w.machine.stopped)
+			}
+			if r := w.get("r1"); !r.StopRequestedAt.Equal(began) || r.Status != test.record.Status {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestStopsWhatEnded changes nothing.
+func TestStopsWhatEnded(t *testing.T) {
+	for _, status := range []run.Status{run.Succeeded, run.Failed, run.Cancelled} {
+		w := newWorld(t)
+		w.record(run.Record{RunID: "r1", Status: status, TaskID: "t1"})
+		nonce := w.get("r1").Nonce
+		a := w.call("DELETE", "/runs/r1", "")
+		if a.status != 202 || a.body["status"] != string(status) || w.cancelled != nil || w.machine.stopped != nil {
+			t.Errorf("%s: %+v, %v, %v", status, a, w.cancelled, w.machine.stopped)
+		}
+		if r := w.get("r1"); !r.StopRequestedAt.IsZero() {
+			t.Errorf("%s: %+v, written anew: %v", status, r, r.Nonce != nonce)
+		}
+	}
+}
+
+// TestStopsBeforeTheRecord leaves a tombstone that Submit honours.
+func TestStopsBeforeTheRecord(t *testing.T) {
+	w := newWorld(t)
+	id := w.post(`{"workflow":"text-to-image@2","parameters":{"prompt":"x"},"destination":{"prefix":"p/{run_id}/"},"max_seconds":60}`).body["run_id"].(string)
+	if a := w.call("DELETE", "/runs/"+id, ""); a.status != 202 || a.body["status"] != "cancelled" {
+		t.Fatalf("%+v", a)
+	}
+	r := w.get(id)
+	if !r.Stopping() || !r.Status.Open() || r.ExecutionARN != arnPrefix+id || r.Prefix != "p/{run_id}/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || !r.StartedAt.Equal(began) {
+		t.Errorf("%+v", r)
+	}
+	if len(w.s3.Keys(stateBucket, "open/"+id)) != 1 {
+		t.Error("no sweep would close it")
+	}
+	if fmt.Sprint(w.machine.stopped) != "["+id+"]" {
+		t.Error(w.machine.stopped)
+	}
+}
+
+// TestStopMeetsSubmit: the record comes while the tombstone is written.
+func TestStopMeetsSubmit(t *testing.T) {
+	w := newWorld(t)
+	w.start("r1", body, types.ExecutionStatusRunning)
+	w.s3.Around = func(c storetest.Call, do func() error) error {
+		if c.Op == "PutObject" && strings.HasPrefix(c.Key, "runs/") {
+			w.s3.Around = nil
+			w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1"})
+		}
+		return do()
+	}
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 {
+		t.Fatalf("%+v", a)
+	}
+	if r := w.get("r1"); !r.Stopping() || r.TaskID != "t1" || fmt.Sprint(w.cancelled) != "[t1]" {
+		t.Errorf("%+v, cancelled %v", r, w.cancelled)
+	}
+}
+
+func TestStopsUnrecordedThatEnded(t *testing.T) {
+	for status, want := range map[types.ExecutionStatus]string{types.ExecutionStatusFailed: "failed", types.ExecutionStatusAborted: "cancelled"} {
+		w := newWorld(t)
+		w.start("r1", body, status)
+		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != want || len(w.s3.Keys(stateBucket, "")) > 0 {
+			t.Errorf("%s: %+v", status, a)
+		}
+	}
+}
+
+// TestStopsThroughOutages: the mark is what counts, every step honours it.
+func TestStopsThroughOutages(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1"})
+	w.start("r1", body, types.ExecutionStatusRunning)
+	w.cyberun.cancel = func(context.Context, string) error { return answered(503) }
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || fmt.Sprint(w.machine.stopped) != "[r1]" {
+		t.Errorf("Cyberun away: %+v, %v", a, w.machine.stopped)
+	}
+
+	w = newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1"})
+	w.start("r1", body, types.ExecutionStatusRunning)
+	w.machine.fail = func(op string) error {
+		if op == "Stop" {
+			return errNetwork
+		}
+		return nil
+	}
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || fmt.Sprint(w.cancelled) != "[t1]" || !w.get("r1").Stopping() {
+		t.Errorf("Step Functions away: %+v", a)
+	}
+	w.machine.runs["r1"].Status = types.ExecutionStatusFailed // it ended of the stop meanwhile
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 {
+		t.Errorf("%+v", a)
+	}
+
+	w = newWorld(t)
+	w.s3.Around = func(storetest.Call, func() error) error { return errNetwork }
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || w.cancelled != nil {
+		t.Errorf("S3 away: %+v", a)
+	}
+}
