@@ -97,7 +97,8 @@ func TestShowsUnrecorded(t *testing.T) {
 		w.start("x", `{"workflow":5}`, status)
 		w.machine.runs["x"].Error, w.machine.runs["x"].Cause = ptr(run.Unavailable), ptr(`{"errorMessage":"S3 is away"}`)
 		a := w.call("GET", "/runs/x", "")
-		if a.status != 200 || a.body["status"] != want || (want == "failed") != strings.Contains(a.raw, "S3 is away") {
+		ended := want == "failed" || want == "cancelled"
+		if a.status != 200 || a.body["status"] != want || (want == "failed") != strings.Contains(a.raw, "S3 is away") || ended != (a.body["error"] != nil) {
 			t.Errorf("%s: %s", status, a.raw)
 		}
 	}

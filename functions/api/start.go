@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -44,6 +45,9 @@ func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
 	input, err := run.Canonical(raw)
 	if err != nil {
 		return faults.Invalid()
+	}
+	if len(faults) == 0 && len(input) > run.MaxRequestBytes { // 1e30 is written out
+		faults = run.Faults{{Parameter: "request", Message: fmt.Sprintf("is %d bytes with its numbers written out; at most %d are accepted", len(input), run.MaxRequestBytes)}}
 	}
 	if r.Header.Values("Idempotency-Key") != nil {
 		// Before the checks: what was started once is the answer, whatever has

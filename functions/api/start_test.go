@@ -58,6 +58,7 @@ func TestRefuses(t *testing.T) {
 		{"too large", `{"workflow":"text-to-image","parameters":{"prompt":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, nil, 400, "InvalidRequest", "[request]", "262144"},
 		{"much too large", `{"workflow":"` + strings.Repeat("x", 2<<20) + `"}`, nil, 400, "InvalidRequest", "[request]", ""},
 		{"too large with blanks", body + strings.Repeat(" ", run.MaxRequestBytes), nil, 400, "InvalidRequest", "[request]", ""},
+		{"too large when written out", `{"workflow":"text-to-image","parameters":{"prompt":"x","seeds":[1e38` + strings.Repeat(",1e38", 10_000) + `]}}`, nil, 400, "InvalidRequest", "[request seeds]", "written out"},
 		{"nothing in it", "{}", nil, 400, "InvalidRequest", "[workflow]", "missing"},
 		{"both", `{"workflow":"text-to-image","task_id":"t"}`, nil, 400, "InvalidRequest", "[task_id]", ""},
 		{"unknown workflow", `{"workflow":"nope"}`, nil, 404, "WorkflowNotFound", "[]", `"nope"`},

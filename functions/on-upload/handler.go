@@ -136,7 +136,11 @@ func (h *Handler) request(ctx context.Context, u upload) ([]byte, error) {
 	if _, faults := run.ParseRequest(raw); len(faults) > 0 {
 		return nil, faults.Invalid()
 	}
-	return run.Canonical(raw)
+	input, err := run.Canonical(raw)
+	if err == nil && len(input) > run.MaxRequestBytes { // 1e30 is written out
+		return nil, run.Faults{{Parameter: "request", Message: fmt.Sprintf("is %d bytes with its numbers written out; at most %d are accepted", len(input), run.MaxRequestBytes)}}.Invalid()
+	}
+	return input, err
 }
 
 // job reads jobs/NAME.json as it was when the event was sent: a version that has

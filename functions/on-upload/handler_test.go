@@ -201,15 +201,16 @@ func TestRejected(t *testing.T) {
 		reasons   int
 		at        string
 	}{
-		"every fault":          {"jobs/x.json", `{"workflw":"a","max_seconds":0}`, 3, "rejected/jobs/x.json"},
-		"not JSON":             {"jobs/x.json", `prompt=x`, 1, "rejected/jobs/x.json"},
-		"empty":                {"jobs/x.json", ``, 1, "rejected/jobs/x.json"},
-		"over 256 KiB":         {"jobs/x.json", `{"workflow":"a","parameters":{"p":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, 1, "rejected/jobs/x.json"},
-		"not a .json":          {"jobs/x.txt", job, 1, "rejected/jobs/x.txt.json"},
-		"file without a place": {"files/photo.png", "", 1, "rejected/files/photo.png.json"},
-		"file of no workflow":  {"files//image/photo.png", "", 1, "rejected/files//image/photo.png.json"},
-		"file, odd workflow":   {"files/a@b/image/photo.png", "", 1, "rejected/files/a@b/image/photo.png.json"},
-		"a very long name":     {long, `{}`, 1, rejectedKey(upload{key: long})},
+		"every fault":                {"jobs/x.json", `{"workflw":"a","max_seconds":0}`, 3, "rejected/jobs/x.json"},
+		"not JSON":                   {"jobs/x.json", `prompt=x`, 1, "rejected/jobs/x.json"},
+		"empty":                      {"jobs/x.json", ``, 1, "rejected/jobs/x.json"},
+		"over 256 KiB":               {"jobs/x.json", `{"workflow":"a","parameters":{"p":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, 1, "rejected/jobs/x.json"},
+		"too large when written out": {"jobs/x.json", `{"workflow":"a","parameters":{"p":[1e38` + strings.Repeat(",1e38", 10_000) + `]}}`, 1, "rejected/jobs/x.json"},
+		"not a .json":                {"jobs/x.txt", job, 1, "rejected/jobs/x.txt.json"},
+		"file without a place":       {"files/photo.png", "", 1, "rejected/files/photo.png.json"},
+		"file of no workflow":        {"files//image/photo.png", "", 1, "rejected/files//image/photo.png.json"},
+		"file, odd workflow":         {"files/a@b/image/photo.png", "", 1, "rejected/files/a@b/image/photo.png.json"},
+		"a very long name":           {long, `{}`, 1, rejectedKey(upload{key: long})},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
