@@ -40,15 +40,25 @@ func (s *Stack) buildDir(key string) string { return s.Opt.shared("build/" + key
 
 // build runs `sam build`, unless these sources have been built before.
 func (s *Stack) build(ctx context.Context) error {
-	key, err := s.sources()
-	if err != nil {
-		return err
+	for {
+		key, err := s.sources()
+		if err != nil {
+			return err
+		}
+		s.State.Sources = key
+		if _, err := os.Stat(filepath.Join(s.buildDir(key), "template.yaml")); err == nil {
+			return nil
+		}
+		if err := s.buildAs(ctx, key); err != nil {
+			return err
+		}
 	}
-	s.State.Sources = key
+}
+
+// buildAs keeps what it built under this key, unless somebody edited the
+// sources meanwhile: then nobody knows what was built.
+func (s *Stack) buildAs(ctx context.Context, key string) error {
 	dir := s.buildDir(key)
-	if _, err := os.Stat(filepath.Join(dir, "template.yaml")); err == nil {
-		return nil
-	}
 	if err := ensureDir(dir); err != nil {
 		return err
 	}
@@ -59,9 +69,11 @@ func (s *Stack) build(ctx context.Context) error {
 	// Built aside and renamed: a build that was cut short is never taken for a whole one.
 	aside := dir + "-" + random()
 	defer os.RemoveAll(aside)
-	err = s.tool(ctx, "sam-build", s.samEnv(), s.Opt.tool("sam", "sam"), "build", "--template-file", "template.yaml",
-		"--build-dir", aside, "--parallel", "--parameter-overrides", "Architecture="+architecture())
-	if err != nil {
+	if err := s.tool(ctx, "sam-build", s.samEnv(), s.Opt.tool("sam", "sam"), "build", "--template-file", "template.yaml",
+		"--build-dir", aside, "--parallel", "--parameter-overrides", "Architecture="+architecture()); err != nil {
+		return err
+	}
+	if after, err := s.sources(); err != nil || after != key {
 		return err
 	}
 	s.pruneBuilds()
@@ -71,14 +83,17 @@ func (s *Stack) build(ctx context.Context) error {
 	return nil
 }
 
+// keyLength: enough of a hash to tell some builds apart.
+const keyLength = 16
+
 // keptBuilds: the last ones, for going back and forth between two versions.
 const keptBuilds = 3
 
 func (s *Stack) pruneBuilds() {
-	dirs, _ := filepath.Glob(s.buildDir("*"))
+	dirs, _ := filepath.Glob(s.buildDir(strings.Repeat("?", keyLength)))
 	slices.SortFunc(dirs, func(a, b string) int { return modified(b).Compare(modified(a)) })
 	for i, dir := range dirs {
-		if i >= keptBuilds && !strings.Contains(filepath.Base(dir), "-") {
+		if i >= keptBuilds {
 			os.RemoveAll(dir)
 		}
 	}
@@ -107,7 +122,7 @@ func (s *Stack) sources() (string, error) {
 			return "", err
 		}
 	}
-	return hex.EncodeToString(hash.Sum(nil))[:16], nil
+	return hex.EncodeToString(hash.Sum(nil))[:keyLength], nil
 }
 
 func (s *Stack) deploy(ctx context.Context) error {
