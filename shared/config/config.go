@@ -1,6 +1,6 @@
 // Package config reads a function's settings from its environment, and tells
-// everything that is wrong with them at once. It imports the
-// clients it builds: shared/cyberun, shared/store and the AWS SDK's.
+// everything that is wrong with them at once. It imports the clients it builds,
+// shared/cyberun, shared/store and the AWS SDK's, and shared/run for the errors.
 package config
 
 import (
@@ -143,8 +143,12 @@ const maxCyberunConns = 8
 func (e *Env) Cyberun(cfg aws.Config) *cyberun.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxConnsPerHost = maxCyberunConns
+	base := e.URL("CYBERUN_BASE_URL")
+	if strings.HasPrefix(base, "http:") && !e.Bool("ALLOW_INSECURE_ORIGINS") {
+		e.fault("CYBERUN_BASE_URL=%q would send the key unencrypted: use https", base)
+	}
 	return &cyberun.Client{
-		BaseURL:   e.URL("CYBERUN_BASE_URL"),
+		BaseURL:   base,
 		Keys:      NewSecret(cfg, e.String("API_KEY_SECRET_ARN")),
 		HTTP:      &http.Client{Transport: transport},
 		UserAgent: "cyberun-relay",

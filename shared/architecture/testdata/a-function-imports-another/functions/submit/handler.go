@@ -1,0 +1,5 @@
+package main
+
+import (
+	_ "github.com/cyberun-cloud/cyberun-relay/functions/api"
+)

@@ -1,0 +1,5 @@
+package store
+
+import (
+	_ "github.com/cyberun-cloud/cyberun-relay/functions/submit"
+)

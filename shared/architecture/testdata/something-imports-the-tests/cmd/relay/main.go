@@ -1,0 +1,6 @@
+package main
+
+import (
+	_ "github.com/cyberun-cloud/cyberun-relay/bench"
+	_ "github.com/cyberun-cloud/cyberun-relay/e2e"
+)

@@ -1,0 +1,6 @@
+package main
+
+import (
+	_ "context"
+	_ "github.com/cyberun-cloud/cyberun-relay/shared/run"
+)

@@ -1,0 +1,5 @@
+package run
+
+import (
+	_ "github.com/google/go-cmp/cmp"
+)

@@ -1,0 +1,5 @@
+package strange
+
+import (
+	_ "github.com/cyberun-cloud/cyberun-relay/functions/submit"
+)

@@ -1,0 +1,5 @@
+package cyberun
+
+import (
+	_ "github.com/cyberun-cloud/cyberun-relay/shared/run"
+)

@@ -1,0 +1,5 @@
+package run
+
+import (
+	_ "github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
