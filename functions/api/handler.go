@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
 // Cyberun is what the API asks of the service.
@@ -26,6 +27,7 @@ type Records interface {
 	Get(ctx context.Context, runID string) (run.Record, error)
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
 	Progress(ctx context.Context, runID string) (run.Progress, error)
+	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
 	Newest(ctx context.Context, cursor string, each func(runID, cursor string) bool) error
 }
 
@@ -90,7 +92,7 @@ func (h *Handler) route(handle func(http.ResponseWriter, *http.Request) error) h
 			return
 		}
 		p := problemFor(err)
-		log.WarnContext(r.Context(), "refused", "status", p.status, "error", p.title, "detail", p.detail)
+		log.WarnContext(r.Context(), "refused", "status", p.status, "error", p.title, "faults", len(p.faults))
 		p.write(w)
 	})
 }

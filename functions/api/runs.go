@@ -53,6 +53,10 @@ const (
 	// longPollStep is how often a waiting call looks at the record.
 	longPollStep = time.Second
 
+	// describeAgain and describePause bound how long an unknown run is looked for.
+	describeAgain = 3
+	describePause = 400 * time.Millisecond
+
 	defaultLimit = 20
 	maxLimit     = 100
 	// maxScanned bounds how many records one call reads when it filters by
@@ -148,6 +152,17 @@ func (h *Handler) record(ctx context.Context, id string) (run.Record, bool, erro
 
 func (h *Handler) unrecorded(ctx context.Context, id string) (view, error) {
 	execution, err := h.describe(ctx, id)
+	// Step Functions' own reads are eventually consistent: a run that was accepted
+	// a moment ago may not be there yet.
+	for range describeAgain {
+		if err != nil || execution != nil {
+			break
+		}
+		if err := h.Sleep(ctx, describePause); err != nil {
+			return view{}, err
+		}
+		execution, err = h.describe(ctx, id)
+	}
 	if err != nil {
 		return view{}, err
 	}
@@ -271,7 +286,7 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 		scanned += len(page)
 		for _, e := range page {
 			cursor = e.cursor
-			if e.found && (q.status == "" || e.record.Status == q.status) {
+			if e.found && store.CursorOf(e.record) == e.cursor && (q.status == "" || e.record.Status == q.status) {
 				answer.Runs = append(answer.Runs, h.summary(e.record))
 				if len(answer.Runs) == q.limit {
 					break

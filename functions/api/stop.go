@@ -20,6 +20,9 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !record.Status.Open() {
+		if err := h.cancelLeftRunning(ctx, record); err != nil {
+			return err
+		}
 		return writeJSON(w, http.StatusAccepted, started{id, record.Status})
 	}
 	// First the cause of the costs. If Cyberun is down the execution is stopped
@@ -40,6 +43,27 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 		return run.Errorf(run.Unavailable, "Step Functions could not stop the run %s: %w", id, err)
 	}
 	return writeJSON(w, http.StatusAccepted, started{id, run.Cancelled})
+}
+
+// cancelLeftRunning stops paying for a run that failed while its task went on,
+// unless a rescue has that task by now.
+func (h *Handler) cancelLeftRunning(ctx context.Context, record run.Record) error {
+	if record.Status != run.Failed || !record.MayCancelTask() {
+		return nil
+	}
+	claim, err := h.Records.ClaimOf(ctx, record.TaskID)
+	if err != nil || claim.RunID != record.RunID {
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	if err := h.Cyberun.Cancel(ctx, record.TaskID); err != nil {
+		return run.RemoteError("cancel the task "+record.TaskID, err)
+	}
+	return nil
 }
 
 // running tells a stop that failed from one that came too late: an execution

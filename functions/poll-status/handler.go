@@ -231,7 +231,8 @@ func (h *Handler) park(ctx context.Context, record run.Record, token string) (Ou
 		h.save(ctx, &progress)
 	}
 	task, err := h.look(ctx, record)
-	decides := err == nil && task.Status.Terminal() || err != nil && h.lasting(record, err) != nil || !h.Now().Before(record.Deadline())
+	decides := err == nil && task.Status.Terminal() || err != nil && h.lasting(record, err) != nil ||
+		record.Deadline().Sub(h.Now()) <= parkTime // no look by itself before the deadline: PollStatus takes over
 	if !decides {
 		return Output{Status: task.Status}, nil // the webhook, or the state's time-out, wakes it
 	}

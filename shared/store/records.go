@@ -28,6 +28,10 @@ func indexKey(r run.Record) string {
 	return fmt.Sprintf("%s%013d-%s", indexPrefix, latestMillis-r.StartedAt.UnixMilli(), r.RunID)
 }
 
+// CursorOf is a run's place in the list. An index entry elsewhere was left by a
+// writer that had another account of the execution's start, and lost.
+func CursorOf(r run.Record) string { return strings.TrimPrefix(indexKey(r), indexPrefix) }
+
 // latestMillis is the year 2286: 13 digits until then.
 const latestMillis = 9999999999999
 
