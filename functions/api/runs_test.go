@@ -104,6 +104,22 @@ func TestShowsUnrecorded(t *testing.T) {
 	}
 }
 
+// TestReadsAreLate: Step Functions may not know yet what it has just accepted.
+func TestReadsAreLate(t *testing.T) {
+	w := newWorld(t)
+	w.onSleep = func() {
+		if w.slept > time.Second {
+			w.start("late", body, types.ExecutionStatusRunning)
+		}
+	}
+	if a := w.call("GET", "/runs/late", ""); a.status != 200 || a.body["status"] != "submitting" {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+	if a := w.call("GET", "/runs/never", ""); a.status != 404 || w.slept > 10*time.Second {
+		t.Errorf("%d after %s", a.status, w.slept)
+	}
+}
+
 func TestNoSuchRun(t *testing.T) {
 	w := newWorld(t)
 	for _, id := range []string{"nope", "a%2Fb", "..%2F..%2Fsecret", "%00", "x%20y", strings.Repeat("x", 81), "%C3%A4"} {
@@ -221,6 +237,21 @@ func TestLists(t *testing.T) {
 				t.Errorf("status %q, limit %d: %v, want %v", status, limit, got, want)
 			}
 		}
+	}
+}
+
+// TestListsOnce: two claims of one run may leave two entries in the index.
+func TestListsOnce(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Waiting})
+	for _, start := range []time.Time{began.Add(time.Millisecond), began.Add(-time.Second)} {
+		r := run.Record{RunID: "r1", ExecutionARN: "x", StartedAt: start, Status: run.Submitting}
+		if _, err := w.records().Create(t.Context(), r); err == nil {
+			t.Fatal("claimed twice")
+		}
+	}
+	if a := w.call("GET", "/runs", ""); len(a.body["runs"].([]any)) != 1 || len(w.s3.Keys(stateBucket, "index/")) != 3 {
+		t.Errorf("%s", a.raw)
 	}
 }
 

@@ -52,11 +52,12 @@ func (h *Handler) cancelLeftRunning(ctx context.Context, record run.Record) erro
 		return nil
 	}
 	claim, err := h.Records.ClaimOf(ctx, record.TaskID)
-	if err != nil || claim.RunID != record.RunID {
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
+	switch {
+	case errors.Is(err, store.ErrNotFound): // Submit died before its claim: the task is nobody else's
+	case err != nil:
 		return err
+	case claim.RunID != record.RunID && !claim.Candidate:
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()

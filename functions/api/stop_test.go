@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
@@ -61,7 +62,7 @@ func TestStops(t *testing.T) {
 func TestStopsWhatEnded(t *testing.T) {
 	for _, status := range []run.Status{run.Succeeded, run.Failed, run.Cancelled} {
 		w := newWorld(t)
-		w.record(run.Record{RunID: "r1", Status: status, TaskID: "t1"})
+		w.record(run.Record{RunID: "r1", Status: status, TaskID: "t1", Rescued: true})
 		nonce := w.get("r1").Nonce
 		a := w.call("DELETE", "/runs/r1", "")
 		if a.status != 202 || a.body["status"] != string(status) || w.cancelled != nil || w.machine.stopped != nil {
@@ -70,6 +71,32 @@ func TestStopsWhatEnded(t *testing.T) {
 		if r := w.get("r1"); !r.StopRequestedAt.IsZero() {
 			t.Errorf("%s: %+v, written anew: %v", status, r, r.Nonce != nonce)
 		}
+	}
+}
+
+// TestStopsPayingForAFailedRun: its task was left running for a redrive, and is not
+// wanted any more. A task that was rescued since is another run's.
+func TestStopsPayingForAFailedRun(t *testing.T) {
+	for owner, want := range map[string]string{"r1": "[t1]", "r9": "[]", "": "[t1]"} {
+		w := newWorld(t)
+		w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1"})
+		if owner != "" {
+			if _, err := w.records().Claim(t.Context(), "t1", store.Claim{RunID: owner}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || fmt.Sprint(w.cancelled) != want {
+			t.Errorf("%q's: %+v, cancelled %v", owner, a, w.cancelled)
+		}
+	}
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1"})
+	if _, err := w.records().Claim(t.Context(), "t1", store.Claim{RunID: "r1"}); err != nil {
+		t.Fatal(err)
+	}
+	w.cyberun.cancel = func(context.Context, string) error { return answered(503) }
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 {
+		t.Errorf("%+v", a)
 	}
 }
 

@@ -119,7 +119,11 @@ func (m *machine) DescribeExecution(_ context.Context, in *sfn.DescribeExecution
 	if err := m.failing("Describe"); err != nil {
 		return nil, err
 	}
-	there, ok := m.runs[strings.TrimPrefix(*in.ExecutionArn, arnPrefix)]
+	name := strings.TrimPrefix(*in.ExecutionArn, arnPrefix)
+	if !validName(name) {
+		return nil, &types.InvalidArn{}
+	}
+	there, ok := m.runs[name]
 	if !ok {
 		return nil, &types.ExecutionDoesNotExist{}
 	}

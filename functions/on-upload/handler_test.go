@@ -292,10 +292,7 @@ func FuzzEvent(f *testing.F) {
 	f.Add([]byte(`{"Records":[` + classic("jobs/a+b%2Bc.json") + `]}`))
 	f.Add([]byte(`{"Event":"s3:TestEvent"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		found, err := uploads(raw)
-		if err != nil {
-			return
-		}
+		found, _ := uploads(raw) // an unreadable record stops no other
 		for _, u := range found {
 			if id := runIDFor(u); len(id) > 80 || strings.ContainsFunc(id, func(r rune) bool { return r > '~' || strings.ContainsRune("/ .:", r) }) {
 				t.Errorf("run id %q", id)

@@ -124,6 +124,7 @@ func TestHandle(t *testing.T) {
 		"forged":                     {event: event(completed, sign("other", completed)), status: 401, did: []string{"refresh"}},
 		"body changed":               {event: event(completed+" ", sign(secret, completed)), status: 401, did: []string{"refresh"}},
 		"rotated":                    {event: event(completed, sign("new", completed)), change: func(w *world) { w.current = "new" }, status: 204, did: append([]string{"refresh"}, woken...)},
+		"forged after a rotation":    {event: event(completed, sign("other", completed)), change: func(w *world) { w.current = "new" }, status: 401, did: []string{"refresh"}},
 		"off":                        {event: event(completed, sign(secret, completed)), change: func(w *world) { w.Enabled = false }, status: 404},
 		"a task of nobody here":      {event: event(stranger, sign(secret, stranger)), status: 204, did: []string{"store t2"}},
 		"not JSON":                   {event: event("hello", sign(secret, "hello")), status: 400},

@@ -53,6 +53,7 @@ func TestAwaitsWebhook(t *testing.T) {
 		{"the webhook came before the token", look{status: "completed"}, time.Minute, true},
 		{"failed meanwhile", look{status: "failed"}, time.Minute, true},
 		{"cancelled: no webhook is ever sent", look{status: "cancelled"}, time.Minute, true},
+		{"the deadline comes before the next look", look{status: "running"}, time.Hour - parkTime, true},
 		{"the deadline has passed", look{status: "running"}, time.Hour, true},
 		{"an outage", look{err: errNetwork}, time.Minute, false},
 		{"an outage past the deadline", look{err: errNetwork}, time.Hour, true},
