@@ -28,7 +28,7 @@ type contestant func(ctx context.Context, from, sink, key string, size int64) er
 func contestants() map[string]contestant {
 	return map[string]contestant{
 		"ours": ours, "manager": sdkManager, "transfermanager": sdkTransferManager,
-		"get": limitGet, "put": limitPut, "both": limitBoth,
+		"get": limitGet(limitConn), "put": limitPut(limitConn), "get1": limitGet(1), "put1": limitPut(1), "both": limitBoth,
 	}
 }
 
@@ -55,7 +55,7 @@ func runContestant(args []string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	if args[0] == "put" || args[0] == "both" {
+	if args[0] == "put" || args[0] == "put1" || args[0] == "both" {
 		memory = makeBlock() // before the clock starts
 	}
 	for i := range repeat {
@@ -144,6 +144,7 @@ func sdkManager(ctx context.Context, from, sink, key string, _ int64) error {
 		return err
 	}
 	defer resp.Body.Close()
+	//lint:ignore SA1019 what the world still runs, superseded or not
 	_, err = manager.NewUploader(plainClient(sink)).Upload(ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &key, Body: resp.Body})
 	return err
 }
@@ -165,9 +166,15 @@ const (
 
 // limitGet reads the file's ranges to nowhere: what the origin and this machine
 // can give.
-func limitGet(ctx context.Context, from, _, _ string, size int64) error {
+func limitGet(connections int) contestant {
+	return func(ctx context.Context, from, _, _ string, size int64) error {
+		return getAll(ctx, connections, from, size)
+	}
+}
+
+func getAll(ctx context.Context, connections int, from string, size int64) error {
 	httpClient := transfer.NewOrigin(transfer.Policy{AllowInsecure: true})
-	return inParts(ctx, size, func(ctx context.Context, start, length int64) error {
+	return inParts(ctx, connections, size, func(ctx context.Context, start, length int64) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 		if err != nil {
 			return err
@@ -188,9 +195,15 @@ func limitGet(ctx context.Context, from, _, _ string, size int64) error {
 
 // limitPut writes parts from memory, unsigned and unsummed: what the sink and
 // this machine can take.
-func limitPut(ctx context.Context, _, sink, key string, size int64) error {
+func limitPut(connections int) contestant {
+	return func(ctx context.Context, _, sink, key string, size int64) error {
+		return putAll(ctx, connections, sink, key, size)
+	}
+}
+
+func putAll(ctx context.Context, connections int, sink, key string, size int64) error {
 	httpClient := transfer.NewStoreClient()
-	return inParts(ctx, size, func(ctx context.Context, start, length int64) error {
+	return inParts(ctx, connections, size, func(ctx context.Context, start, length int64) error {
 		body := &patternReader{block: memory, start: start, size: length}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPut, fmt.Sprintf("%s/%s/%s-%d", sink, bucket, key, start), io.NopCloser(body))
 		if err != nil {
@@ -214,14 +227,14 @@ func limitPut(ctx context.Context, _, sink, key string, size int64) error {
 // come to on this machine if passing the bytes on cost nothing.
 func limitBoth(ctx context.Context, from, sink, key string, size int64) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return limitGet(ctx, from, sink, key, size) })
-	group.Go(func() error { return limitPut(ctx, from, sink, key, size) })
+	group.Go(func() error { return getAll(ctx, limitConn, from, size) })
+	group.Go(func() error { return putAll(ctx, limitConn, sink, key, size) })
 	return group.Wait()
 }
 
-func inParts(ctx context.Context, size int64, do func(ctx context.Context, start, length int64) error) error {
+func inParts(ctx context.Context, connections int, size int64, do func(ctx context.Context, start, length int64) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(limitConn)
+	group.SetLimit(connections)
 	for start := int64(0); start < size; start += limitPart {
 		group.Go(func() error { return do(ctx, start, min(limitPart, size-start)) })
 	}

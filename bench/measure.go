@@ -38,7 +38,7 @@ type sample struct {
 
 // job is one thing to measure.
 type job struct {
-	name   string // ours, manager, transfermanager, rclone, awscli, get, put, both
+	name   string // ours, manager, transfermanager, rclone, awscli, or a limit: get, put, get1, put1, both
 	secure bool
 	size   int64
 	query  string // for the origin
@@ -83,7 +83,9 @@ func (h *harness) run(ctx context.Context, j job) (sample, error) {
 	return s, nil
 }
 
-func isLimit(name string) bool { return name == "get" || name == "put" || name == "both" }
+func isLimit(name string) bool {
+	return name == "get" || name == "put" || name == "get1" || name == "put1" || name == "both"
+}
 
 func (h *harness) command(j job, key string) []string {
 	from := fmt.Sprintf("%s/%d%s", h.origin.address(j.secure), j.size, j.query)

@@ -54,7 +54,7 @@ func plotPanel(b *strings.Builder, f *figures, secure bool, y int) int {
 	fmt.Fprintf(b, `<text x="16" y="%d" font-size="15" font-weight="bold" fill="#1d2b3a">%s over %s, MB/s (longer is better)</text>`+"\n", y, sizeName(rows[0].Size), protocol(secure))
 	y += 32
 	from, to := y-14, y-14+plotRow*len(rows)
-	plotLine(b, plotLeft+limit*scale, from, to, "#7a2e2e", fmt.Sprintf("limit %.0f", limit), "")
+	plotLine(b, plotLeft+limit*scale, from, to, "#7a2e2e", fmt.Sprintf("GET or PUT alone %.0f", limit), "")
 	if both := speeds["both"]; both > 0 {
 		plotLine(b, plotLeft+both*scale, from, to, "#8a8f98", fmt.Sprintf("both at once %.0f", both), `stroke-dasharray="4 3" `)
 	}
