@@ -21,6 +21,8 @@ E2E_FLAGS  ?= -timeout 15m
 # The submit protocol's waits, shortened; their order stays.
 CRASH_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_PATIENCE=40s
 FUZZTIME   ?= 60s
+# Flags of `stack run`: -workflow, -prompt, -param NAME=VALUE …
+RUN        ?=
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ help: ## this list
 
 run: tools relay ## the whole stack on this machine, and one workflow through it; with CYBERUN_API_KEY set, the real service
 	@$(MAKE) --no-print-directory $(STACK)
-	$(STACK) run
+	$(STACK) run $(RUN)
 
 down: $(STACK) ## stop what `make run` left up
 	@$(STACK) down
