@@ -52,7 +52,7 @@ e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
 	$(STACK) exec -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
 
 crash: .tools/bin/versitygw tools $(STACK) ## kill submit and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
-	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run CrashPoints
+	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
 	RELAY_CRASH=1 $(STACK) exec $(E2E_STACK) $(CRASH_WAITS) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
 
 wait-report: tools relay $(STACK) ## what waiting costs, held, polled and with webhooks: docs/waiting

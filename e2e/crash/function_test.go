@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -30,6 +31,8 @@ type function struct {
 	exited  chan struct{}
 	said    *bytes.Buffer
 	calls   int
+	began   int64 // the process's peak of resident memory when it was ready for its first call
+	grown   int64 // how far above that any of the processes came
 }
 
 type invocation struct {
@@ -57,6 +60,7 @@ func newFunction(binary string, env []string, g *gate) *function {
 func (f *function) next(w http.ResponseWriter, r *http.Request) {
 	select {
 	case in := <-f.pending:
+		f.weigh()
 		w.Header().Set("Lambda-Runtime-Aws-Request-Id", in.id)
 		w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(in.deadline.UnixMilli(), 10))
 		w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:000000000000:function:crash")
@@ -76,6 +80,7 @@ func (f *function) done(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+	f.weigh()
 	a, name := answer{body: body}, answerCall
 	if r.PathValue("outcome") == "error" {
 		a, name = failure(body), errorCall
@@ -145,7 +150,7 @@ func (f *function) start() error {
 		return err
 	}
 	exited := make(chan struct{})
-	f.exited = exited
+	f.exited, f.began = exited, 0
 	go func(p *exec.Cmd) {
 		_ = p.Wait()
 		close(exited)
@@ -161,8 +166,38 @@ func (f *function) kill() {
 	if process == nil {
 		return
 	}
+	f.weigh()
 	_ = process.Process.Kill()
 	<-exited
+}
+
+// weigh keeps how far the process's memory has grown since its first call.
+func (f *function) weigh() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	peak := peakMemory(f.process.Process.Pid)
+	if f.began == 0 {
+		f.began = peak
+	}
+	if peak > 0 { // else it has ended
+		f.grown = max(f.grown, peak-f.began)
+	}
+}
+
+// peakMemory is the most that has been resident of a process, in bytes; 0 where
+// the system does not tell.
+func peakMemory(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if kib, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kib), "kB")), 10, 64)
+			return n << 10
+		}
+	}
+	return 0
 }
 
 // close ends the process and tells what all of them had logged.

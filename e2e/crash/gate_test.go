@@ -50,7 +50,11 @@ type fault struct {
 }
 
 // upstream is where calls go on to.
-type upstream func(r *http.Request, body []byte) (*http.Response, error)
+type upstream func(r *http.Request, body io.Reader) (*http.Response, error)
+
+// maxNamed is how much of a body is looked at to name a call: a record is far
+// smaller, and a file passes through without being held.
+const maxNamed = 1 << 20
 
 // gate is between one function and everything that it calls.
 type gate struct {
@@ -134,11 +138,15 @@ func (g *gate) arrive(upstream, name, invocation string) kind {
 
 // pass plays one call.
 func (g *gate) pass(name string, up upstream, w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxNamed))
 	if err != nil {
 		return // the caller is gone
 	}
 	k := g.arrive(name, g.named(name, r, body), r.Header.Get("Amz-Sdk-Invocation-Id"))
+	if k == none {
+		stream(up, w, r, io.MultiReader(bytes.NewReader(body), r.Body))
+		return
+	}
 	switch k {
 	case killBefore, late:
 		g.kill()
@@ -178,16 +186,39 @@ func (g *gate) pass(name string, up upstream, w http.ResponseWriter, r *http.Req
 		internalError(name, w)
 		return
 	}
+	begin(w, res)
+	_, _ = w.Write(answer)
+}
+
+func begin(w http.ResponseWriter, res *http.Response) {
 	for key, values := range res.Header {
 		w.Header()[key] = values
 	}
 	w.WriteHeader(res.StatusCode)
-	_, _ = w.Write(answer)
+}
+
+// stream passes a call through as it comes; an answer that breaks off breaks off
+// here, too.
+func stream(up upstream, w http.ResponseWriter, r *http.Request, body io.Reader) {
+	res, err := up(r, body)
+	if err != nil {
+		drop(w)
+		return
+	}
+	defer res.Body.Close()
+	begin(w, res)
+	if _, err := io.Copy(w, res.Body); err != nil {
+		drop(w)
+	}
 }
 
 // forward does the work whether or not the caller still listens.
 func (g *gate) forward(up upstream, r *http.Request, body []byte) (*http.Response, []byte, error) {
-	res, err := up(r, body)
+	rest, err := io.ReadAll(r.Body)
+	if err != nil && len(body) == maxNamed { // a shorter body was here whole, whatever became of the caller
+		return nil, nil, err
+	}
+	res, err := up(r, io.MultiReader(bytes.NewReader(body), bytes.NewReader(rest)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -220,13 +251,13 @@ func internalError(upstream string, w http.ResponseWriter) {
 
 // proxied passes calls on as they are: the signature covers the Host header.
 func proxied(transport http.RoundTripper, base string) upstream {
-	return func(r *http.Request, body []byte) (*http.Response, error) {
-		out, err := http.NewRequest(r.Method, strings.TrimSuffix(base, "/")+r.RequestURI, bytes.NewReader(body))
+	return func(r *http.Request, body io.Reader) (*http.Response, error) {
+		out, err := http.NewRequest(r.Method, strings.TrimSuffix(base, "/")+r.RequestURI, body)
 		if err != nil {
 			return nil, err
 		}
-		out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, int64(len(body))
-		if len(body) == 0 {
+		out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, r.ContentLength
+		if r.ContentLength == 0 {
 			out.Body = http.NoBody
 		}
 		return transport.RoundTrip(out)
@@ -235,9 +266,9 @@ func proxied(transport http.RoundTripper, base string) upstream {
 
 // served passes calls to a fake in this process.
 func served(h http.Handler) upstream {
-	return func(r *http.Request, body []byte) (*http.Response, error) {
+	return func(r *http.Request, body io.Reader) (*http.Response, error) {
 		in := r.Clone(r.Context())
-		in.Body = io.NopCloser(bytes.NewReader(body))
+		in.Body = io.NopCloser(body)
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, in)
 		return w.Result(), nil
