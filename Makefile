@@ -15,11 +15,11 @@ SAM_ENV        := SAM_CLI_TELEMETRY=0
 
 # A test's Wait states last a fifth, its tasks a tenth; signatures and each
 # role's policies are enforced, but for webhooks: MiniStack asks a right to
-# SendTaskSuccess on any state machine, where AWS grants it for one.
-E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10
+# SendTaskSuccess on any state machine, where AWS grants it for one. The submit
+# protocol's waits are shortened; their order stays.
+SUBMIT_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_PATIENCE=40s
+E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10 $(SUBMIT_WAITS)
 E2E_FLAGS  ?= -timeout 15m
-# The submit protocol's waits, shortened; their order stays.
-CRASH_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_PATIENCE=40s
 FUZZTIME   ?= 60s
 # Flags of `stack run`: -workflow, -prompt, -param NAME=VALUE …
 RUN        ?=
@@ -53,7 +53,7 @@ e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
 
 crash: .tools/bin/versitygw tools $(STACK) ## kill submit and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
-	RELAY_CRASH=1 $(STACK) exec $(E2E_STACK) $(CRASH_WAITS) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
+	RELAY_CRASH=1 $(STACK) exec $(E2E_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
 
 wait-report: tools relay $(STACK) ## what waiting costs, held, polled and with webhooks: docs/waiting
 	go run ./local/waitreport

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -84,6 +86,51 @@ func TestSweepGoesOn(t *testing.T) {
 	}
 	w.around = nil
 	if out := w.sweep(); out != (Output{Closed: 1}) {
+		t.Errorf("%+v", out)
+	}
+}
+
+// TestSweepOutOfTime: cancels that hang take the time of one sweep, and not that
+// of the next: it takes them in another order, and the rest is reached.
+func TestSweepOutOfTime(t *testing.T) {
+	w := newWorld(t)
+	const hanging, all = 10, 40
+	for i := range all {
+		id := fmt.Sprintf("r%02d", i) // the hanging ones first, by key
+		w.record(run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id})
+		w.ended(id, types.ExecutionStatusAborted, "", "")
+	}
+	hang := true
+	sweep := func(left time.Duration) Output {
+		ctx, cancel := context.WithTimeout(t.Context(), sweepRest+left)
+		defer cancel()
+		h := w.handler()
+		cancelTask := h.Cyberun.(fakeCyberun).cancel
+		h.Cyberun = fakeCyberun{func(ctx context.Context, id string) error {
+			if hang && id < fmt.Sprintf("t-r%02d", hanging) {
+				time.Sleep(left) // all that the sweep has
+				return errors.New("connection reset by peer")
+			}
+			return cancelTask(ctx, id)
+		}}
+		out, err := h.Handle(ctx, Input{Sweep: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	closed := 0
+	for range 100 { // each takes those that hang first with a chance of one in some thousands
+		out := sweep(100 * time.Millisecond)
+		if closed += out.Closed; closed == all-hanging {
+			break
+		}
+	}
+	if closed != all-hanging {
+		t.Errorf("%d of %d runs that do not hang were closed", closed, all-hanging)
+	}
+	hang = false
+	if out := sweep(time.Minute); out.Closed != hanging || out.Failed != 0 {
 		t.Errorf("%+v", out)
 	}
 }

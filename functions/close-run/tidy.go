@@ -6,11 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+	"golang.org/x/sync/errgroup"
 )
 
 // leaveError writes error.json, if there is a prefix to write it under.
@@ -68,11 +72,19 @@ func (h *Handler) tidy(ctx context.Context, record run.Record) error {
 	return h.Records.ClearOpen(ctx, record.RunID)
 }
 
-// maxSwept bounds one sweep; the next one takes the rest.
-const maxSwept = 1000
+const (
+	// maxSwept bounds what one sweep lists: 20 pages of S3's, names alone.
+	maxSwept = 20_000
+	// sweepers close runs side by side: while Cyberun hangs, each cancel takes all
+	// of callTime, and the runs behind it have to be reached all the same.
+	sweepers = 8
+	// sweepRest is kept of the function's time for those under way and the markers.
+	sweepRest = callTime + 10*time.Second
+)
 
 // sweep looks at every open run: the events are best effort, and one that was
-// lost would leave a record open, and perhaps a task running, for ever.
+// lost would leave a record open, and perhaps a task running, for ever. It takes
+// them in no order: what one sweep has no time for, another has.
 func (h *Handler) sweep(ctx context.Context) (Output, error) {
 	var ids []string
 	if err := h.Records.OpenRuns(ctx, func(runID string) bool {
@@ -81,17 +93,32 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 	}); err != nil {
 		return Output{}, err
 	}
-	var out Output
-	for _, id := range ids {
-		closed, err := h.sweepOne(ctx, id)
-		if err != nil {
-			out.Failed++
-			h.Log.WarnContext(ctx, "could not be closed; the next sweep tries again", "run_id", id, "cause", err.Error())
-			continue
-		}
-		out.Closed += closed
+	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	begin := ctx
+	if deadline, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		begin, cancel = context.WithDeadline(ctx, deadline.Add(-sweepRest))
+		defer cancel()
 	}
-	return out, h.sweepMarkers(ctx)
+	var closed, failed atomic.Int64
+	var group errgroup.Group
+	group.SetLimit(sweepers)
+	for _, id := range ids {
+		group.Go(func() error {
+			if begin.Err() != nil {
+				return nil
+			}
+			n, err := h.sweepOne(ctx, id)
+			if err != nil {
+				failed.Add(1)
+				h.Log.WarnContext(ctx, "could not be closed; the next sweep tries again", "run_id", id, "cause", err.Error())
+			}
+			closed.Add(int64(n))
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return Output{Closed: int(closed.Load()), Failed: int(failed.Load())}, h.sweepMarkers(ctx)
 }
 
 func (h *Handler) sweepOne(ctx context.Context, runID string) (int, error) {

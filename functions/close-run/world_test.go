@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,6 +49,7 @@ type world struct {
 	s3         *storetest.S3
 	now        time.Time
 	executions map[string]*sfn.DescribeExecutionOutput // by run id
+	mu         sync.Mutex                              // a sweep closes several runs at once
 	cancelled  []string
 	cancelErr  error
 	around     func(call string, do func() error) error
@@ -76,6 +78,8 @@ func (w *world) handler() *Handler {
 				w.t.Error("the call to Cyberun has no time of its own")
 			}
 			return w.call("Cancel", func() error {
+				w.mu.Lock()
+				defer w.mu.Unlock()
 				if w.cancelErr == nil {
 					w.cancelled = append(w.cancelled, id)
 				}
