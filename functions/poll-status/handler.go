@@ -178,10 +178,11 @@ func (h *Handler) lasting(record run.Record, err error) *run.Error {
 
 // finish records how the task ended; only a completed one goes on.
 func (h *Handler) finish(ctx context.Context, record run.Record, task cyberun.Task) (Output, error) {
-	if _, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
+	latest, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
 		r.TaskStatus, r.CompletedAt = string(task.Status), task.CompletedAt.Time
 		return nil
-	}); err != nil {
+	})
+	if err != nil {
 		return Output{}, err
 	}
 	switch task.Status {
@@ -192,6 +193,9 @@ func (h *Handler) finish(ctx context.Context, record run.Record, task cyberun.Ta
 		}
 		return Output{}, run.Errorf(run.TaskFailed, "the task %s failed at Cyberun: %s", record.TaskID, message)
 	case cyberun.StatusCancelled:
+		if latest.Stopping() {
+			return Output{}, run.Errorf(run.RunCancelled, "the run was stopped, and its task %s was cancelled", record.TaskID)
+		}
 		if record.MayCancelTask() && !h.Now().Before(record.Deadline()) {
 			// By a call of ours that died after it, most likely.
 			return Output{}, run.Errorf(run.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", record.MaxSeconds, record.TaskID)

@@ -16,6 +16,22 @@ import (
 
 func at(d time.Duration) func(*world) { return func(w *world) { w.now = began.Add(d) } }
 
+// TestStoppedWhileItLooks: the cancelled task that a person's stop left is that
+// stop, and no cancel of Cyberun's own.
+func TestStoppedWhileItLooks(t *testing.T) {
+	var w *world
+	w = newWorld(t, look{status: cyberun.StatusCancelled, change: func(*cyberun.Task) {
+		if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
+			r.StopRequestedAt = began
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}}).record(nil)
+	_, err := w.handle()
+	wantName(t, err, run.RunCancelled, "t1 was cancelled")
+}
+
 // TestDecides: what one look leads to, without holding and well after the start.
 func TestDecides(t *testing.T) {
 	running := look{status: cyberun.StatusRunning}
