@@ -9,7 +9,7 @@ import (
 
 const (
 	plotWidth  = 860
-	plotLeft   = 190
+	plotLeft   = 225
 	plotBar    = 18
 	plotRow    = 28
 	plotBottom = 20
