@@ -29,9 +29,7 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 	// all the same: close-run and its sweep go on cancelling.
 	var cancelErr error
 	if record.MayCancelTask() {
-		callCtx, cancel := context.WithTimeout(ctx, callTime)
-		defer cancel()
-		cancelErr = h.Cyberun.Cancel(callCtx, record.TaskID)
+		cancelErr = h.cancelOwn(ctx, record)
 	}
 	if cancelErr != nil {
 		h.Log.WarnContext(ctx, "the task is not cancelled yet", "run_id", id, "cause", cancelErr.Error())
@@ -45,12 +43,17 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusAccepted, started{id, run.Cancelled})
 }
 
-// cancelLeftRunning stops paying for a run that failed while its task went on,
-// unless a rescue has that task by now.
+// cancelLeftRunning stops paying for a run that failed while its task went on, or
+// whose task could not be cancelled when it was stopped.
 func (h *Handler) cancelLeftRunning(ctx context.Context, record run.Record) error {
-	if record.Status != run.Failed || !record.MayCancelTask() {
+	if record.Status == run.Succeeded || !record.MayCancelTask() {
 		return nil
 	}
+	return h.cancelOwn(ctx, record)
+}
+
+// cancelOwn cancels the run's task, unless a rescue has it by now.
+func (h *Handler) cancelOwn(ctx context.Context, record run.Record) error {
 	claim, err := h.Records.ClaimOf(ctx, record.TaskID)
 	switch {
 	case errors.Is(err, store.ErrNotFound): // Submit died before its claim: the task is nobody else's

@@ -181,3 +181,27 @@ func TestStopsThroughOutages(t *testing.T) {
 		t.Errorf("S3 away: %+v", a)
 	}
 }
+
+// TestStopLeavesWhatWasRescued: the record is still open, but its execution has
+// ended and another run delivers the task.
+func TestStopLeavesWhatWasRescued(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1"})
+	w.start("r1", body, types.ExecutionStatusFailed)
+	if _, err := w.records().Claim(t.Context(), "t1", store.Claim{RunID: "r9"}); err != nil {
+		t.Fatal(err)
+	}
+	if a := w.call("DELETE", "/runs/r1", ""); len(w.cancelled) > 0 {
+		t.Errorf("%d %v: cancelled r9's %v", a.status, a.body, w.cancelled)
+	}
+}
+
+// TestStopAgain cancels a task that could not be cancelled at the first stop.
+func TestStopAgain(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", StopRequestedAt: began, EndedAt: began.Add(time.Second),
+		Error: run.Errorf(run.RunCancelled, "the run was stopped; its task t1 could not be cancelled (401)")})
+	if a := w.call("DELETE", "/runs/r1", ""); fmt.Sprint(w.cancelled) != "[t1]" {
+		t.Errorf("%d %v cancelled %v", a.status, a.body, w.cancelled)
+	}
+}

@@ -51,6 +51,7 @@ type Records interface {
 	Get(ctx context.Context, runID string) (run.Record, error)
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
 	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
+	Claim(ctx context.Context, taskID string, c store.Claim) (store.Claim, error)
 	ClearMarkers(ctx context.Context, workflowID, runID string) error
 	AllMarkers(ctx context.Context, each func(workflowID, runID string) bool) error
 	OpenRuns(ctx context.Context, each func(runID string) bool) error
@@ -233,7 +234,7 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 		if !r.Status.Open() {
 			return errClosed
 		}
-		if r.TaskID != record.TaskID || r.InDoubt() != record.InDoubt() {
+		if r.TaskID != record.TaskID || r.InDoubt() != record.InDoubt() || r.Stopping() != record.Stopping() {
 			return errMoved
 		}
 		r.Close(status, h.Now().UTC(), reason)
@@ -241,7 +242,7 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 	})
 	switch {
 	case errors.Is(err, errMoved):
-		return h.closeRecord(ctx, closed, end) // Submit posts, or stored a task id: it is to be named, or cancelled
+		return h.closeRecord(ctx, closed, end) // Submit posts, or stored a task id, or a person stopped it: it is to be named, or cancelled
 	case errors.Is(err, errClosed):
 		return 0, h.closedByAnother(ctx, closed)
 	case err != nil:

@@ -189,3 +189,55 @@ func TestCrashes(t *testing.T) {
 		}
 	}
 }
+
+// TestStopMarkedMeanwhile: a person's stop comes while a failed run is closed. The
+// caller was told that it is cancelled, and so it is.
+func TestStopMarkedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1"})
+	w.ended("r1", types.ExecutionStatusFailed, run.Unauthorized, "x")
+	reads := 0
+	w.around = func(call string, do func() error) error {
+		if call == "GetObject state/runs/r1.json" {
+			if reads++; reads == 2 {
+				w.around = nil
+				if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
+					r.StopRequestedAt = w.now
+					return nil
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		return do()
+	}
+	if _, err := w.close("r1"); err != nil {
+		t.Fatal(err)
+	}
+	if record, _ := w.closed("r1"); record.Status != run.Cancelled || fmt.Sprint(w.cancelled) != "[t1]" {
+		t.Errorf("%s, cancelled %v", record.Status, w.cancelled)
+	}
+}
+
+// TestClaimsBeforeMarkersGo: Submit stored its task and died each time before it
+// claimed it. With neither claim nor marker another run in doubt would adopt it.
+func TestClaimsBeforeMarkersGo(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Waiting, WorkflowID: "wf-1"})
+	if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
+		r.TaskID = "t1"
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.ended("r1", types.ExecutionStatusFailed, "Lambda.Unknown", "x")
+	if _, err := w.close("r1"); err != nil {
+		t.Fatal(err)
+	}
+	if claim, err := w.records().ClaimOf(t.Context(), "t1"); err != nil || claim.RunID != "r1" {
+		t.Errorf("%+v, %v", claim, err)
+	}
+	if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) != 0 {
+		t.Errorf("markers %v", markers)
+	}
+}

@@ -65,7 +65,7 @@ func (h *Handler) stopLate(ctx context.Context, closed run.Record) error {
 // same half minute must not adopt it. They hold up nobody else.
 func (h *Handler) tidy(ctx context.Context, record run.Record) error {
 	if record.WorkflowID != "" && !record.InDoubt() {
-		if err := h.Records.ClearMarkers(ctx, record.WorkflowID, record.RunID); err != nil {
+		if err := h.clearMarkers(ctx, record); err != nil {
 			return err
 		}
 	}
@@ -135,6 +135,18 @@ func (h *Handler) sweepOne(ctx context.Context, runID string) (int, error) {
 	return h.close(ctx, record.ExecutionARN)
 }
 
+// clearMarkers claims first, for a submit that stored its task and died each time
+// before it could: a task with neither claim nor marker is one that another run in
+// doubt would adopt.
+func (h *Handler) clearMarkers(ctx context.Context, record run.Record) error {
+	if record.TaskID != "" {
+		if _, err := h.Records.Claim(ctx, record.TaskID, store.Claim{RunID: record.RunID}); err != nil {
+			return err
+		}
+	}
+	return h.Records.ClearMarkers(ctx, record.WorkflowID, record.RunID)
+}
+
 // sweepMarkers clears what a submit left that died after its run was closed.
 func (h *Handler) sweepMarkers(ctx context.Context) error {
 	type marker struct{ workflowID, runID string }
@@ -165,6 +177,8 @@ func (h *Handler) sweepMarker(ctx context.Context, workflowID, runID string) err
 		if err := h.stopLate(ctx, record); err != nil {
 			return err
 		}
+		record.WorkflowID = workflowID
+		return h.clearMarkers(ctx, record)
 	}
 	return h.Records.ClearMarkers(ctx, workflowID, runID)
 }

@@ -28,6 +28,7 @@ func build(ctx context.Context) (*Handler, error) {
 		Buckets:      s3,
 		Executions:   config.Executions(cfg),
 		OutputBucket: env.String("OUTPUT_BUCKET"),
+		StateBucket:  env.String("STATE_BUCKET"),
 		InDoubtStop:  env.Choice("IN_DOUBT", "verify", "stop") == "stop",
 		Waits: Waits{
 			Post:     env.Duration("SUBMIT_POST", DefaultWaits.Post),

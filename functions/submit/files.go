@@ -57,6 +57,9 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) 
 	if err != nil {
 		return file, "does not name an S3 object", nil
 	}
+	if bucket == h.StateBucket { // submit's role may read it; a request may not
+		return file, "may not be read: it is the relay's own state", nil
+	}
 	head, err := h.Buckets.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) {
@@ -180,11 +183,15 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 }
 
 // uploadError: the store that takes files is not the API. Its 403 is an address
-// that ran out or was signed otherwise, which a new one mends, and no licence.
+// that ran out or was signed otherwise, which a new one mends, and no licence; its
+// 400 is a stall or a broken body (RequestTimeout, IncompleteBody) as well.
 func uploadError(uri string, err error) error {
 	var answer *cyberun.APIError
-	if errors.As(err, &answer) && (answer.Status == http.StatusBadRequest || answer.Status == http.StatusRequestEntityTooLarge) {
+	if errors.As(err, &answer) && (answer.Status == http.StatusRequestEntityTooLarge || answer.Code == "EntityTooLarge") {
 		return run.RemoteError("upload the file "+uri, err)
+	}
+	if told, ok := run.AsError(err); ok { // the address leads where none may
+		return told
 	}
 	return run.Errorf(run.Unavailable, "upload the file %s: %w", uri, err)
 }

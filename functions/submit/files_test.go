@@ -59,6 +59,7 @@ func TestBadFiles(t *testing.T) {
 		{"missing", "s3://inbox/gone.png", nil, run.InvalidRequest, "image: s3://inbox/gone.png is not there"},
 		{"forbidden", "s3://private/x.png", func(w *world) { w.fails("HeadObject private", storetest.Error(http.StatusForbidden, "Forbidden")) }, run.InvalidRequest, "ExtraInputBucketArns"},
 		{"another region", "s3://far/x.png", func(w *world) { w.fails("HeadObject far", storetest.Error(http.StatusMovedPermanently, "")) }, run.InvalidRequest, "another region"},
+		{"the relay's own state", "s3://state/wake/r9.json", put("x.png", "image/png", 9), run.InvalidRequest, "may not be read: it is the relay's own state"},
 		{"no key", "s3://inbox", nil, run.InvalidRequest, "does not name an S3 object"},
 		{"no bucket", "s3:///x.png", nil, run.InvalidRequest, "does not name an S3 object"},
 		{"empty", "s3://inbox/e.png", put("e.png", "image/png", 0), run.InvalidRequest, "is empty"},
@@ -73,6 +74,10 @@ func TestBadFiles(t *testing.T) {
 			put("x.png", "image/png", 9)(w)
 			w.fails("Upload", answered(http.StatusRequestEntityTooLarge))
 		}, run.RunRejected, "upload the file"},
+		{"store stalled", "s3://inbox/x.png", func(w *world) {
+			put("x.png", "image/png", 9)(w)
+			w.fails("Upload", answered(http.StatusBadRequest))
+		}, run.Unavailable, "upload the file"},
 		{"address ran out", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
 			w.fails("Upload", answered(http.StatusForbidden))

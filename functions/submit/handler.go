@@ -78,6 +78,7 @@ type Handler struct {
 	Buckets      Buckets
 	Executions   Executions
 	OutputBucket string
+	StateBucket  string
 	Waits        Waits
 	InDoubtStop  bool // never adopt or submit again after a lost reply
 	Now          func() time.Time

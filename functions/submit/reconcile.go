@@ -61,7 +61,8 @@ func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record,
 
 // owner finds the run that has a task. What a run could only name as a candidate,
 // be it this one, is a person's to choose: another run in doubt at that time may
-// have ended since without a trace, and the task may be its.
+// have ended since without a trace, and the task may be its. Nor does a rescue say
+// who started a task that nobody had claimed.
 func (h *Handler) owner(ctx context.Context, c *run.Candidate) error {
 	claim, err := h.Records.ClaimOf(ctx, c.TaskID)
 	switch {
@@ -69,7 +70,7 @@ func (h *Handler) owner(ctx context.Context, c *run.Candidate) error {
 		return nil
 	case err != nil:
 		return err
-	case claim.Candidate:
+	case claim.Candidate || claim.Rescued:
 		c.Disputed = true
 	default:
 		c.Owner = claim.RunID

@@ -33,11 +33,12 @@ func (h *Handler) rescue(ctx context.Context, record run.Record, taskID string) 
 
 // own claims a task, from a run that has ended if need be.
 func (h *Handler) own(ctx context.Context, runID, taskID string) error {
-	mine := store.Claim{RunID: runID}
+	mine := store.Claim{RunID: runID, Rescued: true}
 	claim, err := h.Records.Claim(ctx, taskID, mine)
-	if err != nil || claim == mine {
+	if err != nil || claim.RunID == runID && !claim.Candidate {
 		return err
 	}
+	mine.Rescued = claim.Candidate || claim.Rescued
 	if claim.RunID != runID {
 		alive, err := h.alive(ctx, claim.RunID)
 		if err != nil {

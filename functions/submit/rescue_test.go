@@ -138,7 +138,7 @@ func TestRescueCrashes(t *testing.T) {
 			w.around = nil
 			claim, _ := w.records().ClaimOf(t.Context(), out.TaskID)
 			record, _ := w.records().Get(t.Context(), "r1")
-			if claim != (store.Claim{RunID: "r1"}) || !record.Rescued || record.TaskID != out.TaskID {
+			if claim.RunID != "r1" || claim.Candidate || !record.Rescued || record.TaskID != out.TaskID {
 				t.Errorf("%s at %d %s: %+v, %+v", f.name, n+1, call, claim, record)
 			}
 		}
@@ -162,4 +162,39 @@ func TestTakenOver(t *testing.T) {
 	if task := w.service.task(out.TaskID); task.Status == cyberun.StatusCancelled {
 		t.Error("cancelled")
 	}
+}
+
+// TestRescueOfTaskInDoubt: a rescue says who delivers a task, not who started it.
+// The run that may have started it does not take it for proof that it never did.
+func TestRescueOfTaskInDoubt(t *testing.T) {
+	rescue := func(w *world, task string) {
+		t.Helper()
+		if _, _, err, _ := w.once(w.input("b1", fmt.Sprintf(`{"task_id":%q}`, task))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("while the run lives", func(t *testing.T) {
+		w, in := doubtful(t, true)
+		rescue(w, w.service.paid("r1")[0])
+		_, err := w.drive(in)
+		wantName(t, err, run.SubmitOutcomeUnknown, w.service.paid("r1")[0])
+		if paid := w.service.paid("r1"); len(paid) != 1 {
+			t.Errorf("paid %v", paid)
+		}
+	})
+	t.Run("as its hint says, then redriven", func(t *testing.T) {
+		w, in := doubtful(t, true)
+		w.mark("r9", began) // a rival: r1 must not adopt
+		_, err := w.drive(in)
+		wantName(t, err, run.SubmitOutcomeUnknown, "")
+		closeFailed(w, "r1")
+		w.running[arnPrefix+"r1"] = false
+		rescue(w, w.service.paid("r1")[0])
+		w.running[arnPrefix+"r1"] = true
+		_, err = w.drive(in)
+		wantName(t, err, run.SubmitOutcomeUnknown, "")
+		if paid := w.service.paid("r1"); len(paid) != 1 {
+			t.Errorf("paid %v", paid)
+		}
+	})
 }

@@ -84,7 +84,7 @@ func (w *world) records() *store.Store { return &store.Store{S3: w.s3, Bucket: s
 func (w *world) handler() *Handler {
 	return &Handler{
 		Cyberun: w.service, Records: w.records(), Buckets: w.s3, Executions: w,
-		OutputBucket: outputBucket, Waits: DefaultWaits, InDoubtStop: w.stop,
+		OutputBucket: outputBucket, StateBucket: stateBucket, Waits: DefaultWaits, InDoubtStop: w.stop,
 		Now:   func() time.Time { return w.now },
 		NewID: func() string { w.serial++; return fmt.Sprintf("id-%d", w.serial) },
 	}
@@ -348,7 +348,7 @@ func (w *world) checkSettled(runID string, out Output) {
 	if record.Submission != nil || record.Candidates != nil || record.Status != run.Waiting || record.AcceptedAt.IsZero() {
 		w.t.Errorf("the record is not settled: %+v", record)
 	}
-	if claim, err := w.records().ClaimOf(context.Background(), record.TaskID); err != nil || claim != (store.Claim{RunID: runID}) {
+	if claim, err := w.records().ClaimOf(context.Background(), record.TaskID); err != nil || claim.RunID != runID || claim.Candidate || claim.Rescued && !record.Rescued {
 		w.t.Errorf("claim %+v, %v", claim, err)
 	}
 	if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) > 0 {

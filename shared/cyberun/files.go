@@ -90,7 +90,7 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 	defer lent.takeBack()
 	if size > 0 {
 		req.Body = lent
-	} else if lent.more() {
+	} else if lent.goesOn() {
 		return errLonger
 	}
 	res, err := c.uploader().Do(req)
@@ -167,28 +167,34 @@ func (l *lentReader) Read(p []byte) (int, error) {
 	}
 	n, err := l.from.Read(p[:min(int64(len(p)), l.left)])
 	if int64(n) == l.left {
-		if l.more() {
-			l.err = errLonger
+		if err == nil {
+			err = l.end()
+		}
+		if err != io.EOF { // S3's own checksum speaks here: without its last bytes no upload is whole
+			l.err = err
 			return 0, l.err
 		}
+		err = nil
 	} else if err == io.EOF {
 		err = fmt.Errorf("the file ends %d bytes before the size that was signed: %w", l.left-int64(n), io.ErrUnexpectedEOF)
 	}
 	l.left -= int64(n)
-	if l.left > 0 {
-		l.err = err
-	}
+	l.err = err
 	return n, l.err
 }
 
 var errLonger = errors.New("the file is longer than the size that was signed")
 
-func (l *lentReader) more() bool {
-	if l.from == nil {
-		return false
+// goesOn tells a file that is longer than it was signed for.
+func (l *lentReader) goesOn() bool { return l.from != nil && l.end() == errLonger }
+
+// end is io.EOF where the file ends as it should.
+func (l *lentReader) end() error {
+	n, err := io.ReadFull(l.from, make([]byte, 1))
+	if n > 0 {
+		return errLonger
 	}
-	n, _ := io.ReadFull(l.from, make([]byte, 1))
-	return n > 0
+	return err
 }
 
 func (l *lentReader) Close() error { return nil }

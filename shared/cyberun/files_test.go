@@ -157,3 +157,19 @@ func TestUploadHasItsOwnTransport(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestUploadOfDamagedFile: S3's own checksum speaks with the last bytes. The store
+// must not get the file whole, for the task that reads it is paid for.
+func TestUploadOfDamagedFile(t *testing.T) {
+	damaged := errors.New("checksum did not match")
+	for name, body := range map[string]io.Reader{
+		"with the last bytes":  iotest.DataErrReader(io.MultiReader(strings.NewReader("damaged"), iotest.ErrReader(damaged))),
+		"after the last bytes": io.MultiReader(strings.NewReader("damaged"), iotest.ErrReader(damaged)),
+	} {
+		lent := &lentReader{from: body, left: 7}
+		got, err := io.ReadAll(lent)
+		if !errors.Is(err, damaged) || len(got) == 7 || !errors.Is(lent.failed(), damaged) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}

@@ -17,6 +17,9 @@ type Claim struct {
 	// Candidate: the run could not tell whether the task is its own. Nobody may
 	// adopt it; a person may rescue it.
 	Candidate bool `json:"candidate,omitempty"`
+	// Rescued: a person gave the task to the run, and nobody was sure who had
+	// started it. To a run in doubt it is no proof that its own never started.
+	Rescued bool `json:"rescued,omitempty"`
 }
 
 // Claim makes a task the run's own. It returns the claim that stands: another's,
