@@ -46,7 +46,7 @@ func TestNamedErrors(t *testing.T) {
 		{name: "TaskCancelled", action: `{"type":"task_cancel"}`, paid: 1},
 		{name: "NoOutputs", action: `{"type":"no_outputs"}`, paid: 1},
 		{name: "OutputExpired", action: `{"type":"old_output","status":403}`, paid: 1},
-		{name: "RunTimedOut", action: `{"type":"stay_waiting"}`, request: map[string]any{"max_seconds": 4}, paid: 1},
+		{name: "RunTimedOut", action: `{"type":"stay_waiting"}`, request: map[string]any{"max_seconds": 30}, paid: 1}, // time enough for a busy machine to submit
 	}
 	for i, c := range cases {
 		t.Run(fmt.Sprintf("%s-%d", c.name, i), func(t *testing.T) {
