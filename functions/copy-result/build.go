@@ -26,8 +26,8 @@ func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
 		Cyberun: env.Cyberun(cfg),
 		Records: env.Store(sink),
 		Bucket:  sink,
-		NewCopier: func(stopBefore time.Time) Copier {
-			return &transfer.Copier{S3: sink, Origin: origin, StopBefore: stopBefore}
+		NewCopier: func(stopBefore time.Time, connections int) Copier {
+			return &transfer.Copier{S3: sink, Origin: origin, StopBefore: stopBefore, Connections: connections}
 		},
 		OutputBucket: env.String("OUTPUT_BUCKET"),
 		Log:          log,

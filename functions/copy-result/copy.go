@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -22,45 +24,55 @@ type state struct {
 	Output     *run.Output          `json:"output,omitempty"`
 }
 
+// copying is one call's share of a run's copies.
+type copying struct {
+	*Handler
+	record     run.Record
+	copier     Copier
+	stopBefore time.Time // no output begins after it
+	cutOff     time.Time // what is under way ends
+
+	unfinished atomic.Bool
+	stored     atomic.Int64 // what this call added for the next to build on
+}
+
 // copyAll copies what is not there yet. done is false when time ran out first;
 // the next call goes on from the stored states.
 func (h *Handler) copyAll(ctx context.Context, record run.Record, outputs []run.RemoteOutput) (copied []run.Output, done bool, err error) {
-	var stopBefore time.Time
-	copyCtx := ctx
+	c := &copying{Handler: h, record: record}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := deadline.Sub(h.Now())
-		stopBefore = deadline.Add(-min(stopMargin, left/2))
-		var cancel context.CancelFunc
-		copyCtx, cancel = context.WithDeadline(ctx, deadline.Add(-min(endMargin, left/4)))
-		defer cancel()
+		c.stopBefore = deadline.Add(-min(stopMargin, left/2))
+		c.cutOff = deadline.Add(-min(endMargin, left/4))
 	}
-	copier := h.NewCopier(stopBefore)
+	c.copier = h.NewCopier(c.stopBefore, record.CopyConnections)
 	copied = make([]run.Output, len(outputs))
-	var unfinished atomic.Bool
-	group, groupCtx := errgroup.WithContext(copyCtx)
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, o := range outputs {
-		group.Go(func() error {
-			output, done, err := h.copyOne(groupCtx, copier, record, o)
-			if err != nil {
+		group.Go(func() (err error) {
+			if copied[i], err = c.one(groupCtx, o); err != nil {
 				return failed(o.ID, err)
 			}
-			if !done {
-				unfinished.Store(true)
-			}
-			copied[i] = output
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, false, err
 	}
-	return copied, !unfinished.Load(), nil
+	unfinished := c.unfinished.Load()
+	if unfinished && c.stored.Load() == 0 {
+		return nil, false, h.slowDown(ctx, record)
+	}
+	return copied, !unfinished, nil
 }
 
 // failed names the output in the error's own cause, where Step Functions and
 // error.json show it.
 func failed(outputID string, err error) error {
+	if errors.Is(err, errClosed) {
+		return err
+	}
 	e, ok := run.AsError(err)
 	if !ok {
 		return run.Errorf(run.Unavailable, "output %s: %w", outputID, err)
@@ -70,36 +82,88 @@ func failed(outputID string, err error) error {
 	return &named
 }
 
-func (h *Handler) copyOne(ctx context.Context, copier Copier, record run.Record, o run.RemoteOutput) (run.Output, bool, error) {
+func (c *copying) one(ctx context.Context, o run.RemoteOutput) (run.Output, error) {
+	if !c.stopBefore.IsZero() && !c.Now().Before(c.stopBefore) {
+		c.unfinished.Store(true)
+		return run.Output{}, nil
+	}
 	var known state
-	if _, err := h.Records.Copy(ctx, record.RunID, o.ID, &known); err != nil {
-		return run.Output{}, false, err
+	if _, err := c.Records.Copy(ctx, c.record.RunID, o.ID, &known); err != nil {
+		return run.Output{}, err
 	}
 	if known.Output != nil {
-		return *known.Output, true, nil
+		return *known.Output, nil
 	}
-	result, err := copier.Copy(ctx,
-		transfer.Source{URL: string(o.URL), Refresh: func(ctx context.Context) (string, error) { return h.refresh(ctx, record.TaskID, o.ID) }},
-		transfer.Target{
-			Bucket:   h.OutputBucket,
-			Metadata: metadata(record, o.ID),
-			Key: func(r transfer.Remote) string {
-				return record.OutputPrefix() + run.OutputName(o.ID, r.Name, r.ContentType)
-			},
-		},
-		known.Checkpoint,
-		func(ctx context.Context, cp transfer.Checkpoint) error {
-			return h.Records.PutCopy(ctx, record.RunID, o.ID, state{Checkpoint: &cp})
-		})
+	result, err := c.copy(ctx, o, known.Checkpoint)
+	c.stored.Add(result.Stored)
 	if err != nil || !result.Done {
-		return run.Output{}, false, err
+		c.unfinished.Store(true)
+		return run.Output{}, err
 	}
-	h.Log.InfoContext(ctx, "copied", "run_id", record.RunID, "output", o.ID, "bytes", result.Bytes, "fetched", result.Copied, "skipped", result.Skipped)
+	c.stored.Add(1) // the smallest of outputs is progress, and one that was there already
+	c.Log.InfoContext(ctx, "copied", "run_id", c.record.RunID, "output", o.ID, "bytes", result.Bytes, "fetched", result.Copied, "skipped", result.Skipped)
 	output := run.Output{
 		ID: o.ID, Key: result.Key, Bytes: result.Bytes, CRC32: fmt.Sprintf("%08x", result.CRC32),
 		ContentType: result.ContentType, ETag: result.ETag,
 	}
-	return output, true, h.Records.PutCopy(ctx, record.RunID, o.ID, state{Output: &output})
+	return output, c.Records.PutCopy(ctx, c.record.RunID, o.ID, state{Output: &output})
+}
+
+// copy is cut off in time for what is then to be stored.
+func (c *copying) copy(ctx context.Context, o run.RemoteOutput, from *transfer.Checkpoint) (transfer.Result, error) {
+	if !c.cutOff.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, c.cutOff)
+		defer cancel()
+	}
+	return c.copier.Copy(ctx,
+		transfer.Source{URL: string(o.URL), Refresh: func(ctx context.Context) (string, error) { return c.refresh(ctx, c.record.TaskID, o.ID) }},
+		transfer.Target{
+			Bucket:   c.OutputBucket,
+			Metadata: metadata(c.record, o.ID),
+			Key: func(r transfer.Remote) string {
+				return c.record.OutputPrefix() + run.OutputName(o.ID, r.Name, r.ContentType)
+			},
+		},
+		from,
+		func(ctx context.Context, cp transfer.Checkpoint) error { return c.save(ctx, o.ID, cp) })
+}
+
+// save stores what finds an upload again, then looks whether anybody will look:
+// close-run ends the uploads of a run that it finds stored, and one begun after
+// that would be nobody's. The upload of a refused checkpoint is aborted.
+func (c *copying) save(ctx context.Context, outputID string, cp transfer.Checkpoint) error {
+	if err := c.Records.PutCopy(ctx, c.record.RunID, outputID, state{Checkpoint: &cp}); err != nil {
+		return err
+	}
+	record, err := c.Records.Get(ctx, c.record.RunID)
+	switch {
+	case err != nil:
+		return err
+	case record.Stopping():
+		return run.Errorf(run.RunCancelled, "the run was stopped while its outputs were copied")
+	case !record.Status.Open():
+		return errClosed
+	}
+	return nil
+}
+
+// slowDown makes the next call share the origin's bytes among half as many
+// connections, so that a part comes to its end within a call. With one
+// connection there is nothing left to do but to say so.
+func (h *Handler) slowDown(ctx context.Context, record run.Record) error {
+	connections := cmp.Or(record.CopyConnections, transfer.DefaultConnections)
+	if connections == 1 {
+		return run.Errorf(run.Unavailable, "the origin is too slow: over one connection, a whole call of copy-result did not get one part of %d MiB", transfer.DefaultPartSize>>20)
+	}
+	_, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
+		if !r.Status.Open() {
+			return errClosed
+		}
+		r.CopyConnections = connections / 2
+		return nil
+	})
+	return err
 }
 
 // refresh mints a fresh URL of one output: the old one lives about an hour.

@@ -43,6 +43,7 @@ type Cyberun interface {
 // Records is what it does to the state bucket.
 type Records interface {
 	Continue(ctx context.Context, runID string) (run.Record, error)
+	Get(ctx context.Context, runID string) (run.Record, error)
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
 	Progress(ctx context.Context, runID string) (run.Progress, error)
 	Copy(ctx context.Context, runID, outputID string, state any) (bool, error)
@@ -67,7 +68,7 @@ type Handler struct {
 	Cyberun      Cyberun
 	Records      Records
 	Bucket       Bucket
-	NewCopier    func(stopBefore time.Time) Copier // one for each call: its copies share what it bounds
+	NewCopier    func(stopBefore time.Time, connections int) Copier // one for each call: its copies share what it bounds
 	OutputBucket string
 	Log          *slog.Logger
 	Now          func() time.Time
@@ -110,20 +111,34 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		r.Copies++
 		return nil
 	})
-	switch {
-	case errors.Is(err, errClosed) && record.Status == run.Succeeded:
-		return h.output(record), h.tidy(ctx, record)
-	case err != nil:
-		return Output{}, err
+	if err != nil {
+		return h.closed(ctx, in.RunID, err)
 	}
 	copied, done, err := h.copyAll(ctx, record, outputs)
-	if err != nil {
-		return Output{}, err
-	}
-	if !done {
+	switch {
+	case err != nil:
+		return h.closed(ctx, in.RunID, err)
+	case !done:
 		return Output{RunID: record.RunID, TaskID: record.TaskID, Bucket: h.OutputBucket}, nil
 	}
 	return h.deliver(ctx, record, copied)
+}
+
+// closed is what errClosed comes to: somebody closed the record under this call.
+// A second live call that delivered has done this one's work. Any other error is
+// the call's own.
+func (h *Handler) closed(ctx context.Context, runID string, err error) (Output, error) {
+	if !errors.Is(err, errClosed) {
+		return Output{}, err
+	}
+	record, err := h.Records.Get(ctx, runID)
+	switch {
+	case err != nil:
+		return Output{}, err
+	case record.Status == run.Succeeded:
+		return h.output(record), h.tidy(ctx, record)
+	}
+	return Output{}, run.Errorf(run.RunCancelled, "the run was closed as %s while its outputs were copied", record.Status)
 }
 
 // outputs asks for the result: fresh URLs, and every output's id.

@@ -175,7 +175,7 @@ func TestCopiedBefore(t *testing.T) {
 	if err := w.records().PutCopy(t.Context(), "r1", "output", state{Output: &run.Output{ID: "output", Key: key, Bytes: 7}}); err != nil {
 		t.Fatal(err)
 	}
-	w.h.NewCopier = func(time.Time) Copier { return copyFunc(nil) }
+	w.h.NewCopier = func(time.Time, int) Copier { return copyFunc(nil) }
 	out, err := w.handle()
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +190,7 @@ func TestNotDone(t *testing.T) {
 	w := newWorld(t).record(nil)
 	cp := transfer.Checkpoint{Key: "runs/r1/output.png", UploadID: "up1", PartSize: 16 << 20, Total: 1 << 30}
 	calls := 0
-	w.h.NewCopier = func(time.Time) Copier {
+	w.h.NewCopier = func(time.Time, int) Copier {
 		return copyFunc(func(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
 			if calls++; calls == 1 {
 				if from != nil {
@@ -231,7 +231,7 @@ func TestStopBefore(t *testing.T) {
 		deadline := time.Now().Add(left)
 		w.now = deadline.Add(-left)
 		ctx, cancel := context.WithDeadline(t.Context(), deadline)
-		w.h.NewCopier = func(stopBefore time.Time) Copier {
+		w.h.NewCopier = func(stopBefore time.Time, _ int) Copier {
 			if got := deadline.Sub(stopBefore); got != want {
 				t.Errorf("with %s left it stops %s before the end", left, got)
 			}
@@ -253,7 +253,7 @@ func TestStopBefore(t *testing.T) {
 // the others have is kept.
 func TestOneFails(t *testing.T) {
 	w := newWorld(t).record(nil).many()
-	w.h.NewCopier = func(time.Time) Copier {
+	w.h.NewCopier = func(time.Time, int) Copier {
 		return copyFunc(func(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
 			if dst.Metadata["cyberun-output-id"] == "manifest" { // the last one
 				return transfer.Result{}, fmt.Errorf("copy: %w", run.Errorf(run.OutputTruncated, "3 of 5 bytes"))
@@ -266,7 +266,7 @@ func TestOneFails(t *testing.T) {
 	if len(w.manifests()) > 0 {
 		t.Error("a manifest of half a run")
 	}
-	w.h.NewCopier = func(time.Time) Copier { return copyFunc(w.copy) }
+	w.h.NewCopier = func(time.Time, int) Copier { return copyFunc(w.copy) }
 	out, err := w.handle()
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +281,7 @@ func TestOneFails(t *testing.T) {
 
 func TestUnnamedFailure(t *testing.T) {
 	w := newWorld(t).record(nil)
-	w.h.NewCopier = func(time.Time) Copier {
+	w.h.NewCopier = func(time.Time, int) Copier {
 		return copyFunc(func(context.Context, transfer.Source, transfer.Target, *transfer.Checkpoint, func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
 			return transfer.Result{}, errNetwork
 		})

@@ -72,7 +72,7 @@ func newWorld(t *testing.T) *world {
 			err = w.call("Result", func() error { result = w.result; return w.refuse })
 			return result, err
 		}},
-		NewCopier: func(time.Time) Copier { return copyFunc(w.copy) },
+		NewCopier: func(time.Time, int) Copier { return copyFunc(w.copy) },
 		Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Now:       func() time.Time { return w.now },
 	}

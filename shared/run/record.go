@@ -48,7 +48,8 @@ type Record struct {
 	TaskStatus      string    `json:"task_status,omitempty"` // the last one that a step acted on
 	CompletedAt     time.Time `json:"completed_at,omitzero"` // the task's own end, by Cyberun's clock
 	CopyStartedAt   time.Time `json:"copy_started_at,omitzero"`
-	Copies          int       `json:"copies,omitempty"` // calls of copy-result that began
+	Copies          int       `json:"copies,omitempty"`           // calls of copy-result that began
+	CopyConnections int       `json:"copy_connections,omitempty"` // fewer than usual, after calls that stored nothing
 	StopRequestedAt time.Time `json:"stop_requested_at,omitzero"`
 	Redriven        bool      `json:"redriven,omitempty"`
 	EndedAt         time.Time `json:"ended_at,omitzero"`
@@ -103,7 +104,7 @@ func (r *Record) Reopen() {
 	default:
 		r.Status = Copying
 	}
-	r.Redriven, r.EndedAt, r.Error = true, time.Time{}, nil
+	r.Redriven, r.EndedAt, r.Error, r.CopyConnections = true, time.Time{}, nil, 0
 }
 
 // Manifest is the last object that a run writes: if it is there, everything is.

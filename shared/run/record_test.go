@@ -120,7 +120,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		TaskID: "t", Adopted: true, Rescued: true, AcceptedAt: now,
 		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, EmptyAt: now}, Posts: 2,
 		Uploads: map[string]Upload{"image": {"s3://b/k", "e", "f"}}, Candidates: []string{"t1"},
-		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, StopRequestedAt: now, Redriven: true, EndedAt: now,
+		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, Redriven: true, EndedAt: now,
 		Error: &Error{Name: TaskFailed, Cause: "c", Hint: "h"}, ManifestKey: "k", Nonce: "n",
 	}
 	raw, err := json.Marshal(want)

@@ -15,7 +15,7 @@ import (
 const (
 	DefaultPartSize    = 16 << 20 // larger parts no longer gained speed, and a kill loses more
 	DefaultConnections = 8        // where a 2-core machine and a 1769 MB function are full
-	DefaultAttempts    = 5        // with the waits between them: some 3 s of trouble, then the state machine's retry takes over
+	DefaultAttempts    = 8        // with the waits between them some 6 s: then the state machine's retry takes over, or an output cut at the same byte each time is taken for what it is
 	DefaultBackoff     = 200 * time.Millisecond
 	DefaultStall       = 30 * time.Second // without a byte from the origin
 	DefaultStoreStall  = 60 * time.Second // without S3 reading or answering
@@ -84,6 +84,7 @@ type Result struct {
 	ContentType     string
 	ContentEncoding string
 	Copied          int64 // bytes fetched from the origin by this call
+	Stored          int64 // bytes that this call gave to S3 as whole parts: what the next one can build on
 }
 
 // Copy copies one output. from is the checkpoint of an earlier call, or nil.
@@ -100,10 +101,10 @@ func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpo
 		address: &address{url: src.URL, refresh: src.Refresh},
 	}
 	res, err := j.run(ctx, from)
-	res.Copied = j.copied.Load()
 	if c.outOfTime(ctx, err) {
-		return Result{Copied: res.Copied}, nil
+		res, err = Result{}, nil
 	}
+	res.Copied, res.Stored = j.copied.Load(), j.stored.Load()
 	return res, named(ctx, err)
 }
 
@@ -166,6 +167,8 @@ type job struct {
 	save    func(context.Context, Checkpoint) error
 	address *address
 	copied  atomic.Int64
+	stored  atomic.Int64
+	cuts    cuts
 }
 
 // run resumes where there is something to resume, and begins anew at most once
@@ -249,7 +252,7 @@ func (j *job) probe(ctx context.Context) (*span, error) {
 
 func (j *job) newSpan(ctx context.Context, remote Remote, from, to int64) *span {
 	return &span{
-		c: j.Copier, ctx: ctx, from: j.address, known: remote, next: from, end: to, mark: from,
+		c: j.Copier, ctx: ctx, from: j.address, known: remote, next: from, end: to, mark: from, cuts: &j.cuts,
 		count: func(n int) { j.copied.Add(int64(n)) },
 	}
 }

@@ -31,7 +31,8 @@
 //
 // After StopBefore no part is started; those under way end, and Copy returns
 // Done false with no error. When the context's deadline cuts off what is still
-// under way, the same. The next Copy is given the checkpoint that save stored: it
+// under way, the same; Stored tells whether the next call has more to build on
+// than this one had. The next Copy is given the checkpoint that save stored: it
 // asks S3 which parts it has and fetches the rest. An origin that has another
 // file by then makes it begin anew. An object that is there already with the
 // target's metadata and size is not copied again, and that is also how a second
@@ -40,8 +41,10 @@
 // # What is left behind
 //
 // Nothing runs on when Copy has returned. An error that no later call could go
-// on from (the output changed, or was cut) aborts its upload; after any other,
-// the upload is there to be resumed, or for Abort when the run is closed. Idle
+// on from (the output changed, or ends at the same byte each time, short of what
+// was announced) aborts its upload; after any other, a connection that broke
+// among them, the upload is there to be resumed, or for Abort when the run is
+// closed. Idle
 // connections belong to the two HTTP clients: close them there.
 //
 // # Clients

@@ -3,7 +3,6 @@ package transfer
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -60,9 +59,6 @@ func named(ctx context.Context, err error) error {
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return run.Errorf(run.OutputTruncated, "the origin ended the output too early, each time: %w", withoutURL(err))
 	}
 	return run.Errorf(run.Unavailable, "copying the output: %w", withoutURL(err))
 }

@@ -194,7 +194,7 @@ func (j *job) giveUp(ctx context.Context, up *upload, err error) (Result, error)
 		return Result{}, errBeginAnew
 	}
 	code, _ := storeCode(err)
-	if run.Is(err, run.OutputChanged) || run.Is(err, run.OutputTruncated) || errors.Is(err, io.ErrUnexpectedEOF) || code == "BadDigest" {
+	if run.Is(err, run.OutputChanged) || run.Is(err, run.OutputTruncated) || code == "BadDigest" {
 		j.abort(ctx, up)
 	}
 	return Result{}, err
@@ -278,5 +278,6 @@ func (j *job) uploadPart(ctx context.Context, up *upload, i int, open func(conte
 	up.mu.Lock()
 	defer up.mu.Unlock()
 	up.parts[i] = part{size: size, crc: crc, etag: etag}
+	j.stored.Add(size)
 	return nil
 }

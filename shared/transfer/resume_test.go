@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,6 +193,78 @@ func TestResumeAfterEnd(t *testing.T) {
 			checkCopied(t, store, origin, res)
 		})
 	}
+}
+
+// Some seconds of trouble, at the origin or at S3, cost no part that is there:
+// the error is one that is tried again, and the next call goes on.
+func TestTroubleIsNoEnd(t *testing.T) {
+	for name, trouble := range map[string]func(*fakeOrigin, *fakeS3, *atomic.Bool){
+		"the origin cuts each answer after some bytes": func(origin *fakeOrigin, store *fakeS3, on *atomic.Bool) {
+			origin.body = func(_ int, w http.ResponseWriter) io.Writer {
+				if on.Load() && store.count("UploadPart") > 20 {
+					return &breakAfter{w: w, limit: 100}
+				}
+				return w
+			}
+		},
+		"the origin resets each answer at once": func(origin *fakeOrigin, store *fakeS3, on *atomic.Bool) {
+			origin.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
+				return on.Load() && store.count("UploadPart") > 20 && hijack(w, "")
+			}
+		},
+		"S3 cuts its answers": func(_ *fakeOrigin, store *fakeS3, on *atomic.Bool) {
+			store.after = func(op string, n int, w http.ResponseWriter, _ *http.Request) bool {
+				return on.Load() && op == "UploadPart" && n > 20 && hijack(w, "HTTP/1.1 200 OK\r\nETag: \"x")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			origin, store := newFakeOrigin(40*testPart+5), newFakeS3()
+			var on atomic.Bool
+			on.Store(true)
+			trouble(origin, store, &on)
+			client, src := store.client(t), Source{URL: origin.serve(t)}
+			var saved *Checkpoint
+			_, err := testCopier(t, client).Copy(t.Context(), src, testTarget(), nil, func(_ context.Context, cp Checkpoint) error {
+				saved = &cp
+				return nil
+			})
+			if !run.Is(err, run.Unavailable) || store.openUploads() != 1 || saved == nil {
+				t.Fatalf("%v, %d uploads", err, store.openUploads())
+			}
+			on.Store(false)
+			res, err := testCopier(t, client).Copy(t.Context(), src, testTarget(), saved, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkCopied(t, store, origin, res)
+			if res.Stored == 0 || res.Stored > 24*testPart {
+				t.Errorf("the second call stored %d of %d bytes", res.Stored, len(origin.data))
+			}
+		})
+	}
+}
+
+// A stream that was cut after several parts and is then short enough for one
+// request leaves no upload.
+func TestStreamGrowsShort(t *testing.T) {
+	origin, store := newFakeOrigin(5*testPart), newFakeS3()
+	origin.noRanges, origin.noLength = true, true
+	origin.body = func(n int, w http.ResponseWriter) io.Writer {
+		if n == 1 {
+			origin.change(origin.data[:testPart/2], origin.etag)
+			return &breakAfter{w: w, limit: 4 * testPart}
+		}
+		return w
+	}
+	res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if store.count("CreateMultipartUpload") != 1 {
+		t.Fatal("the first attempt was to begin an upload")
+	}
+	checkCopied(t, store, origin, res)
 }
 
 // stopHalfway copies some parts of a file and gives the checkpoint.

@@ -3,8 +3,10 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -63,6 +65,32 @@ type span struct {
 	idle      *time.Timer
 	tries     *tries
 	mark      int64 // where the last failure was
+	cuts      *cuts
+}
+
+// cuts tells a file that ends too early from an origin that breaks off: only the
+// first is cut at the very same byte, however often it is asked for.
+type cuts struct {
+	mu sync.Mutex
+	at map[int64]int
+}
+
+// another counts a cut at that byte.
+func (c *cuts) another(at int64) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.at == nil {
+		c.at = map[int64]int{}
+	}
+	c.at[at]++
+	return c.at[at]
+}
+
+// passed forgets the cuts at a byte that was given after all.
+func (c *cuts) passed(at int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.at, at)
 }
 
 // freshAfter is the progress that makes a failure count as the first again: an
@@ -83,6 +111,9 @@ func (s *span) Read(p []byte) (int, error) {
 			return 0, s.finish()
 		}
 		n, err := s.readOnce(p)
+		if n > 0 && s.tries != nil && s.next == s.mark {
+			s.cuts.passed(s.next)
+		}
 		s.next += int64(n)
 		if s.count != nil {
 			s.count(n)
@@ -141,10 +172,7 @@ func (s *span) rest() byteRange {
 func (s *span) failed(err error) error {
 	if s.body != nil {
 		s.close()
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		err = &passing{err: err}
+		err = s.broken(err)
 	}
 	if !isPassing(err) {
 		return err
@@ -157,6 +185,17 @@ func (s *span) failed(err error) error {
 	}
 	s.mark = s.next
 	return s.tries.again(s.ctx, err)
+}
+
+// broken is what a body that broke off comes to.
+func (s *span) broken(err error) error {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) && s.cuts.another(s.next) >= s.c.Attempts {
+		return run.Errorf(run.OutputTruncated, "the origin ended the output after %d bytes, %d times, and had announced more", s.next, s.c.Attempts)
+	}
+	return &passing{err: fmt.Errorf("the origin broke off after %d bytes: %w", s.next, withoutURL(err))}
 }
 
 // finish demands the end where it was announced, which also frees the

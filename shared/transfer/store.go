@@ -69,11 +69,12 @@ func (c *Copier) sendOnce(ctx context.Context, call string, length int64, open f
 	defer source.close()
 	body := newPayload(source, length, c.StoreStall, func() { cancel(errStoreStalled) })
 	stored, err := do(ctx, body, body.options)
+	cause := body.failure() // before the next line makes one
 	if err != nil {
 		cancel(err) // or a Read that still waits for the origin would hold up close
 	}
 	body.close()
-	if cause := body.failure(); cause != nil {
+	if cause != nil {
 		return 0, cause
 	}
 	if errors.Is(context.Cause(ctx), errStoreStalled) {

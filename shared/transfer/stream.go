@@ -113,6 +113,10 @@ func (s *streaming) once(ctx context.Context, open func(context.Context) origin)
 		return Result{}, &passing{err: io.ErrUnexpectedEOF}
 	}
 	if res.Done { // it fitted into one part
+		if s.up != nil { // an earlier attempt was given more
+			s.abort(ctx, s.up)
+			s.up = nil
+		}
 		return res, nil
 	}
 	s.up.Total = total

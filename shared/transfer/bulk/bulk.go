@@ -31,6 +31,10 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, Chunk); return &b }}
 type Conn struct {
 	net.Conn            // the TLS connection, or the TCP one itself
 	raw      *gathering // under TLS, else nil
+
+	mu      sync.Mutex
+	writing int
+	closed  bool
 }
 
 // Plain makes a Conn of a connection without TLS.
@@ -60,12 +64,46 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if c.raw == nil {
 		return c.Conn.Write(p)
 	}
+	if err := c.begin(); err != nil {
+		return 0, err
+	}
+	defer c.end()
 	c.raw.hold()
 	n, err := c.Conn.Write(p)
 	if flushed := c.raw.flush(); err == nil && flushed != nil {
 		return 0, flushed
 	}
 	return n, err
+}
+
+// Close ends the connection at once, whatever is under way. crypto/tls takes
+// leave of the peer first, but never behind a write that the peer holds up; it
+// does not know of writes that wait in flush, and would wait for them for 5 s.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	heldUp := c.writing > 0
+	c.mu.Unlock()
+	if heldUp {
+		return c.raw.Conn.Close()
+	}
+	return c.Conn.Close()
+}
+
+func (c *Conn) begin() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	c.writing++
+	return nil
+}
+
+func (c *Conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing--
 }
 
 // ReadFrom sends all that r gives, in whole chunks: net/http uses it for bodies.

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // counting counts the calls that reach the network.
@@ -121,5 +122,49 @@ func TestHandshakeEnds(t *testing.T) {
 	}
 	if _, err := ours.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("the connection was left open: %v", err)
+	}
+}
+
+// Close breaks off a write that the peer holds up, and at once: were it left to
+// crypto/tls, the write would end by the deadline that its farewell sets.
+func TestCloseBreaksOff(t *testing.T) {
+	for _, secure := range []bool{true, false} {
+		client, _, _ := pair(t, secure)
+		written := make(chan error, 1)
+		under := make(chan struct{}, 1)
+		go func() {
+			for {
+				select {
+				case under <- struct{}{}:
+				default:
+				}
+				if _, err := client.Write(random(Chunk)); err != nil { // nobody reads
+					written <- err
+					return
+				}
+			}
+		}()
+		<-under
+		heldUp(client)
+		_ = client.Close()
+		if err := <-written; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("TLS %t: the write ended with %v", secure, err)
+		}
+		if _, err := client.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("TLS %t: written after Close: %v", secure, err)
+		}
+	}
+}
+
+// heldUp waits until the bytes on their way fill every buffer and no more go out.
+func heldUp(c *Conn) {
+	wire := c.Conn
+	if c.raw != nil {
+		wire = c.raw.Conn
+	}
+	sent, _ := wire.(*counting)
+	for last := int64(-1); sent.writes.Load() != last; {
+		last = sent.writes.Load()
+		time.Sleep(100 * time.Millisecond)
 	}
 }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
+)
+
+// eachCopy has the world copy like this.
+func (w *world) eachCopy(do copyFunc) {
+	w.h.NewCopier = func(time.Time, int) Copier { return do }
+}
+
+// TestCutOff: of six outputs, four are under way when the time ends and two have
+// not begun. That is no failure of any of them.
+func TestCutOff(t *testing.T) {
+	w := newWorld(t).record(nil).many()
+	w.h.Now = time.Now
+	w.eachCopy(func(ctx context.Context, _ transfer.Source, _ transfer.Target, _ *transfer.Checkpoint, _ func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
+		<-ctx.Done()
+		return transfer.Result{Stored: 1}, nil // what Copy does when its time ends
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	out, err := w.h.Handle(ctx, Input{RunID: "r1"})
+	if err != nil || out.Done {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	looked := 0
+	for _, c := range w.s3.Calls("GetObject") {
+		if strings.Contains(c.String(), "copies/") {
+			looked++
+		}
+	}
+	if looked != 4 { // with hundreds of outputs the looking alone would take the time that is left
+		t.Errorf("%d copies were looked up, want those of the four that began", looked)
+	}
+}
+
+// TestSlowOrigin: calls that store nothing get fewer connections each, and end
+// with a name when one of them alone did not do.
+func TestSlowOrigin(t *testing.T) {
+	w := newWorld(t).record(nil)
+	var asked []int
+	stored := int64(0)
+	w.h.NewCopier = func(_ time.Time, connections int) Copier {
+		asked = append(asked, connections)
+		return copyFunc(func(context.Context, transfer.Source, transfer.Target, *transfer.Checkpoint, func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
+			return transfer.Result{Copied: 1000, Stored: stored}, nil
+		})
+	}
+	want := []int{0, 4, 2, 1}
+	for range want[1:] {
+		if out, err := w.handle(); err != nil || out.Done {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	}
+	stored = 16 << 20
+	if out, err := w.handle(); err != nil || out.Done { // a part came: gone on with as it is
+		t.Fatalf("%+v, %v", out, err)
+	}
+	stored = 0
+	_, err := w.handle()
+	wantName(t, err, run.Unavailable, "over one connection")
+	for i, n := range asked {
+		if n != want[min(i, len(want)-1)] {
+			t.Fatalf("connections %v", asked)
+		}
+	}
+	// A redrive begins with all of them again.
+	if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
+		r.Close(run.Failed, w.now, run.Errorf(run.Unavailable, "x"))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.handle(); err != nil || asked[len(asked)-1] != 0 {
+		t.Errorf("connections %v, %v", asked, err)
+	}
+}
+
+// TestUploadOfClosedRun: whatever closes the run while an upload is begun, the
+// upload is refused, so that Copy aborts it; only a call beside one that delivered
+// has nothing to complain of.
+func TestUploadOfClosedRun(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		end   func(*run.Record)
+		fails bool
+	}{
+		{"stop asked for", func(r *run.Record) { r.StopRequestedAt = began }, true},
+		{"cancelled", func(r *run.Record) { r.Close(run.Cancelled, began, run.Errorf(run.RunCancelled, "x")) }, true},
+		{"failed", func(r *run.Record) { r.Close(run.Failed, began, run.Errorf(run.Unavailable, "x")) }, true},
+		{"delivered by another call", func(r *run.Record) {
+			r.ManifestKey = "m"
+			r.Close(run.Succeeded, began, nil)
+		}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t).record(nil)
+			refused := false
+			w.eachCopy(func(ctx context.Context, _ transfer.Source, _ transfer.Target, _ *transfer.Checkpoint, save func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
+				if _, err := w.records().Update(ctx, "r1", func(r *run.Record) error { test.end(r); return nil }); err != nil {
+					t.Error(err)
+				}
+				err := save(ctx, transfer.Checkpoint{UploadID: "up"})
+				refused = err != nil
+				return transfer.Result{}, err
+			})
+			out, err := w.handle()
+			if !refused {
+				t.Fatal("the upload goes on")
+			}
+			if test.fails {
+				wantName(t, err, run.RunCancelled, "")
+			} else if err != nil || !out.Done || out.ManifestKey != "m" {
+				t.Errorf("%+v, %v", out, err)
+			}
+		})
+	}
+}
