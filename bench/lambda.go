@@ -41,7 +41,7 @@ func (h *harness) lambda(ctx context.Context, f *figures) error {
 		sizes, rounds = []int{128, wholeCore}, 1
 	}
 	for _, mb := range sizes {
-		size := int64(255 * mib) // twice the smallest's memory; the start of a process is little beside it
+		size := int64(255 * mib) // twice the smallest's memory; what of the time is start-up is a column
 		if h.quick {
 			size = 64 * mib
 		}
@@ -58,7 +58,9 @@ func (h *harness) lambda(ctx context.Context, f *figures) error {
 		}
 		for _, j := range jobs {
 			if samples := all[j.name]; len(samples) > 0 {
-				f.Lambda = append(f.Lambda, lambdaRow{MB: mb, Name: j.name, MBps: mbps(size, median(samples, seconds)), RSSMiB: median(samples, rss)})
+				f.Lambda = append(f.Lambda, lambdaRow{
+					MB: mb, Name: j.name, MBps: mbps(size, median(samples, seconds)), StartMs: 1000 * median(samples, startUp), RSSMiB: median(samples, rss),
+				})
 			}
 		}
 	}

@@ -30,15 +30,15 @@ type harness struct {
 
 // sample is one process's copy.
 type sample struct {
-	seconds float64 // the process's, start to end; the limits': the transfer's own
-	inner   []float64
-	cpu     float64 // seconds of user and system time
+	seconds float64   // the process's, start to end; of traffic alone, the transfer's own
+	inner   []float64 // what a program in Go says of each of its copies; others say nothing
+	cpu     float64   // seconds of user and system time
 	rssMiB  float64
 }
 
 // job is one thing to measure.
 type job struct {
-	name   string // ours, manager, transfermanager, rclone, awscli, or a limit: get, put, get1, put1, both
+	name   string // one of everyoneTuned, or traffic alone: get, put, get1, put1, both
 	secure bool
 	size   int64
 	query  string // for the origin
@@ -71,7 +71,7 @@ func (h *harness) run(ctx context.Context, j job) (sample, error) {
 			s.inner = append(s.inner, seconds)
 		}
 	}
-	if isLimit(j.name) && len(s.inner) > 0 {
+	if isTraffic(j.name) && len(s.inner) > 0 {
 		s.seconds = s.inner[0]
 		return s, nil
 	}
@@ -83,7 +83,9 @@ func (h *harness) run(ctx context.Context, j job) (sample, error) {
 	return s, nil
 }
 
-func isLimit(name string) bool {
+// isTraffic tells bytes moved for a limit or for reference from a contestant's
+// copy: no object is left to check, and a process's start is no part of a limit.
+func isTraffic(name string) bool {
 	return name == "get" || name == "put" || name == "get1" || name == "put1" || name == "both"
 }
 
@@ -157,13 +159,33 @@ func ask(ctx context.Context, address string, answer any) error {
 	return json.NewDecoder(resp.Body).Decode(answer)
 }
 
+// turn is the order of n jobs in a round. It begins with job round mod n and goes
+// to and fro from there (0, n-1, 1, n-2, …): were only the first to change, each
+// would still run after the same neighbour. So it runs after every other once in n
+// rounds, or where n is odd twice in 2n: a balanced Latin square, after Williams.
+func turn(round, n int) []int {
+	order := make([]int, n)
+	for i := range order {
+		step := i / 2
+		if i%2 == 1 {
+			step = n - 1 - i/2
+		}
+		if n%2 == 1 && round%2 == 1 {
+			step = n - step
+		}
+		order[i] = (round + step) % n
+	}
+	return order
+}
+
 // measure measures the jobs one after the other, again and again, so that what
 // else the machine does falls on all of them. A contestant that fails is left out
 // and said.
 func (h *harness) measure(ctx context.Context, rounds int, jobs []job) (map[string][]sample, error) {
 	all, failed := map[string][]sample{}, map[string]bool{}
 	for round := range rounds {
-		for _, j := range jobs {
+		for _, i := range turn(round, len(jobs)) {
+			j := jobs[i]
 			if failed[j.name] || !h.there(j.name) {
 				continue
 			}
@@ -180,7 +202,7 @@ func (h *harness) measure(ctx context.Context, rounds int, jobs []job) (map[stri
 				continue
 			}
 			all[j.name] = append(all[j.name], s)
-			fmt.Fprintf(os.Stderr, "round %d %-16s %7.3f s %8.0f MB/s  CPU %6.2f s  RSS %4.0f MiB\n", round+1, j.name, s.seconds, mbps(j.size, s.seconds), s.cpu, s.rssMiB)
+			fmt.Fprintf(os.Stderr, "round %d %-21s %7.3f s %8.0f MB/s  CPU %6.2f s  RSS %4.0f MiB\n", round+1, j.name, s.seconds, mbps(j.size, s.seconds), s.cpu, s.rssMiB)
 		}
 	}
 	if len(all) == 0 {
@@ -214,3 +236,16 @@ func seconds(s sample) float64 { return s.seconds }
 func cpu(s sample) float64     { return s.cpu }
 func rss(s sample) float64     { return s.rssMiB }
 func inner(s sample) float64   { return middle(slices.Clone(s.inner)) }
+
+// startUp is what of a process is not its copies: its start and its end. Of those
+// that say nothing of their copies it is not known, and 0.
+func startUp(s sample) float64 {
+	if len(s.inner) == 0 {
+		return 0
+	}
+	rest := s.seconds
+	for _, seconds := range s.inner {
+		rest -= seconds
+	}
+	return rest
+}

@@ -33,9 +33,10 @@ func thisMachine() machine {
 
 var titles = map[string]string{
 	"ours": "**cyberun-relay**", "manager": "SDK `feature/s3/manager`", "transfermanager": "SDK `feature/s3/transfermanager`",
+	"manager-tuned": "SDK `feature/s3/manager`, 16 MiB × 8", "transfermanager-tuned": "SDK `feature/s3/transfermanager`, 16 MiB × 8",
 	"rclone": "`rclone copyurl`", "awscli": "curl piped into the AWS CLI",
 	"get1": "limit: GET to nowhere, one connection", "put1": "limit: PUT from memory, one connection",
-	"get": "limit: GET to nowhere, eight", "put": "limit: PUT from memory, eight", "both": "both at once, unconnected",
+	"get": "limit: GET to nowhere, eight", "put": "limit: PUT from memory, eight", "both": "reference: GET and PUT at once, unconnected",
 }
 
 func writeReport(dir string, f *figures) error {
@@ -47,14 +48,13 @@ func writeReport(dir string, f *figures) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# How fast the copy is\n\nWritten by `make bench`. Absolute figures move from machine to machine and with what else runs;\nthe ratios within one interleaved run are what holds. Medians of %d rounds", f.Rounds)
+	fmt.Fprintf(&b, "# How fast the copy is\n\nWritten by `make bench`. Absolute figures move from machine to machine and with what else runs;\nthe ratios within one interleaved run are what holds. Medians of %d rounds, each in another order,", f.Rounds)
 	fmt.Fprintf(&b, " on %d cores (%s, %s);\norigin, sink and contestant share them. Length and CRC32 of all %d objects were checked at the sink.\n", f.Machine.Cores, f.Machine.CPU, f.Machine.Go, f.Checked)
 	if f.Quick {
 		b.WriteString("\nA quick run: small files, few rounds.\n")
 	}
 	b.WriteString("\n![MB/s by contestant](plot.svg)\n")
 	reportLarge(&b, f)
-	reportRatios(&b, f)
 	reportProfile(&b, f)
 	reportMemory(&b, f)
 	reportSmall(&b, f)
@@ -66,53 +66,11 @@ func writeReport(dir string, f *figures) error {
 	)
 }
 
-func reportLarge(b *strings.Builder, f *figures) {
-	for _, secure := range []bool{true, false} {
-		begun := false
-		for _, r := range f.Large {
-			if r.TLS != secure {
-				continue
-			}
-			if !begun {
-				begun = true
-				fmt.Fprintf(b, "\n## One file of %s over %s\n| | MB/s | of one stream | of eight | CPU s/GiB | peak RSS, MiB |\n| --- | ---: | ---: | ---: | ---: | ---: |\n", sizeName(r.Size), protocol(secure))
-			}
-			fmt.Fprintf(b, "| %s | %.0f | %.2f | %.2f | %.2f | %.0f |\n", titles[r.Name], r.MBps, r.OfStream, r.OfLimit, r.CPUPerGiB, r.RSSMiB)
-		}
-	}
-	if len(f.Large) > 0 {
-		b.WriteString("\nA limit is the slower of GET and PUT, with the same transport and part size, no signature and no checksum: of one\n" +
-			"connection (a core at each end), or of eight. A copy does both for each byte, on the same cores that origin and sink\n" +
-			"use: \"both at once\" is what eight and eight come to when nothing is passed on between them, and what a copy could reach.\n")
-	}
-}
-
-func reportRatios(b *strings.Builder, f *figures) {
-	for _, secure := range []bool{true, false} {
-		speed := map[string]float64{}
-		for _, r := range f.Large {
-			if r.TLS == secure {
-				speed[r.Name] = r.MBps
-			}
-		}
-		if speed["ours"] == 0 {
-			continue
-		}
-		fmt.Fprintf(b, "\nOver %s the relay is", protocol(secure))
-		for _, name := range []string{"both", "manager", "transfermanager", "rclone", "awscli"} {
-			if speed[name] > 0 {
-				fmt.Fprintf(b, " %.2f × %s,", speed["ours"]/speed[name], strings.Trim(titles[name], "*"))
-			}
-		}
-		b.WriteString(" in that run.\n")
-	}
-}
-
 func reportMemory(b *strings.Builder, f *figures) {
 	if len(f.Memory) == 0 {
 		return
 	}
-	b.WriteString("\n## Memory, over TLS\n| | file | peak RSS, MiB | MB/s |\n| --- | --- | ---: | ---: |\n")
+	b.WriteString("\n## Memory, over TLS\nOne process each.\n\n| | file | peak RSS, MiB | MB/s |\n| --- | --- | ---: | ---: |\n")
 	for _, r := range f.Memory {
 		fmt.Fprintf(b, "| %s | %s | %.0f | %.0f |\n", titles[r.Name], sizeName(r.Size), r.RSSMiB, r.MBps)
 	}
@@ -134,7 +92,7 @@ func reportSmall(b *strings.Builder, f *figures) {
 
 func reportRest(b *strings.Builder, f *figures) {
 	if len(f.Slow) > 0 {
-		b.WriteString("\n## An origin that gives each connection 40 MB/s\n| | MB/s |\n| --- | ---: |\n")
+		b.WriteString("\n## An origin that gives each connection 40 MB/s\nWhole processes.\n\n| | MB/s |\n| --- | ---: |\n")
 		for _, r := range f.Slow {
 			fmt.Fprintf(b, "| %s | %.0f |\n", titles[r.Name], r.MBps)
 		}
@@ -143,9 +101,10 @@ func reportRest(b *strings.Builder, f *figures) {
 		fmt.Fprintf(b, "\n## As a Lambda function of that size, over TLS\n%s.\n", upperFirst(f.Confined))
 	}
 	if len(f.Lambda) > 0 {
-		b.WriteString("\n| memory, MB | | MB/s | peak RSS, MiB |\n| ---: | --- | ---: | ---: |\n")
+		b.WriteString("Whole processes; start-up is what of one is not the copy, of those in Go, which time it.\n")
+		b.WriteString("\n| memory, MB | | MB/s | start-up, ms | peak RSS, MiB |\n| ---: | --- | ---: | ---: | ---: |\n")
 		for _, r := range f.Lambda {
-			fmt.Fprintf(b, "| %d | %s | %.1f | %.0f |\n", r.MB, titles[r.Name], r.MBps, r.RSSMiB)
+			fmt.Fprintf(b, "| %d | %s | %.1f | %s | %.0f |\n", r.MB, titles[r.Name], r.MBps, known("%.0f", r.StartMs), r.RSSMiB)
 		}
 	}
 	if len(f.Cold) > 0 {
@@ -169,11 +128,19 @@ func notMeasured(b *strings.Builder, f *figures) {
 	for _, r := range f.Large {
 		seen[r.Name] = true
 	}
-	for _, name := range everyone {
+	for _, name := range everyoneTuned {
 		if !seen[name] {
 			fmt.Fprintf(b, "\nNot measured: %s, which is not in `.tools` or failed.\n", titles[name])
 		}
 	}
+}
+
+// known is a figure, or an empty cell where there is none.
+func known(format string, figure float64) string {
+	if figure == 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, figure)
 }
 
 func sizeName(n int64) string {
