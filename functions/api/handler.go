@@ -26,6 +26,7 @@ type Records interface {
 	Create(ctx context.Context, r run.Record) (run.Record, error)
 	Get(ctx context.Context, runID string) (run.Record, error)
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
+	Reopen(ctx context.Context, runID string) (run.Record, error)
 	Progress(ctx context.Context, runID string) (run.Progress, error)
 	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
 	Newest(ctx context.Context, cursor string, each func(runID, cursor string) bool) error

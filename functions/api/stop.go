@@ -88,6 +88,9 @@ func (h *Handler) markStop(ctx context.Context, id string) (run.Record, error) {
 		return nil
 	}
 	record, err := h.Records.Update(ctx, id, mark)
+	if err == nil && record.Status == run.Failed {
+		return h.markRedriven(ctx, record, mark)
+	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return record, err
 	}
@@ -114,4 +117,18 @@ func (h *Handler) markStop(ctx context.Context, id string) (run.Record, error) {
 		return h.Records.Update(ctx, id, mark)
 	}
 	return created, err
+}
+
+// markRedriven: of a failed run that a redrive has set going again, the record is
+// closed until its step comes. It is opened here, so that the step finds the stop
+// and, should no step come, close-run closes it as stopped.
+func (h *Handler) markRedriven(ctx context.Context, record run.Record, mark func(*run.Record) error) (run.Record, error) {
+	execution, err := h.describe(ctx, record.RunID)
+	if err != nil || execution == nil || !statusOf(execution.Status).Open() {
+		return record, err
+	}
+	if _, err := h.Records.Reopen(ctx, record.RunID); err != nil {
+		return record, err
+	}
+	return h.Records.Update(ctx, record.RunID, mark)
 }

@@ -205,3 +205,35 @@ func TestStopAgain(t *testing.T) {
 		t.Errorf("%d %v cancelled %v", a.status, a.body, w.cancelled)
 	}
 }
+
+// TestStopsRedriven: a redrive set the failed run going again, and its step has not
+// come yet. Whatever the step is, it meets the stop and pays nothing.
+func TestStopsRedriven(t *testing.T) {
+	for _, status := range []types.ExecutionStatus{types.ExecutionStatusRunning, types.ExecutionStatusPendingRedrive} {
+		for task, cancelled := range map[string]string{"": "[]", "t1": "[t1]"} {
+			w := newWorld(t)
+			w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, EndedAt: began, Error: run.Errorf(run.Unavailable, "x")})
+			w.start("r1", body, status)
+			for range 2 {
+				if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "cancelled" {
+					t.Fatalf("%s: %+v", status, a)
+				}
+			}
+			if r := w.get("r1"); !r.StopRequestedAt.Equal(began) || !r.Status.Open() || fmt.Sprint(w.cancelled[:min(1, len(w.cancelled))]) != cancelled || w.machine.stopped == nil {
+				t.Errorf("%s, task %q: %+v, cancelled %v, stopped %v", status, task, r, w.cancelled, w.machine.stopped)
+			}
+			if len(w.s3.Keys(stateBucket, "open/r1")) != 1 {
+				t.Error("no sweep would close it")
+			}
+			if _, err := w.records().Continue(t.Context(), "r1"); !run.Is(err, run.RunCancelled) {
+				t.Errorf("the redriven step goes on: %v", err)
+			}
+		}
+	}
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1"})
+	w.start("r1", body, types.ExecutionStatusFailed)
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || w.get("r1").Stopping() {
+		t.Errorf("not redriven: %+v", a)
+	}
+}
