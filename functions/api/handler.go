@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
 // Cyberun is what the API asks of the service.
@@ -28,7 +27,7 @@ type Records interface {
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
 	Reopen(ctx context.Context, runID string) (run.Record, error)
 	Progress(ctx context.Context, runID string) (run.Progress, error)
-	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
+	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
 	Newest(ctx context.Context, cursor string, each func(runID, cursor string) bool) error
 }
 

@@ -20,19 +20,18 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !record.Status.Open() {
-		if err := h.cancelLeftRunning(ctx, record); err != nil {
-			return err
+		// Of a run that failed the task may go on, or it could not be cancelled at the stop.
+		if record.Status != run.Succeeded {
+			if err := h.cancelOwn(ctx, record); err != nil {
+				return err
+			}
 		}
 		return writeJSON(w, http.StatusAccepted, started{id, record.Status})
 	}
 	// First the cause of the costs. If Cyberun is down the execution is stopped
 	// all the same: close-run and its sweep go on cancelling.
-	var cancelErr error
-	if record.MayCancelTask() {
-		cancelErr = h.cancelOwn(ctx, record)
-	}
-	if cancelErr != nil {
-		h.Log.WarnContext(ctx, "the task is not cancelled yet", "run_id", id, "cause", cancelErr.Error())
+	if err := h.cancelOwn(ctx, record); err != nil {
+		h.Log.WarnContext(ctx, "the task is not cancelled yet", "run_id", id, "cause", err.Error())
 	}
 	arn, cause := h.executionARN(id), "stopped through the API"
 	name := run.RunCancelled
@@ -43,24 +42,11 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusAccepted, started{id, run.Cancelled})
 }
 
-// cancelLeftRunning stops paying for a run that failed while its task went on, or
-// whose task could not be cancelled when it was stopped.
-func (h *Handler) cancelLeftRunning(ctx context.Context, record run.Record) error {
-	if record.Status == run.Succeeded || !record.MayCancelTask() {
-		return nil
-	}
-	return h.cancelOwn(ctx, record)
-}
-
-// cancelOwn cancels the run's task, unless a rescue has it by now.
+// cancelOwn cancels the run's task, if it is the run's to cancel.
 func (h *Handler) cancelOwn(ctx context.Context, record run.Record) error {
-	claim, err := h.Records.ClaimOf(ctx, record.TaskID)
-	switch {
-	case errors.Is(err, store.ErrNotFound): // Submit died before its claim: the task is nobody else's
-	case err != nil:
+	may, _, err := h.Records.MayCancel(ctx, record)
+	if err != nil || !may {
 		return err
-	case claim.RunID != record.RunID && !claim.Candidate:
-		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()

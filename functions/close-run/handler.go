@@ -50,7 +50,7 @@ type Records interface {
 	Create(ctx context.Context, r run.Record) (run.Record, error)
 	Get(ctx context.Context, runID string) (run.Record, error)
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
-	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
+	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
 	Claim(ctx context.Context, taskID string, c store.Claim) (store.Claim, error)
 	ClearMarkers(ctx context.Context, workflowID, runID string) error
 	AllMarkers(ctx context.Context, each func(workflowID, runID string) bool) error
@@ -266,16 +266,15 @@ func (h *Handler) stopPaying(ctx context.Context, record run.Record) (string, er
 			record.Submission.MarkedAt.Format(time.RFC3339), record.Submission.PostUntil.Format(time.RFC3339), record.Workflow, candidates(record)), nil
 	case record.TaskID == "":
 		return "nothing had been submitted", nil
-	case !record.MayCancelTask():
-		return fmt.Sprintf("the task %s was left alone, since this run did not start it", record.TaskID), nil
 	}
-	claim, err := h.Records.ClaimOf(ctx, record.TaskID)
+	may, owner, err := h.Records.MayCancel(ctx, record)
 	switch {
-	case err != nil && !errors.Is(err, store.ErrNotFound):
+	case err != nil:
 		return "", err
-	case err == nil && claim.RunID != record.RunID && !claim.Candidate:
-		// Rescued before this close came: it is another run's delivery now.
-		return fmt.Sprintf("its task %s was left alone, since the run %s has taken it over", record.TaskID, claim.RunID), nil
+	case owner != "": // rescued before this close came: it is another run's delivery now
+		return fmt.Sprintf("its task %s was left alone, since the run %s has taken it over", record.TaskID, owner), nil
+	case !may:
+		return fmt.Sprintf("the task %s was left alone, since this run did not start it", record.TaskID), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()

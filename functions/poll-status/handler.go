@@ -41,6 +41,8 @@ type Cyberun interface {
 type Records interface {
 	Continue(ctx context.Context, runID string) (run.Record, error)
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
+	StillOwns(ctx context.Context, r run.Record) error
+	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
 	Progress(ctx context.Context, runID string) (run.Progress, error)
 	PutProgress(ctx context.Context, p run.Progress) error
 	PutToken(ctx context.Context, runID, token string) error
@@ -78,6 +80,11 @@ const (
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	record, err := h.Records.Continue(ctx, in.RunID)
 	if err != nil {
+		return Output{}, err
+	}
+	// A redrive can come when the task was rescued: two runs would wait for one task,
+	// and this one's deadline would end the other's.
+	if err := h.Records.StillOwns(ctx, record); err != nil {
 		return Output{}, err
 	}
 	if in.TaskToken != "" {
@@ -208,8 +215,15 @@ func (h *Handler) finish(ctx context.Context, record run.Record, task cyberun.Ta
 // timeOut stops paying and looks once more: a task that completed in the last
 // moment is delivered after all.
 func (h *Handler) timeOut(ctx context.Context, record run.Record) (Output, error) {
+	may, owner, err := h.Records.MayCancel(ctx, record)
+	switch {
+	case err != nil:
+		return Output{}, err
+	case owner != "": // since the record was read
+		return Output{}, run.Errorf(run.TaskTaken, "the task %s was taken over by the run %s", record.TaskID, owner)
+	}
 	left := "was left running, since this run did not start it"
-	if record.MayCancelTask() {
+	if may {
 		left = "was cancelled"
 		cancelCtx, cancel := context.WithTimeout(ctx, callTime)
 		defer cancel()

@@ -161,12 +161,36 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, w.log)
 		}
 	}
-	w := newWorld(t).record(func(r *run.Record) { r.Status = run.Failed })
-	if err := w.records().TakeOver(t.Context(), "t1", store.Claim{RunID: "r1"}, store.Claim{RunID: "r9"}); err != nil {
-		t.Fatal(err)
+	for _, status := range []run.Status{run.Failed, run.Waiting} { // close-run has heard of it, or not yet
+		w := newWorld(t, look{status: cyberun.StatusRunning}).record(func(r *run.Record) { r.Status = status })
+		w.rescuedBy("r9")
+		w.now = began.Add(2 * time.Hour) // past its deadline: the rescuer's task must live
+		w.log = nil
+		_, err := w.handle()
+		wantName(t, err, run.TaskTaken, "r9")
+		if w.log != nil {
+			t.Errorf("%s: %v", status, w.log)
+		}
 	}
+}
+
+func (w *world) rescuedBy(runID string) {
+	w.t.Helper()
+	if err := w.records().TakeOver(w.t.Context(), "t1", store.Claim{RunID: "r1"}, store.Claim{RunID: runID}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestRescuedWhileItLooks: the claim is asked once more before the cancel.
+func TestRescuedWhileItLooks(t *testing.T) {
+	var w *world
+	w = newWorld(t, look{status: cyberun.StatusRunning, change: func(*cyberun.Task) { w.rescuedBy("r9") }}).record(nil)
+	w.now = began.Add(2 * time.Hour)
 	_, err := w.handle()
 	wantName(t, err, run.TaskTaken, "r9")
+	if w.did("cancel") != nil {
+		t.Errorf("cancelled r9's: %v", w.log)
+	}
 }
 
 // TestRedrive opens the record again, and marks it open for the sweep.

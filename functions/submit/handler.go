@@ -50,6 +50,7 @@ type Records interface {
 	Reopen(ctx context.Context, runID string) (run.Record, error)
 	Claim(ctx context.Context, taskID string, c store.Claim) (store.Claim, error)
 	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
+	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
 	TakeOver(ctx context.Context, taskID string, from, to store.Claim) error
 	PutMarker(ctx context.Context, workflowID string, m run.Marker) error
 	ClearMarker(ctx context.Context, workflowID, runID, attempt string) error
@@ -270,8 +271,9 @@ func (h *Handler) settle(ctx context.Context, record run.Record) (Output, error)
 
 // cancel stops paying for a task whose run was stopped while it was submitted.
 func (h *Handler) cancel(ctx context.Context, record run.Record) error {
-	if !record.MayCancelTask() {
-		return nil
+	may, _, err := h.Records.MayCancel(ctx, record)
+	if err != nil || !may {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()

@@ -20,14 +20,45 @@ func (s *Store) Continue(ctx context.Context, runID string) (run.Record, error) 
 	case r.Status != run.Failed:
 		return r, nil
 	}
-	claim, err := s.ClaimOf(ctx, r.TaskID)
-	switch {
-	case err != nil && !errors.Is(err, ErrNotFound):
+	if err := s.StillOwns(ctx, r); err != nil {
 		return r, err
-	case err == nil && claim.RunID != runID:
-		return r, run.Errorf(run.TaskTaken, "the task %s was taken over by the run %s", r.TaskID, claim.RunID)
 	}
 	return s.Reopen(ctx, runID)
+}
+
+// StillOwns refuses a run whose task a rescue has taken over. It may do so while the
+// record is open: the execution has failed, and close-run has not heard of it yet.
+func (s *Store) StillOwns(ctx context.Context, r run.Record) error {
+	owner, err := s.takenBy(ctx, r)
+	if err == nil && owner != "" {
+		return run.Errorf(run.TaskTaken, "the task %s was taken over by the run %s", r.TaskID, owner)
+	}
+	return err
+}
+
+// MayCancel reports whether the end of this run is the end of its task: only of one
+// that it started itself, and that no rescue has taken over since. The owner is the
+// run that has. Whoever cancels asks here first.
+func (s *Store) MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error) {
+	if !r.MayCancelTask() {
+		return false, "", nil
+	}
+	owner, err = s.takenBy(ctx, r)
+	return err == nil && owner == "", owner, err
+}
+
+// takenBy is the other run that delivers the task by now; empty: there is none.
+func (s *Store) takenBy(ctx context.Context, r run.Record) (string, error) {
+	claim, err := s.ClaimOf(ctx, r.TaskID)
+	switch {
+	case errors.Is(err, ErrNotFound): // its submit died before the claim: the task is nobody else's
+		return "", nil
+	case err != nil:
+		return "", err
+	case claim.RunID == r.RunID || claim.Candidate: // no more than a guess of a run in doubt
+		return "", nil
+	}
+	return claim.RunID, nil
 }
 
 // Reopen undoes the close of a failed run. The open marker comes first, as when

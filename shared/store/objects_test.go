@@ -17,6 +17,7 @@ var objectTests = []suiteTest{
 	{"copies", testCopies},
 	{"tokens and hooks", testWake},
 	{"a step goes on with its run", testContinue},
+	{"who may cancel a task", testMayCancel},
 	{"a run is reopened", testReopen},
 }
 
@@ -198,6 +199,39 @@ func testContinue(t *testing.T, s *Store, _ *wire) {
 			}
 			if test.status.Open() != slices.Contains(openRuns(t, s), r.RunID) {
 				t.Errorf("open runs: %v", openRuns(t, s))
+			}
+		})
+	}
+}
+
+func testMayCancel(t *testing.T, s *Store, _ *wire) {
+	tests := []struct {
+		name   string
+		change func(*run.Record)
+		claim  Claim
+		may    bool
+		owner  string
+	}{
+		{"its-own", func(*run.Record) {}, Claim{RunID: "its-own"}, true, ""},
+		{"before-the-claim", func(*run.Record) {}, Claim{}, true, ""},
+		{"rescued-by-another", func(*run.Record) {}, Claim{RunID: "another", Rescued: true}, false, "another"},
+		{"guessed-by-another", func(*run.Record) {}, Claim{RunID: "another", Candidate: true}, true, ""},
+		{"adopted", func(r *run.Record) { r.Adopted = true }, Claim{RunID: "adopted"}, false, ""},
+		{"no-task", func(r *run.Record) { r.TaskID = "" }, Claim{}, false, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRecord(test.name)
+			r.TaskID = "t-" + test.name
+			test.change(&r)
+			if test.claim.RunID != "" {
+				if _, err := s.Claim(t.Context(), r.TaskID, test.claim); err != nil {
+					t.Fatal(err)
+				}
+			}
+			may, owner, err := s.MayCancel(t.Context(), r)
+			if err != nil || may != test.may || owner != test.owner {
+				t.Errorf("%v, %q, %v", may, owner, err)
 			}
 		})
 	}
