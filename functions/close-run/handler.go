@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -258,7 +259,8 @@ var (
 )
 
 // stopPaying cancels the task of a run that ends before it. The service's word
-// that it cannot be is final; an outage is tried again, by Lambda and the sweep.
+// that it cannot be is final; an outage is tried again, by Lambda and the sweep, and
+// so is a refused key: one that is being rotated must not leave a task running.
 func (h *Handler) stopPaying(ctx context.Context, record run.Record) (string, error) {
 	switch {
 	case record.InDoubt():
@@ -283,7 +285,7 @@ func (h *Handler) stopPaying(ctx context.Context, record run.Record) (string, er
 	switch {
 	case err == nil:
 		return fmt.Sprintf("its task %s was cancelled", record.TaskID), nil
-	case errors.As(err, &answer) && !answer.Temporary():
+	case errors.As(err, &answer) && !answer.Temporary() && answer.Status != http.StatusUnauthorized:
 		return fmt.Sprintf("its task %s could not be cancelled (%v)", record.TaskID, err), nil
 	}
 	return "", run.RemoteError("cancel the task "+record.TaskID, err)

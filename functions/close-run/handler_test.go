@@ -174,7 +174,7 @@ func TestCancelOutcomes(t *testing.T) {
 			t.Errorf("%d: %v, %v", status, err, w.cancelled)
 		}
 	}
-	for _, status := range []int{401, 403, 404, 409} {
+	for _, status := range []int{403, 404, 409} {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
 		w.ended("r1", types.ExecutionStatusAborted, "", "")

@@ -90,6 +90,43 @@ func TestSweepGoesOn(t *testing.T) {
 	}
 }
 
+// TestSweepAfterARotation: while the key is refused the run stays open and each
+// sweep tries again; one that was closed before its task was stored keeps its marker.
+func TestSweepAfterARotation(t *testing.T) {
+	for name, late := range map[string]bool{"open": false, "closed before its task was stored": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			record := run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1", StopRequestedAt: began}
+			if late {
+				record.Close(run.Cancelled, began, run.Errorf(run.RunCancelled, "x"))
+			}
+			w.record(record)
+			if late {
+				if err := w.records().MarkOpen(t.Context(), "r1"); err != nil { // its close died before the end
+					t.Fatal(err)
+				}
+			}
+			w.ended("r1", types.ExecutionStatusAborted, "", "")
+			w.cancelErr = answered(401)
+			if _, err := w.close("r1"); !run.Is(err, run.Unauthorized) {
+				t.Errorf("the event: %v", err)
+			}
+			out, err := w.handler().Handle(t.Context(), Input{Sweep: true})
+			if out != (Output{Failed: 1}) || late != (err != nil) {
+				t.Errorf("%+v, %v", out, err)
+			}
+			if len(w.s3.Keys(stateBucket, "open/")) != 1 || len(w.s3.Keys(stateBucket, "submitting/")) != 1 || len(w.cancelled) > 0 {
+				t.Errorf("no later sweep will find the task: %v", w.s3.Keys(stateBucket, ""))
+			}
+			w.cancelErr = nil
+			w.sweep()
+			if got, _ := w.closed("r1"); got.Status != run.Cancelled || len(w.cancelled) == 0 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 {
+				t.Errorf("%+v, cancelled %v", got, w.cancelled)
+			}
+		})
+	}
+}
+
 // TestSweepOutOfTime: cancels that hang take the time of one sweep, and not that
 // of the next: it takes them in another order, and the rest is reached.
 func TestSweepOutOfTime(t *testing.T) {

@@ -129,8 +129,8 @@ func (h *Handler) sweepOne(ctx context.Context, runID string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !record.Status.Open() {
-		return 0, h.tidy(ctx, record)
+	if !record.Status.Open() { // its close, or a call after it, died or could not cancel
+		return 0, h.closedByAnother(ctx, record)
 	}
 	return h.close(ctx, record.ExecutionARN)
 }
