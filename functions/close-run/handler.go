@@ -223,7 +223,9 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 		reason = &told
 	}
 	if status == run.Failed && record.InDoubt() && reason.Name != run.SubmitOutcomeUnknown {
-		reason = run.Errorf(run.SubmitOutcomeUnknown, "the execution ended while it was in doubt whether its task had started: %s: %s", reason.Name, reason.Cause)
+		reason = run.Errorf(run.SubmitOutcomeUnknown, "the execution ended while it was in doubt whether its task had started: %s: %s; %s", reason.Name, reason.Cause, doubt(record))
+		// By itself it would find out: a person chooses only if that is not to be.
+		reason.Hint = "mend the cause and redrive the run, which looks for its task before it submits again; or start a run with {\"task_id\": \"…\"} for a task that you know to be this run's"
 	}
 	if err := h.abortUploads(ctx, record, status); err != nil {
 		return 0, err
@@ -264,8 +266,7 @@ var (
 func (h *Handler) stopPaying(ctx context.Context, record run.Record) (string, error) {
 	switch {
 	case record.InDoubt():
-		return fmt.Sprintf("a submission was in doubt from %s to %s: a task of the workflow %s created then may be this run's and was not cancelled%s",
-			record.Submission.MarkedAt.Format(time.RFC3339), record.Submission.PostUntil.Format(time.RFC3339), record.Workflow, candidates(record)), nil
+		return doubt(record), nil
 	case record.TaskID == "":
 		return "nothing had been submitted", nil
 	}
@@ -291,11 +292,14 @@ func (h *Handler) stopPaying(ctx context.Context, record run.Record) (string, er
 	return "", run.RemoteError("cancel the task "+record.TaskID, err)
 }
 
-func candidates(record run.Record) string {
-	if len(record.Candidates) == 0 {
-		return ""
+// doubt is what a person needs to find a task that may be the run's.
+func doubt(record run.Record) string {
+	said := fmt.Sprintf("a submission was in doubt from %s to %s: a task of the workflow %s created then may be this run's and was not cancelled",
+		record.Submission.MarkedAt.Format(time.RFC3339), record.Submission.PostUntil.Format(time.RFC3339), record.Workflow)
+	if len(record.Candidates) > 0 {
+		said += "; candidates: " + strings.Join(record.Candidates, ", ")
 	}
-	return "; candidates: " + strings.Join(record.Candidates, ", ")
+	return said
 }
 
 // abortUploads ends the multipart uploads of a run that nothing will go on with.
