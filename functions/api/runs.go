@@ -151,18 +151,7 @@ func (h *Handler) record(ctx context.Context, id string) (run.Record, bool, erro
 }
 
 func (h *Handler) unrecorded(ctx context.Context, id string) (view, error) {
-	execution, err := h.describe(ctx, id)
-	// Step Functions' own reads are eventually consistent: a run that was accepted
-	// a moment ago may not be there yet.
-	for range describeAgain {
-		if err != nil || execution != nil {
-			break
-		}
-		if err := h.Sleep(ctx, describePause); err != nil {
-			return view{}, err
-		}
-		execution, err = h.describe(ctx, id)
-	}
+	execution, err := h.find(ctx, id)
 	if err != nil {
 		return view{}, err
 	}
@@ -195,6 +184,22 @@ func text(s *string) string {
 		return ""
 	}
 	return *s
+}
+
+// find is describe for a run that may have been accepted a moment ago: Step
+// Functions' own reads are eventually consistent.
+func (h *Handler) find(ctx context.Context, id string) (*sfn.DescribeExecutionOutput, error) {
+	execution, err := h.describe(ctx, id)
+	for range describeAgain {
+		if err != nil || execution != nil {
+			break
+		}
+		if err := h.Sleep(ctx, describePause); err != nil {
+			return nil, err
+		}
+		execution, err = h.describe(ctx, id)
+	}
+	return execution, err
 }
 
 // describe is nil if there is no such execution.

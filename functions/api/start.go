@@ -52,7 +52,12 @@ func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Values("Idempotency-Key") != nil {
 		// Before the checks: what was started once is the answer, whatever has
 		// become of its workflow since.
-		if status, err := h.same(r.Context(), runID, input); err != nil || status != "" {
+		execution, err := h.describe(r.Context(), runID)
+		if err != nil {
+			return err
+		}
+		if execution != nil {
+			status, err := h.same(r.Context(), runID, input, execution)
 			return h.answer(w, err, started{runID, status})
 		}
 	}
@@ -63,7 +68,14 @@ func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
 	_, err = h.Executions.StartExecution(r.Context(), &sfn.StartExecutionInput{StateMachineArn: &h.StateMachineARN, Name: &runID, Input: &text})
 	var exists *types.ExecutionAlreadyExists
 	if errors.As(err, &exists) {
-		status, err := h.same(r.Context(), runID, input)
+		execution, err := h.find(r.Context(), runID)
+		if err != nil {
+			return err
+		}
+		if execution == nil {
+			return run.Errorf(run.Unavailable, "Step Functions has the run %s and does not show it yet: send the same request again", runID)
+		}
+		status, err := h.same(r.Context(), runID, input, execution)
 		return h.answer(w, err, started{runID, status})
 	}
 	if err != nil {
@@ -132,13 +144,9 @@ func invalid(faults run.Faults) error {
 	return nil
 }
 
-// same tells what became of an earlier request under this id: its status, none
-// if there was none, or 409 if it was another request.
-func (h *Handler) same(ctx context.Context, runID string, input []byte) (run.Status, error) {
-	execution, err := h.describe(ctx, runID)
-	if err != nil || execution == nil {
-		return "", err
-	}
+// same tells what became of an earlier request under this id: its status, or 409 if
+// it was another request.
+func (h *Handler) same(ctx context.Context, runID string, input []byte, execution *sfn.DescribeExecutionOutput) (run.Status, error) {
 	before, err := run.Canonical([]byte(text(execution.Input)))
 	if err != nil || string(before) != string(input) {
 		return "", &problem{status: http.StatusConflict, title: "IdempotencyConflict", detail: "this Idempotency-Key was used with another request: run " + runID + ". Use a new key for a new request"}

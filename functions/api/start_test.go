@@ -179,6 +179,28 @@ func TestIdempotencyRace(t *testing.T) {
 	}
 }
 
+// TestStartedAMomentAgo: Step Functions knows the name and does not describe it yet.
+func TestStartedAMomentAgo(t *testing.T) {
+	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 503} { // of the looks after the start
+		w := newWorld(t)
+		id := w.post(body, "idempotency-key", "k").body["run_id"].(string)
+		w.machine.runs[id].Status = types.ExecutionStatusSucceeded
+		looks := 0
+		w.machine.fail = func(op string) error {
+			if op == "Describe" {
+				if looks++; looks <= 1+misses { // the one before the start sees nothing either
+					return &types.ExecutionDoesNotExist{}
+				}
+			}
+			return nil
+		}
+		a := w.post(body, "idempotency-key", "k")
+		if a.status != want || w.machine.started != 1 || want == 202 && a.body["status"] != "succeeded" || (a.headers["Retry-After"] != "") != (want == 503) {
+			t.Errorf("%d misses: %d %s", misses, a.status, a.raw)
+		}
+	}
+}
+
 func TestTwentyAtOnce(t *testing.T) {
 	w := newWorld(t)
 	var group sync.WaitGroup

@@ -80,7 +80,7 @@ func (h *Handler) markStop(ctx context.Context, id string) (run.Record, error) {
 	if !errors.Is(err, store.ErrNotFound) {
 		return record, err
 	}
-	execution, err := h.describe(ctx, id)
+	execution, err := h.find(ctx, id)
 	if err != nil {
 		return record, err
 	}

@@ -119,6 +119,26 @@ func TestStopsBeforeTheRecord(t *testing.T) {
 	}
 }
 
+// TestStopsAMomentAfterTheStart: Step Functions does not describe the run yet.
+func TestStopsAMomentAfterTheStart(t *testing.T) {
+	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 404} {
+		w := newWorld(t)
+		w.start("r1", body, types.ExecutionStatusRunning)
+		looks := 0
+		w.machine.fail = func(op string) error {
+			if op == "Describe" {
+				if looks++; looks <= misses {
+					return &types.ExecutionDoesNotExist{}
+				}
+			}
+			return nil
+		}
+		if a := w.call("DELETE", "/runs/r1", ""); a.status != want || (want == 202) != (w.machine.stopped != nil) {
+			t.Errorf("%d misses: %d %s", misses, a.status, a.raw)
+		}
+	}
+}
+
 // TestStopMeetsSubmit: the record comes while the tombstone is written.
 func TestStopMeetsSubmit(t *testing.T) {
 	w := newWorld(t)
