@@ -19,6 +19,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{http.StatusBadRequest, run.RunRejected},
 		{http.StatusUnauthorized, run.Unauthorized},
+		{http.StatusPaymentRequired, run.RunRejected},
 		{http.StatusForbidden, run.FeatureNotLicensed},
 		{http.StatusNotFound, run.WorkflowNotFound},
 		{http.StatusMethodNotAllowed, run.RunRejected},

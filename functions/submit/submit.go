@@ -47,7 +47,7 @@ func (h *Handler) submit(ctx context.Context, record run.Record, r ready) (Outpu
 	}
 	var failed *cyberun.RunError
 	if errors.As(err, &failed) && failed.Outcome == cyberun.NotStarted {
-		return Output{}, h.notStarted(ctx, marked, run.WorkflowError(r.ref, err))
+		return Output{}, h.notStarted(ctx, marked, run.SubmitError(r.ref, err))
 	}
 	return Output{}, run.Errorf(run.SubmitInDoubt, "submit %s: %w", r.ref, err)
 }

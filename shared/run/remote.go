@@ -37,3 +37,15 @@ func WorkflowError(ref string, err error) *Error {
 	}
 	return RemoteError("look up the workflow "+shorten(ref), err)
 }
+
+// SubmitError is WorkflowError for the POST that surely started nothing. That Cyberun
+// wants money first is an answer, and no outage that an hour of retries would end.
+func SubmitError(ref string, err error) *Error {
+	var answer *cyberun.APIError
+	if !errors.As(err, &answer) || answer.Status != http.StatusPaymentRequired {
+		return WorkflowError(ref, err)
+	}
+	e := Errorf(RunRejected, "Cyberun wants a payment before it runs %s: %w", shorten(ref), err)
+	e.Hint = "settle the team's account at Cyberun, then redrive the run; it started nothing"
+	return e
+}
