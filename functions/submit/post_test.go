@@ -92,6 +92,33 @@ func TestDoubted(t *testing.T) {
 	}
 }
 
+// TestUnstored: the task is there, and its id stands nowhere but in the error.
+func TestUnstored(t *testing.T) {
+	w := newWorld(t)
+	in := w.input("r1", prompted("r1"))
+	posted := false
+	w.around = func(call string, do func() error) error {
+		posted = posted || call == "Run"
+		if posted && call == "PutObject state/runs/r1.json" {
+			return errNetwork
+		}
+		return do()
+	}
+	_, _, err, _ := w.once(in)
+	if len(w.service.tasks) != 1 {
+		t.Fatalf("%v", w.service.tasks)
+	}
+	for _, task := range w.service.tasks {
+		wantName(t, err, run.Unavailable, "the task "+task.ID)
+	}
+	w.around = nil
+	out, err := w.drive(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.checkSettled("r1", out)
+}
+
 // TestRateLimited: minutes of 429 are minutes of waiting.
 func TestRateLimited(t *testing.T) {
 	w := newWorld(t)

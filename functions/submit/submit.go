@@ -96,7 +96,7 @@ func (h *Handler) accept(ctx context.Context, record run.Record, taskID string) 
 // store gives the record its task. A run that was stopped meanwhile gets it too,
 // so that the task can be named and cancelled.
 func (h *Handler) store(ctx context.Context, runID, taskID string, how func(*run.Record)) (run.Record, error) {
-	return h.Records.Update(ctx, runID, func(r *run.Record) error {
+	record, err := h.Records.Update(ctx, runID, func(r *run.Record) error {
 		if r.TaskID != "" {
 			return nil
 		}
@@ -107,6 +107,19 @@ func (h *Handler) store(ctx context.Context, runID, taskID string, how func(*run
 		how(r)
 		return nil
 	})
+	if err != nil {
+		return record, unstored(taskID, err)
+	}
+	return record, nil
+}
+
+// unstored names the task: its id stands nowhere else, and a person may have to find it.
+func unstored(taskID string, err error) error {
+	told, named := run.AsError(err)
+	if !named {
+		told = run.Errorf(run.Unavailable, "%w", err)
+	}
+	return &run.Error{Name: told.Name, Cause: "the task " + taskID + " is this run's, and its id could not be stored: " + told.Cause, Hint: told.Hint, Err: err}
 }
 
 // notStarted takes the mark back: surely no task was made, and the next try may
