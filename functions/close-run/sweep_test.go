@@ -90,6 +90,32 @@ func TestSweepGoesOn(t *testing.T) {
 	}
 }
 
+// TestSweepMarkersGoesOn: what cannot be cleared is told, all of it, and the rest is cleared.
+func TestSweepMarkersGoesOn(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"a", "b", "c", "d"} {
+		w.record(run.Record{RunID: id, Status: run.Cancelled, TaskID: "t-" + id, WorkflowID: "wf-1"})
+	}
+	w.around = func(call string, do func() error) error {
+		if strings.HasPrefix(call, "GetObject state/runs/a") || strings.HasPrefix(call, "GetObject state/runs/c") {
+			return errors.New("connection reset by peer")
+		}
+		return do()
+	}
+	_, err := w.handler().Handle(t.Context(), Input{Sweep: true})
+	if !run.Is(err, run.Unavailable) || !strings.Contains(err.Error(), "the run a:") || !strings.Contains(err.Error(), "the run c:") {
+		t.Errorf("%v", err)
+	}
+	if markers := w.s3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/a/a1 submitting/wf-1/c/a1]" {
+		t.Errorf("markers %v", markers)
+	}
+	w.around = nil
+	w.sweep()
+	if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) > 0 || len(w.cancelled) != 4 {
+		t.Errorf("markers %v, cancelled %v", markers, w.cancelled)
+	}
+}
+
 // TestSweepAfterARotation: while the key is refused the run stays open and each
 // sweep tries again; one that was closed before its task was stored keeps its marker.
 func TestSweepAfterARotation(t *testing.T) {

@@ -147,7 +147,8 @@ func (h *Handler) clearMarkers(ctx context.Context, record run.Record) error {
 	return h.Records.ClearMarkers(ctx, record.WorkflowID, record.RunID)
 }
 
-// sweepMarkers clears what a submit left that died after its run was closed.
+// sweepMarkers clears what a submit left that died after its run was closed. One
+// that cannot be cleared keeps no other: a marker left behind holds up later doubts.
 func (h *Handler) sweepMarkers(ctx context.Context) error {
 	type marker struct{ workflowID, runID string }
 	var markers []marker
@@ -157,12 +158,17 @@ func (h *Handler) sweepMarkers(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	var failures []error
 	for _, m := range markers {
+		if ctx.Err() != nil { // the rest is the next sweep's
+			return errors.Join(append(failures, ctx.Err())...)
+		}
 		if err := h.sweepMarker(ctx, m.workflowID, m.runID); err != nil {
-			return err
+			h.Log.WarnContext(ctx, "its markers could not be cleared; the next sweep tries again", "run_id", m.runID, "cause", err.Error())
+			failures = append(failures, fmt.Errorf("the marker of the run %s: %w", m.runID, err))
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 func (h *Handler) sweepMarker(ctx context.Context, workflowID, runID string) error {
