@@ -22,17 +22,23 @@ func CheckParameters(r Request, w cyberun.Workflow) (map[string]any, Faults) {
 	declared := make(map[string]cyberun.Parameter, len(w.Parameters))
 	for _, p := range w.Parameters {
 		declared[p.Key] = p
-		if _, given := r.Parameters[p.Key]; p.Required && !given && p.Default == nil {
+	}
+	parameters := r.Parameters
+	if r.ParametersAsText {
+		parameters = respelled(parameters, declared)
+	}
+	for _, p := range w.Parameters {
+		if _, given := parameters[p.Key]; p.Required && !given && p.Default == nil {
 			faults.add(p.Key, "is required and missing%s", described(p))
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(r.Parameters)) {
+	for _, key := range slices.Sorted(maps.Keys(parameters)) {
 		p, known := declared[key]
 		if !known {
 			faults.add(shortName(key), "is not a parameter of %s; it has %s", shorten(r.Workflow), list(slices.Sorted(maps.Keys(declared))))
 			continue
 		}
-		value := r.Parameters[key]
+		value := parameters[key]
 		if text, ok := value.(string); ok && r.ParametersAsText {
 			value = typed(text, p)
 		}
@@ -43,6 +49,28 @@ func CheckParameters(r Request, w cyberun.Workflow) (map[string]any, Faults) {
 		checked[key] = value
 	}
 	return checked, faults
+}
+
+// respelled gives parameters that came as text the workflow's own spelling: S3 writes
+// the names of metadata in lower case. A name that could be two parameters', or two
+// names that could be one's, stay as they are and are told as faults.
+func respelled(given map[string]any, declared map[string]cyberun.Parameter) map[string]any {
+	own, askers := map[string][]string{}, map[string]int{} // by the name in lower case
+	for key := range declared {
+		own[strings.ToLower(key)] = append(own[strings.ToLower(key)], key)
+	}
+	for name := range given {
+		askers[strings.ToLower(name)]++
+	}
+	spelled := make(map[string]any, len(given))
+	for name, value := range given {
+		lower := strings.ToLower(name)
+		if len(own[lower]) == 1 && askers[lower] == 1 {
+			name = own[lower][0]
+		}
+		spelled[name] = value
+	}
+	return spelled
 }
 
 // CheckWorkflow says whether a workflow can be run at all.

@@ -209,3 +209,31 @@ func TestParseS3URI(t *testing.T) {
 		}
 	}
 }
+
+// TestRespelled: S3 gives the names of metadata in lower case.
+func TestRespelled(t *testing.T) {
+	w := declared(t, `[{"key":"Prompt","type":"string","required":true},{"key":"cfgScale","type":"number"},{"key":"Seed","type":"number"},{"key":"seed","type":"number"},{"key":"sEEd","type":"number"}]`)
+	tests := []struct {
+		name   string
+		given  map[string]any
+		asText bool
+		want   map[string]any
+		faults int
+	}{
+		{"lower case", map[string]any{"prompt": "p", "cfgscale": "7.5"}, true, map[string]any{"Prompt": "p", "cfgScale": json.Number("7.5")}, 0},
+		{"as it is written", map[string]any{"Prompt": "p", "cfgScale": "7.5"}, true, map[string]any{"Prompt": "p", "cfgScale": json.Number("7.5")}, 0},
+		{"one of three that are alike, exactly", map[string]any{"prompt": "p", "seed": "1"}, true, map[string]any{"Prompt": "p", "seed": json.Number("1")}, 0},
+		{"one of three that are alike, not exactly", map[string]any{"prompt": "p", "SEED": "1"}, true, map[string]any{"Prompt": "p"}, 1},
+		{"twice", map[string]any{"prompt": "p", "cfgscale": "1", "CFGSCALE": "2"}, true, map[string]any{"Prompt": "p"}, 2},
+		{"twice, once exactly", map[string]any{"prompt": "p", "cfgscale": "1", "cfgScale": "2"}, true, map[string]any{"Prompt": "p", "cfgScale": json.Number("2")}, 1},
+		{"not text", map[string]any{"prompt": "p"}, false, map[string]any{}, 2},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, faults := CheckParameters(Request{Workflow: "w", Parameters: test.given, ParametersAsText: test.asText}, w)
+			if diff := cmp.Diff(test.want, got); diff != "" || len(faults) != test.faults {
+				t.Errorf("%v\n%s", faults, diff)
+			}
+		})
+	}
+}
