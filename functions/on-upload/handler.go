@@ -261,10 +261,18 @@ const (
 	hashBytes = 4    // 8 hex digits
 )
 
+// rejectedKey is where an uploader would look: jobs/a.json is told there, a file with
+// .json behind its name. A job without .json gets a hash, or jobs/a and jobs/a.json
+// would write over each other's reasons.
 func rejectedKey(u upload) string {
-	name := strings.TrimSuffix(u.key, ".json")
-	if room := maxKey - len(rejectedPrefix) - len(".json") - 1 - 2*hashBytes; len(name) > room {
-		name = strings.ToValidUTF8(name[:room], "") + "-" + hash(u.key)
+	name, isJSON := strings.CutSuffix(u.key, ".json")
+	isJob := strings.HasPrefix(u.key, jobsPrefix)
+	if !isJob {
+		name = u.key
+	}
+	room := maxKey - len(rejectedPrefix) - len(".json") - 1 - 2*hashBytes
+	if len(name) > room || isJob && !isJSON {
+		name = strings.ToValidUTF8(name[:min(room, len(name))], "") + "-" + hash(u.key)
 	}
 	return rejectedPrefix + name + ".json"
 }

@@ -206,7 +206,7 @@ func TestRejected(t *testing.T) {
 		"empty":                      {"jobs/x.json", ``, 1, "rejected/jobs/x.json"},
 		"over 256 KiB":               {"jobs/x.json", `{"workflow":"a","parameters":{"p":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, 1, "rejected/jobs/x.json"},
 		"too large when written out": {"jobs/x.json", `{"workflow":"a","parameters":{"p":[1e38` + strings.Repeat(",1e38", 10_000) + `]}}`, 1, "rejected/jobs/x.json"},
-		"not a .json":                {"jobs/x.txt", job, 1, "rejected/jobs/x.txt.json"},
+		"not a .json":                {"jobs/x.txt", job, 1, "rejected/jobs/x.txt-" + hash("jobs/x.txt") + ".json"},
 		"file without a place":       {"files/photo.png", "", 1, "rejected/files/photo.png.json"},
 		"file of no workflow":        {"files//image/photo.png", "", 1, "rejected/files//image/photo.png.json"},
 		"file, odd workflow":         {"files/a@b/image/photo.png", "", 1, "rejected/files/a@b/image/photo.png.json"},
