@@ -10,14 +10,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
@@ -205,27 +204,16 @@ func TestForgeriesDoNotReadTheSecret(t *testing.T) {
 }
 
 func TestSamples(t *testing.T) {
-	files, err := filepath.Glob("../../events/on-webhook*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%v, %d samples", err, len(files))
-	}
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+	want := map[string]int{"on-webhook.json": 204, "on-webhook-base64.json": 204, "on-webhook-forged.json": 401}
+	eventstest.Each(t, "on-webhook*.json", want, func(t *testing.T, status int, raw []byte) {
 		var e events.APIGatewayV2HTTPRequest
 		if err := json.Unmarshal(raw, &e); err != nil {
-			t.Fatalf("%s: %v", file, err)
+			t.Fatal(err)
 		}
-		want := 204
-		if strings.Contains(file, "forged") {
-			want = 401
+		if got, err := newWorld().Handle(t.Context(), e); err != nil || got.StatusCode != status {
+			t.Errorf("HTTP %d, %v; want %d", got.StatusCode, err, status)
 		}
-		if got, err := newWorld().Handle(t.Context(), e); err != nil || got.StatusCode != want {
-			t.Errorf("%s: HTTP %d, %v; want %d", file, got.StatusCode, err, want)
-		}
-	}
+	})
 }
 
 func FuzzWebhookBody(f *testing.F) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -131,17 +132,21 @@ func accepted(accept []string, key, contentType string) bool {
 	return false
 }
 
+// fileKept is how long an uploaded file is counted on: Cyberun removes input
+// files after a day, and a task may start some hours after its submission.
+const fileKept = 18 * time.Hour
+
 // uploadFiles gives each file to Cyberun, once: the record keeps its file_key,
-// so that a step tried again does not upload it again.
+// so that a step tried again does not upload it again. A redrive days later does.
 func (h *Handler) uploadFiles(ctx context.Context, record run.Record, files []inputFile, parameters map[string]any) error {
 	for _, f := range files {
 		done, ok := record.Uploads[f.parameter]
-		if !ok || done.Source != f.uri || done.ETag != f.etag {
+		if !ok || done.Source != f.uri || done.ETag != f.etag || h.Now().Sub(done.At) > fileKept {
 			fileKey, err := h.upload(ctx, f)
 			if err != nil {
 				return err
 			}
-			done = run.Upload{Source: f.uri, ETag: f.etag, FileKey: fileKey}
+			done = run.Upload{Source: f.uri, ETag: f.etag, FileKey: fileKey, At: h.Now().UTC()}
 			if _, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
 				if r.Stopping() {
 					return stopped(*r)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -30,6 +31,29 @@ func TestUploadsFile(t *testing.T) {
 	w.checkSettled("r1", out)
 	if fmt.Sprint(w.service.uploads) != "[file-1-photo.png=png]" || w.service.tasks[0].parameters["image"] != "file-1-photo.png" {
 		t.Errorf("uploaded %v, sent %v", w.service.uploads, w.service.tasks[0].parameters)
+	}
+}
+
+// TestUploadsFileAgain only when Cyberun may have removed it: a redrive may come
+// days later.
+func TestUploadsFileAgain(t *testing.T) {
+	for later, want := range map[time.Duration]int{fileKept - time.Hour: 1, fileKept + time.Hour: 2} {
+		w := newWorld(t)
+		in := withFile(w, "r1")
+		w.fails("PutObject state/submitting/", errNetwork)
+		if _, name, _, _ := w.once(in); name != run.Unavailable || len(w.service.uploads) != 1 {
+			t.Fatalf("%s, uploaded %v", name, w.service.uploads)
+		}
+		w.around = nil
+		w.now = w.now.Add(later)
+		out, err := w.drive(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.checkSettled("r1", out)
+		if len(w.service.uploads) != want {
+			t.Errorf("%s later: uploaded %v, want %d", later, w.service.uploads, want)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/architecture":    {},
 	"shared/config":          {ours: []string{"shared/cyberun", "shared/run", "shared/store"}},
 	"shared/cyberun":         {others: []string{"github.com/tmaxmax/go-sse"}},
+	"shared/eventstest":      {},
 	"shared/observe":         {ours: []string{"shared/run"}},
 	"shared/run":             {ours: []string{"shared/cyberun"}, others: []string{}},
 	"shared/store":           {ours: []string{"shared/run"}},
@@ -191,7 +192,7 @@ func checkImport(file, imported string) string {
 	switch {
 	case !isOurs:
 		return ""
-	case ours == "shared/store/storetest" && !isTest:
+	case strings.HasPrefix(ours, "shared/") && strings.HasSuffix(ours, "test") && !isTest:
 		return "it is for tests"
 	case from == to:
 		return ""

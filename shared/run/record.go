@@ -59,11 +59,13 @@ type Record struct {
 	Nonce string `json:"nonce"` // of the last write: how a writer knows its own after a lost reply
 }
 
-// Upload is a file that was given to Cyberun once and is not given again.
+// Upload is a file that was given to Cyberun once and is not given again, as long
+// as Cyberun keeps it.
 type Upload struct {
-	Source  string `json:"source"` // s3://bucket/key
-	ETag    string `json:"etag"`
-	FileKey string `json:"file_key"`
+	Source  string    `json:"source"` // s3://bucket/key
+	ETag    string    `json:"etag"`
+	FileKey string    `json:"file_key"`
+	At      time.Time `json:"at,omitzero"`
 }
 
 // Deadline is when the run must stop waiting.

@@ -119,7 +119,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		RunID: "r", ExecutionARN: "arn", StartedAt: now, Status: Failed, Workflow: "w@1", WorkflowID: "wf", Prefix: DefaultPrefix, MaxSeconds: 5,
 		TaskID: "t", Adopted: true, Rescued: true, AcceptedAt: now,
 		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, EmptyAt: now}, Posts: 2,
-		Uploads: map[string]Upload{"image": {"s3://b/k", "e", "f"}}, Candidates: []string{"t1"},
+		Uploads: map[string]Upload{"image": {"s3://b/k", "e", "f", now}}, Candidates: []string{"t1"},
 		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, Redriven: true, EndedAt: now,
 		Error: &Error{Name: TaskFailed, Cause: "c", Hint: "h"}, ManifestKey: "k", Nonce: "n",
 	}
