@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -15,6 +16,13 @@ type upload struct {
 	key       string
 	etag      string // without quotes
 	sequencer string
+	event     string // a classic notification's eventName
+}
+
+// created: a bucket that is wired by hand may tell of removals, tags and restores as
+// well, and of those no run was meant to start. EventBridge's rule lets none through.
+func (u upload) created() bool {
+	return u.event == "" || strings.HasPrefix(strings.TrimPrefix(u.event, "s3:"), "ObjectCreated:")
 }
 
 // event is both shapes that S3 tells of uploads in: EventBridge's, with one
@@ -35,7 +43,8 @@ type event struct {
 }
 
 type record struct {
-	S3 struct {
+	EventName string `json:"eventName"`
+	S3        struct {
 		Bucket struct {
 			Name string `json:"name"`
 		} `json:"bucket"`
@@ -67,15 +76,21 @@ func uploads(raw json.RawMessage) ([]upload, error) {
 	switch {
 	case e.Event == "s3:TestEvent":
 	case e.Detail != nil:
-		add(upload{e.Detail.Bucket.Name, e.Detail.Object.Key, e.Detail.Object.ETag, e.Detail.Object.Sequencer})
+		add(upload{bucket: e.Detail.Bucket.Name, key: e.Detail.Object.Key, etag: e.Detail.Object.ETag, sequencer: e.Detail.Object.Sequencer})
 	case len(e.Records) > 0:
 		for _, r := range e.Records {
-			key, err := url.QueryUnescape(r.S3.Object.Key) // blanks come as plus signs
+			u := upload{r.S3.Bucket.Name, r.S3.Object.Key, r.S3.Object.ETag, r.S3.Object.Sequencer, r.EventName}
+			if !u.created() {
+				found = append(found, u) // told, and passed over, whatever else it says
+				continue
+			}
+			var err error
+			u.key, err = url.QueryUnescape(r.S3.Object.Key) // blanks come as plus signs
 			if err != nil {
 				bad = append(bad, run.Errorf(run.InvalidRequest, "the event's key %q is not URL-encoded: %w", r.S3.Object.Key, err))
 				continue
 			}
-			add(upload{r.S3.Bucket.Name, key, r.S3.Object.ETag, r.S3.Object.Sequencer})
+			add(u)
 		}
 	default:
 		bad = append(bad, run.Errorf(run.InvalidRequest, "the event tells of no upload"))

@@ -78,6 +78,11 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	var out Output
 	var failures []error
 	for _, u := range found {
+		if !u.created() {
+			h.Log.InfoContext(ctx, "ignored: not an upload", "object", u.String(), "event", u.event)
+			out.Ignored++
+			continue
+		}
 		if err := h.one(ctx, u, &out); err != nil {
 			h.Log.WarnContext(ctx, "not started yet", "object", u.String(), "cause", err.Error())
 			failures = append(failures, err)
