@@ -152,6 +152,8 @@ func TestWebhook(t *testing.T) {
 		code   int
 	}{
 		{"on", answer{status: 401}, codeOK},
+		{"no-secret", answer{status: 503, body: "no secret is stored"}, codeOK},
+		{"away", answer{status: 503, body: `{"message":"Service Unavailable"}`}, codeUnreachable},
 		{"off", answer{status: 404}, codeOK},
 		{"no-route", answer{status: 404, body: `{"message":"Not Found"}`}, codeUnreachable},
 		{"open", answer{status: 204}, codeUnreachable},
@@ -164,6 +166,9 @@ func TestWebhook(t *testing.T) {
 			golden(t, "webhook-"+test.name+".txt", strings.ReplaceAll(h.both(), apiOf(t), "https://api"))
 			if got := api.calls[0].Header.Get("Authorization"); got != "" {
 				t.Errorf("the knock was signed: %s", got)
+			}
+			if got := api.calls[0].Header.Get("X-Webhook-Signature-256"); got != "sha256="+strings.Repeat("0", 64) {
+				t.Errorf("the function would not look for its secret: %q", got)
 			}
 		})
 	}

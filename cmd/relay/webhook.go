@@ -19,14 +19,22 @@ type webhook struct {
 	Events    []string `json:"events"`
 	SecretARN string   `json:"secret_arn,omitempty"`
 	Enabled   bool     `json:"enabled"`
-	Status    int      `json:"status"` // of the answer to an unsigned POST
+	NoSecret  bool     `json:"no_secret,omitempty"` // enabled, and none is stored to check signatures with
+	Status    int      `json:"status"`              // of the answer to a POST that nobody signed
 }
 
 // webhookEvents are all that Cyberun sends.
 var webhookEvents = []string{"task.completed", "task.failed"}
 
-// Run prints what to enter at Cyberun, and knocks at the door: unsigned, so that
-// it must be turned away.
+const (
+	// forged has a signature's form, or the function would not look for its secret.
+	forged = "sha256=0000000000000000000000000000000000000000000000000000000000000000"
+	// noSecret is what the function answers when it has none.
+	noSecret = "no secret is stored"
+)
+
+// Run prints what to enter at Cyberun, and knocks at the door: with no true
+// signature, so that it must be turned away.
 func (c *webhookCmd) Run(ctx context.Context, s *session) error {
 	w := webhook{Events: webhookEvents}
 	var err error
@@ -38,10 +46,11 @@ func (c *webhookCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	w.Status, w.Enabled = status, status == http.StatusUnauthorized
+	w.NoSecret = status == http.StatusServiceUnavailable && string(body) == noSecret
+	w.Status, w.Enabled = status, status == http.StatusUnauthorized || w.NoSecret
 	off := status == http.StatusNotFound && !fromGateway(body)
 	if !w.Enabled && !off {
-		return &failure{code: codeUnreachable, what: fmt.Sprintf("the webhook's address %s answered %d %s to a call without a signature; 401 is right, or 404 while webhooks are off", w.URL, status, http.StatusText(status)), hint: "is it this stack's? The logs of its function on-webhook are in CloudWatch"}
+		return &failure{code: codeUnreachable, what: fmt.Sprintf("the webhook's address %s answered %d %s to a call with a wrong signature; 401 is right, or 404 while webhooks are off", w.URL, status, http.StatusText(status)), hint: "is it this stack's? The logs of its function on-webhook are in CloudWatch"}
 	}
 	if s.JSON {
 		return s.printDocument(w)
@@ -67,6 +76,7 @@ func (s *session) knock(ctx context.Context, address string) (int, []byte, error
 		return 0, nil, &failure{code: codeUsage, what: cause(err)}
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-Webhook-Signature-256", forged)
 	response, err := s.api.Do(request)
 	if err != nil {
 		return 0, nil, unreachable("the webhook's address cannot be reached", err, "check the network, and that the stack is there")
@@ -85,8 +95,11 @@ func (s *session) knock(ctx context.Context, address string) (int, []byte, error
 func fromGateway(body []byte) bool { return len(body) > 0 }
 
 func (s *session) printWebhook(w webhook) {
-	state := "on: a call without a signature is turned away (401)"
-	if !w.Enabled {
+	state := "on: a call with a wrong signature is turned away (401)"
+	switch {
+	case w.NoSecret:
+		state = "on, but no secret is stored: every webhook is refused until step 2 is done"
+	case !w.Enabled:
 		state = "off: the address answers 404"
 	}
 	secret := cmp.Or(w.SecretARN, "ARN")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
@@ -59,6 +60,9 @@ const (
 	// refreshEvery bounds how often forged signatures make us read the secret.
 	refreshEvery = time.Minute
 	maxTaskID    = 128 // bytes; theirs are UUIDs (36)
+
+	// noSecret is for `relay webhook`, which tells by it a step left out from an outage.
+	noSecret = "no secret is stored"
 )
 
 // hook is what is used of a webhook's body.
@@ -81,7 +85,11 @@ func (h *Handler) Handle(ctx context.Context, e events.APIGatewayV2HTTPRequest) 
 	signed, err := h.signed(ctx, e.Headers[signatureHeader], body)
 	if err != nil {
 		h.Log.ErrorContext(ctx, "the webhook secret cannot be read", "cause", err.Error())
-		return answer(http.StatusServiceUnavailable), nil // Cyberun tries again
+		unready := answer(http.StatusServiceUnavailable) // Cyberun tries again
+		if run.Is(err, run.Unauthorized) {
+			unready.Body = noSecret
+		}
+		return unready, nil
 	}
 	if !signed {
 		h.Log.WarnContext(ctx, "refused: the signature is wrong")

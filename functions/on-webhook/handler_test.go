@@ -17,6 +17,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
@@ -171,6 +172,21 @@ func (w *world) failSecret() {
 	s := w.Secrets.(fakeSecrets)
 	s.key = func() (string, error) { return "", errAway }
 	w.Secrets = s
+}
+
+// TestNoSecretYet is told apart from an outage of Secrets Manager, to whoever signs
+// as a webhook does.
+func TestNoSecretYet(t *testing.T) {
+	for err, body := range map[error]string{run.Errorf(run.Unauthorized, "the secret arn:x holds no value yet"): "no secret is stored", errAway: ""} {
+		w := newWorld()
+		s := w.Secrets.(fakeSecrets)
+		s.key = func() (string, error) { return "", err }
+		w.Secrets = s
+		got, failed := w.Handle(t.Context(), event("{}", signaturePrefix+strings.Repeat("0", 64)))
+		if failed != nil || got.StatusCode != 503 || got.Body != body {
+			t.Errorf("%v: HTTP %d %q, %v", err, got.StatusCode, got.Body, failed)
+		}
+	}
 }
 
 // TestDuplicates: a webhook that comes again wakes again, and is stored again
