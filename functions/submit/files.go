@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -68,7 +70,7 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) 
 		case http.StatusNotFound:
 			return file, "is not there", nil
 		case http.StatusForbidden:
-			return file, "may not be read by the relay: put it into the inbox bucket, or name its bucket in the stack parameter ExtraInputBucketArns", nil
+			return file, forbidden, nil
 		case http.StatusBadRequest, http.StatusMovedPermanently:
 			return file, "cannot be read: its bucket lies in another region, or the key is not valid", nil
 		}
@@ -85,7 +87,39 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) 
 			file.contentType = byName
 		}
 	}
+	if archived(head) {
+		return file, inArchive, nil
+	}
 	return file, file.problem(p.Accept), nil
+}
+
+// What is told of an object that no retry makes readable.
+const (
+	forbidden = "may not be read by the relay: put it into the inbox bucket, or name its bucket in the stack parameter ExtraInputBucketArns; if a KMS key of its own encrypts it, that key's policy has to let the submit function's role use kms:Decrypt"
+	inArchive = "lies in an archive: restore it, or copy it to a storage class that can be read at once"
+)
+
+// archived reports whether the object would have to be restored before it can be read.
+func archived(head *s3.HeadObjectOutput) bool {
+	restored := strings.Contains(aws.ToString(head.Restore), `ongoing-request="false"`)
+	deep := head.StorageClass == types.StorageClassGlacier || head.StorageClass == types.StorageClassDeepArchive
+	return (deep || head.ArchiveStatus != "") && !restored
+}
+
+// unreadable is what keeps an object that is there from being read, for good; empty:
+// that may pass.
+func unreadable(err error) string {
+	var answer smithy.APIError
+	if !errors.As(err, &answer) {
+		return ""
+	}
+	switch answer.ErrorCode() {
+	case "InvalidObjectState":
+		return inArchive
+	case "AccessDenied", "KMS.AccessDeniedException", "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException":
+		return forbidden
+	}
+	return ""
 }
 
 // problem is what keeps a file that is there from being an input.
@@ -176,6 +210,9 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusPreconditionFailed {
 		return "", run.Faults{{Parameter: f.parameter, Message: f.uri + " changed while the run was prepared"}}.Invalid()
+	}
+	if problem := unreadable(err); problem != "" {
+		return "", run.Faults{{Parameter: f.parameter, Message: f.uri + " " + problem}}.Invalid()
 	}
 	if err != nil {
 		return "", run.Errorf(run.Unavailable, "S3 could not read %s: %w", f.uri, err)
