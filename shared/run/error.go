@@ -128,8 +128,16 @@ func ExecutionError(name, cause string) *Error {
 	if _, known := hints[name]; known {
 		return ParseMessage(name, cause)
 	}
+	if name == tooLarge {
+		return Errorf(InvalidRequest, "request: with the run's ids beside it, it is more than the %d bytes that Step Functions passes on; put large inputs into S3 and pass s3://…", MaxRequestBytes)
+	}
 	return Errorf(Unavailable, "%s: %s", name, shortCause(cause))
 }
+
+// tooLarge is Step Functions' own name for a state's data over its quota. Only Submit's
+// can be: a request of the last 300 bytes below 256 KiB has no room for its ids. The
+// function was never called, and no redrive would mend it.
+const tooLarge = "States.DataLimitExceeded"
 
 // maxCause bounds what is kept of a cause that is not ours: a stack trace can be
 // 32 KiB.

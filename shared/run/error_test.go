@@ -113,6 +113,8 @@ func TestExecutionError(t *testing.T) {
 			Unavailable, "Runtime.ExitError: RequestId: 5b7f7c1e Error: Runtime exited with error: signal: killed", HintFor(Unavailable)},
 		{"a state that ran out of time", "States.Timeout", "", Unavailable, "States.Timeout: no cause was given", HintFor(Unavailable)},
 		{"Lambda itself", "Lambda.TooManyRequestsException", "Rate Exceeded. (Service: Lambda, Status Code: 429, Request ID: 5b7f7c1e)", Unavailable, "Lambda.TooManyRequestsException: Rate Exceeded. (Service: Lambda, Status Code: 429, Request ID: 5b7f7c1e)", HintFor(Unavailable)},
+		{"a request that has no room for its ids", "States.DataLimitExceeded", "The state/task 'Submit' returned a result with a size exceeding the maximum number of bytes service limit.",
+			InvalidRequest, "request: with the run's ids beside it, it is more than the 262144 bytes that Step Functions passes on; put large inputs into S3 and pass s3://…", HintFor(InvalidRequest)},
 		{"an expression", "States.Runtime", "An error occurred while executing the state 'PollStatus' (entered at the event id #12). Invalid path '$.task_id'", Unavailable, "States.Runtime: An error occurred while executing the state 'PollStatus' (entered at the event id #12). Invalid path '$.task_id'", HintFor(Unavailable)},
 		{"a panic", "boundsError", `{"errorMessage":"index out of range [3]","errorType":"boundsError","stackTrace":[{"path":"main.go","line":1,"label":"main"}]}`, Unavailable, "boundsError: index out of range [3]", HintFor(Unavailable)},
 		{"a name that is not ours, and JSON that is not Lambda's", "Custom", `{"a":1}`, Unavailable, `Custom: {"a":1}`, HintFor(Unavailable)},
