@@ -213,7 +213,12 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 	if !record.StopRequestedAt.IsZero() {
 		status, reason = run.Cancelled, run.Errorf(run.RunCancelled, "the run was stopped")
 	}
-	if status == run.Cancelled || reason.Name == run.RunTimedOut {
+	switch {
+	case status == run.Failed && record.InDoubt() && reason.Name != run.SubmitOutcomeUnknown:
+		reason = run.Errorf(run.SubmitOutcomeUnknown, "the execution ended while it was in doubt whether its task had started: %s: %s; %s", reason.Name, reason.Cause, doubt(record))
+		// By itself it would find out: a person chooses only if that is not to be.
+		reason.Hint = "mend the cause and redrive the run, which looks for its task before it submits again; or start a run with {\"task_id\": \"…\"} for a task that you know to be this run's"
+	case status == run.Cancelled || reason.Name == run.RunTimedOut:
 		said, err := h.stopPaying(ctx, record)
 		if err != nil {
 			return 0, err
@@ -221,11 +226,6 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 		told := *reason
 		told.Cause += "; " + said
 		reason = &told
-	}
-	if status == run.Failed && record.InDoubt() && reason.Name != run.SubmitOutcomeUnknown {
-		reason = run.Errorf(run.SubmitOutcomeUnknown, "the execution ended while it was in doubt whether its task had started: %s: %s; %s", reason.Name, reason.Cause, doubt(record))
-		// By itself it would find out: a person chooses only if that is not to be.
-		reason.Hint = "mend the cause and redrive the run, which looks for its task before it submits again; or start a run with {\"task_id\": \"…\"} for a task that you know to be this run's"
 	}
 	if err := h.abortUploads(ctx, record, status); err != nil {
 		return 0, err

@@ -85,23 +85,25 @@ func TestCloses(t *testing.T) {
 	}
 }
 
-// TestFailsInDoubt of another cause: the window and the candidates are named, and
-// that a redrive finds out.
+// TestFailsInDoubt of another cause: the window and the candidates are named, once,
+// and that a redrive finds out.
 func TestFailsInDoubt(t *testing.T) {
-	w := newWorld(t)
-	w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission, Candidates: []string{"t7", "t8"}})
-	w.ended("r1", types.ExecutionStatusFailed, run.Unauthorized, "the key was refused")
-	if _, err := w.close("r1"); err != nil {
-		t.Fatal(err)
-	}
-	_, failure := w.closed("r1")
-	for _, part := range []string{"Unauthorized: the key was refused", "from 2026-11-23T12:00:01Z to 2026-11-23T12:00:26Z", "text-to-image@2", "candidates: t7, t8"} {
-		if !strings.Contains(failure.Error.Cause, part) {
-			t.Errorf("%q is not in %q", part, failure.Error.Cause)
+	for name, status := range map[string]types.ExecutionStatus{run.Unauthorized: types.ExecutionStatusFailed, run.RunTimedOut: types.ExecutionStatusTimedOut} {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission, Candidates: []string{"t7", "t8"}})
+		w.ended("r1", status, name, "the key was refused")
+		if _, err := w.close("r1"); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if failure.Error.Name != run.SubmitOutcomeUnknown || !strings.Contains(failure.Error.Hint, "mend the cause and redrive") {
-		t.Errorf("%+v", failure.Error)
+		_, failure := w.closed("r1")
+		for _, part := range []string{name + ": the ", "from 2026-11-23T12:00:01Z to 2026-11-23T12:00:26Z", "text-to-image@2", "candidates: t7, t8"} {
+			if strings.Count(failure.Error.Cause, part) != 1 {
+				t.Errorf("%q is not once in %q", part, failure.Error.Cause)
+			}
+		}
+		if failure.Error.Name != run.SubmitOutcomeUnknown || !strings.Contains(failure.Error.Hint, "mend the cause and redrive") {
+			t.Errorf("%+v", failure.Error)
+		}
 	}
 }
 
