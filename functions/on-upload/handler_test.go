@@ -7,8 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -269,11 +268,8 @@ func TestEventsThatAreNone(t *testing.T) {
 }
 
 func TestSamples(t *testing.T) {
-	for file, want := range map[string]int{"job": 1, "file": 1, "classic": 2, "test-event": 0} {
-		raw, err := os.ReadFile(filepath.Join("../../events", "on-upload-"+file+".json"))
-		if err != nil {
-			t.Fatal(err)
-		}
+	want := map[string]int{"on-upload-job.json": 1, "on-upload-file.json": 1, "on-upload-classic.json": 2, "on-upload-test-event.json": 0}
+	eventstest.Each(t, "on-upload*.json", want, func(t *testing.T, started int, raw []byte) {
 		var in Input
 		if err := json.Unmarshal(raw, &in); err != nil {
 			t.Fatal(err)
@@ -281,10 +277,10 @@ func TestSamples(t *testing.T) {
 		w := newWorld()
 		w.objects["jobs/sunset.json"] = object{body: job}
 		w.objects["files/upscale/image/my photo+1 ä.png"] = object{}
-		if out, err := w.Handle(t.Context(), in); err != nil || len(out.Started) != want {
-			t.Errorf("%s: %+v, %v", file, out, err)
+		if out, err := w.Handle(t.Context(), in); err != nil || len(out.Started) != started {
+			t.Errorf("%+v, %v", out, err)
 		}
-	}
+	})
 }
 
 func FuzzEvent(f *testing.F) {
