@@ -123,3 +123,17 @@ func TestUploadOfClosedRun(t *testing.T) {
 		})
 	}
 }
+
+// TestRescued: the task of a run that failed while it copied is another run's by
+// now, and a redrive came before the failure was recorded.
+func TestRescued(t *testing.T) {
+	w := newWorld(t).record(func(r *run.Record) { r.RunID = "rescuer" })
+	if _, err := w.records().Create(t.Context(), run.Record{RunID: "r1", StartedAt: began, Status: run.Copying, TaskID: "t1", Prefix: run.DefaultPrefix}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.handle()
+	wantName(t, err, run.TaskTaken, "rescuer")
+	if len(w.copies) > 0 || len(w.manifests()) > 0 {
+		t.Errorf("copied %v", w.copies)
+	}
+}

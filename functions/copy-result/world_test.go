@@ -122,7 +122,7 @@ func (w *world) record(change func(*run.Record)) *world {
 	if _, err := w.records().Create(w.t.Context(), r); err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := w.records().Claim(w.t.Context(), r.TaskID, store.Claim{RunID: "r1"}); err != nil {
+	if _, err := w.records().Claim(w.t.Context(), r.TaskID, store.Claim{RunID: r.RunID}); err != nil {
 		w.t.Fatal(err)
 	}
 	return w

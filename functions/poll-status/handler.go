@@ -41,7 +41,6 @@ type Cyberun interface {
 type Records interface {
 	Continue(ctx context.Context, runID string) (run.Record, error)
 	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
-	StillOwns(ctx context.Context, r run.Record) error
 	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
 	Progress(ctx context.Context, runID string) (run.Progress, error)
 	PutProgress(ctx context.Context, p run.Progress) error
@@ -80,11 +79,6 @@ const (
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	record, err := h.Records.Continue(ctx, in.RunID)
 	if err != nil {
-		return Output{}, err
-	}
-	// A redrive can come when the task was rescued: two runs would wait for one task,
-	// and this one's deadline would end the other's.
-	if err := h.Records.StillOwns(ctx, record); err != nil {
 		return Output{}, err
 	}
 	if in.TaskToken != "" {

@@ -8,8 +8,10 @@ import (
 )
 
 // Continue reads the record for a step that goes on with a run's task. A run
-// that was stopped is refused; one that close-run had closed as failed is open
-// again, since only a redrive calls its steps.
+// that was stopped is refused, and one whose task a rescue has taken over, which
+// may be while its record is still open: the execution failed, and close-run has
+// not heard of it. One that close-run had closed as failed is open again, since
+// only a redrive calls its steps.
 func (s *Store) Continue(ctx context.Context, runID string) (run.Record, error) {
 	r, err := s.Get(ctx, runID)
 	switch {
@@ -17,23 +19,19 @@ func (s *Store) Continue(ctx context.Context, runID string) (run.Record, error) 
 		return r, err
 	case r.Stopping():
 		return r, run.Errorf(run.RunCancelled, "the run was stopped before its task %s was delivered", r.TaskID)
-	case r.Status != run.Failed:
+	case r.Status == run.Succeeded: // whoever rescues its task now delivers it once more
 		return r, nil
 	}
-	if err := s.StillOwns(ctx, r); err != nil {
-		return r, err
-	}
-	return s.Reopen(ctx, runID)
-}
-
-// StillOwns refuses a run whose task a rescue has taken over. It may do so while the
-// record is open: the execution has failed, and close-run has not heard of it yet.
-func (s *Store) StillOwns(ctx context.Context, r run.Record) error {
 	owner, err := s.takenBy(ctx, r)
-	if err == nil && owner != "" {
-		return run.Errorf(run.TaskTaken, "the task %s was taken over by the run %s", r.TaskID, owner)
+	switch {
+	case err != nil:
+		return r, err
+	case owner != "":
+		return r, run.Errorf(run.TaskTaken, "the task %s was taken over by the run %s", r.TaskID, owner)
+	case r.Status == run.Failed:
+		return s.Reopen(ctx, runID)
 	}
-	return err
+	return r, nil
 }
 
 // MayCancel reports whether the end of this run is the end of its task: only of one
