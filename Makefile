@@ -59,6 +59,7 @@ wait-report: tools relay $(STACK) ## what waiting costs, held, polled and with w
 	go run ./local/waitreport
 
 bench: .tools/bin/rclone .tools/aws/.done ## the copy engine beside others: bench/results; BENCH=-quick for a look
+	@go mod download # the functions are built where there is no network
 	go run -C bench . $(BENCH)
 
 lint: .tools/bin/staticcheck ## gofmt, go vet, staticcheck

@@ -2,9 +2,10 @@
 //
 //	go run -C bench . [-quick] [-only NAME,…] [-rounds N] [-out DIR]
 //
-// It starts an origin and a sink, each a process of its own, measures the raw
-// limit and every contestant in turn, round after round, so that whatever else
-// the machine does falls on all of them alike, and writes medians.
+// It goes into a network namespace of its own, starts an origin and a sink there,
+// each a process of its own, measures the raw limit and every contestant in turn,
+// round after round, so that whatever else the machine does falls on all of them
+// alike, and writes medians.
 package main
 
 import (
@@ -49,5 +50,12 @@ func dispatch(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if os.Getenv(ownNetwork) == "" {
+		if ran, err := apart(ctx); ran || err != nil {
+			return err
+		}
+	} else if err := furnish(); err != nil {
+		return err
+	}
 	return bench(ctx, o)
 }

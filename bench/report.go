@@ -11,13 +11,19 @@ import (
 )
 
 type machine struct {
-	CPU   string `json:"cpu"`
-	Cores int    `json:"cores"`
-	Go    string `json:"go"`
+	CPU        string `json:"cpu"`
+	Cores      int    `json:"cores"`
+	Go         string `json:"go"`
+	Kernel     string `json:"kernel"`
+	Congestion string `json:"congestion_control"`
+	OwnNetwork bool   `json:"own_network"`
 }
 
 func thisMachine() machine {
-	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: "unknown"}
+	m := machine{
+		Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: "unknown",
+		Kernel: kernel(), Congestion: currentCongestion(), OwnNetwork: os.Getenv(ownNetwork) != "",
+	}
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
 		return m
@@ -29,6 +35,14 @@ func thisMachine() machine {
 		}
 	}
 	return m
+}
+
+func kernel() string {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(release))
 }
 
 var titles = map[string]string{
@@ -50,6 +64,11 @@ func writeReport(dir string, f *figures) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# How fast the copy is\n\nWritten by `make bench`. Absolute figures move from machine to machine and with what else runs;\nthe ratios within one interleaved run are what holds. Medians of %d rounds, each in another order,", f.Rounds)
 	fmt.Fprintf(&b, " on %d cores (%s, %s);\norigin, sink and contestant share them. Length and CRC32 of all %d objects were checked at the sink.\n", f.Machine.Cores, f.Machine.CPU, f.Machine.Go, f.Checked)
+	loopback := "The loopback is the machine's own"
+	if f.Machine.OwnNetwork {
+		loopback = "The loopback is that of a network namespace of its own, with the kernel's defaults"
+	}
+	fmt.Fprintf(&b, "%s (Linux %s, %s).\n", loopback, f.Machine.Kernel, f.Machine.Congestion)
 	if f.Quick {
 		b.WriteString("\nA quick run: small files, few rounds.\n")
 	}
