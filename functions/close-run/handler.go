@@ -227,9 +227,6 @@ func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending
 		told.Cause += "; " + said
 		reason = &told
 	}
-	if err := h.abortUploads(ctx, record, status); err != nil {
-		return 0, err
-	}
 	if err := h.leaveError(ctx, record, reason); err != nil {
 		return 0, err
 	}
@@ -302,10 +299,12 @@ func doubt(record run.Record) string {
 	return said
 }
 
-// abortUploads ends the multipart uploads of a run that nothing will go on with.
-// A failed run keeps its own: a redrive goes on from the parts that are there.
-func (h *Handler) abortUploads(ctx context.Context, record run.Record, status run.Status) error {
-	if status != run.Cancelled {
+// abortUploads ends the multipart uploads of a run that nothing will go on with,
+// once its record is closed: a copy that stores another one then looks there, and
+// ends it itself. A failed run keeps its own: a redrive goes on from the parts
+// that are there.
+func (h *Handler) abortUploads(ctx context.Context, record run.Record) error {
+	if record.Status != run.Cancelled {
 		return nil
 	}
 	err := h.Records.Copies(ctx, record.RunID, func(raw []byte) error {

@@ -69,6 +69,9 @@ func (h *Handler) tidy(ctx context.Context, record run.Record) error {
 			return err
 		}
 	}
+	if err := h.abortUploads(ctx, record); err != nil {
+		return err
+	}
 	return h.Records.ClearOpen(ctx, record.RunID)
 }
 

@@ -66,6 +66,11 @@ func TestSlowOrigin(t *testing.T) {
 	stored = 0
 	_, err := w.handle()
 	wantName(t, err, run.Unavailable, "over one connection")
+	calls := len(asked)
+	_, err = w.handle()
+	if wantName(t, err, run.Unavailable, "over one connection"); len(asked) != calls {
+		t.Error("a retry of the step fetched again what had come to its end")
+	}
 	for i, n := range asked {
 		if n != want[min(i, len(want)-1)] {
 			t.Fatalf("connections %v", asked)
@@ -136,4 +141,33 @@ func TestRescued(t *testing.T) {
 	if len(w.copies) > 0 || len(w.manifests()) > 0 {
 		t.Errorf("copied %v", w.copies)
 	}
+}
+
+// TestRedrivenWithoutItsFiles: a failed run's files may be taken away before it is
+// redriven. What was recorded of them is then nothing to rely on.
+func TestRedrivenWithoutItsFiles(t *testing.T) {
+	w := newWorld(t).record(nil).many()
+	w.eachCopy(func(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
+		if dst.Metadata["cyberun-output-id"] == "manifest" {
+			return transfer.Result{}, run.Errorf(run.OutputTruncated, "3 of 5 bytes")
+		}
+		return w.copy(ctx, src, dst, from, save)
+	})
+	_, err := w.handle()
+	wantName(t, err, run.OutputTruncated, "")
+	if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
+		r.Close(run.Failed, w.now, run.Errorf(run.OutputTruncated, "x"))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range w.s3.Keys(outputBucket, "") {
+		w.s3.Remove(outputBucket, key)
+	}
+	w.eachCopy(w.copy)
+	out, err := w.handle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.delivered(out, manyIDs...)
 }

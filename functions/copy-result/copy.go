@@ -39,6 +39,9 @@ type copying struct {
 // copyAll copies what is not there yet. done is false when time ran out first;
 // the next call goes on from the stored states.
 func (h *Handler) copyAll(ctx context.Context, record run.Record, outputs []run.RemoteOutput) (copied []run.Output, done bool, err error) {
+	if record.CopyConnections == gaveUp {
+		return nil, false, errTooSlow()
+	}
 	c := &copying{Handler: h, record: record}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := deadline.Sub(h.Now())
@@ -91,7 +94,8 @@ func (c *copying) one(ctx context.Context, o run.RemoteOutput) (run.Output, erro
 	if _, err := c.Records.Copy(ctx, c.record.RunID, o.ID, &known); err != nil {
 		return run.Output{}, err
 	}
-	if known.Output != nil {
+	// After a redrive, days may have passed: Copy looks whether the object is still there.
+	if known.Output != nil && !c.record.Redriven {
 		return *known.Output, nil
 	}
 	result, err := c.copy(ctx, o, known.Checkpoint)
@@ -152,18 +156,29 @@ func (c *copying) save(ctx context.Context, outputID string, cp transfer.Checkpo
 // connections, so that a part comes to its end within a call. With one
 // connection there is nothing left to do but to say so.
 func (h *Handler) slowDown(ctx context.Context, record run.Record) error {
-	connections := cmp.Or(record.CopyConnections, transfer.DefaultConnections)
-	if connections == 1 {
-		return run.Errorf(run.Unavailable, "the origin is too slow: over one connection, a whole call of copy-result did not get one part of %d MiB", transfer.DefaultPartSize>>20)
+	next := cmp.Or(record.CopyConnections, transfer.DefaultConnections) / 2
+	if next == 0 {
+		next = gaveUp
 	}
 	_, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
 		if !r.Status.Open() {
 			return errClosed
 		}
-		r.CopyConnections = connections / 2
+		r.CopyConnections = next
 		return nil
 	})
+	if err == nil && next == gaveUp {
+		err = errTooSlow()
+	}
 	return err
+}
+
+// gaveUp instead of a number of connections: the retries of the step fetch nothing
+// any more, a redrive begins with all connections.
+const gaveUp = -1
+
+func errTooSlow() error {
+	return run.Errorf(run.Unavailable, "the origin is too slow: over one connection, a whole call of copy-result did not get one part of %d MiB, or an output without ranges", transfer.DefaultPartSize>>20)
 }
 
 // refresh mints a fresh URL of one output: the old one lives about an hour.

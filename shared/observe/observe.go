@@ -6,6 +6,7 @@ package observe
 import (
 	"context"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"regexp"
@@ -17,8 +18,10 @@ import (
 )
 
 // Logger writes one JSON object a line. Nothing that logs is ever given a key,
-// a signed URL or a parameter's value.
+// a signed URL or a parameter's value. The standard logger is silenced: net/http
+// quotes there what a peer sent unasked, a file's bytes or an address.
 func Logger(w io.Writer, function string) *slog.Logger {
+	log.SetOutput(io.Discard)
 	return slog.New(slog.NewJSONHandler(w, nil)).With("function", function)
 }
 

@@ -49,7 +49,7 @@ type Record struct {
 	CompletedAt     time.Time `json:"completed_at,omitzero"` // the task's own end, by Cyberun's clock
 	CopyStartedAt   time.Time `json:"copy_started_at,omitzero"`
 	Copies          int       `json:"copies,omitempty"`           // calls of copy-result that began
-	CopyConnections int       `json:"copy_connections,omitempty"` // fewer than usual, after calls that stored nothing
+	CopyConnections int       `json:"copy_connections,omitempty"` // fewer than usual, after calls that stored nothing; -1: given up
 	StopRequestedAt time.Time `json:"stop_requested_at,omitzero"`
 	Redriven        bool      `json:"redriven,omitempty"`
 	EndedAt         time.Time `json:"ended_at,omitzero"`

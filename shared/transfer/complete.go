@@ -13,10 +13,11 @@ import (
 // held against the checkpoint, so that a file that has changed since ends the
 // upload and the copy begins anew.
 func (j *job) resume(ctx context.Context, cp Checkpoint) (Result, error) {
-	if cp.UploadID == "" || cp.PartSize <= 0 {
+	if cp.UploadID == "" {
 		return Result{}, errBeginAnew
 	}
 	up := &upload{Checkpoint: cp}
+	j.restarts = cp.Restarts
 	if cp.Stream {
 		res, there, err := j.alreadyThere(ctx, cp.Key, cp.Total)
 		if err != nil || there && cp.Total >= 0 {
@@ -25,12 +26,16 @@ func (j *job) resume(ctx context.Context, cp Checkpoint) (Result, error) {
 		j.abort(ctx, up)
 		return Result{}, errBeginAnew
 	}
+	if cp.PartSize <= 0 || cp.PartSize > maxPart || cp.Total <= 0 || (cp.Total-1)/cp.PartSize >= maxParts { // none that create stored
+		return Result{}, errBeginAnew
+	}
 	up.plan()
 	if err := j.list(ctx, up); err != nil {
 		return j.giveUp(ctx, up, err)
 	}
 	res, err := j.goOn(ctx, up, nil)
-	if run.Is(err, run.OutputChanged) { // aborted already
+	if run.Is(err, run.OutputChanged) && cp.Restarts < maxRestarts { // aborted already
+		j.restarts++
 		return Result{}, errBeginAnew
 	}
 	return res, err

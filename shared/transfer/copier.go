@@ -15,17 +15,19 @@ import (
 const (
 	DefaultPartSize    = 16 << 20 // larger parts no longer gained speed, and a kill loses more
 	DefaultConnections = 8        // where a 2-core machine and a 1769 MB function are full
-	DefaultAttempts    = 8        // with the waits between them some 6 s: then the state machine's retry takes over, or an output cut at the same byte each time is taken for what it is
+	DefaultAttempts    = 8        // with the waits between them some 6 s of trouble, then the state machine's retry takes over
+	DefaultCuts        = 20       // at the very same byte, over a minute: then the output ends there
 	DefaultBackoff     = 200 * time.Millisecond
 	DefaultStall       = 30 * time.Second // without a byte from the origin
 	DefaultStoreStall  = 60 * time.Second // without S3 reading or answering
 
-	maxBackoff = 5 * time.Second
-	maxParts   = 10_000           // S3's own limit
-	minPart    = 5 << 20          // S3's own limit, for all but the last part
-	maxPart    = 5 << 30          // S3's own limit
-	partStep   = 1 << 20          // part sizes grow in whole MiB
-	cleanUp    = 15 * time.Second // for what must be done after the context's end
+	maxBackoff  = 5 * time.Second
+	maxParts    = 10_000           // S3's own limit
+	minPart     = 5 << 20          // S3's own limit, for all but the last part
+	maxPart     = 5 << 30          // S3's own limit
+	maxRestarts = 3                // of an output that is another at each call
+	partStep    = 1 << 20          // part sizes grow in whole MiB
+	cleanUp     = 15 * time.Second // for what must be done after the context's end
 )
 
 // Copier copies what a URL serves into a bucket. The zero value plus S3 and
@@ -43,6 +45,7 @@ type Copier struct {
 	Connections int
 	PartSize    int64
 	Attempts    int
+	Cuts        int
 	Backoff     time.Duration
 	Stall       time.Duration
 	StoreStall  time.Duration
@@ -122,6 +125,7 @@ func (c *Copier) init() {
 		setDefault(&c.Connections, DefaultConnections)
 		setDefault(&c.PartSize, DefaultPartSize)
 		setDefault(&c.Attempts, DefaultAttempts)
+		setDefault(&c.Cuts, DefaultCuts)
 		setDefault(&c.Backoff, DefaultBackoff)
 		setDefault(&c.Stall, DefaultStall)
 		setDefault(&c.StoreStall, DefaultStoreStall)
@@ -169,6 +173,8 @@ type job struct {
 	copied  atomic.Int64
 	stored  atomic.Int64
 	cuts    cuts
+
+	restarts int
 }
 
 // run resumes where there is something to resume, and begins anew at most once
@@ -198,6 +204,10 @@ func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
 func (j *job) begin(ctx context.Context) (Result, error) {
 	if err := j.acquire(ctx); err != nil {
 		return Result{}, err
+	}
+	if j.stopped() { // while it waited for a connection
+		j.release()
+		return Result{}, nil
 	}
 	first, err := j.probe(ctx)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -47,6 +48,15 @@ func withoutURL(err error) error {
 	}
 	return err
 }
+
+// unsigned is an error of net/http that may quote what the origin said, and so an
+// address with its signature.
+type unsigned struct{ error }
+
+var query = regexp.MustCompile(`(\?|(?i:x-amz-))[^\s"]*`)
+
+func (u unsigned) Error() string { return query.ReplaceAllString(u.error.Error(), "…") }
+func (u unsigned) Unwrap() error { return u.error }
 
 // named makes any failure one of the errors that a run may end with. A context
 // that ended is told as such: it says nothing about origin or store.

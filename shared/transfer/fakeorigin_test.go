@@ -133,7 +133,7 @@ func testCopier(t testing.TB, store S3) *Copier {
 	t.Cleanup(origin.CloseIdleConnections)
 	return &Copier{
 		S3: store, Origin: origin, PartSize: testPart, StreamPart: testPart, Connections: 4,
-		Backoff: time.Millisecond, Stall: 5 * time.Second, StoreStall: 5 * time.Second,
+		Cuts: DefaultAttempts + 2, Backoff: time.Millisecond, Stall: 5 * time.Second, StoreStall: 5 * time.Second,
 	}
 }
 

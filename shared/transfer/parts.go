@@ -28,6 +28,9 @@ type Checkpoint struct {
 	// Stream: the origin has no ranges, so that the next call can only abort the
 	// upload and begin anew.
 	Stream bool `json:"stream,omitempty"`
+	// Restarts counts the uploads before this one that were given up because the
+	// origin had another file.
+	Restarts int `json:"restarts,omitempty"`
 }
 
 func (cp Checkpoint) remote() Remote {
@@ -105,12 +108,12 @@ func (j *job) multipart(ctx context.Context, key string, first *span) (Result, e
 
 // partSize grows from the usual one until S3's count of parts is enough.
 func partSize(total, usual int64) (int64, error) {
+	if total > maxPart*maxParts { // before the sum below can overflow
+		return 0, run.Errorf(run.Unavailable, "the output has %d bytes, more than an S3 object can hold", total)
+	}
 	size := max(usual, (total+maxParts-1)/maxParts)
 	if size > usual {
 		size = (size + partStep - 1) / partStep * partStep
-	}
-	if size > maxPart {
-		return 0, run.Errorf(run.Unavailable, "the output has %d bytes, more than an S3 object can hold", total)
 	}
 	return size, nil
 }
@@ -134,7 +137,7 @@ func (j *job) create(ctx context.Context, key string, remote Remote, size int64)
 	up := &upload{Checkpoint: Checkpoint{
 		Key: key, UploadID: aws.ToString(out.UploadId), PartSize: size, Total: remote.Total,
 		ETag: remote.ETag, LastModified: remote.LastModified, ContentType: remote.ContentType,
-		ContentEncoding: remote.ContentEncoding, ChecksumType: string(out.ChecksumType), Stream: !remote.Ranges,
+		ContentEncoding: remote.ContentEncoding, ChecksumType: string(out.ChecksumType), Stream: !remote.Ranges, Restarts: j.restarts,
 	}}
 	if j.save == nil {
 		return up, nil
@@ -194,7 +197,7 @@ func (j *job) giveUp(ctx context.Context, up *upload, err error) (Result, error)
 		return Result{}, errBeginAnew
 	}
 	code, _ := storeCode(err)
-	if run.Is(err, run.OutputChanged) || run.Is(err, run.OutputTruncated) || code == "BadDigest" {
+	if run.Is(err, run.OutputChanged) || run.Is(err, run.OutputTruncated) || run.Is(err, run.OutputExpired) || code == "BadDigest" {
 		j.abort(ctx, up)
 	}
 	return Result{}, err

@@ -138,7 +138,7 @@ func (c *Copier) get(ctx context.Context, target string, want byteRange, known *
 		if refused, ok := run.AsError(err); ok {
 			return nil, refused
 		}
-		return nil, &passing{err: fmt.Errorf("the origin %s: %w", req.URL.Host, withoutURL(err))}
+		return nil, &passing{err: fmt.Errorf("the origin %s: %w", req.URL.Host, unsigned{withoutURL(err)})}
 	}
 	return resp, nil
 }

@@ -170,9 +170,10 @@ func (s *span) rest() byteRange {
 
 // failed closes what is open and waits, or returns the error to end with.
 func (s *span) failed(err error) error {
+	again := false
 	if s.body != nil {
 		s.close()
-		err = s.broken(err)
+		err, again = s.broken(err)
 	}
 	if !isPassing(err) {
 		return err
@@ -183,19 +184,32 @@ func (s *span) failed(err error) error {
 	if s.tries == nil || s.next-s.mark >= freshAfter {
 		s.tries = s.c.newTries()
 	}
+	if again {
+		s.tries.left++
+	}
 	s.mark = s.next
 	return s.tries.again(s.ctx, err)
 }
 
-// broken is what a body that broke off comes to.
-func (s *span) broken(err error) error {
+// broken is what a body that broke off comes to; again, that it did so at this
+// very byte before. Only an output that ends there does that for a minute, so
+// these are not among the few tries that other troubles have. What can only be
+// had whole is not fetched so often.
+func (s *span) broken(err error) (_ error, again bool) {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) && s.cuts.another(s.next) >= s.c.Attempts {
-		return run.Errorf(run.OutputTruncated, "the origin ended the output after %d bytes, %d times, and had announced more", s.next, s.c.Attempts)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		cuts, most := s.cuts.another(s.next), s.c.Cuts
+		if !s.known.Ranges {
+			most = s.c.Attempts
+		}
+		if cuts >= most {
+			return run.Errorf(run.OutputTruncated, "the origin ended the output after %d bytes, %d times, and had announced more", s.next, cuts), false
+		}
+		again = cuts > 1
 	}
-	return &passing{err: fmt.Errorf("the origin broke off after %d bytes: %w", s.next, withoutURL(err))}
+	return &passing{err: fmt.Errorf("the origin broke off after %d bytes: %w", s.next, withoutURL(err))}, again
 }
 
 // finish demands the end where it was announced, which also frees the

@@ -71,9 +71,6 @@ type streaming struct {
 }
 
 func (s *streaming) giveUp(ctx context.Context, err error) (Result, error) {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = run.Errorf(run.Unavailable, "the origin serves no ranges, and the output could not be copied in one go in the time there was")
-	}
 	if s.up == nil {
 		return Result{}, err
 	}

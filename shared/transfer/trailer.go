@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -43,7 +44,10 @@ type payload struct {
 	tail   string
 	read   int64
 	crc    uint32
-	err    error // the source's own failure, which S3's error would hide
+
+	// err is the source's own failure, which S3's error would hide. It is read
+	// while a Read may hold mu, waiting for the origin.
+	err atomic.Pointer[error]
 }
 
 func newPayload(source io.Reader, length int64, limit time.Duration, giveUp func()) *payload {
@@ -115,7 +119,7 @@ func (p *payload) readSource(b []byte) (int, error) {
 		err = io.ErrUnexpectedEOF // a short body must break the request, never end it
 	}
 	if err != nil {
-		p.err = err
+		p.err.Store(&err)
 	}
 	return n, err
 }
@@ -131,7 +135,7 @@ func (p *payload) atEnd() error {
 	if err == io.EOF {
 		return nil
 	}
-	p.err = err
+	p.err.Store(&err)
 	return err
 }
 
@@ -151,9 +155,10 @@ func (p *payload) sum() (uint32, bool) {
 }
 
 func (p *payload) failure() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.err
+	if err := p.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // options makes one call of the SDK send this payload: once, since the SDK's
