@@ -23,7 +23,6 @@ const (
 
 	maxBackoff  = 5 * time.Second
 	maxParts    = 10_000           // S3's own limit
-	minPart     = 5 << 20          // S3's own limit, for all but the last part
 	maxPart     = 5 << 30          // S3's own limit
 	maxRestarts = 3                // of an output that is another at each call
 	partStep    = 1 << 20          // part sizes grow in whole MiB

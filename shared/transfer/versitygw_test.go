@@ -28,6 +28,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer/bulk"
 )
 
+const minPart = 5 << 20 // S3's own limit, for all but the last part
+
 // versitygw starts a real S3 store on a socket in the test's directory, over TLS
 // where asked, and gives its client with the bucket made. Its binary is
 // .tools/bin/versitygw or what $VERSITYGW names.
