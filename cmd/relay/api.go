@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // client calls the relay's API. Every call takes the one path through do.
@@ -67,19 +67,20 @@ type call struct {
 // problem is an answer that is not a success: the relay's own of RFC 9457, or,
 // without a title, what stood in front of it.
 type problem struct {
-	Status int        `json:"status"`
-	Title  string     `json:"title"`
-	Detail string     `json:"detail"`
-	Errors run.Faults `json:"errors"`
+	Status int              `json:"status"`
+	Title  string           `json:"title"`
+	Detail string           `json:"detail"`
+	Hint   string           `json:"hint"`
+	Errors named.Violations `json:"errors"`
 }
 
 func (p *problem) Error() string { return p.message() }
 
-// passing reports whether the same call may fare better in a while. That
-// Cyberun refuses the stack's key arrives as 502, and does not pass.
+// passing reports whether the same call may fare better in a while: of the
+// relay's own answers the table of named errors says it.
 func (p *problem) passing() bool {
-	if p.Title == run.Unauthorized || p.Title == run.FeatureNotLicensed {
-		return false
+	if spec, ours := named.Lookup(p.Title); ours {
+		return spec.Retried
 	}
 	return p.Status == http.StatusTooManyRequests || p.Status >= http.StatusInternalServerError
 }

@@ -27,8 +27,8 @@ func TestAnswersThatAreNoSuccess(t *testing.T) {
 	}{
 		{"run-not-found", problemAnswer(404, "RunNotFound", "there is no run r, or it ended over 90 days ago"), codeUsage, 1},
 		{"two-faults", faults, codeUsage, 1},
-		{"key-refused", problemAnswer(502, "Unauthorized", "look up the workflow x: Cyberun refused the key: 401. put a valid sk-… key into the secret that the stack output ApiKeySecretArn names, then redrive the run"), codeUnreachable, 1},
-		{"conflict", problemAnswer(409, "IdempotencyConflict", "this Idempotency-Key was used with another request: run key-1. Use a new key for a new request"), codeUsage, 1},
+		{"key-refused", problemAnswer(502, "Unauthorized", "look up the workflow x: Cyberun refused the key: 401"), codeUnreachable, 1},
+		{"conflict", problemAnswer(409, "IdempotencyConflict", "this Idempotency-Key was used with another request: run key-1"), codeUsage, 1},
 		{"gateway-forbidden", answer{status: 403, body: `{"message":"Forbidden"}`}, codeUnreachable, 1},
 		{"gateway-expired", answer{status: 403, body: `{"message":"The security token included in the request is expired"}`}, codeUnreachable, 1},
 		{"gateway-not-found", answer{status: 404, body: `{"message":"Not Found"}`}, codeUnreachable, 1},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -32,7 +33,7 @@ type view struct {
 	Bucket      string        `json:"bucket"`
 	ManifestKey string        `json:"manifest_key"`
 	Outputs     []output      `json:"outputs"`
-	Error       *run.Error    `json:"error"`
+	Error       *named.Error  `json:"error"`
 
 	raw json.RawMessage // the API's answer
 }

@@ -101,7 +101,7 @@ func TestRescue(t *testing.T) {
 	if got := api.sent(); got != `{"task_id":"t-1","destination":{"prefix":"back/{task_id}/"}}` {
 		t.Errorf("sent %s", got)
 	}
-	h = newHarness(t, replay(t, map[string][]answer{"POST /runs": {problemAnswer(409, "TaskTaken", "the task t-1 belongs to the run key-9. another run that is still open owns this task; wait for that run or stop it first")}}))
+	h = newHarness(t, replay(t, map[string][]answer{"POST /runs": {problemAnswer(409, "TaskTaken", "the task t-1 belongs to the run key-9")}}))
 	h.run(t, codeUsage, "rescue", "t-1")
 	golden(t, "rescue-taken.txt", h.both())
 }

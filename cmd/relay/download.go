@@ -12,7 +12,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/schollz/progressbar/v3"
 )
 
@@ -30,13 +30,13 @@ func (s *session) download(ctx context.Context, api *client, v view, dir string)
 	defer root.Close()
 	fetched := &saver{session: s, api: api, root: root, dir: dir, run: v}
 	taken := map[string]bool{}
-	var faults run.Faults
+	var faults named.Violations
 	for _, o := range v.Outputs {
 		if err := fetched.save(ctx, o, taken); err != nil {
 			if ctx.Err() != nil {
 				return &failure{code: codeInterrupted, what: "interrupted; the outputs are safe in S3", advice: []string{"fetch them:  relay status " + v.RunID + " --out " + shellWord(dir)}}
 			}
-			faults = append(faults, run.Fault{Parameter: o.ID, Message: failureFor(err).what})
+			faults = append(faults, named.Violation{Parameter: o.ID, Message: failureFor(err).what})
 		}
 	}
 	if len(faults) > 0 {

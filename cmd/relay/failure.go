@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // The exit codes, as --help and the package's doc list them.
@@ -28,7 +29,7 @@ const (
 type failure struct {
 	code   int
 	what   string
-	faults run.Faults
+	faults named.Violations
 	hint   string
 	advice []string // commands to go on with, one a line
 	err    error
@@ -76,10 +77,7 @@ func failureFor(err error) *failure {
 
 // failure is what a person is told of an answer that was not a success.
 func (p *problem) failure() *failure {
-	f := &failure{code: codeUsage, what: p.message(), faults: p.Errors, err: p}
-	if hint := run.HintFor(p.Title); hint != "" {
-		f.hint = hint
-	}
+	f := &failure{code: codeUsage, what: p.message(), faults: p.Errors, hint: cmp.Or(p.Hint, named.HintFor(p.Title)), err: p}
 	switch {
 	case p.Title == "" && p.Status == http.StatusNotFound:
 		f.code, f.hint = codeUnreachable, "this is not the relay's API: --api-url (RELAY_API_URL) must be the stack's output ApiUrl"
@@ -90,19 +88,16 @@ func (p *problem) failure() *failure {
 	case p.Title == "":
 		f.code = codeUnreachable
 		f.hint = "if it stays so: is --api-url (RELAY_API_URL) the stack's output ApiUrl? The function's logs are in CloudWatch"
-	case p.Title == "RunNotFound":
-		f.hint = "`relay list` shows the runs there are"
 	case p.Status >= http.StatusInternalServerError:
 		f.code = codeUnreachable
 	}
-	if p.Title == run.Unavailable {
+	if p.Title == named.Unavailable {
 		f.hint = "it is mostly a passing state: try again in a while"
 	}
 	return f
 }
 
-// message is the problem in one line: the faults have lines of their own, and
-// the hint, which the API puts behind its detail, has one too.
+// message is the problem in one line: the faults and the hint have lines of their own.
 func (p *problem) message() string {
 	switch {
 	case p.Title == "":
@@ -114,8 +109,7 @@ func (p *problem) message() string {
 	case len(p.Errors) > 0:
 		return fmt.Sprintf("%s: the request has %s", p.Title, count(len(p.Errors), "fault"))
 	}
-	detail := strings.TrimSuffix(p.Detail, run.HintFor(p.Title))
-	return p.Title + prefixed(": ", strings.TrimSuffix(strings.TrimSpace(detail), "."))
+	return p.Title + prefixed(": ", strings.TrimSuffix(strings.TrimSpace(p.Detail), "."))
 }
 
 // unreachable is for what came in the way of an answer. The URL is cut out of

@@ -13,7 +13,9 @@ import (
 	"strings"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
 )
 
 // uploadMark begins the value of a file parameter that names a local file.
@@ -88,14 +90,14 @@ func (s *session) parameters(ctx context.Context, api *client, ref string, given
 	if err != nil {
 		return nil, err
 	}
-	if e := run.CheckWorkflow(ref, workflow); e != nil {
-		return nil, named(e)
+	if e := workflows.CheckWorkflow(ref, workflow); e != nil {
+		return nil, asProblem(e)
 	}
 	files, faults := localFiles(given, workflow)
 	request := run.Request{Workflow: ref, Parameters: given, ParametersAsText: true}
-	typed, more := run.CheckParameters(request, workflow)
+	typed, more := workflows.CheckParameters(request, workflow)
 	if faults = append(faults, more...); len(faults) > 0 {
-		return nil, named(faults.Invalid())
+		return nil, asProblem(faults.Err())
 	}
 	for _, parameter := range slices.Sorted(maps.Keys(files)) {
 		if typed[parameter], err = up.upload(ctx, files[parameter], parameter); err != nil {
@@ -107,9 +109,9 @@ func (s *session) parameters(ctx context.Context, api *client, ref string, given
 
 // localFiles finds the values that name files of this machine, and what is
 // wrong with them.
-func localFiles(given map[string]any, w cyberun.Workflow) (map[string]string, run.Faults) {
+func localFiles(given map[string]any, w cyberun.Workflow) (map[string]string, named.Violations) {
 	files := map[string]string{}
-	var faults run.Faults
+	var faults named.Violations
 	for _, p := range w.Parameters {
 		value, _ := given[p.Key].(string)
 		if p.Type != cyberun.TypeFile || value == "" {
@@ -133,7 +135,7 @@ func localFiles(given map[string]any, w cyberun.Workflow) (map[string]string, ru
 			message = fmt.Sprintf("cannot be uploaded: %s has %s, and Cyberun takes at most %s", name, size(info.Size()), size(maxUpload))
 		}
 		if message != "" {
-			faults = append(faults, run.Fault{Parameter: p.Key, Message: message})
+			faults = append(faults, named.Violation{Parameter: p.Key, Message: message})
 			continue
 		}
 		files[p.Key] = name
@@ -141,8 +143,9 @@ func localFiles(given map[string]any, w cyberun.Workflow) (map[string]string, ru
 	return files, faults
 }
 
-// named is a named error as the API would have answered it.
-func named(e *run.Error) *failure {
-	p := problem{Status: 400, Title: e.Name, Detail: e.Cause, Errors: e.Faults}
+// asProblem is a named error as the API would have answered it.
+func asProblem(err error) *failure {
+	e, _ := named.As(err)
+	p := problem{Status: 400, Title: e.Name, Detail: e.Cause, Hint: e.Hint, Errors: e.Violations}
 	return p.failure()
 }

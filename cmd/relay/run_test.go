@@ -103,7 +103,7 @@ func TestDisabledWorkflow(t *testing.T) {
 }
 
 func TestUnknownWorkflow(t *testing.T) {
-	api := replay(t, map[string][]answer{"GET /workflows/frob": {problemAnswer(404, "WorkflowNotFound", "Cyberun has no workflow \"frob\" for this key: 404. `relay workflows` lists the workflows this key can run; check the slug and the version after @")}})
+	api := replay(t, map[string][]answer{"GET /workflows/frob": {problemAnswer(404, "WorkflowNotFound", "Cyberun has no workflow \"frob\" for this key: 404")}})
 	h := newHarness(t, api)
 	h.run(t, codeUsage, "run", "frob", "-p", "factor=2")
 	golden(t, "run-unknown.txt", h.both())

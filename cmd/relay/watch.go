@@ -187,17 +187,10 @@ func endFailure(v view) error {
 	return &failure{code: codeFailed, what: "the run failed: " + v.Error.Name + ": " + v.Error.Cause, hint: howOn(v)}
 }
 
-// redrivable are the errors that a redrive can get past: what was paid for is
-// still there.
-var redrivable = map[string]bool{
-	run.Unavailable: true, run.Unauthorized: true, run.SubmitInDoubt: true,
-	run.OutputTruncated: true, run.OutputChanged: true, run.OriginRefused: true,
-}
-
 // howOn is the error's hint, with the command that it speaks of.
 func howOn(v view) string {
 	hint := v.Error.Hint
-	if redrivable[v.Error.Name] {
+	if v.Error.Redrivable() {
 		hint += " (relay redrive " + v.RunID + ")"
 	}
 	return hint

@@ -12,9 +12,9 @@ import (
 
 func main() {
 	log := observe.Logger(os.Stdout, "api")
-	handler, err := build(context.Background(), log)
+	h, err := build(context.Background(), log)
 	if err != nil {
 		observe.Exit(log, err)
 	}
-	lambda.Start(httpadapter.NewV2(handler.Routes()).ProxyWithContext)
+	lambda.Start(httpadapter.NewV2(h.Routes()).ProxyWithContext)
 }

@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/functions/copy-result/handler"
+
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
 
-func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
+func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 	var env config.Env
 	cfg, err := config.AWS(ctx)
 	if err != nil {
@@ -22,11 +24,11 @@ func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
 		AllowInsecure: env.Bool("ALLOW_INSECURE_ORIGINS"),
 		RuntimeAPI:    env.Optional("AWS_LAMBDA_RUNTIME_API", ""),
 	})
-	return &Handler{
+	return &handler.Handler{
 		Cyberun: env.Cyberun(cfg),
 		Records: env.Store(sink),
 		Bucket:  sink,
-		NewCopier: func(stopBefore time.Time, connections int) Copier {
+		NewCopier: func(stopBefore time.Time, connections int) handler.Copier {
 			return &transfer.Copier{S3: sink, Origin: origin, StopBefore: stopBefore, Connections: connections}
 		},
 		OutputBucket: env.String("OUTPUT_BUCKET"),

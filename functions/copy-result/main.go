@@ -13,9 +13,9 @@ import (
 
 func main() {
 	log := observe.Logger(os.Stdout, "copy-result")
-	handler, err := build(context.Background(), log)
+	h, err := build(context.Background(), log)
 	if err != nil {
 		observe.Exit(log, err)
 	}
-	lambda.Start(observe.Step(log, time.Now, handler.Handle))
+	lambda.Start(observe.Step(log, time.Now, h.Handle))
 }

@@ -4,16 +4,18 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/cyberun-cloud/cyberun-relay/functions/on-upload/handler"
+
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 )
 
-func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
+func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 	var env config.Env
 	cfg, err := config.AWS(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{
+	return &handler.Handler{
 		Inbox:           config.S3(cfg),
 		Executions:      config.Executions(cfg),
 		StateMachineARN: env.String("STATE_MACHINE_ARN"),

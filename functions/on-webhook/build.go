@@ -5,16 +5,18 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/functions/on-webhook/handler"
+
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 )
 
-func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
+func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 	var env config.Env
 	cfg, err := config.AWS(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{
+	return &handler.Handler{
 		Enabled: env.Bool("WEBHOOKS_ENABLED"),
 		Secrets: config.NewSecret(cfg, env.String("WEBHOOK_SECRET_ARN")),
 		Records: env.Store(config.S3(cfg)),

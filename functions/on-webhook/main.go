@@ -11,9 +11,9 @@ import (
 
 func main() {
 	log := observe.Logger(os.Stdout, "on-webhook")
-	handler, err := build(context.Background(), log)
+	h, err := build(context.Background(), log)
 	if err != nil {
 		observe.Exit(log, err)
 	}
-	lambda.Start(handler.Handle)
+	lambda.Start(h.Handle)
 }

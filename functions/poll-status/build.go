@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/functions/poll-status/handler"
+
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
@@ -13,13 +15,13 @@ import (
 // leaves room above it.
 const maxHold = 300
 
-func build(ctx context.Context, log *slog.Logger) (*Handler, error) {
+func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 	var env config.Env
 	cfg, err := config.AWS(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{
+	return &handler.Handler{
 		Cyberun:  env.Cyberun(cfg),
 		Records:  env.Store(config.S3(cfg)),
 		Waker:    config.Executions(cfg),

@@ -4,12 +4,14 @@ import (
 	"context"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/functions/submit/handler"
+
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 	"github.com/rs/xid"
 )
 
-func build(ctx context.Context) (*Handler, error) {
+func build(ctx context.Context) (*handler.Handler, error) {
 	var env config.Env
 	cfg, err := config.AWS(ctx)
 	if err != nil {
@@ -22,7 +24,7 @@ func build(ctx context.Context) (*Handler, error) {
 		AllowInsecure: env.Bool("ALLOW_INSECURE_ORIGINS"),
 		RuntimeAPI:    env.Optional("AWS_LAMBDA_RUNTIME_API", ""),
 	})
-	return &Handler{
+	return &handler.Handler{
 		Cyberun:      service,
 		Records:      env.Store(s3),
 		Buckets:      s3,
@@ -30,11 +32,11 @@ func build(ctx context.Context) (*Handler, error) {
 		OutputBucket: env.String("OUTPUT_BUCKET"),
 		StateBucket:  env.String("STATE_BUCKET"),
 		InDoubtStop:  env.Choice("IN_DOUBT", "verify", "stop") == "stop",
-		Waits: Waits{
-			Post:     env.Duration("SUBMIT_POST", DefaultWaits.Post),
-			Settle:   env.Duration("SUBMIT_SETTLE", DefaultWaits.Settle),
-			Between:  env.Duration("SUBMIT_BETWEEN", DefaultWaits.Between),
-			Patience: env.Duration("SUBMIT_PATIENCE", DefaultWaits.Patience),
+		Waits: handler.Waits{
+			Post:     env.Duration("SUBMIT_POST", handler.DefaultWaits.Post),
+			Settle:   env.Duration("SUBMIT_SETTLE", handler.DefaultWaits.Settle),
+			Between:  env.Duration("SUBMIT_BETWEEN", handler.DefaultWaits.Between),
+			Patience: env.Duration("SUBMIT_PATIENCE", handler.DefaultWaits.Patience),
 		},
 		Now:   time.Now,
 		NewID: func() string { return xid.New().String() },

@@ -13,9 +13,9 @@ import (
 
 func main() {
 	log := observe.Logger(os.Stdout, "submit")
-	handler, err := build(context.Background())
+	h, err := build(context.Background())
 	if err != nil {
 		observe.Exit(log, err)
 	}
-	lambda.Start(observe.Step(log, time.Now, handler.Handle))
+	lambda.Start(observe.Step(log, time.Now, h.Handle))
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // StepFunctions tells what became of executions.
@@ -27,7 +27,7 @@ func (s StepFunctions) Running(ctx context.Context, executionARN string) (bool, 
 	case errors.As(err, &gone):
 		return false, nil
 	case err != nil:
-		return false, run.Errorf(run.Unavailable, "Step Functions could not describe %s: %w", executionARN, err)
+		return false, named.Errorf(named.Unavailable, "Step Functions could not describe %s: %w", executionARN, err)
 	}
 	return out.Status == types.ExecutionStatusRunning || out.Status == types.ExecutionStatusPendingRedrive, nil
 }
@@ -42,5 +42,5 @@ func (s StepFunctions) Wake(ctx context.Context, token string) error {
 	if err == nil || errors.As(err, &timedOut) || errors.As(err, &gone) {
 		return nil
 	}
-	return run.Errorf(run.Unavailable, "Step Functions could not be told to go on: %w", err)
+	return named.Errorf(named.Unavailable, "Step Functions could not be told to go on: %w", err)
 }

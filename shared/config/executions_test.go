@@ -10,7 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // stepFunctions answers every call with one status and body, as the service's
@@ -49,15 +49,15 @@ func TestRunning(t *testing.T) {
 		{"timed out", 200, `{"status":"TIMED_OUT"}`, false, ""},
 		{"aborted", 200, `{"status":"ABORTED"}`, false, ""},
 		{"gone, after 90 days", 400, `{"__type":"com.amazonaws.states#ExecutionDoesNotExist","message":"Execution Does Not Exist"}`, false, ""},
-		{"not allowed", 400, `{"__type":"AccessDeniedException","message":"no"}`, false, run.Unavailable},
-		{"away", 500, `{}`, false, run.Unavailable},
-		{"not JSON", 502, `<html>`, false, run.Unavailable},
+		{"not allowed", 400, `{"__type":"AccessDeniedException","message":"no"}`, false, named.Unavailable},
+		{"away", 500, `{}`, false, named.Unavailable},
+		{"not JSON", 502, `<html>`, false, named.Unavailable},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s, asked := stepFunctions(t, test.status, test.body)
 			got, err := s.Running(t.Context(), execution)
-			if got != test.want || (test.error == "") != (err == nil) || err != nil && (!run.Is(err, test.error) || !strings.Contains(err.Error(), execution)) {
+			if got != test.want || (test.error == "") != (err == nil) || err != nil && (!named.Is(err, test.error) || !strings.Contains(err.Error(), execution)) {
 				t.Errorf("got %v, %v", got, err)
 			}
 			if target, body := asked(); target != "AWSStepFunctions.DescribeExecution" || !strings.Contains(body, execution) {
@@ -85,7 +85,7 @@ func TestWake(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s, asked := stepFunctions(t, test.status, test.body)
 			err := s.Wake(t.Context(), token)
-			if (err != nil) != test.fails || err != nil && !run.Is(err, run.Unavailable) {
+			if (err != nil) != test.fails || err != nil && !named.Is(err, named.Unavailable) {
 				t.Errorf("got %v", err)
 			}
 			if err != nil && strings.Contains(err.Error(), token) {

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // SecretsManager is what Secret calls.
@@ -63,14 +63,14 @@ func (s *Secret) read(ctx context.Context) (string, error) {
 	out, err := s.Manager.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.ARN})
 	var missing *types.ResourceNotFoundException
 	if errors.As(err, &missing) {
-		return "", run.Errorf(run.Unauthorized, "the secret %s holds no value yet", s.ARN)
+		return "", named.Errorf(named.Unauthorized, "the secret %s holds no value yet", s.ARN)
 	}
 	if err != nil {
-		return "", run.Errorf(run.Unavailable, "Secrets Manager could not read %s: %w", s.ARN, err)
+		return "", named.Errorf(named.Unavailable, "Secrets Manager could not read %s: %w", s.ARN, err)
 	}
 	key, err := parseSecret(aws.ToString(out.SecretString))
 	if err != nil {
-		return "", run.Errorf(run.Unauthorized, "the secret %s %w", s.ARN, err)
+		return "", named.Errorf(named.Unauthorized, "the secret %s %w", s.ARN, err)
 	}
 	s.key = key
 	return key, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 const arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:key"
@@ -81,29 +81,29 @@ func TestSecretFaults(t *testing.T) {
 		want  string
 		says  string
 	}{
-		{"never filled in", nil, &types.ResourceNotFoundException{}, run.Unauthorized, "holds no value yet"},
-		{"binary", nil, nil, run.Unauthorized, "holds no key"},
-		{"empty", aws.String(""), nil, run.Unauthorized, "holds no key"},
-		{"blanks", aws.String(" \n"), nil, run.Unauthorized, "holds no key"},
-		{"an empty object", aws.String("{}"), nil, run.Unauthorized, "holds no key"},
-		{"another field", aws.String(`{"key":"hidden-part"}`), nil, run.Unauthorized, "holds no key"},
-		{"a field that is no string", aws.String(`{"api_key":["hidden-part"]}`), nil, run.Unauthorized, "holds no key"},
-		{"an empty field", aws.String(`{"api_key":" ","x":"hidden-part"}`), nil, run.Unauthorized, "holds no key"},
-		{"broken JSON", aws.String(`{"api_key":"hidden-part"`), nil, run.Unauthorized, "holds no key"},
-		{"two words", aws.String("sk-hidden part"), nil, run.Unauthorized, "blanks or other characters"},
-		{"two lines", aws.String("sk-hidden\nX-Team-ID: part"), nil, run.Unauthorized, "blanks or other characters"},
-		{"a line end within JSON", aws.String(`{"api_key":"sk-hidden\npart"}`), nil, run.Unauthorized, "blanks or other characters"},
-		{"an umlaut", aws.String("sk-hidden-pärt"), nil, run.Unauthorized, "blanks or other characters"},
-		{"not text", aws.String("sk-hidden-\x00\xff"), nil, run.Unauthorized, "blanks or other characters"},
-		{"no right to it", nil, errors.New("AccessDeniedException"), run.Unavailable, "could not read"},
-		{"out of time", nil, context.DeadlineExceeded, run.Unavailable, "could not read"},
+		{"never filled in", nil, &types.ResourceNotFoundException{}, named.Unauthorized, "holds no value yet"},
+		{"binary", nil, nil, named.Unauthorized, "holds no key"},
+		{"empty", aws.String(""), nil, named.Unauthorized, "holds no key"},
+		{"blanks", aws.String(" \n"), nil, named.Unauthorized, "holds no key"},
+		{"an empty object", aws.String("{}"), nil, named.Unauthorized, "holds no key"},
+		{"another field", aws.String(`{"key":"hidden-part"}`), nil, named.Unauthorized, "holds no key"},
+		{"a field that is no string", aws.String(`{"api_key":["hidden-part"]}`), nil, named.Unauthorized, "holds no key"},
+		{"an empty field", aws.String(`{"api_key":" ","x":"hidden-part"}`), nil, named.Unauthorized, "holds no key"},
+		{"broken JSON", aws.String(`{"api_key":"hidden-part"`), nil, named.Unauthorized, "holds no key"},
+		{"two words", aws.String("sk-hidden part"), nil, named.Unauthorized, "blanks or other characters"},
+		{"two lines", aws.String("sk-hidden\nX-Team-ID: part"), nil, named.Unauthorized, "blanks or other characters"},
+		{"a line end within JSON", aws.String(`{"api_key":"sk-hidden\npart"}`), nil, named.Unauthorized, "blanks or other characters"},
+		{"an umlaut", aws.String("sk-hidden-pärt"), nil, named.Unauthorized, "blanks or other characters"},
+		{"not text", aws.String("sk-hidden-\x00\xff"), nil, named.Unauthorized, "blanks or other characters"},
+		{"no right to it", nil, errors.New("AccessDeniedException"), named.Unavailable, "could not read"},
+		{"out of time", nil, context.DeadlineExceeded, named.Unavailable, "could not read"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			v := &vault{value: test.value, err: test.err}
 			s := &Secret{Manager: v, ARN: arn}
 			_, err := s.Key(t.Context())
-			if !run.Is(err, test.want) || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), arn) {
+			if !named.Is(err, test.want) || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), arn) {
 				t.Fatalf("got %v", err)
 			}
 			for _, part := range []string{"hidden", "part", "pärt"} {
@@ -145,7 +145,7 @@ func TestSecretRotation(t *testing.T) {
 		t.Errorf("a 401 of the key that stands: %q, %v", got, err)
 	}
 	v.err = errors.New("throttled")
-	if _, err := s.Refresh(t.Context(), "sk-local-2"); !run.Is(err, run.Unavailable) {
+	if _, err := s.Refresh(t.Context(), "sk-local-2"); !named.Is(err, named.Unavailable) {
 		t.Errorf("while the vault is away: %v", err)
 	}
 	if got, err := s.Key(t.Context()); err != nil || got != "sk-local-2" {

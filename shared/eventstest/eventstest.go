@@ -1,6 +1,6 @@
 // Package eventstest gives the tests of the functions what is sent to them: the
 // samples in events/ and the states of the machine. It is for tests that run two
-// folders below the project's root, as functions/submit.
+// folders below the project's root, as functions/submit/handler.
 package eventstest
 
 import (
@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	samples = "../../events"
-	machine = "../../statemachine/run.asl.json"
+	samples = "../../../events"
+	machine = "../../../statemachine/run.asl.json"
 )
 
 // Each checks every sample whose name matches the pattern. want says what is to

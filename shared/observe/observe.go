@@ -14,7 +14,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // Logger writes one JSON object a line. Nothing that logs is ever given a key,
@@ -53,9 +53,9 @@ func LambdaError(err error) error {
 	if err == nil {
 		return nil
 	}
-	e, ok := run.AsError(err)
+	e, ok := named.As(err)
 	if !ok {
-		e = run.Errorf(run.Unavailable, "%w", err)
+		e = named.Errorf(named.Unavailable, "%w", err)
 	}
 	return messages.InvokeResponse_Error{Type: e.Name, Message: unsigned(e.Message())}
 }

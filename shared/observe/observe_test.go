@@ -17,27 +17,27 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 const signed = "https://bucket.s3.amazonaws.com/out/a.png?X-Amz-Credential=local&X-Amz-Signature=0123abcd"
 
 func TestLambdaError(t *testing.T) {
-	named := run.Errorf(run.TaskFailed, "the task t failed: out of memory")
+	e := named.Errorf(named.TaskFailed, "the task t failed: out of memory")
 	tests := []struct {
 		name string
 		err  error
 		want string
 		says string
 	}{
-		{"named", named, run.TaskFailed, named.Message()},
-		{"named, and wrapped", fmt.Errorf("finish: %w", named), run.TaskFailed, named.Message()},
-		{"named, and wrapped twice", fmt.Errorf("a: %w", fmt.Errorf("b: %w", named)), run.TaskFailed, named.Message()},
-		{"named, and joined", errors.Join(named, errors.New("and the marker stays")), run.TaskFailed, named.Message()},
-		{"named twice: the outer one", run.Errorf(run.SubmitInDoubt, "submit: %w", named), run.SubmitInDoubt, "submit: TaskFailed"},
-		{"without a name", errors.New("boom"), run.Unavailable, "boom"},
-		{"a context's end", fmt.Errorf("read: %w", context.DeadlineExceeded), run.Unavailable, "read: context deadline exceeded"},
-		{"an error of Cyberun's", run.RemoteError("look at the task t", &cyberun.APIError{Method: "GET", Path: "/r/tasks/t", Status: 401}), run.Unauthorized, "Cyberun refused the key"},
+		{"named", e, named.TaskFailed, e.Message()},
+		{"named, and wrapped", fmt.Errorf("finish: %w", e), named.TaskFailed, e.Message()},
+		{"named, and wrapped twice", fmt.Errorf("a: %w", fmt.Errorf("b: %w", e)), named.TaskFailed, e.Message()},
+		{"named, and joined", errors.Join(e, errors.New("and the marker stays")), named.TaskFailed, e.Message()},
+		{"named twice: the outer one", named.Errorf(named.SubmitInDoubt, "submit: %w", e), named.SubmitInDoubt, "submit: TaskFailed"},
+		{"without a name", errors.New("boom"), named.Unavailable, "boom"},
+		{"a context's end", fmt.Errorf("read: %w", context.DeadlineExceeded), named.Unavailable, "read: context deadline exceeded"},
+		{"an error of Cyberun's", cyberun.RemoteError("look at the task t", &cyberun.APIError{Method: "GET", Path: "/r/tasks/t", Status: 401}), named.Unauthorized, "Cyberun refused the key"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestLambdaError(t *testing.T) {
 				t.Errorf("got %#v", got)
 			}
 			// What close-run reads back from the execution has a name and a hint again.
-			if e := run.ExecutionError(got.Type, `{"errorMessage":`+quote(got.Message)+`,"errorType":"x"}`); e.Name != test.want || e.Hint == "" || !strings.Contains(e.Message(), test.says) {
+			if e := named.ExecutionError(got.Type, `{"errorMessage":`+quote(got.Message)+`,"errorType":"x"}`); e.Name != test.want || e.Hint == "" || !strings.Contains(e.Message(), test.says) {
 				t.Errorf("read back: %+v", e)
 			}
 		})
@@ -65,7 +65,7 @@ func TestAddressesLoseTheirQuery(t *testing.T) {
 	for name, err := range map[string]error{
 		"an error that nobody foresaw": &url.Error{Op: "Get", URL: signed, Err: errors.New("reset")},
 		"wrapped":                      fmt.Errorf("copy: %w", &url.Error{Op: "Get", URL: signed, Err: errors.New("reset")}),
-		"in a named one":               run.Errorf(run.Unavailable, "fetch %s, then '%s': %w", signed, signed, errors.New("reset")),
+		"in a named one":               named.Errorf(named.Unavailable, "fetch %s, then '%s': %w", signed, signed, errors.New("reset")),
 		"in a text":                    errors.New("see <" + signed + ">, " + signed),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,8 +126,8 @@ func TestStep(t *testing.T) {
 		want map[string]any
 	}{
 		{"done", nil, map[string]any{"level": "INFO", "msg": "done"}},
-		{"a named error", fmt.Errorf("x: %w", run.Errorf(run.RunTimedOut, "max_seconds (5) passed")), map[string]any{"level": "ERROR", "msg": "failed", "error": run.RunTimedOut, "cause": "max_seconds (5) passed"}},
-		{"an unnamed error", &url.Error{Op: "Get", URL: signed, Err: errors.New("reset")}, map[string]any{"level": "ERROR", "msg": "failed", "error": run.Unavailable, "cause": "reset"}},
+		{"a named error", fmt.Errorf("x: %w", named.Errorf(named.RunTimedOut, "max_seconds (5) passed")), map[string]any{"level": "ERROR", "msg": "failed", "error": named.RunTimedOut, "cause": "max_seconds (5) passed"}},
+		{"an unnamed error", &url.Error{Op: "Get", URL: signed, Err: errors.New("reset")}, map[string]any{"level": "ERROR", "msg": "failed", "error": named.Unavailable, "cause": "reset"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestStep(t *testing.T) {
 // Step Functions retries by.
 func TestStepInLambdasRuntime(t *testing.T) {
 	var log bytes.Buffer
-	e := run.Errorf(run.SubmitInDoubt, "the reply was lost")
+	e := named.Errorf(named.SubmitInDoubt, "the reply was lost")
 	handler := lambda.NewHandler(step(&log, output{}, fmt.Errorf("submit: %w", e)))
 	_, err := handler.Invoke(t.Context(), []byte(`{"run_id":"run-1"}`))
 	var answer messages.InvokeResponse_Error
@@ -180,7 +180,7 @@ func TestStepInLambdasRuntime(t *testing.T) {
 		t.Fatal(marshalErr)
 	}
 	var fields map[string]any
-	if err := json.Unmarshal(raw, &fields); err != nil || fields["errorType"] != run.SubmitInDoubt || fields["errorMessage"] != e.Message() {
+	if err := json.Unmarshal(raw, &fields); err != nil || fields["errorType"] != named.SubmitInDoubt || fields["errorMessage"] != e.Message() {
 		t.Errorf("Step Functions sees %s", raw)
 	}
 	if all := lines(t, &log); len(all) != 1 || all[0]["request_id"] != nil {

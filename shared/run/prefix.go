@@ -4,6 +4,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 const (
@@ -19,40 +21,40 @@ const (
 )
 
 // checkPrefix says what is wrong with a destination's template.
-func checkPrefix(faults *Faults, prefix string) {
+func checkPrefix(faults *named.Violations, prefix string) {
 	const field = "destination.prefix"
 	if strings.HasPrefix(prefix, "/") {
-		faults.add(field, "must not begin with '/': S3 keys have no root")
+		faults.Add(field, "must not begin with '/': S3 keys have no root")
 	}
 	if strings.Contains(prefix, "..") {
-		faults.add(field, "must not contain '..'")
+		faults.Add(field, "must not contain '..'")
 	}
 	if strings.ContainsFunc(prefix, unicode.IsControl) {
-		faults.add(field, "must not contain control characters")
+		faults.Add(field, "must not contain control characters")
 	}
 	if len(prefix) > maxPrefix {
-		faults.add(field, "is longer than %d bytes", maxPrefix)
+		faults.Add(field, "is longer than %d bytes", maxPrefix)
 	}
 	longest := RenderPrefix(prefix, strings.Repeat("r", maxRunID), strings.Repeat("t", maxRemoteID), strings.Repeat("w", maxWorkflowRef), time.Time{})
 	if len(prefix) <= maxPrefix && len(longest) > maxRendered {
-		faults.add(field, "can become %d bytes long once it is filled in; at most %d leave room for the outputs' names", len(longest), maxRendered)
+		faults.Add(field, "can become %d bytes long once it is filled in; at most %d leave room for the outputs' names", len(longest), maxRendered)
 	}
 	rest := prefix
 	for _, name := range []string{"{run_id}", "{task_id}", "{workflow}", "{date}"} {
 		rest = strings.ReplaceAll(rest, name, "")
 	}
 	if strings.ContainsAny(rest, "{}") {
-		faults.add(field, "may use {run_id}, {task_id}, {workflow} and {date}, and no other braces")
+		faults.Add(field, "may use {run_id}, {task_id}, {workflow} and {date}, and no other braces")
 	}
 	if !strings.Contains(prefix, "{run_id}") && !strings.Contains(prefix, "{task_id}") {
-		faults.add(field, "must use {run_id} or {task_id}, or a later run would write under this one's manifest")
+		faults.Add(field, "must use {run_id} or {task_id}, or a later run would write under this one's manifest")
 	}
 }
 
 // ValidPrefix reports whether a template can be rendered. What has no valid
 // prefix leaves no error.json.
 func ValidPrefix(prefix string) bool {
-	var faults Faults
+	var faults named.Violations
 	checkPrefix(&faults, prefix)
 	return len(faults) == 0
 }

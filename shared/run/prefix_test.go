@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 func TestPrefixes(t *testing.T) {
@@ -32,7 +34,7 @@ func TestPrefixes(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.prefix, func(t *testing.T) {
-			var faults Faults
+			var faults named.Violations
 			checkPrefix(&faults, test.prefix)
 			if ValidPrefix(test.prefix) != (test.fault == "") {
 				t.Errorf("ValidPrefix says %v", ValidPrefix(test.prefix))

@@ -3,6 +3,8 @@ package run
 import (
 	"cmp"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // Status is what a run is doing, as everyone outside sees it.
@@ -45,16 +47,16 @@ type Record struct {
 	Uploads    map[string]Upload `json:"uploads,omitempty"` // by file parameter
 	Candidates []string          `json:"candidates,omitempty"`
 
-	TaskStatus      string    `json:"task_status,omitempty"` // the last one that a step acted on
-	CompletedAt     time.Time `json:"completed_at,omitzero"` // the task's own end, by Cyberun's clock
-	CopyStartedAt   time.Time `json:"copy_started_at,omitzero"`
-	Copies          int       `json:"copies,omitempty"`           // calls of copy-result that began
-	CopyConnections int       `json:"copy_connections,omitempty"` // fewer than usual, after calls that stored nothing; -1: given up
-	StopRequestedAt time.Time `json:"stop_requested_at,omitzero"`
-	Redriven        bool      `json:"redriven,omitempty"`
-	EndedAt         time.Time `json:"ended_at,omitzero"`
-	Error           *Error    `json:"error,omitempty"`
-	ManifestKey     string    `json:"manifest_key,omitempty"`
+	TaskStatus      string       `json:"task_status,omitempty"` // the last one that a step acted on
+	CompletedAt     time.Time    `json:"completed_at,omitzero"` // the task's own end, by Cyberun's clock
+	CopyStartedAt   time.Time    `json:"copy_started_at,omitzero"`
+	Copies          int          `json:"copies,omitempty"`           // calls of copy-result that began
+	CopyConnections int          `json:"copy_connections,omitempty"` // fewer than usual, after calls that stored nothing; -1: given up
+	StopRequestedAt time.Time    `json:"stop_requested_at,omitzero"`
+	Redriven        bool         `json:"redriven,omitempty"`
+	EndedAt         time.Time    `json:"ended_at,omitzero"`
+	Error           *named.Error `json:"error,omitempty"`
+	ManifestKey     string       `json:"manifest_key,omitempty"`
 
 	Nonce string `json:"nonce"` // of the last write: how a writer knows its own after a lost reply
 }
@@ -92,7 +94,7 @@ func (r Record) InDoubt() bool { return r.TaskID == "" && r.Submission != nil }
 func (r Record) Stopping() bool { return !r.StopRequestedAt.IsZero() || r.Status == Cancelled }
 
 // Close ends a run that is still open. A record closes once.
-func (r *Record) Close(status Status, at time.Time, e *Error) {
+func (r *Record) Close(status Status, at time.Time, e *named.Error) {
 	r.Status, r.EndedAt, r.Error = status, at, e
 }
 
@@ -149,9 +151,9 @@ type Usage struct {
 
 // Failure is the content of error.json.
 type Failure struct {
-	RunID  string `json:"run_id"`
-	TaskID string `json:"task_id,omitempty"`
-	Error  *Error `json:"error"`
+	RunID  string       `json:"run_id"`
+	TaskID string       `json:"task_id,omitempty"`
+	Error  *named.Error `json:"error"`
 }
 
 // Progress is the object that poll-status rewrites while it waits: what

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -40,7 +41,7 @@ func TestRecordLife(t *testing.T) {
 	if !r.InDoubt() || r.MayCancelTask() {
 		t.Error("a submission without a task is in doubt, and has nothing to cancel")
 	}
-	r.Close(Failed, start, Errorf(SubmitOutcomeUnknown, "x"))
+	r.Close(Failed, start, named.Errorf(named.SubmitOutcomeUnknown, "x"))
 	r.Reopen()
 	if r.Status != Submitting || !r.InDoubt() {
 		t.Errorf("a redrive in doubt: %+v", r)
@@ -50,8 +51,8 @@ func TestRecordLife(t *testing.T) {
 		t.Error("a task of the run's own may be cancelled")
 	}
 	at := start.Add(time.Minute)
-	r.Close(Failed, at, Errorf(Unavailable, "gone"))
-	if r.Status.Open() || !r.EndedAt.Equal(at) || !Is(r.Error, Unavailable) || r.Stopping() {
+	r.Close(Failed, at, named.Errorf(named.Unavailable, "gone"))
+	if r.Status.Open() || !r.EndedAt.Equal(at) || !named.Is(r.Error, named.Unavailable) || r.Stopping() {
 		t.Errorf("closed: %+v", r)
 	}
 	r.Reopen()
@@ -59,7 +60,7 @@ func TestRecordLife(t *testing.T) {
 		t.Errorf("reopened while it waited: %+v", r)
 	}
 	r.CopyStartedAt = at
-	r.Close(Failed, at, Errorf(OutputChanged, "x"))
+	r.Close(Failed, at, named.Errorf(named.OutputChanged, "x"))
 	r.Reopen()
 	if r.Status != Copying {
 		t.Errorf("reopened while it copied: %+v", r)
@@ -121,7 +122,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, EmptyAt: now}, Posts: 2,
 		Uploads: map[string]Upload{"image": {"s3://b/k", "e", "f", now}}, Candidates: []string{"t1"},
 		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, Redriven: true, EndedAt: now,
-		Error: &Error{Name: TaskFailed, Cause: "c", Hint: "h"}, ManifestKey: "k", Nonce: "n",
+		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ManifestKey: "k", Nonce: "n",
 	}
 	raw, err := json.Marshal(want)
 	if err != nil {
@@ -158,7 +159,7 @@ func TestDocumentsHaveTheDesignsFields(t *testing.T) {
 		{"output", Output{}, []string{"id", "key", "bytes", "crc32", "content_type", "etag"}},
 		{"usage", Usage{}, []string{"polls", "held_seconds", "transitions", "copied_bytes"}},
 		{"failure", Failure{TaskID: "t"}, []string{"run_id", "task_id", "error"}},
-		{"error", Error{Hint: "h"}, []string{"name", "cause", "hint"}},
+		{"error", named.Error{Hint: "h"}, []string{"name", "cause", "hint"}},
 	}
 	for _, test := range tests {
 		raw, err := json.Marshal(test.document)

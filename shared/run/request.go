@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 const (
@@ -59,68 +61,19 @@ func (r Request) Slug() string {
 	return slug
 }
 
-// Fault is one thing wrong with a request. Parameter is the workflow
-// parameter's key, or the path of the document's own field.
-type Fault struct {
-	Parameter string `json:"parameter"`
-	Message   string `json:"message"`
-}
-
-// Faults are all the things wrong with a request.
-type Faults []Fault
-
-// maxFaults bounds an answer: a request of 256 KiB has room for 40,000 faults,
-// and an answer of Lambda for 6 MB.
-const maxFaults = 500
-
-func (f *Faults) add(parameter, format string, args ...any) {
-	switch {
-	case len(*f) == maxFaults:
-		parameter, format, args = "request", "has more faults than these", nil
-	case len(*f) > maxFaults:
-		return
-	}
-	*f = append(*f, Fault{Parameter: parameter, Message: fmt.Sprintf(format, args...)})
-}
-
-// maxFaultText bounds what of the faults is told in an error's cause, in bytes:
-// Step Functions cuts one at 32 KiB, and JSON that is cut is not read back.
-const maxFaultText = 8 << 10
-
-// Invalid makes the named error that lists every fault; nil if there is none.
-func (f Faults) Invalid() *Error {
-	if len(f) == 0 {
-		return nil
-	}
-	var text strings.Builder
-	for i, fault := range f {
-		if text.Len() > maxFaultText {
-			fmt.Fprintf(&text, "; and %d more", len(f)-i)
-			break
-		}
-		if i > 0 {
-			text.WriteString("; ")
-		}
-		text.WriteString(fault.Parameter + ": " + fault.Message)
-	}
-	e := Errorf(InvalidRequest, "%s", text.String())
-	e.Faults = f
-	return e
-}
-
 // ParseRequest reads a request and says everything that is wrong with it that
 // can be told without the workflow. What it returns beside faults is as much of
 // the request as could be read, so that the workflow's checks can add theirs.
-func ParseRequest(raw []byte) (Request, Faults) {
-	var faults Faults
+func ParseRequest(raw []byte) (Request, named.Violations) {
+	var faults named.Violations
 	var r Request
 	if len(raw) > MaxRequestBytes {
-		faults.add("request", "is %d bytes; at most %d are accepted (put large inputs into S3 and pass s3://…)", len(raw), MaxRequestBytes)
+		faults.Add("request", "is %d bytes; at most %d are accepted (put large inputs into S3 and pass s3://…)", len(raw), MaxRequestBytes)
 		return r, faults
 	}
 	fields, err := decodeObject(raw)
 	if err != nil {
-		faults.add("request", "%v", err)
+		faults.Add("request", "%v", err)
 		return r, faults
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
@@ -134,18 +87,18 @@ func ParseRequest(raw []byte) (Request, Faults) {
 		case "task_id":
 			r.TaskID = stringField(&faults, name, value)
 			if r.TaskID != "" && !safeTaskID(r.TaskID) {
-				faults.add(name, "is not a task id: letters, digits, '-', '_' and '.', at most %d", maxTaskID)
+				faults.Add(name, "is not a task id: letters, digits, '-', '_' and '.', at most %d", maxTaskID)
 			}
 		case "parameters":
 			p, ok := value.(map[string]any)
 			if !ok {
-				faults.add(name, "must be an object, not %s", kindOf(value))
+				faults.Add(name, "must be an object, not %s", named.KindOf(value))
 			}
 			r.Parameters = p
 		case "parameters_as_text":
 			b, ok := value.(bool)
 			if !ok {
-				faults.add(name, "must be true or false, not %s", kindOf(value))
+				faults.Add(name, "must be true or false, not %s", named.KindOf(value))
 			}
 			r.ParametersAsText = b
 		case "destination":
@@ -154,7 +107,7 @@ func ParseRequest(raw []byte) (Request, Faults) {
 			r.MaxSeconds = maxSecondsField(&faults, value)
 		case startedByField:
 		default:
-			faults.add(shortName(name), "is not a field of a request; known are workflow, parameters, destination, max_seconds and task_id")
+			faults.Add(named.Shorten(maxName, name), "is not a field of a request; known are workflow, parameters, destination, max_seconds and task_id")
 		}
 	}
 	_, hasWorkflow := fields["workflow"]
@@ -162,11 +115,11 @@ func ParseRequest(raw []byte) (Request, Faults) {
 	_, hasParameters := fields["parameters"]
 	switch {
 	case hasWorkflow && hasTask:
-		faults.add("task_id", "cannot stand beside workflow: a task is either started or rescued")
+		faults.Add("task_id", "cannot stand beside workflow: a task is either started or rescued")
 	case !hasWorkflow && !hasTask:
-		faults.add("workflow", "is missing: name the workflow to run, as slug or slug@version")
+		faults.Add("workflow", "is missing: name the workflow to run, as slug or slug@version")
 	case hasTask && hasParameters:
-		faults.add("parameters", "cannot stand beside task_id: that task has its parameters already")
+		faults.Add("parameters", "cannot stand beside task_id: that task has its parameters already")
 	}
 	if r.MaxSeconds == 0 {
 		r.MaxSeconds = DefaultMaxSeconds
@@ -186,7 +139,7 @@ func decodeObject(raw []byte) (map[string]any, error) {
 	}
 	fields, ok := v.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("must be a JSON object, not %s", kindOf(v))
+		return nil, fmt.Errorf("must be a JSON object, not %s", named.KindOf(v))
 	}
 	return fields, nil
 }
@@ -210,27 +163,27 @@ func decodeJSON(raw []byte) (any, error) {
 	return v, nil
 }
 
-func stringField(faults *Faults, name string, value any) string {
+func stringField(faults *named.Violations, name string, value any) string {
 	s, ok := value.(string)
 	switch {
 	case !ok:
-		faults.add(name, "must be a string, not %s", kindOf(value))
+		faults.Add(name, "must be a string, not %s", named.KindOf(value))
 	case s == "":
-		faults.add(name, "must not be empty")
+		faults.Add(name, "must not be empty")
 	}
 	return s
 }
 
-func destinationField(faults *Faults, value any) Destination {
+func destinationField(faults *named.Violations, value any) Destination {
 	fields, ok := value.(map[string]any)
 	if !ok {
-		faults.add("destination", "must be an object such as {\"prefix\": %q}, not %s", DefaultPrefix, kindOf(value))
+		faults.Add("destination", "must be an object such as {\"prefix\": %q}, not %s", DefaultPrefix, named.KindOf(value))
 		return Destination{}
 	}
 	var d Destination
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if name != "prefix" {
-			faults.add("destination."+shortName(name), "is not a field of destination; known is prefix (the bucket is the stack's)")
+			faults.Add("destination."+named.Shorten(maxName, name), "is not a field of destination; known is prefix (the bucket is the stack's)")
 			continue
 		}
 		d.Prefix = stringField(faults, "destination.prefix", fields[name])
@@ -241,15 +194,15 @@ func destinationField(faults *Faults, value any) Destination {
 	return d
 }
 
-func maxSecondsField(faults *Faults, value any) int {
+func maxSecondsField(faults *named.Violations, value any) int {
 	n, ok := value.(json.Number)
 	if !ok {
-		faults.add("max_seconds", "must be a whole number, not %s", kindOf(value))
+		faults.Add("max_seconds", "must be a whole number, not %s", named.KindOf(value))
 		return 0
 	}
 	f, err := strconv.ParseFloat(n.String(), 64)
 	if err != nil || f < 1 || f > MaxMaxSeconds || f != math.Trunc(f) {
-		faults.add("max_seconds", "is %s; it must be a whole number from 1 to %d (7 days, as long as outputs live)", shorten(n.String()), MaxMaxSeconds)
+		faults.Add("max_seconds", "is %s; it must be a whole number from 1 to %d (7 days, as long as outputs live)", named.Quote(n.String()), MaxMaxSeconds)
 		return 0
 	}
 	return int(f)
@@ -257,16 +210,16 @@ func maxSecondsField(faults *Faults, value any) int {
 
 // checkWorkflowRef accepts what can stand in one path element. Cyberun does not
 // document the alphabet of a slug.
-func checkWorkflowRef(faults *Faults, ref string) {
+func checkWorkflowRef(faults *named.Violations, ref string) {
 	slug, version, pinned := strings.Cut(ref, "@")
 	switch {
 	case len(ref) > maxWorkflowRef:
-		faults.add("workflow", "is longer than %d bytes", maxWorkflowRef)
+		faults.Add("workflow", "is longer than %d bytes", maxWorkflowRef)
 	case slug == "" || slug == "." || slug == ".." || strings.ContainsFunc(slug, unsafeInSlug):
-		faults.add("workflow", "%q is not a workflow: use slug or slug@version, such as text-to-image@2", shorten(ref))
+		faults.Add("workflow", "%q is not a workflow: use slug or slug@version, such as text-to-image@2", named.Quote(ref))
 	case pinned:
 		if n, err := strconv.ParseUint(version, 10, 31); err != nil || n < 1 {
-			faults.add("workflow", "%q is not a version: it is a whole number from 1, such as %s@2", shorten(version), shorten(slug))
+			faults.Add("workflow", "%q is not a version: it is a whole number from 1, such as %s@2", named.Quote(version), named.Quote(slug))
 		}
 	}
 }
@@ -291,37 +244,6 @@ func isAlnum(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-func kindOf(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case string:
-		return "a string"
-	case bool:
-		return "a boolean"
-	case json.Number, float64, int:
-		return "a number"
-	case []any:
-		return "an array"
-	default:
-		return "an object"
-	}
-}
-
 // maxName bounds what is told of a name that is not known: longer than any
 // parameter's own, shorter than a request can make it.
 const maxName = 200
-
-func shortName(name string) string { return shortenTo(maxName, name) }
-
-// maxQuoted bounds what of a bad value is told back: enough to recognise it.
-const maxQuoted = 60
-
-func shorten(s string) string { return shortenTo(maxQuoted, s) }
-
-func shortenTo(most int, s string) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -148,8 +149,8 @@ func TestParseRequestFaults(t *testing.T) {
 					t.Errorf("fault %d is %q, want %q in it", i, said, want)
 				}
 			}
-			e := faults.Invalid()
-			if e == nil || e.Name != InvalidRequest || e.Hint == "" || len(e.Faults) != len(faults) {
+			e, _ := named.As(faults.Err())
+			if e == nil || e.Name != named.InvalidRequest || e.Hint == "" || len(e.Violations) != len(faults) {
 				t.Fatalf("the named error is %+v", e)
 			}
 			for _, want := range test.wants {
@@ -182,16 +183,18 @@ func TestParseRequestLimit(t *testing.T) {
 
 // A request of 256 KiB has room for tens of thousands of faults: what is told of
 // them must fit Lambda's 6 MB and Step Functions' 32 KiB.
+const maxViolations = 500 // as shared/named has it
+
 func TestFaultsAreBounded(t *testing.T) {
 	var fields []string
 	for i := range 20000 {
 		fields = append(fields, fmt.Sprintf(`"%d":0`, i))
 	}
 	_, faults := ParseRequest([]byte("{" + strings.Join(fields, ",") + "}"))
-	if len(faults) != maxFaults+1 || faults[maxFaults].Parameter != "request" {
+	if len(faults) != maxViolations+1 || faults[maxViolations].Parameter != "request" {
 		t.Errorf("%d faults, the last of them %v", len(faults), faults[len(faults)-1])
 	}
-	if e := faults.Invalid(); len(e.Message()) > 16<<10 || !strings.Contains(e.Cause, " more") {
+	if e, _ := named.As(faults.Err()); len(e.Message()) > 16<<10 || !strings.Contains(e.Cause, " more") {
 		t.Errorf("a message of %d bytes that ends %q", len(e.Message()), e.Cause[len(e.Cause)-40:])
 	}
 	_, faults = ParseRequest([]byte(`{"workflow":"w","` + strings.Repeat("ä", 100000) + `":0}`))
@@ -201,7 +204,7 @@ func TestFaultsAreBounded(t *testing.T) {
 }
 
 func TestNoFaultsAreNoError(t *testing.T) {
-	if e := Faults(nil).Invalid(); e != nil {
+	if e := named.Violations(nil).Err(); e != nil {
 		t.Errorf("got %v", e)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
@@ -249,7 +250,7 @@ func testMarkerGoes(t *testing.T, s *Store, w *wire) {
 	}
 	// One that cannot be read is no proof that there is none.
 	w.meddle(-1, http.MethodGet, "submitting/wf/run-2/a", answerWith(503, "SlowDown"))
-	if _, err := s.Markers(t.Context(), "wf"); !run.Is(err, run.Unavailable) {
+	if _, err := s.Markers(t.Context(), "wf"); !named.Is(err, named.Unavailable) {
 		t.Errorf("unreadable: %v", err)
 	}
 	w.meddle(0, "", "", nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -18,7 +19,7 @@ func (s *Store) Continue(ctx context.Context, runID string) (run.Record, error) 
 	case err != nil:
 		return r, err
 	case r.Stopping():
-		return r, run.Errorf(run.RunCancelled, "the run was stopped before its task %s was delivered", r.TaskID)
+		return r, named.Errorf(named.RunCancelled, "the run was stopped before its task %s was delivered", r.TaskID)
 	case r.Status == run.Succeeded: // whoever rescues its task now delivers it once more
 		return r, nil
 	}
@@ -27,7 +28,7 @@ func (s *Store) Continue(ctx context.Context, runID string) (run.Record, error) 
 	case err != nil:
 		return r, err
 	case owner != "":
-		return r, run.Errorf(run.TaskTaken, "the task %s was taken over by the run %s", r.TaskID, owner)
+		return r, named.Errorf(named.TaskTaken, "the task %s was taken over by the run %s", r.TaskID, owner)
 	case r.Status == run.Failed:
 		return s.Reopen(ctx, runID)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
@@ -152,7 +153,7 @@ func testContinue(t *testing.T, s *Store, _ *wire) {
 		t.Errorf("a run that is not there: %v", err)
 	}
 	ended := func(status run.Status) func(*run.Record) {
-		return func(r *run.Record) { r.Close(status, start, run.Errorf(run.Unavailable, "x")) }
+		return func(r *run.Record) { r.Close(status, start, named.Errorf(named.Unavailable, "x")) }
 	}
 	tests := []struct {
 		name   string
@@ -163,13 +164,13 @@ func testContinue(t *testing.T, s *Store, _ *wire) {
 	}{
 		{"waiting", func(r *run.Record) { r.Status = run.Waiting }, "me", "", run.Waiting},
 		{"succeeded", ended(run.Succeeded), "me", "", run.Succeeded},
-		{"stop-requested", func(r *run.Record) { r.StopRequestedAt = start }, "me", run.RunCancelled, ""},
-		{"cancelled", ended(run.Cancelled), "me", run.RunCancelled, ""},
+		{"stop-requested", func(r *run.Record) { r.StopRequestedAt = start }, "me", named.RunCancelled, ""},
+		{"cancelled", ended(run.Cancelled), "me", named.RunCancelled, ""},
 		{"failed-and-redriven", ended(run.Failed), "me", "", run.Waiting},
 		{"failed-before-the-claim", ended(run.Failed), "", "", run.Waiting},
 		{"failed-while-it-copied", func(r *run.Record) { r.CopyStartedAt = start; ended(run.Failed)(r) }, "me", "", run.Copying},
-		{"failed-and-rescued-by-another", ended(run.Failed), "another", run.TaskTaken, ""},
-		{"failed-after-a-stop", func(r *run.Record) { r.StopRequestedAt = start; ended(run.Failed)(r) }, "me", run.RunCancelled, ""},
+		{"failed-and-rescued-by-another", ended(run.Failed), "another", named.TaskTaken, ""},
+		{"failed-after-a-stop", func(r *run.Record) { r.StopRequestedAt = start; ended(run.Failed)(r) }, "me", named.RunCancelled, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -189,7 +190,7 @@ func testContinue(t *testing.T, s *Store, _ *wire) {
 			}
 			got, err := s.Continue(t.Context(), r.RunID)
 			if test.error != "" {
-				if !run.Is(err, test.error) {
+				if !named.Is(err, test.error) {
 					t.Errorf("got %v", err)
 				}
 				return
@@ -239,7 +240,7 @@ func testMayCancel(t *testing.T, s *Store, _ *wire) {
 
 func testReopen(t *testing.T, s *Store, _ *wire) {
 	r := newRecord("run-1")
-	r.Close(run.Failed, start, run.Errorf(run.Unavailable, "x"))
+	r.Close(run.Failed, start, named.Errorf(named.Unavailable, "x"))
 	if _, err := s.Create(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +253,7 @@ func testReopen(t *testing.T, s *Store, _ *wire) {
 	}
 	// Of what is open, or was stopped, nothing is undone.
 	if _, err := s.Update(t.Context(), "run-1", func(r *run.Record) error {
-		r.Close(run.Cancelled, start.Add(time.Minute), run.Errorf(run.RunCancelled, "stopped"))
+		r.Close(run.Cancelled, start.Add(time.Minute), named.Errorf(named.RunCancelled, "stopped"))
 		return nil
 	}); err != nil {
 		t.Fatal(err)

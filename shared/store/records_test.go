@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
@@ -129,10 +130,10 @@ func testCreateLostReply(t *testing.T, s *Store, w *wire) {
 
 func testCreateAllRepliesLost(t *testing.T, s *Store, w *wire) {
 	w.meddle(-1, http.MethodPut, "runs/run-1.json", loseReply)
-	if _, err := s.Create(t.Context(), newRecord("run-1")); !run.Is(err, run.Unavailable) {
+	if _, err := s.Create(t.Context(), newRecord("run-1")); !named.Is(err, named.Unavailable) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := s.Create(t.Context(), newRecord("run-1")); !run.Is(err, run.Unavailable) {
+	if _, err := s.Create(t.Context(), newRecord("run-1")); !named.Is(err, named.Unavailable) {
 		t.Errorf("again: %v", err)
 	}
 	w.meddle(0, "", "", nil)
@@ -160,7 +161,7 @@ func testCreateExists(t *testing.T, s *Store, _ *wire) {
 
 func testCreateClosed(t *testing.T, s *Store, _ *wire) {
 	r := newRecord("run-1")
-	r.Close(run.Cancelled, start, run.Errorf(run.RunCancelled, "stopped before it began"))
+	r.Close(run.Cancelled, start, named.Errorf(named.RunCancelled, "stopped before it began"))
 	if _, err := s.Create(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +181,7 @@ func testCreateOrder(t *testing.T, s *Store, w *wire) {
 	}
 	for _, key := range []string{"open/run-2", indexKey(newRecord("run-2"))} {
 		w.meddle(-1, http.MethodPut, key, refuse)
-		if _, err := s.Create(t.Context(), newRecord("run-2")); !run.Is(err, run.Unavailable) {
+		if _, err := s.Create(t.Context(), newRecord("run-2")); !named.Is(err, named.Unavailable) {
 			t.Errorf("without %s: %v", key, err)
 		}
 		if _, err := s.Get(t.Context(), "run-2"); !errors.Is(err, ErrNotFound) {
@@ -203,7 +204,7 @@ func testUnavailable(t *testing.T, s *Store, w *wire) {
 		w.meddle(-1, http.MethodGet, testBucket, how) // a list
 		listErr := s.OpenRuns(t.Context(), func(string) bool { return true })
 		for call, err := range map[string]error{"get": err, "update": updateErr, "delete": deleteErr, "list": listErr} {
-			if !run.Is(err, run.Unavailable) || !strings.Contains(err.Error(), "s3://"+testBucket) {
+			if !named.Is(err, named.Unavailable) || !strings.Contains(err.Error(), "s3://"+testBucket) {
 				t.Errorf("%s, %s: %v", name, call, err)
 			} else if text := err.Error(); strings.Contains(text, testSecret) || strings.Contains(text, "Signature") {
 				t.Errorf("%s, %s tells a secret: %s", name, call, text)

@@ -20,7 +20,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cenkalti/backoff/v5"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/rs/xid"
 )
 
@@ -186,13 +186,13 @@ func retryConflicts(ctx context.Context, attempt func() error) error {
 		return struct{}{}, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(maxConflicts))
 	if errors.Is(err, errConflict) || errors.Is(err, errLost) {
-		return run.Errorf(run.Unavailable, "%d writes in a row lost a race in the state bucket: %w", maxConflicts, err)
+		return named.Errorf(named.Unavailable, "%d writes in a row lost a race in the state bucket: %w", maxConflicts, err)
 	}
 	return err
 }
 
 func (s *Store) unavailable(verb, key string, err error) error {
-	return run.Errorf(run.Unavailable, "S3 could not %s s3://%s/%s: %w", verb, s.Bucket, key, err)
+	return named.Errorf(named.Unavailable, "S3 could not %s s3://%s/%s: %w", verb, s.Bucket, key, err)
 }
 
 func statusOf(err error) int {

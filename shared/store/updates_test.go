@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/google/go-cmp/cmp"
@@ -67,7 +68,7 @@ func testUpdateLostReply(t *testing.T, s *Store, w *wire) {
 	}
 	// Every reply lost: the caller hears of it, and the change was made once.
 	w.meddle(-1, http.MethodPut, "runs/run-1.json", loseReply)
-	if _, err := s.Update(t.Context(), "run-1", increment); !run.Is(err, run.Unavailable) {
+	if _, err := s.Update(t.Context(), "run-1", increment); !named.Is(err, named.Unavailable) {
 		t.Errorf("got %v", err)
 	}
 	if got := get(t, s, "run-1").Posts; got != 2 {
@@ -130,7 +131,7 @@ var endless = []suiteTest{
 	{"a create that always conflicts ends", func(t *testing.T, s *Store, w *wire) {
 		w.meddle(-1, http.MethodPut, "runs/run-1.json", answerWith(http.StatusConflict, "ConditionalRequestConflict"))
 		_, err := s.Create(t.Context(), newRecord("run-1"))
-		if !run.Is(err, run.Unavailable) || w.count("PUT runs/run-1.json") != maxConflicts {
+		if !named.Is(err, named.Unavailable) || w.count("PUT runs/run-1.json") != maxConflicts {
 			t.Errorf("after %d conflicts: %v", w.count("PUT runs/run-1.json"), err)
 		}
 	}},
@@ -139,7 +140,7 @@ var endless = []suiteTest{
 		w.meddle(-1, http.MethodPut, "runs/run-1.json", answerWith(http.StatusPreconditionFailed, "PreconditionFailed"))
 		calls := 0
 		_, err := s.Update(t.Context(), "run-1", func(*run.Record) error { calls++; return nil })
-		if !run.Is(err, run.Unavailable) || calls != maxConflicts {
+		if !named.Is(err, named.Unavailable) || calls != maxConflicts {
 			t.Errorf("after %d calls: %v", calls, err)
 		}
 	}},
@@ -149,7 +150,7 @@ var endless = []suiteTest{
 			t.Fatal(err)
 		}
 		w.meddle(-1, http.MethodPut, "tasks/t-1", answerWith(http.StatusConflict, "ConditionalRequestConflict"))
-		if err := s.TakeOver(t.Context(), "t-1", one, two); !run.Is(err, run.Unavailable) {
+		if err := s.TakeOver(t.Context(), "t-1", one, two); !named.Is(err, named.Unavailable) {
 			t.Errorf("got %v", err)
 		}
 	}},
@@ -183,7 +184,7 @@ func TestEndless(t *testing.T) {
 
 func testUpdateRefused(t *testing.T, s *Store, w *wire) {
 	created := create(t, s, "run-1")
-	refusal := run.Errorf(run.RunCancelled, "stopped")
+	refusal := named.Errorf(named.RunCancelled, "stopped")
 	if _, err := s.Update(t.Context(), "run-1", func(*run.Record) error { return fmt.Errorf("mark: %w", refusal) }); !errors.Is(err, refusal) {
 		t.Errorf("got %v", err)
 	}

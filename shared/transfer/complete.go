@@ -6,7 +6,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // resume goes on with an upload of an earlier call. Each range it fetches is
@@ -34,7 +34,7 @@ func (j *job) resume(ctx context.Context, cp Checkpoint) (Result, error) {
 		return j.giveUp(ctx, up, err)
 	}
 	res, err := j.goOn(ctx, up, nil)
-	if run.Is(err, run.OutputChanged) && cp.Restarts < maxRestarts { // aborted already
+	if named.Is(err, named.OutputChanged) && cp.Restarts < maxRestarts { // aborted already
 		j.restarts++
 		return Result{}, errBeginAnew
 	}
@@ -125,5 +125,5 @@ func Abort(ctx context.Context, client Aborter, bucket string, cp Checkpoint) er
 	if code, _ := storeCode(err); err == nil || code == "NoSuchUpload" {
 		return nil
 	}
-	return run.Errorf(run.Unavailable, "S3 AbortMultipartUpload: %w", withoutURL(err))
+	return named.Errorf(named.Unavailable, "S3 AbortMultipartUpload: %w", withoutURL(err))
 }

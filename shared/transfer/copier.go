@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // The defaults. Each is a field of Copier, for tests and for measuring.
@@ -93,7 +93,7 @@ type Result struct {
 // save is called once a multipart upload exists and before its first part: what
 // it stores is what finds the upload again. An error of save ends the copy.
 //
-// The error is a *run.Error, one of save's or Refresh's own, or the context's.
+// The error is a *named.Error, one of save's or Refresh's own, or the context's.
 func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpoint, save func(context.Context, Checkpoint) error) (Result, error) {
 	c.init()
 	ctx, cancel := context.WithCancel(ctx)
@@ -107,13 +107,13 @@ func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpo
 		res, err = Result{}, nil
 	}
 	res.Copied, res.Stored = j.copied.Load(), j.stored.Load()
-	return res, named(ctx, err)
+	return res, asNamed(ctx, err)
 }
 
 // outOfTime holds when only the deadline, after StopBefore, cut the copy off:
 // the parts that S3 has are there for the next call.
 func (c *Copier) outOfTime(ctx context.Context, err error) bool {
-	if _, told := run.AsError(err); told {
+	if _, told := named.As(err); told {
 		return false
 	}
 	return err != nil && !c.StopBefore.IsZero() && errors.Is(ctx.Err(), context.DeadlineExceeded)
@@ -194,7 +194,7 @@ func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
 		res, err = j.begin(ctx)
 	}
 	if errors.Is(err, errBeginAnew) {
-		return res, run.Errorf(run.Unavailable, "the multipart upload was aborted twice by somebody else")
+		return res, named.Errorf(named.Unavailable, "the multipart upload was aborted twice by somebody else")
 	}
 	return res, err
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // passing is a failure that trying again may cure.
@@ -58,19 +58,19 @@ var query = regexp.MustCompile(`(\?|(?i:x-amz-))[^\s"]*`)
 func (u unsigned) Error() string { return query.ReplaceAllString(u.error.Error(), "…") }
 func (u unsigned) Unwrap() error { return u.error }
 
-// named makes any failure one of the errors that a run may end with. A context
+// asNamed makes any failure one of the errors that a run may end with. A context
 // that ended is told as such: it says nothing about origin or store.
-func named(ctx context.Context, err error) error {
+func asNamed(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := run.AsError(err); ok {
+	if _, ok := named.As(err); ok {
 		return err
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return run.Errorf(run.Unavailable, "copying the output: %w", withoutURL(err))
+	return named.Errorf(named.Unavailable, "copying the output: %w", withoutURL(err))
 }
 
 // storeError sorts S3's answers: passing ones are tried again, a vanished upload
@@ -79,7 +79,7 @@ func storeError(call string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := run.AsError(err); ok || isPassing(err) || errors.Is(err, errUploadGone) {
+	if _, ok := named.As(err); ok || isPassing(err) || errors.Is(err, errUploadGone) {
 		return err
 	}
 	code, status := storeCode(err)
@@ -87,9 +87,9 @@ func storeError(call string, err error) error {
 	case code == "NoSuchUpload":
 		return errUploadGone
 	case passingCode(code) || status >= 500 || status == http.StatusTooManyRequests || status == 0:
-		return &passing{err: run.Errorf(run.Unavailable, "S3 %s: %w", call, withoutURL(err))}
+		return &passing{err: named.Errorf(named.Unavailable, "S3 %s: %w", call, withoutURL(err))}
 	}
-	return run.Errorf(run.Unavailable, "S3 %s: %w", call, withoutURL(err))
+	return named.Errorf(named.Unavailable, "S3 %s: %w", call, withoutURL(err))
 }
 
 func storeCode(err error) (code string, status int) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // cell is what one copy of the matrix runs against.
@@ -157,7 +157,7 @@ func originFaults() []fault {
 		{"cut at the first byte", cut(2, 0), ""},
 		{"cut at the last byte of a part", cut(1, testPart-1), ""},
 		{"every answer cut after 20 KiB", cut(0, 20<<10), ""},
-		{"every answer cut at once", cut(0, 0), run.OutputTruncated},
+		{"every answer cut at once", cut(0, 0), named.OutputTruncated},
 		{"truncated for good", func(c *cell) {
 			c.origin.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
 				var from int
@@ -165,7 +165,7 @@ func originFaults() []fault {
 				return from >= len(c.origin.data)/2 && cutRange(w, c.origin, from)
 			}
 			c.origin.body = func(_ int, w http.ResponseWriter) io.Writer { return &breakAfter{w: w, limit: len(c.origin.data) / 2} }
-		}, run.OutputTruncated},
+		}, named.OutputTruncated},
 		{"ranges shorter than they say, without length", func(c *cell) {
 			c.origin.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
 				var from, to int
@@ -179,7 +179,7 @@ func originFaults() []fault {
 				_ = http.NewResponseController(w).Flush()
 				return true // chunked, and at its clean end already
 			}
-		}, run.OutputTruncated},
+		}, named.OutputTruncated},
 		{"longer than announced", func(c *cell) {
 			c.origin.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
 				var from, to int
@@ -194,8 +194,8 @@ func originFaults() []fault {
 				_, _ = w.Write(append(c.origin.data[from:to:to], "and more"...))
 				return true
 			}
-		}, run.OutputTruncated},
-		{"changed, with its ETag", changeAfterFirst(reversed, changedETag), run.OutputChanged},
+		}, named.OutputTruncated},
+		{"changed, with its ETag", changeAfterFirst(reversed, changedETag), named.OutputChanged},
 		{"changed, If-Match not honoured", func(c *cell) {
 			c.origin.fault = func(n int, _ http.ResponseWriter, r *http.Request) bool {
 				if n == 2 {
@@ -204,13 +204,13 @@ func originFaults() []fault {
 				r.Header.Del("If-Match")
 				return false
 			}
-		}, run.OutputChanged},
+		}, named.OutputChanged},
 		{"changed after a cut", func(c *cell) {
 			cut(1, 1000)(c)
 			changeAfterFirst(reversed, changedETag)(c)
-		}, run.OutputChanged},
-		{"grown, ETag the same", changeAfterFirst(func(old []byte) []byte { return append(old[:len(old):len(old)], 1) }, `"content-1"`), run.OutputChanged},
-		{"shrunk, ETag the same", changeAfterFirst(func(old []byte) []byte { return old[:len(old)/2] }, `"content-1"`), run.OutputChanged},
+		}, named.OutputChanged},
+		{"grown, ETag the same", changeAfterFirst(func(old []byte) []byte { return append(old[:len(old):len(old)], 1) }, `"content-1"`), named.OutputChanged},
+		{"shrunk, ETag the same", changeAfterFirst(func(old []byte) []byte { return old[:len(old)/2] }, `"content-1"`), named.OutputChanged},
 		{"changed, only Last-Modified tells", func(c *cell) {
 			c.origin.etag, c.origin.lastModified = "", "Mon, 23 Nov 2026 10:00:00 GMT"
 			c.origin.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
@@ -222,20 +222,22 @@ func originFaults() []fault {
 				}
 				return false
 			}
-		}, run.OutputChanged},
-		{"compressed on the way, later", later("Content-Encoding", "gzip"), run.OutputChanged},
+		}, named.OutputChanged},
+		{"compressed on the way, later", later("Content-Encoding", "gzip"), named.OutputChanged},
 		{"expired in the middle", onRequest(3, status(http.StatusForbidden)), ""},
 		{"expired from the first", onRequest(1, status(http.StatusForbidden)), ""},
-		{"expired for good", onRequest(0, status(http.StatusForbidden)), run.OutputExpired},
+		{"expired for good", onRequest(0, status(http.StatusForbidden)), named.OutputExpired},
 		{"expired, nothing fresh to be had", func(c *cell) {
 			c.src.Refresh = nil
 			onRequest(0, status(http.StatusForbidden))(c)
-		}, run.OutputExpired},
+		}, named.OutputExpired},
 		{"expired, asking anew fails", func(c *cell) {
-			c.src.Refresh = func(context.Context) (string, error) { return "", run.Errorf(run.Unauthorized, "the key was revoked") }
+			c.src.Refresh = func(context.Context) (string, error) {
+				return "", named.Errorf(named.Unauthorized, "the key was revoked")
+			}
 			onRequest(0, status(http.StatusForbidden))(c)
-		}, run.Unauthorized},
-		{"gone", onRequest(0, status(http.StatusNotFound)), run.OutputExpired},
+		}, named.Unauthorized},
+		{"gone", onRequest(0, status(http.StatusNotFound)), named.OutputExpired},
 		{"range ignored later", func(c *cell) {
 			c.origin.fault = func(n int, _ http.ResponseWriter, r *http.Request) bool {
 				if n > 1 {
@@ -243,21 +245,21 @@ func originFaults() []fault {
 				}
 				return false
 			}
-		}, run.Unavailable},
-		{"another range than asked", ranged(func(from, to, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from+1, to, total+1) }), run.Unavailable},
-		{"more than the range asked", ranged(func(from, _, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from, total+99, total+100) }), run.Unavailable},
-		{"total unknown", ranged(func(from, to, _ int) string { return fmt.Sprintf("bytes %d-%d/*", from, to-1) }), run.Unavailable},
-		{"Content-Range is garbage", ranged(func(int, int, int) string { return "octets 1 of 2" }), run.Unavailable},
-		{"Content-Range missing", ranged(func(int, int, int) string { return "" }), run.Unavailable},
-		{"416 in the middle", onRequest(2, status(http.StatusRequestedRangeNotSatisfiable)), run.OutputChanged},
+		}, named.Unavailable},
+		{"another range than asked", ranged(func(from, to, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from+1, to, total+1) }), named.Unavailable},
+		{"more than the range asked", ranged(func(from, _, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from, total+99, total+100) }), named.Unavailable},
+		{"total unknown", ranged(func(from, to, _ int) string { return fmt.Sprintf("bytes %d-%d/*", from, to-1) }), named.Unavailable},
+		{"Content-Range is garbage", ranged(func(int, int, int) string { return "octets 1 of 2" }), named.Unavailable},
+		{"Content-Range missing", ranged(func(int, int, int) string { return "" }), named.Unavailable},
+		{"416 in the middle", onRequest(2, status(http.StatusRequestedRangeNotSatisfiable)), named.OutputChanged},
 		{"reset before the answer", onRequest(2, func(w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "") }), ""},
-		{"always reset before the answer", onRequest(0, func(w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "") }), run.Unavailable},
-		{"not HTTP", onRequest(0, func(w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "SSH-2.0-x\r\n") }), run.Unavailable},
+		{"always reset before the answer", onRequest(0, func(w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "") }), named.Unavailable},
+		{"not HTTP", onRequest(0, func(w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "SSH-2.0-x\r\n") }), named.Unavailable},
 		{"no length and no framing", func(c *cell) {
 			c.origin.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
 				return hijack(w, "HTTP/1.0 200 OK\r\n\r\n"+string(c.origin.data))
 			}
-		}, run.OutputTruncated},
+		}, named.OutputTruncated},
 		{"stalled once", func(c *cell) {
 			c.copier.Stall = 50 * time.Millisecond
 			c.origin.body = func(n int, w http.ResponseWriter) io.Writer {
@@ -277,17 +279,17 @@ func originFaults() []fault {
 				_ = stall(w, r)
 				return true
 			})(c)
-		}, run.Unavailable},
+		}, named.Unavailable},
 		{"500 once", onRequest(2, status(http.StatusInternalServerError)), ""},
 		{"503 with Retry-After", onRequest(1, status(http.StatusServiceUnavailable, "Retry-After", "0")), ""},
 		{"429 once", onRequest(2, status(http.StatusTooManyRequests)), ""},
-		{"500 for good", onRequest(0, status(http.StatusInternalServerError)), run.Unavailable},
-		{"redirected for ever", onRequest(0, status(http.StatusFound, "Location", "/again")), run.OriginRefused},
-		{"redirected to another scheme", onRequest(0, status(http.StatusFound, "Location", "ftp://127.0.0.1/x")), run.OriginRefused},
-		{"redirected to a private address", onRequest(0, status(http.StatusTemporaryRedirect, "Location", "http://10.0.0.1/x")), run.OriginRefused},
-		{"redirected to the instance's metadata", onRequest(0, status(http.StatusFound, "Location", "http://169.254.169.254/latest/")), run.OriginRefused},
+		{"500 for good", onRequest(0, status(http.StatusInternalServerError)), named.Unavailable},
+		{"redirected for ever", onRequest(0, status(http.StatusFound, "Location", "/again")), named.OriginRefused},
+		{"redirected to another scheme", onRequest(0, status(http.StatusFound, "Location", "ftp://127.0.0.1/x")), named.OriginRefused},
+		{"redirected to a private address", onRequest(0, status(http.StatusTemporaryRedirect, "Location", "http://10.0.0.1/x")), named.OriginRefused},
+		{"redirected to the instance's metadata", onRequest(0, status(http.StatusFound, "Location", "http://169.254.169.254/latest/")), named.OriginRefused},
 		{"redirected to itself", onRequest(1, status(http.StatusFound, "Location", "/outputs/picture.png")), ""},
-		{"304", onRequest(0, status(http.StatusNotModified)), run.Unavailable},
+		{"304", onRequest(0, status(http.StatusNotModified)), named.Unavailable},
 	}
 }
 
@@ -325,14 +327,14 @@ const bodies = "PutObject UploadPart"
 func storeFaults() []fault {
 	return []fault{
 		{"S3 SlowDown once", onCall(bodies, 1, refuse(http.StatusServiceUnavailable, "SlowDown")), ""},
-		{"S3 SlowDown for good", onCall(bodies, 0, refuse(http.StatusServiceUnavailable, "SlowDown")), run.Unavailable},
+		{"S3 SlowDown for good", onCall(bodies, 0, refuse(http.StatusServiceUnavailable, "SlowDown")), named.Unavailable},
 		{"S3 SlowDown at the third part", onCall("UploadPart", 3, refuse(http.StatusServiceUnavailable, "SlowDown")), ""},
 		{"S3 fails to create once", onCall("CreateMultipartUpload", 1, refuse(http.StatusInternalServerError, "InternalError")), ""},
-		{"S3 refuses to create", onCall("CreateMultipartUpload PutObject", 0, refuse(http.StatusForbidden, "AccessDenied")), run.Unavailable},
+		{"S3 refuses to create", onCall("CreateMultipartUpload PutObject", 0, refuse(http.StatusForbidden, "AccessDenied")), named.Unavailable},
 		{"S3 refuses the checksum once", onCall(bodies, 1, refuse(http.StatusBadRequest, "BadDigest")), ""},
-		{"S3 refuses every checksum", onCall(bodies, 0, refuse(http.StatusBadRequest, "BadDigest")), run.Unavailable},
-		{"S3 knows no trailers", onCall(bodies, 0, refuse(http.StatusNotImplemented, "NotImplemented")), run.Unavailable},
-		{"S3 refuses the whole's checksum", onCall("CompleteMultipartUpload", 0, refuse(http.StatusBadRequest, "BadDigest")), run.Unavailable},
+		{"S3 refuses every checksum", onCall(bodies, 0, refuse(http.StatusBadRequest, "BadDigest")), named.Unavailable},
+		{"S3 knows no trailers", onCall(bodies, 0, refuse(http.StatusNotImplemented, "NotImplemented")), named.Unavailable},
+		{"S3 refuses the whole's checksum", onCall("CompleteMultipartUpload", 0, refuse(http.StatusBadRequest, "BadDigest")), named.Unavailable},
 		{"S3 resets in the body", onCall(bodies, 2, func(w http.ResponseWriter, r *http.Request) bool {
 			_, _ = io.CopyN(io.Discard, r.Body, 1000)
 			return hijack(w, "")
@@ -346,7 +348,7 @@ func storeFaults() []fault {
 				}
 				panic(http.ErrAbortHandler) // a client that is late to give up must not read a 200 here
 			})(c)
-		}, run.Unavailable},
+		}, named.Unavailable},
 		{"S3 stores other bytes", func(c *cell) {
 			c.store.after = func(op string, n int, w http.ResponseWriter, _ *http.Request) bool {
 				if !strings.Contains(bodies, op) || n > 1 {
@@ -364,19 +366,19 @@ func storeFaults() []fault {
 		{"the answer to Create is lost", lost("CreateMultipartUpload", 1), ""},
 		{"S3 fails to complete once", onCall("CompleteMultipartUpload", 1, refuse(http.StatusInternalServerError, "InternalError")), ""},
 		{"S3 fails to complete, with 200", onCall("CompleteMultipartUpload", 1, refuse(http.StatusOK, "InternalError")), ""},
-		{"S3 fails to complete for good", onCall("CompleteMultipartUpload", 0, refuse(http.StatusInternalServerError, "InternalError")), run.Unavailable},
+		{"S3 fails to complete for good", onCall("CompleteMultipartUpload", 0, refuse(http.StatusInternalServerError, "InternalError")), named.Unavailable},
 		{"another invocation's part: InvalidPart", onCall("CompleteMultipartUpload", 1, refuse(http.StatusBadRequest, "InvalidPart")), ""},
-		{"InvalidPart for good", onCall("CompleteMultipartUpload", 0, refuse(http.StatusBadRequest, "InvalidPart")), run.Unavailable},
+		{"InvalidPart for good", onCall("CompleteMultipartUpload", 0, refuse(http.StatusBadRequest, "InvalidPart")), named.Unavailable},
 		{"the upload is aborted by somebody", onCall("UploadPart", 2, func(w http.ResponseWriter, r *http.Request) bool {
 			return refuse(http.StatusNotFound, "NoSuchUpload")(w, r)
 		}), ""},
-		{"the upload is always aborted", onCall("UploadPart", 0, refuse(http.StatusNotFound, "NoSuchUpload")), run.Unavailable},
+		{"the upload is always aborted", onCall("UploadPart", 0, refuse(http.StatusNotFound, "NoSuchUpload")), named.Unavailable},
 		{"aborted before Complete", onCall("CompleteMultipartUpload", 1, refuse(http.StatusNotFound, "NoSuchUpload")), ""},
 		{"no right to look", onCall("HeadObject", 0, status(http.StatusForbidden)), ""},
-		{"S3 cannot look", onCall("HeadObject", 0, status(http.StatusInternalServerError)), run.Unavailable},
+		{"S3 cannot look", onCall("HeadObject", 0, status(http.StatusInternalServerError)), named.Unavailable},
 		{"the checkpoint cannot be saved", func(c *cell) {
-			c.save = func(context.Context, Checkpoint) error { return run.Errorf(run.Unavailable, "the record") }
-		}, run.Unavailable},
+			c.save = func(context.Context, Checkpoint) error { return named.Errorf(named.Unavailable, "the record") }
+		}, named.Unavailable},
 		{"the run is cancelled", func(c *cell) {
 			ctx, cancel := context.WithCancel(c.ctx)
 			c.ctx = ctx
@@ -448,13 +450,13 @@ func runCell(t *testing.T, f fault, size int, ranges bool, want string) {
 	if len(c.store.objects) != 0 {
 		t.Errorf("%v, and yet an object", err)
 	}
-	if (name == run.OutputChanged || name == run.OutputTruncated) && len(c.store.uploads) > 0 {
+	if (name == named.OutputChanged || name == named.OutputTruncated) && len(c.store.uploads) > 0 {
 		t.Errorf("%v leaves an upload that nothing can go on with", err)
 	}
 }
 
 func errorName(err error) string {
-	if named, ok := run.AsError(err); ok {
+	if named, ok := named.As(err); ok {
 		return named.Name
 	}
 	if errors.Is(err, context.Canceled) {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // What net/http quotes of an answer may hold the address that was asked.
@@ -33,7 +33,7 @@ func TestErrorsAreUnsigned(t *testing.T) {
 			copier := testCopier(t, store.client(t))
 			copier.Attempts = 2
 			_, err := copier.Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
-			if !run.Is(err, run.Unavailable) || strings.Contains(err.Error(), "secret") {
+			if !named.Is(err, named.Unavailable) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%v", err)
 			}
 		})
@@ -68,7 +68,7 @@ func TestImpossibleSizes(t *testing.T) {
 	}
 	created := store.count("CreateMultipartUpload")
 	_, err := testCopier(t, client).Copy(t.Context(), Source{URL: url}, testTarget(), nil, nil)
-	if !run.Is(err, run.Unavailable) || !strings.Contains(err.Error(), "more than an S3 object can hold") || store.count("CreateMultipartUpload") != created {
+	if !named.Is(err, named.Unavailable) || !strings.Contains(err.Error(), "more than an S3 object can hold") || store.count("CreateMultipartUpload") != created {
 		t.Errorf("%v", err)
 	}
 }
@@ -92,7 +92,7 @@ func TestAnotherOutputEachCall(t *testing.T) {
 		switch {
 		case call <= maxRestarts && (err != nil || res.Done):
 			t.Fatalf("call %d: %+v, %v", call, res, err)
-		case call > maxRestarts && (!run.Is(err, run.OutputChanged) || store.openUploads() != 0):
+		case call > maxRestarts && (!named.Is(err, named.OutputChanged) || store.openUploads() != 0):
 			t.Fatalf("call %d: %+v, %v, %d uploads", call, res, err, store.openUploads())
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // Getter is the one call of *s3.Client that Open makes.
@@ -51,7 +51,7 @@ func (c *Copier) openObject(ctx context.Context, client Getter, bucket, key, eta
 			return o, nil
 		}
 		if err = tries.again(ctx, err); err != nil {
-			return nil, named(ctx, err)
+			return nil, asNamed(ctx, err)
 		}
 	}
 }
@@ -65,7 +65,7 @@ func (o *Object) get() error {
 	out, err := o.client.GetObject(o.ctx, input)
 	if code, status := storeCode(err); err != nil {
 		if code == "PreconditionFailed" || status == 412 {
-			return run.Errorf(run.OutputChanged, "the object s3://%s/%s is no longer the one that was begun", o.bucket, o.key)
+			return named.Errorf(named.OutputChanged, "the object s3://%s/%s is no longer the one that was begun", o.bucket, o.key)
 		}
 		return storeError("GetObject", err)
 	}
@@ -80,7 +80,7 @@ func (o *Object) get() error {
 	}
 	if err != nil || from != o.next || total != o.Size || aws.ToString(out.ETag) != o.ETag {
 		_ = out.Body.Close()
-		return &passing{err: run.Errorf(run.Unavailable, "S3 GetObject answered with another range than asked")}
+		return &passing{err: named.Errorf(named.Unavailable, "S3 GetObject answered with another range than asked")}
 	}
 	o.body = out.Body
 	return nil
@@ -100,7 +100,7 @@ func (o *Object) Read(p []byte) (int, error) {
 			continue
 		}
 		if err = o.failed(err); err != nil {
-			return 0, named(o.ctx, err)
+			return 0, asNamed(o.ctx, err)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (o *Object) readOnce(p []byte) (int, error) {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, &passing{err: run.Errorf(run.Unavailable, "reading s3://%s/%s: %w", o.bucket, o.key, withoutURL(err))}
+		return 0, &passing{err: named.Errorf(named.Unavailable, "reading s3://%s/%s: %w", o.bucket, o.key, withoutURL(err))}
 	}
 	return n, nil
 }
@@ -133,7 +133,7 @@ func (o *Object) finish() error {
 	if err == nil || err == io.EOF {
 		return io.EOF
 	}
-	return named(o.ctx, run.Errorf(run.Unavailable, "the end of s3://%s/%s: %w", o.bucket, o.key, withoutURL(err)))
+	return asNamed(o.ctx, named.Errorf(named.Unavailable, "the end of s3://%s/%s: %w", o.bucket, o.key, withoutURL(err)))
 }
 
 func (o *Object) failed(err error) error {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // getFault makes the nth GetObject go wrong.
@@ -48,14 +48,14 @@ func TestOpen(t *testing.T) {
 	}{
 		"as it is":                {func(*fakeS3) {}, "", ""},
 		"the content asked for":   {func(*fakeS3) {}, object.etag, ""},
-		"another content":         {func(*fakeS3) {}, `"other"`, run.OutputChanged},
+		"another content":         {func(*fakeS3) {}, `"other"`, named.OutputChanged},
 		"cut once":                {getFault(1, cutAnswer(data, object.etag, 400_000)), "", ""},
 		"cut at the first byte":   {getFault(1, cutAnswer(data, object.etag, 0)), "", ""},
 		"SlowDown once":           {getFault(1, refuse(http.StatusServiceUnavailable, "SlowDown")), "", ""},
-		"SlowDown for good":       {getFault(0, refuse(http.StatusServiceUnavailable, "SlowDown")), "", run.Unavailable},
-		"no right to it":          {getFault(0, refuse(http.StatusForbidden, "AccessDenied")), "", run.Unavailable},
-		"not there":               {func(s *fakeS3) { delete(s.objects, "in") }, "", run.Unavailable},
-		"other bytes than summed": {func(s *fakeS3) { s.objects["in"].crc = "AAAAAA==" }, "", run.Unavailable},
+		"SlowDown for good":       {getFault(0, refuse(http.StatusServiceUnavailable, "SlowDown")), "", named.Unavailable},
+		"no right to it":          {getFault(0, refuse(http.StatusForbidden, "AccessDenied")), "", named.Unavailable},
+		"not there":               {func(s *fakeS3) { delete(s.objects, "in") }, "", named.Unavailable},
+		"other bytes than summed": {func(s *fakeS3) { s.objects["in"].crc = "AAAAAA==" }, "", named.Unavailable},
 		"changed after a cut": {func(s *fakeS3) {
 			cut := cutAnswer(data, object.etag, 400_000)
 			s.fault = func(op string, n int, w http.ResponseWriter, r *http.Request) bool {
@@ -67,7 +67,7 @@ func TestOpen(t *testing.T) {
 				}
 				return false
 			}
-		}, "", run.OutputChanged},
+		}, "", named.OutputChanged},
 		"another range after a cut": {func(s *fakeS3) {
 			cut := cutAnswer(data, object.etag, 400_000)
 			s.fault = func(_ string, n int, w http.ResponseWriter, r *http.Request) bool {
@@ -76,7 +76,7 @@ func TestOpen(t *testing.T) {
 				}
 				return wrongRange(w, r)
 			}
-		}, "", run.Unavailable},
+		}, "", named.Unavailable},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestOpen(t *testing.T) {
 			switch {
 			case test.want == "" && (err != nil || !bytes.Equal(got, data)):
 				t.Errorf("%d bytes, %v, want %d", len(got), err, len(data))
-			case test.want != "" && !run.Is(err, test.want):
+			case test.want != "" && !named.Is(err, test.want):
 				t.Errorf("%d bytes, %v, want %s", len(got), err, test.want)
 			}
 		})

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer/bulk"
 )
 
@@ -54,7 +54,7 @@ func NewOrigin(policy Policy) *http.Client {
 			// net/http would send the signed URL to the next host as Referer.
 			req.Header.Del("Referer")
 			if len(via) > maxRedirects {
-				return run.Errorf(run.OriginRefused, "more than %d redirects", maxRedirects)
+				return named.Errorf(named.OriginRefused, "more than %d redirects", maxRedirects)
 			}
 			return nil // guard looks at each request, redirects included
 		},
@@ -81,11 +81,11 @@ func (p Policy) checkURL(u *url.URL) error {
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	switch {
 	case u.Scheme != "https" && (u.Scheme != "http" || !p.AllowInsecure):
-		return run.Errorf(run.OriginRefused, "the scheme %q of the download address is not allowed: https only", u.Scheme)
+		return named.Errorf(named.OriginRefused, "the scheme %q of the download address is not allowed: https only", u.Scheme)
 	case host == "":
-		return run.Errorf(run.OriginRefused, "the download address names no host")
+		return named.Errorf(named.OriginRefused, "the download address names no host")
 	case len(p.Hosts) > 0 && !slices.ContainsFunc(p.Hosts, func(allowed string) bool { return matchHost(allowed, host, portOf(u)) }):
-		return run.Errorf(run.OriginRefused, "the host %q is not among the download hosts", u.Host)
+		return named.Errorf(named.OriginRefused, "the host %q is not among the download hosts", u.Host)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func portOf(u *url.URL) string {
 func (p Policy) checkAddress(address string) error {
 	dialled, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return run.Errorf(run.OriginRefused, "the address %q cannot be checked", address)
+		return named.Errorf(named.OriginRefused, "the address %q cannot be checked", address)
 	}
 	ip := dialled.Addr().Unmap().WithZone("")
 	if isPublic(ip) {
@@ -128,12 +128,12 @@ func (p Policy) checkAddress(address string) error {
 	// Whatever name the runtime API has, only its port tells it from the local
 	// stack's own servers.
 	if _, port, err := net.SplitHostPort(p.RuntimeAPI); err == nil && port == fmt.Sprint(dialled.Port()) {
-		return run.Errorf(run.OriginRefused, "the download address leads to the Lambda runtime API")
+		return named.Errorf(named.OriginRefused, "the download address leads to the Lambda runtime API")
 	}
 	if p.AllowInsecure && ip.IsLoopback() {
 		return nil
 	}
-	return run.Errorf(run.OriginRefused, "the download address leads to %s, which is not a public address", ip)
+	return named.Errorf(named.OriginRefused, "the download address leads to %s, which is not a public address", ip)
 }
 
 // isPublic holds for addresses of the public internet alone.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 func TestCheckURL(t *testing.T) {
@@ -48,7 +48,7 @@ func TestCheckURL(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = test.policy.checkURL(u)
-		if (err == nil) != test.allowed || err != nil && !run.Is(err, run.OriginRefused) {
+		if (err == nil) != test.allowed || err != nil && !named.Is(err, named.OriginRefused) {
 			t.Errorf("%v, %s: %v, want allowed %t", test.policy, test.url, err, test.allowed)
 		}
 	}
@@ -71,7 +71,7 @@ func TestCheckAddress(t *testing.T) {
 		}
 	}
 	for _, address := range private {
-		if err := (Policy{}).checkAddress(address); !run.Is(err, run.OriginRefused) {
+		if err := (Policy{}).checkAddress(address); !named.Is(err, named.OriginRefused) {
 			t.Errorf("%s: %v, want it refused", address, err)
 		}
 	}
@@ -98,7 +98,7 @@ func TestRefusedWhenDialled(t *testing.T) {
 		copier := testCopier(t, client)
 		copier.Origin = NewOrigin(policy)
 		_, err := copier.Copy(t.Context(), Source{URL: "https://localhost:" + port + "/x?X-Amz-Signature=secret"}, testTarget(), nil, nil)
-		if !run.Is(err, run.OriginRefused) || strings.Contains(err.Error(), "secret") || reached {
+		if !named.Is(err, named.OriginRefused) || strings.Contains(err.Error(), "secret") || reached {
 			t.Errorf("%+v: %v, reached %t", policy, err, reached)
 		}
 	}
@@ -129,7 +129,7 @@ func TestRedirects(t *testing.T) {
 	copier.Origin = NewOrigin(Policy{AllowInsecure: true, Hosts: []string{strings.TrimPrefix(front.URL, "http://")}})
 	dst := testTarget()
 	dst.Metadata["cyberun-run-id"] = "run-2"
-	if _, err := copier.Copy(t.Context(), Source{URL: front.URL}, dst, nil, nil); !run.Is(err, run.OriginRefused) {
+	if _, err := copier.Copy(t.Context(), Source{URL: front.URL}, dst, nil, nil); !named.Is(err, named.OriginRefused) {
 		t.Errorf("redirected to a host not listed: %v", err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -109,7 +109,7 @@ func (j *job) multipart(ctx context.Context, key string, first *span) (Result, e
 // partSize grows from the usual one until S3's count of parts is enough.
 func partSize(total, usual int64) (int64, error) {
 	if total > maxPart*maxParts { // before the sum below can overflow
-		return 0, run.Errorf(run.Unavailable, "the output has %d bytes, more than an S3 object can hold", total)
+		return 0, named.Errorf(named.Unavailable, "the output has %d bytes, more than an S3 object can hold", total)
 	}
 	size := max(usual, (total+maxParts-1)/maxParts)
 	if size > usual {
@@ -197,7 +197,7 @@ func (j *job) giveUp(ctx context.Context, up *upload, err error) (Result, error)
 		return Result{}, errBeginAnew
 	}
 	code, _ := storeCode(err)
-	if run.Is(err, run.OutputChanged) || run.Is(err, run.OutputTruncated) || run.Is(err, run.OutputExpired) || code == "BadDigest" {
+	if named.Is(err, named.OutputChanged) || named.Is(err, named.OutputTruncated) || named.Is(err, named.OutputExpired) || code == "BadDigest" {
 		j.abort(ctx, up)
 	}
 	return Result{}, err

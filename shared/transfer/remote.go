@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // Remote is what the origin says of an output.
@@ -41,13 +41,13 @@ func strongETag(etag string) string {
 func (r Remote) sameAs(later Remote) error {
 	switch {
 	case r.Total != later.Total:
-		return run.Errorf(run.OutputChanged, "the output had %d bytes and now has %d", r.Total, later.Total)
+		return named.Errorf(named.OutputChanged, "the output had %d bytes and now has %d", r.Total, later.Total)
 	case r.ETag != later.ETag:
-		return run.Errorf(run.OutputChanged, "the output's ETag was %s and is now %s", r.ETag, later.ETag)
+		return named.Errorf(named.OutputChanged, "the output's ETag was %s and is now %s", r.ETag, later.ETag)
 	case r.LastModified != later.LastModified && strongETag(r.ETag) == "":
-		return run.Errorf(run.OutputChanged, "the output was modified %q and now %q", r.LastModified, later.LastModified)
+		return named.Errorf(named.OutputChanged, "the output was modified %q and now %q", r.LastModified, later.LastModified)
 	case r.ContentEncoding != later.ContentEncoding:
-		return run.Errorf(run.OutputChanged, "the output's encoding was %q and is now %q", r.ContentEncoding, later.ContentEncoding)
+		return named.Errorf(named.OutputChanged, "the output's encoding was %q and is now %q", r.ContentEncoding, later.ContentEncoding)
 	}
 	return nil
 }
@@ -109,13 +109,13 @@ func (c *Copier) open(ctx context.Context, a *address, want byteRange, known *Re
 			return nil, Remote{}, err
 		}
 		if generation > first+1 || a.refresh == nil { // even a fresh one is refused
-			return nil, Remote{}, run.Errorf(run.OutputExpired, "the origin refuses the output: HTTP %d", expired.status)
+			return nil, Remote{}, named.Errorf(named.OutputExpired, "the origin refuses the output: HTTP %d", expired.status)
 		}
 		if err := a.renew(ctx, generation); err != nil {
 			return nil, Remote{}, err
 		}
 		if _, now := a.current(); now == generation {
-			return nil, Remote{}, run.Errorf(run.OutputExpired, "the origin refuses the output: HTTP %d", expired.status)
+			return nil, Remote{}, named.Errorf(named.OutputExpired, "the origin refuses the output: HTTP %d", expired.status)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (c *Copier) get(ctx context.Context, target string, want byteRange, known *
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		// The error quotes the URL, which is signed.
-		return nil, run.Errorf(run.OriginRefused, "the download address is not a valid URL")
+		return nil, named.Errorf(named.OriginRefused, "the download address is not a valid URL")
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	if !want.whole {
@@ -135,7 +135,7 @@ func (c *Copier) get(ctx context.Context, target string, want byteRange, known *
 	}
 	resp, err := c.Origin.Do(req)
 	if err != nil {
-		if refused, ok := run.AsError(err); ok {
+		if refused, ok := named.As(err); ok {
 			return nil, refused
 		}
 		return nil, &passing{err: fmt.Errorf("the origin %s: %w", req.URL.Host, unsigned{withoutURL(err)})}
@@ -158,15 +158,15 @@ func examine(resp *http.Response, want byteRange, known *Remote) (Remote, error)
 	case status == http.StatusRequestedRangeNotSatisfiable && known == nil:
 		return Remote{}, errNoRange
 	case status == http.StatusRequestedRangeNotSatisfiable:
-		return Remote{}, run.Errorf(run.OutputChanged, "the output no longer has the bytes from %d on", want.from)
+		return Remote{}, named.Errorf(named.OutputChanged, "the output no longer has the bytes from %d on", want.from)
 	case status == http.StatusPreconditionFailed:
-		return Remote{}, run.Errorf(run.OutputChanged, "the output's ETag is no longer %s", known.etag())
+		return Remote{}, named.Errorf(named.OutputChanged, "the output's ETag is no longer %s", known.etag())
 	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500:
 		return Remote{}, &passing{err: fmt.Errorf("the origin answered HTTP %d", status), after: retryAfter(resp.Header)}
 	case status >= 400:
 		return Remote{}, &expiredError{status: status}
 	}
-	return Remote{}, run.Errorf(run.Unavailable, "the origin answered HTTP %d", resp.StatusCode)
+	return Remote{}, named.Errorf(named.Unavailable, "the origin answered HTTP %d", resp.StatusCode)
 }
 
 // errNoRange is a 416 to the first request: an empty file has no byte 0.
@@ -177,7 +177,7 @@ func examineWhole(resp *http.Response, want byteRange, known *Remote) (Remote, e
 		return Remote{}, &passing{err: errors.New("the origin ignored the range it was asked for")}
 	}
 	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 {
-		return Remote{}, run.Errorf(run.OutputTruncated, "the origin tells neither the output's length nor its end, so that a cut could not be seen")
+		return Remote{}, named.Errorf(named.OutputTruncated, "the origin tells neither the output's length nor its end, so that a cut could not be seen")
 	}
 	remote := describe(resp, resp.ContentLength)
 	if known != nil {

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // childEnv makes the test's own binary copy, to be killed at it.
@@ -229,7 +229,7 @@ func TestTroubleIsNoEnd(t *testing.T) {
 				saved = &cp
 				return nil
 			})
-			if !run.Is(err, run.Unavailable) || store.openUploads() != 1 || saved == nil {
+			if !named.Is(err, named.Unavailable) || store.openUploads() != 1 || saved == nil {
 				t.Fatalf("%v, %d uploads", err, store.openUploads())
 			}
 			on.Store(false)

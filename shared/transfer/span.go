@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // tries counts failures in a row and waits after each, longer every time.
@@ -205,7 +205,7 @@ func (s *span) broken(err error) (_ error, again bool) {
 			most = s.c.Attempts
 		}
 		if cuts >= most {
-			return run.Errorf(run.OutputTruncated, "the origin ended the output after %d bytes, %d times, and had announced more", s.next, cuts), false
+			return named.Errorf(named.OutputTruncated, "the origin ended the output after %d bytes, %d times, and had announced more", s.next, cuts), false
 		}
 		again = cuts > 1
 	}
@@ -223,7 +223,7 @@ func (s *span) finish() error {
 	n, err := s.body.Read(extra[:])
 	s.close()
 	if n > 0 {
-		return run.Errorf(run.OutputTruncated, "the origin sent more bytes than it announced")
+		return named.Errorf(named.OutputTruncated, "the origin sent more bytes than it announced")
 	}
 	_ = err // all that was announced is here; how the connection ended does not matter
 	return io.EOF

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // S3 lists the calls of *s3.Client that a copy makes.
@@ -78,17 +78,17 @@ func (c *Copier) sendOnce(ctx context.Context, call string, length int64, open f
 		return 0, cause
 	}
 	if errors.Is(context.Cause(ctx), errStoreStalled) {
-		err = &passing{err: run.Errorf(run.Unavailable, "S3 %s: %w", call, errStoreStalled)}
+		err = &passing{err: named.Errorf(named.Unavailable, "S3 %s: %w", call, errStoreStalled)}
 	}
 	if err != nil {
 		return 0, storeError(call, err)
 	}
 	crc, whole := body.sum()
 	if !whole { // answered before it had everything
-		return 0, &passing{err: run.Errorf(run.Unavailable, "S3 %s was answered before the body was sent", call)}
+		return 0, &passing{err: named.Errorf(named.Unavailable, "S3 %s was answered before the body was sent", call)}
 	}
 	if theirs, ok := decodeCRC32(stored); ok && theirs != crc {
-		return 0, &passing{err: run.Errorf(run.Unavailable, "S3 %s stored other bytes than were sent", call)}
+		return 0, &passing{err: named.Errorf(named.Unavailable, "S3 %s stored other bytes than were sent", call)}
 	}
 	return crc, nil
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -46,7 +46,7 @@ func (j *job) stream(ctx context.Context, key string, first *span) (Result, erro
 	remote := first.known
 	remote.Ranges = false
 	if remote.Total > j.StreamPart*maxParts {
-		return Result{}, run.Errorf(run.Unavailable, "the output has %d bytes, more than can be copied from an origin without ranges", remote.Total)
+		return Result{}, named.Errorf(named.Unavailable, "the output has %d bytes, more than can be copied from an origin without ranges", remote.Total)
 	}
 	s := &streaming{job: j, key: key, remote: remote}
 	open := j.firstThenAnew(first, remote, 0, remote.Total)
@@ -145,7 +145,7 @@ func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.R
 		return 0, true, nil
 	case i == maxParts:
 		free()
-		return n, false, run.Errorf(run.Unavailable, "the output is longer than %d bytes, more than can be copied from an origin without ranges", s.StreamPart*maxParts)
+		return n, false, named.Errorf(named.Unavailable, "the output is longer than %d bytes, more than can be copied from an origin without ranges", s.StreamPart*maxParts)
 	}
 	if err := s.prepare(ctx, i, n); err != nil {
 		free()

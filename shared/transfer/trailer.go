@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 const (
@@ -130,7 +130,7 @@ func (p *payload) atEnd() error {
 	var extra [1]byte
 	n, err := p.source.Read(extra[:])
 	if n > 0 {
-		err = run.Errorf(run.OutputTruncated, "the origin sent more bytes than it announced")
+		err = named.Errorf(named.OutputTruncated, "the origin sent more bytes than it announced")
 	}
 	if err == io.EOF {
 		return nil

@@ -1,0 +1,61 @@
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestSamples puts each of events/api-*.json through the types and the routes.
+func TestSamples(t *testing.T) {
+	want := map[string]int{
+		"api-start-run.json": 202, "api-start-run-base64.json": 202, "api-start-run-five-faults.json": 400, "api-start-run-unknown-workflow.json": 404,
+		"api-get-run.json": 200, "api-list-runs.json": 200, "api-stop-run.json": 202, "api-list-workflows.json": 200, "api-get-workflow.json": 200,
+	}
+	eventstest.Each(t, "api-*.json", want, func(t *testing.T, status int, raw []byte) {
+		var e, back events.APIGatewayV2HTTPRequest
+		if err := json.Unmarshal(raw, &e); err != nil {
+			t.Fatal(err)
+		}
+		again, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(again, &back); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(e, back); diff != "" {
+			t.Error(diff)
+		}
+		http := e.RequestContext.HTTP
+		if e.Version != "2.0" || e.RawPath != http.Path || e.RequestContext.RouteKey != e.RouteKey || e.RequestContext.Authorizer.IAM.UserARN == "" {
+			t.Errorf("not as an HTTP API sends it: %+v", e)
+		}
+		if length := e.Headers["content-length"]; !e.IsBase64Encoded && e.Body != "" && length != strconv.Itoa(len(e.Body)) {
+			t.Errorf("content-length %s of %d", length, len(e.Body))
+		}
+		w := newWorld(t)
+		w.start("sample-run", body, types.ExecutionStatusRunning)
+		w.cyberun.workflows = func(context.Context, cyberun.Page) (cyberun.WorkflowList, error) {
+			return cyberun.WorkflowList{Workflows: []cyberun.Workflow{textToImage()}}, nil
+		}
+		a := w.event(e)
+		if a.status != status {
+			t.Errorf("%d %s", a.status, a.raw)
+		}
+		if a.status == 400 && len(a.faults()) != 5 {
+			t.Errorf("%v", a.faults())
+		}
+		if a.status == 202 && http.Method == "POST" && fmt.Sprint(a.headers["Location"]) != fmt.Sprint("/runs/", a.body["run_id"]) {
+			t.Errorf("%v", a.headers)
+		}
+	})
+}

@@ -1,0 +1,293 @@
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
+)
+
+// deliver puts a run there that has its outputs.
+func (w *world) deliver(id string) {
+	w.t.Helper()
+	key := "runs/" + id + "/manifest.json"
+	w.record(run.Record{RunID: id, Status: run.Succeeded, TaskID: "t1", TaskStatus: "completed", Workflow: "text-to-image@2", ManifestKey: key, EndedAt: began})
+	manifest, err := json.Marshal(run.Manifest{RunID: id, Outputs: []run.Output{{ID: "output", Key: "runs/" + id + "/output.png", Bytes: 7, CRC32: "0000beef", ContentType: "image/png"}}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.s3.Set(outputBucket, key, storetest.Object{Body: manifest})
+}
+
+func TestShowsDelivered(t *testing.T) {
+	w := newWorld(t)
+	w.deliver("r1")
+	a := w.call("GET", "/runs/r1", "")
+	if a.status != 200 || a.body["status"] != "succeeded" || a.body["bucket"] != outputBucket || a.body["manifest_key"] != "runs/r1/manifest.json" {
+		t.Fatalf("%+v", a)
+	}
+	output := a.body["outputs"].([]any)[0].(map[string]any)
+	if output["s3_uri"] != "s3://outputs/runs/r1/output.png" || output["url"] != "https://signed.example/outputs/runs/r1/output.png?for=15m0s" || output["bytes"] != 7. || output["id"] != "output" {
+		t.Errorf("%v", output)
+	}
+	if list := w.call("GET", "/runs", ""); strings.Contains(list.raw, "signed.example") {
+		t.Errorf("signed addresses in a list: %s", list.raw)
+	}
+}
+
+// TestBucketIsTheUsers: a manifest that was moved or has expired is no fault.
+func TestBucketIsTheUsers(t *testing.T) {
+	w := newWorld(t)
+	w.deliver("r1")
+	w.s3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: []byte("not a manifest")})
+	if a := w.call("GET", "/runs/r1", ""); a.status != 503 {
+		t.Errorf("%+v", a)
+	}
+	w.s3.Remove(outputBucket, "runs/r1/manifest.json")
+	if a := w.call("GET", "/runs/r1", ""); a.status != 200 || a.body["outputs"] != nil || a.body["manifest_key"] == nil {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestShowsProgress(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Adopted: true, Workflow: "x"})
+	if err := w.records().PutProgress(t.Context(), run.Progress{RunID: "r1", TaskStatus: "running", Progress: 0.5, StepCurrent: ptr(15), StepTotal: ptr(30), Polls: 1}); err != nil {
+		t.Fatal(err)
+	}
+	a := w.call("GET", "/runs/r1", "")
+	progress := a.body["progress"].(map[string]any)
+	if a.body["task_id"] != "t1" || a.body["task_status"] != "running" || a.body["adopted"] != true || progress["progress"] != 0.5 || progress["step_current"] != 15. {
+		t.Errorf("%s", a.raw)
+	}
+}
+
+func TestShowsFailure(t *testing.T) {
+	w := newWorld(t)
+	r := run.Record{RunID: "r1", TaskID: "t1"}
+	r.Close(run.Failed, began, named.Errorf(named.TaskFailed, "CUDA out of memory"))
+	w.record(r)
+	a := w.call("GET", "/runs/r1", "")
+	e := a.body["error"].(map[string]any)
+	if a.status != 200 || e["name"] != "TaskFailed" || e["cause"] != "CUDA out of memory" || e["hint"] == "" || a.body["ended_at"] != "2026-11-23T12:00:00Z" {
+		t.Errorf("%s", a.raw)
+	}
+}
+
+// TestShowsUnrecorded: 200 from the moment of the 202 on, and also of a run that
+// ended before it had a record.
+func TestShowsUnrecorded(t *testing.T) {
+	w := newWorld(t)
+	id := w.post(body).body["run_id"].(string)
+	a := w.call("GET", "/runs/"+id, "")
+	if a.status != 200 || a.body["status"] != "submitting" || a.body["workflow"] != "text-to-image@2" || a.body["started_at"] == nil {
+		t.Errorf("%s", a.raw)
+	}
+	for status, want := range map[types.ExecutionStatus]string{
+		types.ExecutionStatusSucceeded: "succeeded", types.ExecutionStatusFailed: "failed", types.ExecutionStatusTimedOut: "failed",
+		types.ExecutionStatusAborted: "cancelled", types.ExecutionStatusPendingRedrive: "submitting",
+	} {
+		w.start("x", `{"workflow":5}`, status)
+		w.machine.runs["x"].Error, w.machine.runs["x"].Cause = ptr(named.Unavailable), ptr(`{"errorMessage":"S3 is away"}`)
+		a := w.call("GET", "/runs/x", "")
+		ended := want == "failed" || want == "cancelled"
+		if a.status != 200 || a.body["status"] != want || (want == "failed") != strings.Contains(a.raw, "S3 is away") || ended != (a.body["error"] != nil) {
+			t.Errorf("%s: %s", status, a.raw)
+		}
+	}
+}
+
+// TestReadsAreLate: Step Functions may not know yet what it has just accepted.
+func TestReadsAreLate(t *testing.T) {
+	w := newWorld(t)
+	w.onSleep = func() {
+		if w.slept > time.Second {
+			w.start("late", body, types.ExecutionStatusRunning)
+		}
+	}
+	if a := w.call("GET", "/runs/late", ""); a.status != 200 || a.body["status"] != "submitting" {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+	if a := w.call("GET", "/runs/never", ""); a.status != 404 || w.slept > 10*time.Second {
+		t.Errorf("%d after %s", a.status, w.slept)
+	}
+}
+
+func TestNoSuchRun(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"nope", "a%2Fb", "..%2F..%2Fsecret", "%00", "x%20y", strings.Repeat("x", 81), "%C3%A4"} {
+		for _, method := range []string{"GET", "DELETE"} {
+			if a := w.call(method, "/runs/"+id, ""); a.status != 404 || a.body["title"] != "RunNotFound" {
+				t.Errorf("%s %s: %d %s", method, id, a.status, a.raw)
+			}
+		}
+	}
+}
+
+func TestUnicodeRunID(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "größe", Status: run.Waiting})
+	for _, path := range []string{"/runs/gr%C3%B6%C3%9Fe", "/runs/größe"} {
+		if a := w.call("GET", path, ""); a.status != 200 || a.body["run_id"] != "größe" {
+			t.Errorf("%s: %s", path, a.raw)
+		}
+	}
+}
+
+func TestShowFails(t *testing.T) {
+	w := newWorld(t)
+	w.s3.Around = func(storetest.Call, func() error) error { return errNetwork }
+	for _, target := range []string{"/runs/r1", "/runs"} {
+		if a := w.call("GET", target, ""); a.status != 503 || a.headers["Retry-After"] == "" {
+			t.Errorf("%s: %d %s", target, a.status, a.raw)
+		}
+	}
+	w = newWorld(t)
+	w.machine.fail = func(string) error { return errNetwork }
+	if a := w.call("GET", "/runs/r1", ""); a.status != 503 {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
+// TestWaits: ?wait answers early only when the run has ended.
+func TestWaits(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Waiting})
+	for wait, want := range map[string]time.Duration{"0": 0, "7": 7 * time.Second, "20": 20 * time.Second, "3600": 20 * time.Second} {
+		w.slept = 0
+		if a := w.call("GET", "/runs/r1?wait="+wait, ""); a.status != 200 || a.body["status"] != "waiting" || w.slept != want {
+			t.Errorf("wait=%s: %s after %s", wait, a.raw, w.slept)
+		}
+	}
+	for _, bad := range []string{"-1", "x", "1.5", "99999999999999999999"} {
+		if a := w.call("GET", "/runs/r1?wait="+bad, ""); a.status != 400 || fmt.Sprint(a.faults()) != "[wait]" {
+			t.Errorf("wait=%s: %d %s", bad, a.status, a.raw)
+		}
+	}
+	w.slept = 0
+	w.onSleep = func() {
+		if w.slept == 3*time.Second {
+			if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error { r.Close(run.Succeeded, w.now, nil); return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if a := w.call("GET", "/runs/r1?wait=20", ""); a.body["status"] != "succeeded" || w.slept != 3*time.Second {
+		t.Errorf("%s after %s", a.raw, w.slept)
+	}
+	w.h.Sleep = func(ctx context.Context, _ time.Duration) error { return context.DeadlineExceeded }
+	w.record(run.Record{RunID: "r2", Status: run.Waiting})
+	if a := w.call("GET", "/runs/r2?wait=20", ""); a.status != 503 {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
+// TestLists pages through runs, with and without a status, over holes in the index.
+func TestLists(t *testing.T) {
+	w := newWorld(t)
+	w.s3.PageSize = 7
+	statuses := []run.Status{run.Succeeded, run.Failed, run.Waiting}
+	var all []string
+	for i := range 31 {
+		id := fmt.Sprintf("r%02d", i)
+		w.record(run.Record{RunID: id, Status: statuses[i%3], StartedAt: began.Add(time.Duration(i) * time.Second)})
+		if i%5 == 4 { // its record has expired, or was never made
+			w.s3.Remove(stateBucket, "runs/"+id+".json")
+			continue
+		}
+		all = append([]string{id}, all...)
+	}
+	for _, status := range []string{"", "succeeded", "waiting", "copying"} {
+		for _, limit := range []int{1, 3, 10, 100} {
+			var want, got []string
+			for _, id := range all {
+				var i int
+				if _, err := fmt.Sscanf(id, "r%d", &i); err != nil {
+					t.Fatal(err)
+				}
+				if status == "" || statuses[i%3] == run.Status(status) {
+					want = append(want, id)
+				}
+			}
+			cursor, pages := "", 0
+			for {
+				a := w.call("GET", fmt.Sprintf("/runs?status=%s&limit=%d&cursor=%s", status, limit, url.QueryEscape(cursor)), "")
+				runs, ok := a.body["runs"].([]any)
+				if a.status != 200 || !ok || len(runs) > limit {
+					t.Fatalf("%d %s", a.status, a.raw)
+				}
+				for _, r := range runs {
+					got = append(got, r.(map[string]any)["run_id"].(string))
+				}
+				if cursor, _ = a.body["next_cursor"].(string); cursor == "" {
+					break
+				}
+				if pages++; pages > 50 {
+					t.Fatal("it never ends")
+				}
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("status %q, limit %d: %v, want %v", status, limit, got, want)
+			}
+		}
+	}
+}
+
+// TestListsOnce: two claims of one run may leave two entries in the index.
+func TestListsOnce(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Waiting})
+	for _, start := range []time.Time{began.Add(time.Millisecond), began.Add(-time.Second)} {
+		r := run.Record{RunID: "r1", ExecutionARN: "x", StartedAt: start, Status: run.Submitting}
+		if _, err := w.records().Create(t.Context(), r); err == nil {
+			t.Fatal("claimed twice")
+		}
+	}
+	if a := w.call("GET", "/runs", ""); len(a.body["runs"].([]any)) != 1 || len(w.s3.Keys(stateBucket, "index/")) != 3 {
+		t.Errorf("%s", a.raw)
+	}
+}
+
+// TestListIsBounded: a rare status does not make one call read everything.
+func TestListIsBounded(t *testing.T) {
+	w := newWorld(t)
+	for i := range maxScanned + 100 {
+		w.record(run.Record{RunID: fmt.Sprint(i), Status: run.Succeeded, StartedAt: began.Add(-time.Duration(i) * time.Second)})
+	}
+	w.record(run.Record{RunID: "old", Status: run.Failed, StartedAt: began.Add(-24 * time.Hour)})
+	a := w.call("GET", "/runs?status=failed&limit=100", "")
+	cursor, _ := a.body["next_cursor"].(string)
+	if len(a.body["runs"].([]any)) != 0 || cursor == "" {
+		t.Fatal(a.raw)
+	}
+	if reads := len(w.s3.Calls("GetObject")); reads > maxScanned+100 {
+		t.Errorf("%d reads", reads)
+	}
+	a = w.call("GET", "/runs?status=failed&limit=100&cursor="+cursor, "")
+	if len(a.body["runs"].([]any)) != 1 || a.body["next_cursor"] != nil {
+		t.Error(a.raw)
+	}
+}
+
+func TestListFaults(t *testing.T) {
+	w := newWorld(t)
+	for query, want := range map[string]string{
+		"status=done": "[status]", "limit=0": "[limit]", "limit=101": "[limit]", "limit=x": "[limit]", "cursor=%21": "[cursor]",
+		"cursor=_w": "[cursor]", "cursor=" + strings.Repeat("YWFh", 500): "[cursor]", "status=x&limit=x&cursor=%21": "[status limit cursor]",
+	} {
+		if a := w.call("GET", "/runs?"+query, ""); a.status != 400 || fmt.Sprint(a.faults()) != want {
+			t.Errorf("%s: %d %s", query, a.status, a.raw)
+		}
+	}
+	if a := w.call("GET", "/runs", ""); a.raw != "{\"runs\":[]}\n" {
+		t.Error(a.raw)
+	}
+}

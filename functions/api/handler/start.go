@@ -1,0 +1,154 @@
+package handler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
+)
+
+const (
+	// callTime is what a call to Cyberun gets of the 30 s that an HTTP API has.
+	callTime = 20 * time.Second
+	// maxIdempotencyKey is in bytes; longer ones are refused, not cut.
+	maxIdempotencyKey = 255
+)
+
+// started answers POST /runs.
+type started struct {
+	RunID  string     `json:"run_id"`
+	Status run.Status `json:"status"`
+}
+
+// startRun checks everything that can be checked before money is spent, and
+// starts the execution.
+func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
+	runID, err := h.runID(r)
+	if err != nil {
+		return err
+	}
+	raw, err := io.ReadAll(io.LimitReader(r.Body, run.MaxRequestBytes+1))
+	if err != nil {
+		return named.Violations{{Parameter: "request", Message: "its body could not be read"}}.Err()
+	}
+	request, faults := run.ParseRequest(raw)
+	input, err := run.Canonical(raw)
+	if err != nil {
+		return faults.Err()
+	}
+	if len(faults) == 0 && len(input) > run.MaxRequestBytes { // 1e30 is written out
+		faults = named.Violations{{Parameter: "request", Message: fmt.Sprintf("is %d bytes with its numbers written out; at most %d are accepted", len(input), run.MaxRequestBytes)}}
+	}
+	if r.Header.Values("Idempotency-Key") != nil {
+		// Before the checks: what was started once is the answer, whatever has
+		// become of its workflow since.
+		execution, err := h.describe(r.Context(), runID)
+		if err != nil {
+			return err
+		}
+		if execution != nil {
+			status, err := h.same(r.Context(), runID, input, execution)
+			return h.answer(w, err, started{runID, status})
+		}
+	}
+	if err := h.check(r.Context(), request, faults); err != nil {
+		return err
+	}
+	text := string(input)
+	_, err = h.Executions.StartExecution(r.Context(), &sfn.StartExecutionInput{StateMachineArn: &h.StateMachineARN, Name: &runID, Input: &text})
+	var exists *types.ExecutionAlreadyExists
+	if errors.As(err, &exists) {
+		execution, err := h.find(r.Context(), runID)
+		if err != nil {
+			return err
+		}
+		if execution == nil {
+			return named.Errorf(named.Unavailable, "Step Functions has the run %s and does not show it yet: send the same request again", runID)
+		}
+		status, err := h.same(r.Context(), runID, input, execution)
+		return h.answer(w, err, started{runID, status})
+	}
+	if err != nil {
+		err = named.Errorf(named.Unavailable, "Step Functions could not start the run: %w", err)
+	}
+	return h.answer(w, err, started{runID, run.Submitting})
+}
+
+func (h *Handler) answer(w http.ResponseWriter, err error, s started) error {
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/runs/"+url.PathEscape(s.RunID))
+	return writeJSON(w, http.StatusAccepted, s)
+}
+
+// runID follows from the Idempotency-Key, or is new.
+func (h *Handler) runID(r *http.Request) (string, error) {
+	keys := r.Header.Values("Idempotency-Key")
+	if len(keys) == 0 {
+		return h.NewID(), nil
+	}
+	// An HTTP API joins repeated headers with commas, and the adapter cuts at every
+	// comma: a key with one in it comes in pieces.
+	key := strings.Join(keys, ",")
+	valid := len(key) >= 1 && len(key) <= maxIdempotencyKey
+	for _, c := range []byte(key) {
+		valid = valid && c >= ' ' && c <= '~'
+	}
+	if !valid {
+		return "", named.Violations{{Parameter: "Idempotency-Key", Message: "must be 1 to 255 printable ASCII characters"}}.Err()
+	}
+	sum := sha256.Sum256([]byte(key))
+	return "key-" + hex.EncodeToString(sum[:16]), nil
+}
+
+// check is every fault of the request at once; nothing is submitted or paid.
+func (h *Handler) check(ctx context.Context, request run.Request, faults named.Violations) error {
+	if request.Workflow == "" || request.TaskID != "" {
+		return faults.Err()
+	}
+	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	workflow, err := h.Cyberun.Workflow(callCtx, request.Workflow)
+	if err != nil {
+		if len(faults) > 0 {
+			return faults.Err() // these stand, whatever the workflow would say
+		}
+		return cyberun.WorkflowError(request.Workflow, err)
+	}
+	_, more := workflows.CheckParameters(request, workflow)
+	if err := append(faults, more...).Err(); err != nil {
+		return err
+	}
+	return workflows.CheckWorkflow(request.Workflow, workflow)
+}
+
+// same tells what became of an earlier request under this id: its status, or 409 if
+// it was another request.
+func (h *Handler) same(ctx context.Context, runID string, input []byte, execution *sfn.DescribeExecutionOutput) (run.Status, error) {
+	before, err := run.Canonical([]byte(text(execution.Input)))
+	if err != nil || string(before) != string(input) {
+		return "", named.Errorf(named.IdempotencyConflict, "this Idempotency-Key was used with another request: run %s", runID)
+	}
+	record, found, err := h.record(ctx, runID)
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		return statusOf(execution.Status), nil
+	}
+	return record.Status, nil
+}

@@ -1,0 +1,248 @@
+package handler
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+const body = `{"workflow":"text-to-image@2","parameters":{"prompt":"a sunset","steps":30}}`
+
+func TestStart(t *testing.T) {
+	w := newWorld(t)
+	a := w.call("POST", "/runs", body)
+	if a.status != 202 || a.headers["Location"] != "/runs/id-1" || a.body["run_id"] != "id-1" || a.body["status"] != "submitting" {
+		t.Fatalf("%+v", a)
+	}
+	if got := *w.machine.runs["id-1"].Input; got != `{"parameters":{"prompt":"a sunset","steps":30},"workflow":"text-to-image@2"}` {
+		t.Error(got)
+	}
+	if a := w.call("POST", "/runs", body); a.body["run_id"] != "id-2" || w.machine.started != 2 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestStartsRescue(t *testing.T) {
+	w := newWorld(t)
+	w.cyberun.workflow = nil // no look at any workflow
+	if a := w.call("POST", "/runs", `{"task_id":"0b8f8a52-6f0e-4a3d-9d5c-2f7f6f1f7a11"}`); a.status != 202 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestRefuses before anything is started, let alone paid.
+func TestRefuses(t *testing.T) {
+	tests := []struct {
+		name, body string
+		prepare    func(*world)
+		status     int
+		title      string
+		faults     string
+		detail     string
+	}{
+		{"five faults", `{"workflow":"text-to-image@2","colour":"red","max_seconds":0,"destination":{"prefix":"results/"},"parameters":{"prompt":7,"steps":1000}}`, nil,
+			400, "InvalidRequest", "[colour destination.prefix max_seconds prompt steps]", "new run"},
+		{"no body", "", nil, 400, "InvalidRequest", "[request]", "empty"},
+		{"no JSON", "{", nil, 400, "InvalidRequest", "[request]", "not JSON"},
+		{"two documents", "{}{}", nil, 400, "InvalidRequest", "[request]", ""},
+		{"an array", "[]", nil, 400, "InvalidRequest", "[request]", "object"},
+		{"no UTF-8", "{\"workflow\":\"\xff\"}", nil, 400, "InvalidRequest", "[request]", "UTF-8"},
+		{"too large", `{"workflow":"text-to-image","parameters":{"prompt":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, nil, 400, "InvalidRequest", "[request]", "262144"},
+		{"much too large", `{"workflow":"` + strings.Repeat("x", 2<<20) + `"}`, nil, 400, "InvalidRequest", "[request]", ""},
+		{"too large with blanks", body + strings.Repeat(" ", run.MaxRequestBytes), nil, 400, "InvalidRequest", "[request]", ""},
+		{"too large when written out", `{"workflow":"text-to-image","parameters":{"prompt":"x","seeds":[1e38` + strings.Repeat(",1e38", 10_000) + `]}}`, nil, 400, "InvalidRequest", "[request seeds]", "written out"},
+		{"nothing in it", "{}", nil, 400, "InvalidRequest", "[workflow]", "missing"},
+		{"both", `{"workflow":"text-to-image","task_id":"t"}`, nil, 400, "InvalidRequest", "[task_id]", ""},
+		{"unknown workflow", `{"workflow":"nope"}`, nil, 404, "WorkflowNotFound", "[]", `"nope"`},
+		{"unknown workflow and a fault", `{"workflow":"nope","max_seconds":0}`, nil, 400, "InvalidRequest", "[max_seconds]", ""},
+		{"disabled", body, func(w *world) {
+			w.cyberun.workflow = func(context.Context, string) (cyberun.Workflow, error) {
+				wf := textToImage()
+				wf.Status = cyberun.WorkflowDisabled
+				return wf, nil
+			}
+		}, 400, "WorkflowDisabled", "[]", "disabled"},
+		{"Cyberun down", body, fails(&cyberun.NetworkError{Err: errNetwork}), 503, "Unavailable", "[]", ""},
+		{"Cyberun slow", body, fails(context.DeadlineExceeded), 503, "Unavailable", "[]", ""},
+		{"Cyberun 502", body, fails(answered(502)), 503, "Unavailable", "[]", "502"},
+		{"rate limited", body, fails(answered(429)), 503, "Unavailable", "[]", "429"},
+		{"Cyberun down and a fault", `{"workflow":"text-to-image","max_seconds":0}`, fails(answered(502)), 400, "InvalidRequest", "[max_seconds]", ""},
+		{"401", body, fails(answered(401)), 502, "Unauthorized", "[]", "ApiKeySecretArn"},
+		{"403", body, fails(answered(403)), 502, "FeatureNotLicensed", "[]", "administrator"},
+		{"no key", body, fails(named.Errorf(named.Unauthorized, "the secret holds no value yet")), 502, "Unauthorized", "[]", "no value"},
+		{"Secrets Manager down", body, fails(named.Errorf(named.Unavailable, "Secrets Manager")), 503, "Unavailable", "[]", "Secrets Manager"},
+		{"Step Functions down", body, func(w *world) { w.machine.fail = func(string) error { return errNetwork } }, 503, "Unavailable", "[]", "Step Functions"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			if test.prepare != nil {
+				test.prepare(w)
+			}
+			a := w.post(test.body)
+			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.faults()) != test.faults || !strings.Contains(fmt.Sprint(a.body["detail"], a.body["hint"]), test.detail) {
+				t.Errorf("%d %s", a.status, a.raw)
+			}
+			if (a.headers["Retry-After"] != "") != (test.status == 503) {
+				t.Errorf("Retry-After %q", a.headers["Retry-After"])
+			}
+			if w.machine.started > 0 {
+				t.Error("started")
+			}
+		})
+	}
+}
+
+func fails(err error) func(*world) {
+	return func(w *world) {
+		w.cyberun.workflow = func(context.Context, string) (cyberun.Workflow, error) { return cyberun.Workflow{}, err }
+	}
+}
+
+// post sends the body base64-encoded, as the HTTP API does when it cannot tell
+// that it is text.
+func (w *world) post(body string, headers ...string) answer {
+	w.t.Helper()
+	e := postEvent(body, headers...)
+	e.Body, e.IsBase64Encoded = base64.StdEncoding.EncodeToString([]byte(body)), true
+	return w.event(e)
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	key := func(k string) []string { return []string{"idempotency-key", k} }
+	w := newWorld(t)
+	first := w.post(body, key("order 4711")...)
+	id, _ := first.body["run_id"].(string)
+	if first.status != 202 || !strings.HasPrefix(id, "key-") || !validName(id) || w.machine.started != 1 {
+		t.Fatalf("%+v", first)
+	}
+	same := `{"parameters": {"steps": 3e1, "prompt": "a sunset"}, "workflow": "text-to-image@2"}`
+	for what, a := range map[string]answer{"the same": w.post(body, key("order 4711")...), "the same value": w.post(same, key("order 4711")...)} {
+		if a.status != 202 || a.body["run_id"] != id || a.body["status"] != "submitting" {
+			t.Errorf("%s: %+v", what, a)
+		}
+	}
+	other := w.post(`{"workflow":"text-to-image@2","parameters":{"prompt":"a sunrise"}}`, key("order 4711")...)
+	if other.status != 409 || other.body["title"] != "IdempotencyConflict" || !strings.Contains(other.raw, id) {
+		t.Errorf("%+v", other)
+	}
+	if a := w.post(body, key("order 4712")...); a.status != 202 || a.body["run_id"] == id {
+		t.Errorf("%+v", a)
+	}
+
+	// After the end, and whatever has become of the workflow since.
+	w.machine.runs[id].Status = types.ExecutionStatusSucceeded
+	w.record(run.Record{RunID: id, Status: run.Succeeded})
+	fails(answered(503))(w)
+	if a := w.post(body, key("order 4711")...); a.status != 202 || a.body["run_id"] != id || a.body["status"] != "succeeded" {
+		t.Errorf("%+v", a)
+	}
+	if a := w.post(`{"task_id":"t1"}`, key("order 4711")...); a.status != 409 {
+		t.Errorf("%+v", a)
+	}
+	if w.machine.started != 2 {
+		t.Errorf("%d started", w.machine.started)
+	}
+}
+
+// TestIdempotencyRace: the execution comes between the look and the start, and
+// ends at once.
+func TestIdempotencyRace(t *testing.T) {
+	for _, mine := range []bool{true, false} {
+		w := newWorld(t)
+		id := w.post(body, "idempotency-key", "k").body["run_id"].(string)
+		input := `{"workflow":"other"}`
+		if mine {
+			input = *w.machine.runs[id].Input
+		}
+		delete(w.machine.runs, id)
+		w.cyberun.workflow = func(context.Context, string) (cyberun.Workflow, error) {
+			execution, err := w.h.describe(t.Context(), id)
+			if err != nil || execution != nil {
+				t.Errorf("%v, %v", execution, err)
+			}
+			w.start(id, input, types.ExecutionStatusFailed)
+			return textToImage(), nil
+		}
+		a := w.post(body, "idempotency-key", "k")
+		if mine && (a.status != 202 || a.body["status"] != "failed") || !mine && a.status != 409 {
+			t.Errorf("mine %v: %+v", mine, a)
+		}
+	}
+}
+
+// TestStartedAMomentAgo: Step Functions knows the name and does not describe it yet.
+func TestStartedAMomentAgo(t *testing.T) {
+	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 503} { // of the looks after the start
+		w := newWorld(t)
+		id := w.post(body, "idempotency-key", "k").body["run_id"].(string)
+		w.machine.runs[id].Status = types.ExecutionStatusSucceeded
+		looks := 0
+		w.machine.fail = func(op string) error {
+			if op == "Describe" {
+				if looks++; looks <= 1+misses { // the one before the start sees nothing either
+					return &types.ExecutionDoesNotExist{}
+				}
+			}
+			return nil
+		}
+		a := w.post(body, "idempotency-key", "k")
+		if a.status != want || w.machine.started != 1 || want == 202 && a.body["status"] != "succeeded" || (a.headers["Retry-After"] != "") != (want == 503) {
+			t.Errorf("%d misses: %d %s", misses, a.status, a.raw)
+		}
+	}
+}
+
+func TestTwentyAtOnce(t *testing.T) {
+	w := newWorld(t)
+	var group sync.WaitGroup
+	answers := make([]answer, 20)
+	for i := range answers {
+		group.Go(func() { answers[i] = w.post(body, "idempotency-key", "k") })
+	}
+	group.Wait()
+	for _, a := range answers {
+		if a.status != 202 || a.body["run_id"] != answers[0].body["run_id"] {
+			t.Errorf("%+v", a)
+		}
+	}
+	if w.machine.started != 1 {
+		t.Errorf("%d started", w.machine.started)
+	}
+}
+
+func TestIdempotencyKeyItself(t *testing.T) {
+	tests := map[string]bool{
+		"k": true, "a,b": true, "a, b": true, strings.Repeat("k", 255): true, "order 4711!~": true,
+		"": false, strings.Repeat("k", 256): false, "schlüssel": false, "a\tb": false, "a\x7f": false,
+	}
+	for key, valid := range tests {
+		w := newWorld(t)
+		a := w.post(body, "idempotency-key", key)
+		if valid != (a.status == 202) || !valid && fmt.Sprint(a.faults()) != "[Idempotency-Key]" {
+			t.Errorf("%q: %d %s", key, a.status, a.raw)
+		}
+		if again := w.post(body, "Idempotency-Key", key); valid && (again.body["run_id"] != a.body["run_id"] || w.machine.started != 1) {
+			t.Errorf("%q: %d started", key, w.machine.started)
+		}
+	}
+}
+
+func TestUnknownRoutes(t *testing.T) {
+	w := newWorld(t)
+	for _, route := range []string{"GET /", "GET /nope", "PUT /runs", "PATCH /runs/x", "POST /runs/x", "DELETE /runs", "POST /workflows", "GET /runs/a/b"} {
+		method, path, _ := strings.Cut(route, " ")
+		if a := w.call(method, path, ""); a.status != http.StatusNotFound || a.body["title"] != "NotFound" {
+			t.Errorf("%s: %d %s", route, a.status, a.raw)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+)
+
+func TestWorkflows(t *testing.T) {
+	w := newWorld(t)
+	w.cyberun.workflows = func(_ context.Context, page cyberun.Page) (cyberun.WorkflowList, error) {
+		const total = 5
+		list := cyberun.WorkflowList{Page: cyberun.PageMeta{CurrentPage: page.Number, PerPage: page.Size, TotalCount: total}}
+		for i := (page.Number - 1) * page.Size; i < min(total, page.Number*page.Size); i++ {
+			list.Workflows = append(list.Workflows, cyberun.Workflow{ID: fmt.Sprint(i), Slug: fmt.Sprint("w", i)})
+		}
+		return list, nil
+	}
+	for limit, pages := range map[int]int{1: 5, 2: 3, 5: 1, 100: 1} {
+		cursor, seen, asked := "", 0, 0
+		for {
+			a := w.call("GET", fmt.Sprintf("/workflows?limit=%d&cursor=%s", limit, cursor), "")
+			list, ok := a.body["workflows"].([]any)
+			if a.status != 200 || !ok {
+				t.Fatalf("%+v", a)
+			}
+			for _, wf := range list {
+				if wf.(map[string]any)["workflow_slug"] != fmt.Sprint("w", seen) {
+					t.Errorf("%v", wf)
+				}
+				seen++
+			}
+			asked++
+			if cursor, _ = a.body["next_cursor"].(string); cursor == "" {
+				break
+			}
+		}
+		if seen != 5 || asked != pages {
+			t.Errorf("limit %d: %d workflows on %d pages", limit, seen, asked)
+		}
+	}
+	for _, bad := range []string{"%21", "YWJj", "LTE", "MA"} { // abc, -1, 0
+		if a := w.call("GET", "/workflows?cursor="+bad, ""); a.status != 400 || fmt.Sprint(a.faults()) != "[cursor]" {
+			t.Errorf("%s: %d %s", bad, a.status, a.raw)
+		}
+	}
+}
+
+func TestNoWorkflows(t *testing.T) {
+	w := newWorld(t)
+	w.cyberun.workflows = func(context.Context, cyberun.Page) (cyberun.WorkflowList, error) {
+		return cyberun.WorkflowList{Page: cyberun.PageMeta{TotalCount: -1}}, nil
+	}
+	if a := w.call("GET", "/workflows", ""); a.status != 200 || a.raw != "{\"workflows\":[]}\n" {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestWorkflow(t *testing.T) {
+	w := newWorld(t)
+	asked := ""
+	inner := w.cyberun.workflow
+	w.cyberun.workflow = func(ctx context.Context, ref string) (cyberun.Workflow, error) { asked = ref; return inner(ctx, ref) }
+	for _, path := range []string{"text-to-image@2", "text-to-image%402"} {
+		a := w.call("GET", "/workflows/"+path, "")
+		if a.status != 200 || asked != "text-to-image@2" || a.body["workflow_slug"] != "text-to-image" || len(a.body["parameters"].([]any)) != 2 {
+			t.Errorf("%s: asked %q, %+v", path, asked, a)
+		}
+	}
+	if a := w.call("GET", "/workflows/nope", ""); a.status != 404 || a.body["title"] != "WorkflowNotFound" {
+		t.Errorf("%+v", a)
+	}
+	for status, want := range map[int]int{401: 502, 403: 502, 500: 503, 429: 503, 422: 400} {
+		fails(answered(status))(w)
+		w.cyberun.workflows = func(context.Context, cyberun.Page) (cyberun.WorkflowList, error) {
+			return cyberun.WorkflowList{}, answered(status)
+		}
+		for _, path := range []string{"/workflows/text-to-image", "/workflows"} {
+			if a := w.call("GET", path, ""); a.status != want || (want == 503) != (a.headers["Retry-After"] != "") {
+				t.Errorf("%d at %s: %+v", status, path, a)
+			}
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package handler
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// TestSamples puts each of events/close-run-*.json through the types and the
+// handler, with an execution that ended as the event says.
+func TestSamples(t *testing.T) {
+	want := map[string]run.Status{
+		"close-run-aborted.json": run.Cancelled, "close-run-failed.json": run.Failed, "close-run-timed-out.json": run.Failed, "close-run-sweep.json": "",
+	}
+	eventstest.Each(t, "close-run*.json", want, func(t *testing.T, status run.Status, raw []byte) {
+		var in Input
+		var event struct {
+			Detail struct {
+				Name, Status, Error, Cause, Input string
+				ExecutionARN                      string `json:"executionArn"`
+			}
+		}
+		for _, v := range []any{&in, &event} {
+			if err := json.Unmarshal(raw, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if in.ID() != event.Detail.Name || in.Detail.ExecutionARN != event.Detail.ExecutionARN {
+			t.Errorf("read as %+v", in)
+		}
+		if in.Sweep != (status == "") {
+			t.Errorf("sweep %v", in.Sweep)
+		}
+		w := newWorld(t)
+		h := w.handler()
+		h.Executions = fakeExecutions{func(string) (*sfn.DescribeExecutionOutput, error) {
+			d := event.Detail
+			return &sfn.DescribeExecutionOutput{Status: types.ExecutionStatus(d.Status), StartDate: ptr(began), Input: &d.Input, Error: &d.Error, Cause: &d.Cause}, nil
+		}}
+		out, err := h.Handle(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if in.Sweep {
+			return
+		}
+		record, failure := w.closed(in.ID())
+		if out.Closed != 1 || record.Status != status || failure == nil {
+			t.Errorf("%+v, %+v, %+v", out, record, failure)
+		}
+	})
+}

@@ -1,0 +1,43 @@
+package handler
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
+)
+
+// TestUploadBesideTheClose: a copy stores an upload before whatever call of close-run.
+// Either close-run ends it, or the copy finds the record closed and ends it itself.
+func TestUploadBesideTheClose(t *testing.T) {
+	for n := 1; ; n++ {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Copying, TaskID: "t1", WorkflowID: "wf-1"})
+		w.ended("r1", types.ExecutionStatusAborted, "", "")
+		count, refused, at := 0, false, ""
+		w.around = func(call string, do func() error) error {
+			if count++; count == n {
+				around := w.around
+				w.around, at = nil, call
+				if err := w.records().PutCopy(t.Context(), "r1", "a", map[string]any{"checkpoint": transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
+					t.Fatal(err)
+				}
+				record, err := w.records().Get(t.Context(), "r1") // as copy-result's save does
+				refused = err != nil || record.Stopping() || !record.Status.Open()
+				w.around = around
+			}
+			return do()
+		}
+		if _, err := w.close("r1"); err != nil {
+			t.Fatalf("before %s: %v", at, err)
+		}
+		if count < n {
+			return
+		}
+		if !refused && !slices.Contains(w.s3.Aborted(), "up1") {
+			t.Errorf("stored before %s, the upload is nobody's", at)
+		}
+	}
+}

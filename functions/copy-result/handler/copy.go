@@ -1,0 +1,198 @@
+package handler
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
+	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
+	"golang.org/x/sync/errgroup"
+)
+
+// atOnce bounds how many outputs are under way together. They share the copier's
+// connections; more would only hold more buffers.
+const atOnce = 4
+
+// state is what is stored of an output's copy: where a multipart upload stands,
+// or what the finished object is.
+type state struct {
+	Checkpoint *transfer.Checkpoint `json:"checkpoint,omitempty"`
+	Output     *run.Output          `json:"output,omitempty"`
+}
+
+// copying is one call's share of a run's copies.
+type copying struct {
+	*Handler
+	record     run.Record
+	copier     Copier
+	stopBefore time.Time // no output begins after it
+	cutOff     time.Time // what is under way ends
+
+	unfinished atomic.Bool
+	stored     atomic.Int64 // what this call added for the next to build on
+}
+
+// copyAll copies what is not there yet. done is false when time ran out first;
+// the next call goes on from the stored states.
+func (h *Handler) copyAll(ctx context.Context, record run.Record, outputs []workflows.RemoteOutput) (copied []run.Output, done bool, err error) {
+	if record.CopyConnections == gaveUp {
+		return nil, false, errTooSlow()
+	}
+	c := &copying{Handler: h, record: record}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := deadline.Sub(h.Now())
+		c.stopBefore = deadline.Add(-min(stopMargin, left/2))
+		c.cutOff = deadline.Add(-min(endMargin, left/4))
+	}
+	c.copier = h.NewCopier(c.stopBefore, record.CopyConnections)
+	copied = make([]run.Output, len(outputs))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i, o := range outputs {
+		group.Go(func() (err error) {
+			if copied[i], err = c.one(groupCtx, o); err != nil {
+				return failed(o.ID, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, false, err
+	}
+	unfinished := c.unfinished.Load()
+	if unfinished && c.stored.Load() == 0 {
+		return nil, false, h.slowDown(ctx, record)
+	}
+	return copied, !unfinished, nil
+}
+
+// failed names the output in the error's own cause, where Step Functions and
+// error.json show it.
+func failed(outputID string, err error) error {
+	if errors.Is(err, errClosed) {
+		return err
+	}
+	e, ok := named.As(err)
+	if !ok {
+		return named.Errorf(named.Unavailable, "output %s: %w", outputID, err)
+	}
+	named := *e
+	named.Cause = "output " + outputID + ": " + e.Cause
+	return &named
+}
+
+func (c *copying) one(ctx context.Context, o workflows.RemoteOutput) (run.Output, error) {
+	if !c.stopBefore.IsZero() && !c.Now().Before(c.stopBefore) {
+		c.unfinished.Store(true)
+		return run.Output{}, nil
+	}
+	var known state
+	if _, err := c.Records.Copy(ctx, c.record.RunID, o.ID, &known); err != nil {
+		return run.Output{}, err
+	}
+	// After a redrive, days may have passed: Copy looks whether the object is still there.
+	if known.Output != nil && !c.record.Redriven {
+		return *known.Output, nil
+	}
+	result, err := c.copy(ctx, o, known.Checkpoint)
+	c.stored.Add(result.Stored)
+	if err != nil || !result.Done {
+		c.unfinished.Store(true)
+		return run.Output{}, err
+	}
+	c.stored.Add(1) // the smallest of outputs is progress, and one that was there already
+	c.Log.InfoContext(ctx, "copied", "run_id", c.record.RunID, "output", o.ID, "bytes", result.Bytes, "fetched", result.Copied, "skipped", result.Skipped)
+	output := run.Output{
+		ID: o.ID, Key: result.Key, Bytes: result.Bytes, CRC32: fmt.Sprintf("%08x", result.CRC32),
+		ContentType: result.ContentType, ETag: result.ETag,
+	}
+	return output, c.Records.PutCopy(ctx, c.record.RunID, o.ID, state{Output: &output})
+}
+
+// copy is cut off in time for what is then to be stored.
+func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *transfer.Checkpoint) (transfer.Result, error) {
+	if !c.cutOff.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, c.cutOff)
+		defer cancel()
+	}
+	return c.copier.Copy(ctx,
+		transfer.Source{URL: string(o.URL), Refresh: func(ctx context.Context) (string, error) { return c.refresh(ctx, c.record.TaskID, o.ID) }},
+		transfer.Target{
+			Bucket:   c.OutputBucket,
+			Metadata: metadata(c.record, o.ID),
+			Key: func(r transfer.Remote) string {
+				return c.record.OutputPrefix() + run.OutputName(o.ID, r.Name, r.ContentType)
+			},
+		},
+		from,
+		func(ctx context.Context, cp transfer.Checkpoint) error { return c.save(ctx, o.ID, cp) })
+}
+
+// save stores what finds an upload again, then looks whether anybody will look:
+// close-run ends the uploads of a run that it finds stored, and one begun after
+// that would be nobody's. The upload of a refused checkpoint is aborted.
+func (c *copying) save(ctx context.Context, outputID string, cp transfer.Checkpoint) error {
+	if err := c.Records.PutCopy(ctx, c.record.RunID, outputID, state{Checkpoint: &cp}); err != nil {
+		return err
+	}
+	record, err := c.Records.Get(ctx, c.record.RunID)
+	switch {
+	case err != nil:
+		return err
+	case record.Stopping():
+		return named.Errorf(named.RunCancelled, "the run was stopped while its outputs were copied")
+	case !record.Status.Open():
+		return errClosed
+	}
+	return nil
+}
+
+// slowDown makes the next call share the origin's bytes among half as many
+// connections, so that a part comes to its end within a call. With one
+// connection there is nothing left to do but to say so.
+func (h *Handler) slowDown(ctx context.Context, record run.Record) error {
+	next := cmp.Or(record.CopyConnections, transfer.DefaultConnections) / 2
+	if next == 0 {
+		next = gaveUp
+	}
+	_, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
+		if !r.Status.Open() {
+			return errClosed
+		}
+		r.CopyConnections = next
+		return nil
+	})
+	if err == nil && next == gaveUp {
+		err = errTooSlow()
+	}
+	return err
+}
+
+// gaveUp instead of a number of connections: the retries of the step fetch nothing
+// any more, a redrive begins with all connections.
+const gaveUp = -1
+
+func errTooSlow() error {
+	return named.Errorf(named.Unavailable, "the origin is too slow: over one connection, a whole call of copy-result did not get one part of %d MiB, or an output without ranges", transfer.DefaultPartSize>>20)
+}
+
+// refresh mints a fresh URL of one output: the old one lives about an hour.
+func (h *Handler) refresh(ctx context.Context, taskID, outputID string) (string, error) {
+	result, err := h.result(ctx, taskID)
+	if err != nil {
+		return "", err
+	}
+	for _, o := range workflows.RemoteOutputs(result) {
+		if o.ID == outputID {
+			return string(o.URL), nil
+		}
+	}
+	return "", named.Errorf(named.OutputExpired, "the result of the task %s no longer has the output %s", taskID, outputID)
+}

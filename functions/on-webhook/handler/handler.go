@@ -1,0 +1,180 @@
+package handler
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+// Secrets is where the signing secret comes from.
+type Secrets interface {
+	Key(ctx context.Context) (string, error)
+	Refresh(ctx context.Context, rejected string) (string, error)
+}
+
+// Records is what on-webhook does to the state bucket.
+type Records interface {
+	PutHook(ctx context.Context, h store.Hook) error
+	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
+	Token(ctx context.Context, runID string) (string, error)
+}
+
+// Waker lets a parked execution go on.
+type Waker interface {
+	Wake(ctx context.Context, token string) error
+}
+
+// Handler checks a webhook, stores that it came, and wakes the run that waits for
+// it. It decides nothing: poll-status looks at the task itself.
+type Handler struct {
+	Enabled bool
+	Secrets Secrets
+	Records Records
+	Waker   Waker
+	Log     *slog.Logger
+	Now     func() time.Time
+
+	mu        sync.Mutex
+	refreshed time.Time
+}
+
+const (
+	// signatureHeader in lower case, as an HTTP API gives headers.
+	signatureHeader = "x-webhook-signature-256"
+	signaturePrefix = "sha256="
+	// maxBody bounds what is hashed: a task's output is a few KiB.
+	maxBody = 1 << 20
+	// refreshEvery bounds how often forged signatures make us read the secret.
+	refreshEvery = time.Minute
+	maxTaskID    = 128 // bytes; theirs are UUIDs (36)
+
+	// noSecret is for `relay webhook`, which tells by it a step left out from an outage.
+	noSecret = "no secret is stored"
+)
+
+// hook is what is used of a webhook's body.
+type hook struct {
+	EventType  string `json:"event_type"`
+	TaskID     string `json:"task_id"`
+	TaskStatus string `json:"task_status"`
+}
+
+// Handle answers 204 for whatever is signed well, known task or not: anything
+// else would make Cyberun send it again for nothing.
+func (h *Handler) Handle(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+	if !h.Enabled {
+		return answer(http.StatusNotFound), nil
+	}
+	body, err := rawBody(e)
+	if err != nil || len(body) > maxBody {
+		return answer(http.StatusBadRequest), nil
+	}
+	signed, err := h.signed(ctx, e.Headers[signatureHeader], body)
+	if err != nil {
+		h.Log.ErrorContext(ctx, "the webhook secret cannot be read", "cause", err.Error())
+		unready := answer(http.StatusServiceUnavailable) // Cyberun tries again
+		if named.Is(err, named.Unauthorized) {
+			unready.Body = noSecret
+		}
+		return unready, nil
+	}
+	if !signed {
+		h.Log.WarnContext(ctx, "refused: the signature is wrong")
+		return answer(http.StatusUnauthorized), nil
+	}
+	var got hook
+	if json.Unmarshal(body, &got) != nil || got.TaskID == "" || len(got.TaskID) > maxTaskID || strings.ContainsAny(got.TaskID, "/\\") {
+		return answer(http.StatusBadRequest), nil
+	}
+	if err := h.wake(ctx, got); err != nil {
+		h.Log.WarnContext(ctx, "not woken", "task_id", got.TaskID, "cause", err.Error())
+		return answer(http.StatusServiceUnavailable), nil
+	}
+	return answer(http.StatusNoContent), nil
+}
+
+// wake stores first: what is stored is not lost if the wake fails.
+func (h *Handler) wake(ctx context.Context, got hook) error {
+	if err := h.Records.PutHook(ctx, store.Hook{TaskID: got.TaskID, TaskStatus: got.TaskStatus, ReceivedAt: h.Now().UTC()}); err != nil {
+		return err
+	}
+	claim, err := h.Records.ClaimOf(ctx, got.TaskID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // not one of ours, or its Submit is not done: that run will look itself
+	}
+	if err != nil {
+		return err
+	}
+	token, err := h.Records.Token(ctx, claim.RunID)
+	if err != nil || token == "" {
+		return err
+	}
+	h.Log.InfoContext(ctx, "woken", "run_id", claim.RunID, "task_id", got.TaskID)
+	return h.Waker.Wake(ctx, token)
+}
+
+// signed compares in constant time. After a wrong one the secret is read again,
+// now and then: it may have been rotated.
+func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool, error) {
+	given, ok := strings.CutPrefix(header, signaturePrefix)
+	mac, err := hex.DecodeString(given)
+	if !ok || err != nil || len(mac) != sha256.Size {
+		return false, nil
+	}
+	secret, err := h.Secrets.Key(ctx)
+	if err != nil {
+		return false, err
+	}
+	if matches(secret, body, mac) {
+		return true, nil
+	}
+	if !h.mayRefresh() {
+		return false, nil
+	}
+	again, err := h.Secrets.Refresh(ctx, secret)
+	if err != nil {
+		return false, err
+	}
+	return again != secret && matches(again, body, mac), nil
+}
+
+func (h *Handler) mayRefresh() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := h.Now(); now.Sub(h.refreshed) >= refreshEvery {
+		h.refreshed = now
+		return true
+	}
+	return false
+}
+
+func matches(secret string, body, mac []byte) bool {
+	m := hmac.New(sha256.New, []byte(secret))
+	m.Write(body)
+	return hmac.Equal(m.Sum(nil), mac)
+}
+
+// rawBody is the bytes that were signed.
+func rawBody(e events.APIGatewayV2HTTPRequest) ([]byte, error) {
+	if e.IsBase64Encoded {
+		return base64.StdEncoding.DecodeString(e.Body)
+	}
+	return []byte(e.Body), nil
+}
+
+func answer(status int) events.APIGatewayV2HTTPResponse {
+	return events.APIGatewayV2HTTPResponse{StatusCode: status}
+}

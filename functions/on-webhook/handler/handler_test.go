@@ -1,0 +1,250 @@
+package handler
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+const secret = "whsec_local"
+
+type fakeSecrets struct {
+	key     func() (string, error)
+	refresh func(rejected string) (string, error)
+}
+
+func (f fakeSecrets) Key(context.Context) (string, error) { return f.key() }
+func (f fakeSecrets) Refresh(_ context.Context, rejected string) (string, error) {
+	return f.refresh(rejected)
+}
+
+type fakeRecords struct {
+	putHook func(store.Hook) error
+	claimOf func(taskID string) (store.Claim, error)
+	token   func(runID string) (string, error)
+}
+
+func (f fakeRecords) PutHook(_ context.Context, h store.Hook) error { return f.putHook(h) }
+func (f fakeRecords) ClaimOf(_ context.Context, id string) (store.Claim, error) {
+	return f.claimOf(id)
+}
+func (f fakeRecords) Token(_ context.Context, id string) (string, error) { return f.token(id) }
+
+type wakerFunc func(token string) error
+
+func (f wakerFunc) Wake(_ context.Context, token string) error { return f(token) }
+
+// world is a handler whose run "r1" waits for the task "t1"; did lists what it did.
+type world struct {
+	*Handler
+	did     []string
+	clock   time.Time
+	current string // the secret as Secrets Manager has it
+}
+
+func newWorld() *world {
+	w := &world{clock: time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC), current: secret}
+	cached := secret
+	w.Handler = &Handler{
+		Enabled: true,
+		Secrets: fakeSecrets{
+			key: func() (string, error) { return cached, nil },
+			refresh: func(string) (string, error) {
+				w.did = append(w.did, "refresh")
+				cached = w.current
+				return cached, nil
+			},
+		},
+		Records: fakeRecords{
+			putHook: func(h store.Hook) error { w.did = append(w.did, "store "+h.TaskID); return nil },
+			claimOf: func(id string) (store.Claim, error) {
+				if id != "t1" {
+					return store.Claim{}, store.ErrNotFound
+				}
+				return store.Claim{RunID: "r1"}, nil
+			},
+			token: func(string) (string, error) { return "token of r1", nil },
+		},
+		Waker: wakerFunc(func(token string) error { w.did = append(w.did, "wake "+token); return nil }),
+		Log:   slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Now:   func() time.Time { return w.clock },
+	}
+	return w
+}
+
+func sign(key, body string) string {
+	m := hmac.New(sha256.New, []byte(key))
+	m.Write([]byte(body))
+	return "sha256=" + hex.EncodeToString(m.Sum(nil))
+}
+
+func event(body, signature string) events.APIGatewayV2HTTPRequest {
+	return events.APIGatewayV2HTTPRequest{Body: body, Headers: map[string]string{signatureHeader: signature}}
+}
+
+const completed = `{"event_type":"task.completed","task_id":"t1","task_status":"completed"}`
+
+func TestHandle(t *testing.T) {
+	encoded := event(base64.StdEncoding.EncodeToString([]byte(completed)), sign(secret, completed))
+	encoded.IsBase64Encoded = true
+	broken := encoded
+	broken.Body = "%%%"
+	woken := []string{"store t1", "wake token of r1"}
+	stranger := `{"task_id":"t2","task_status":"failed"}`
+	huge := `{"task_id":"t1","x":"` + strings.Repeat("x", maxBody) + `"}`
+	path := `{"task_id":"../runs/x"}`
+	tests := map[string]struct {
+		event  events.APIGatewayV2HTTPRequest
+		change func(*world)
+		status int
+		did    []string
+	}{
+		"wakes":                      {event: event(completed, sign(secret, completed)), status: 204, did: woken},
+		"base64":                     {event: encoded, status: 204, did: woken},
+		"base64 that is none":        {event: broken, status: 400},
+		"unsigned":                   {event: event(completed, ""), status: 401},
+		"no hex":                     {event: event(completed, "sha256=zz"), status: 401},
+		"short":                      {event: event(completed, sign(secret, completed)[:30]), status: 401},
+		"other prefix":               {event: event(completed, "sha1="+sign(secret, completed)[7:]), status: 401},
+		"forged":                     {event: event(completed, sign("other", completed)), status: 401, did: []string{"refresh"}},
+		"body changed":               {event: event(completed+" ", sign(secret, completed)), status: 401, did: []string{"refresh"}},
+		"rotated":                    {event: event(completed, sign("new", completed)), change: func(w *world) { w.current = "new" }, status: 204, did: append([]string{"refresh"}, woken...)},
+		"forged after a rotation":    {event: event(completed, sign("other", completed)), change: func(w *world) { w.current = "new" }, status: 401, did: []string{"refresh"}},
+		"off":                        {event: event(completed, sign(secret, completed)), change: func(w *world) { w.Enabled = false }, status: 404},
+		"a task of nobody here":      {event: event(stranger, sign(secret, stranger)), status: 204, did: []string{"store t2"}},
+		"not JSON":                   {event: event("hello", sign(secret, "hello")), status: 400},
+		"no task":                    {event: event("{}", sign(secret, "{}")), status: 400},
+		"a task id that is a path":   {event: event(path, sign(secret, path)), status: 400},
+		"too large":                  {event: event(huge, sign(secret, huge)), status: 400},
+		"never parked":               {event: event(completed, sign(secret, completed)), change: func(w *world) { w.setToken("") }, status: 204, did: []string{"store t1"}},
+		"the store is away":          {event: event(completed, sign(secret, completed)), change: func(w *world) { w.failStore() }, status: 503},
+		"Step Functions is away":     {event: event(completed, sign(secret, completed)), change: func(w *world) { w.failWake() }, status: 503, did: []string{"store t1"}},
+		"the secret cannot be read":  {event: event(completed, sign(secret, completed)), change: func(w *world) { w.failSecret() }, status: 503},
+		"the failed are woken, too":  {event: event(`{"task_id":"t1","task_status":"failed"}`, sign(secret, `{"task_id":"t1","task_status":"failed"}`)), status: 204, did: woken},
+		"a status that no one knows": {event: event(`{"task_id":"t1","task_status":"archived"}`, sign(secret, `{"task_id":"t1","task_status":"archived"}`)), status: 204, did: woken},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			if tt.change != nil {
+				tt.change(w)
+			}
+			got, err := w.Handle(t.Context(), tt.event)
+			if err != nil || got.StatusCode != tt.status || !slices.Equal(w.did, tt.did) {
+				t.Errorf("HTTP %d, %v, did %q; want %d, %q", got.StatusCode, err, w.did, tt.status, tt.did)
+			}
+		})
+	}
+}
+
+var errAway = errors.New("away")
+
+func (w *world) setToken(token string) {
+	r := w.Records.(fakeRecords)
+	r.token = func(string) (string, error) { return token, nil }
+	w.Records = r
+}
+
+func (w *world) failStore() {
+	r := w.Records.(fakeRecords)
+	r.putHook = func(store.Hook) error { return errAway }
+	w.Records = r
+}
+
+func (w *world) failWake() { w.Waker = wakerFunc(func(string) error { return errAway }) }
+
+func (w *world) failSecret() {
+	s := w.Secrets.(fakeSecrets)
+	s.key = func() (string, error) { return "", errAway }
+	w.Secrets = s
+}
+
+// TestNoSecretYet is told apart from an outage of Secrets Manager, to whoever signs
+// as a webhook does.
+func TestNoSecretYet(t *testing.T) {
+	for err, body := range map[error]string{named.Errorf(named.Unauthorized, "the secret arn:x holds no value yet"): "no secret is stored", errAway: ""} {
+		w := newWorld()
+		s := w.Secrets.(fakeSecrets)
+		s.key = func() (string, error) { return "", err }
+		w.Secrets = s
+		got, failed := w.Handle(t.Context(), event("{}", signaturePrefix+strings.Repeat("0", 64)))
+		if failed != nil || got.StatusCode != 503 || got.Body != body {
+			t.Errorf("%v: HTTP %d %q, %v", err, got.StatusCode, got.Body, failed)
+		}
+	}
+}
+
+// TestDuplicates: a webhook that comes again wakes again, and is stored again
+// under the same key: neither does harm.
+func TestDuplicates(t *testing.T) {
+	w := newWorld()
+	for range 3 {
+		if got, err := w.Handle(t.Context(), event(completed, sign(secret, completed))); err != nil || got.StatusCode != 204 {
+			t.Fatalf("HTTP %d, %v", got.StatusCode, err)
+		}
+	}
+	if want := slices.Repeat([]string{"store t1", "wake token of r1"}, 3); !slices.Equal(w.did, want) {
+		t.Errorf("did %q", w.did)
+	}
+}
+
+// TestForgeriesDoNotReadTheSecret more than now and then.
+func TestForgeriesDoNotReadTheSecret(t *testing.T) {
+	w := newWorld()
+	for range 50 {
+		w.Handle(t.Context(), event(completed, sign("other", completed)))
+	}
+	if len(w.did) != 1 {
+		t.Errorf("within one minute: %q", w.did)
+	}
+	w.clock = w.clock.Add(refreshEvery)
+	w.Handle(t.Context(), event(completed, sign("other", completed)))
+	if len(w.did) != 2 {
+		t.Errorf("a minute later: %q", w.did)
+	}
+}
+
+func TestSamples(t *testing.T) {
+	want := map[string]int{"on-webhook.json": 204, "on-webhook-base64.json": 204, "on-webhook-forged.json": 401}
+	eventstest.Each(t, "on-webhook*.json", want, func(t *testing.T, status int, raw []byte) {
+		var e events.APIGatewayV2HTTPRequest
+		if err := json.Unmarshal(raw, &e); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := newWorld().Handle(t.Context(), e); err != nil || got.StatusCode != status {
+			t.Errorf("HTTP %d, %v; want %d", got.StatusCode, err, status)
+		}
+	})
+}
+
+func FuzzWebhookBody(f *testing.F) {
+	f.Add([]byte(completed), true)
+	f.Add([]byte(`{"task_id":7}`), false)
+	f.Add([]byte("\x00\xff"), true)
+	f.Fuzz(func(t *testing.T, body []byte, encoded bool) {
+		w := newWorld()
+		e := event(string(body), sign(secret, string(body)))
+		if encoded {
+			e.Body, e.IsBase64Encoded = base64.StdEncoding.EncodeToString(body), true
+		}
+		got, err := w.Handle(t.Context(), e)
+		if err != nil || got.StatusCode != 204 && got.StatusCode != 400 {
+			t.Errorf("HTTP %d, %v", got.StatusCode, err)
+		}
+	})
+}

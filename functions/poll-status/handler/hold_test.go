@@ -1,0 +1,214 @@
+package handler
+
+import (
+	"context"
+	"iter"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+type events = func(context.Context, string) iter.Seq2[cyberun.Event, error]
+
+func (w *world) stream(e events) *world {
+	fake := w.h.Cyberun.(fakeCyberun)
+	fake.events = e
+	w.h.Cyberun = fake
+	return w
+}
+
+// sends yields events, and then ends as the error says.
+func sends(err error, list ...cyberun.Event) events {
+	return func(context.Context, string) iter.Seq2[cyberun.Event, error] {
+		return func(yield func(cyberun.Event, error) bool) {
+			for _, e := range list {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(cyberun.Event{}, err)
+			}
+		}
+	}
+}
+
+func tick(p float64, step int) cyberun.Event {
+	total := 30
+	return cyberun.Event{Type: "progress", Progress: p, StepCurrent: &step, StepTotal: &total, CurrentNode: "KSampler", Stage: "train"}
+}
+
+// TestHoldBreaks: whatever a stream does, the status endpoint decides.
+func TestHoldBreaks(t *testing.T) {
+	streams := map[string]events{
+		"closes at once":        sends(nil),
+		"breaks at once":        sends(errNetwork),
+		"refused":               sends(answered(404)),
+		"breaks later":          sends(errNetwork, tick(0.1, 3)),
+		"says completed":        sends(nil, cyberun.Event{Type: "completed", Status: cyberun.StatusCompleted}),
+		"says failed":           sends(nil, cyberun.Event{Type: "failed", Status: cyberun.StatusFailed, Error: "x"}),
+		"says cancelled":        sends(errNetwork, cyberun.Event{Type: "cancelled", Status: cyberun.StatusCancelled}),
+		"error event":           sends(nil, cyberun.Event{Type: "error", Error: "no status"}),
+		"an event of tomorrow":  sends(nil, cyberun.Event{Type: "thought", Message: "hm"}),
+		"a state of tomorrow":   sends(nil, cyberun.Event{Type: "status", Status: "warming_up"}),
+		"an event without type": sends(nil, cyberun.Event{}),
+	}
+	for name, stream := range streams {
+		for _, then := range []cyberun.Status{cyberun.StatusRunning, cyberun.StatusCompleted} {
+			t.Run(name+", then "+string(then), func(t *testing.T) {
+				w := newWorld(t, look{status: "running"}, look{status: then}).record(nil).stream(stream)
+				w.h.Hold = 30 * time.Second
+				out, err := w.handle()
+				if err != nil || out.Done != (then == cyberun.StatusCompleted) || out.Status != then {
+					t.Errorf("%+v, %v", out, err)
+				}
+				if p := w.progress(); p.TaskStatus != string(then) {
+					t.Errorf("%+v", p)
+				}
+			})
+		}
+	}
+}
+
+// TestHoldFailsLook: an outage after the stream is an outage, no more.
+func TestHoldFailsLook(t *testing.T) {
+	w := newWorld(t, look{status: "running"}, look{err: errNetwork}).record(nil).stream(sends(nil, tick(0.5, 15)))
+	w.h.Hold = 30 * time.Second
+	if out, err := w.handle(); err != nil || out.Done || out.WaitSeconds != 3 {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if p := w.progress(); p.Progress != 0.5 || p.TaskStatus != "running" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestHoldIsBounded in a bubble of its own time: a stream that never says a word.
+func TestHoldIsBounded(t *testing.T) {
+	tests := []struct {
+		name     string
+		hold     time.Duration
+		age      time.Duration // of the task
+		left     time.Duration // of the call; 0: no end
+		max      int
+		want     time.Duration
+		webhooks bool
+	}{
+		{"a fresh task, for HoldSeconds", 30 * time.Second, 0, 0, 3600, 30 * time.Second, false},
+		{"a task of 20 s, for the rest", 30 * time.Second, 20 * time.Second, 0, 3600, 10 * time.Second, false},
+		{"an older one, at a glance", 30 * time.Second, 10 * time.Minute, 0, 3600, time.Second, false},
+		{"webhooks hold as well", 30 * time.Second, 0, 0, 3600, 30 * time.Second, true},
+		{"within the call", 300 * time.Second, 0, 60 * time.Second, 3600, 25 * time.Second, false},
+		{"no time left", 300 * time.Second, 0, 30 * time.Second, 3600, 0, false},
+		{"within the run", 300 * time.Second, 0, 0, 7, 7 * time.Second, false},
+		{"the deadline has passed", 300 * time.Second, 8 * time.Second, 0, 7, 0, false},
+		{"never", 0, 10 * time.Minute, 0, 3600, 0, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, look{status: "running"})
+				start := time.Now()
+				w.h.Now = time.Now
+				w.record(func(r *run.Record) { r.StartedAt, r.AcceptedAt, r.MaxSeconds = start, start, test.max })
+				time.Sleep(test.age)
+				held := time.Duration(-1)
+				w.stream(func(ctx context.Context, _ string) iter.Seq2[cyberun.Event, error] {
+					return func(yield func(cyberun.Event, error) bool) {
+						from := time.Now()
+						<-ctx.Done()
+						held = time.Since(from)
+						yield(cyberun.Event{}, ctx.Err())
+					}
+				})
+				w.h.Hold, w.h.Webhooks = test.hold, test.webhooks
+				ctx := t.Context()
+				if test.left > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, test.left)
+					defer cancel()
+				}
+				_, err := w.h.Handle(ctx, Input{RunID: "r1"})
+				if test.max == 7 {
+					wantName(t, err, named.RunTimedOut, "")
+				} else if err != nil {
+					t.Error(err)
+				}
+				if test.want == 0 {
+					if held >= 0 {
+						t.Errorf("held for %s", held)
+					}
+					return
+				}
+				if p := w.progress(); held != test.want || p.HeldSeconds != test.want.Seconds() {
+					t.Errorf("held for %s, told as %v s", held, p.HeldSeconds)
+				}
+			})
+		})
+	}
+}
+
+// TestProgress is written at most every 5 s while the stream is held, and keeps
+// what an event does not tell.
+func TestProgress(t *testing.T) {
+	w := newWorld(t, look{status: "queued"}, look{status: "running"}).record(nil)
+	w.h.Hold = 300 * time.Second
+	w.stream(func(context.Context, string) iter.Seq2[cyberun.Event, error] {
+		return func(yield func(cyberun.Event, error) bool) {
+			for i := range 60 {
+				w.now = w.now.Add(time.Second)
+				if !yield(tick(float64(i)/60, i), nil) {
+					return
+				}
+			}
+			yield(cyberun.Event{Type: "status", Status: "uploading"}, nil)
+		}
+	})
+	if _, err := w.handle(); err != nil {
+		t.Fatal(err)
+	}
+	if writes := len(w.did("put progress/")); writes < 12 || writes > 14 {
+		t.Errorf("%d writes", writes)
+	}
+	p := w.progress()
+	if p.Progress != 59.0/60 || *p.StepCurrent != 59 || *p.StepTotal != 30 || p.CurrentNode != "KSampler" || p.Stage != "train" || p.HeldSeconds != 60 || p.Polls != 1 || !p.UpdatedAt.Equal(w.now) {
+		t.Errorf("%+v", p)
+	}
+	if p.TaskStatus != "running" { // the status endpoint's word
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestProgressIsWhole(t *testing.T) {
+	w := newWorld(t, look{status: "running"}, look{status: "completed"}).record(nil).stream(sends(nil, tick(0.97, 29)))
+	w.h.Hold = time.Second
+	for range 3 { // and counts on
+		if _, err := w.handle(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := w.progress(); p.Progress != 1 || p.Polls != 3 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestRemoteTextIsBounded: a remote's prose does not fill the bucket.
+func TestRemoteTextIsBounded(t *testing.T) {
+	long := make([]byte, 10_000)
+	for i := range long {
+		long[i] = 'x'
+	}
+	e := tick(0.5, 1)
+	e.Message, e.CurrentNode, e.Stage = string(long), string(long), string(long)
+	w := newWorld(t, look{status: "running"}).record(nil).stream(sends(nil, e))
+	w.h.Hold = time.Second
+	if _, err := w.handle(); err != nil {
+		t.Fatal(err)
+	}
+	if p := w.progress(); len(p.Message) > maxText || len(p.CurrentNode) > maxText || len(p.Stage) > maxText {
+		t.Errorf("%d, %d, %d bytes", len(p.Message), len(p.CurrentNode), len(p.Stage))
+	}
+}

@@ -1,0 +1,42 @@
+package handler
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestSamples puts each of events/submit*.json through the types and the handler.
+func TestSamples(t *testing.T) {
+	want := map[string]string{"submit.json": "", "submit-rescue.json": "", "submit-invalid.json": named.InvalidRequest}
+	eventstest.Each(t, "submit*.json", want, func(t *testing.T, name string, raw []byte) {
+		var in Input
+		eventstest.RoundTrip(t, raw, &in)
+		w := newWorld(t)
+		w.now = in.StartedAt
+		w.service.tasks = []remoteTask{{Task: cyberun.Task{ID: "0b8f8a52-6f0e-4a3d-9d5c-2f7f6f1f7a11"}}}
+		out, err := w.drive(in)
+		switch {
+		case name != "":
+			wantName(t, err, name, "")
+		case err != nil || out.RunID != in.RunID || out.TaskID == "":
+			t.Errorf("%+v, %v", out, err)
+		}
+	})
+}
+
+// TestInputIsWhatTheStateSends: every field of Input, and no other, is in the
+// state's Parameters; what it selects of the result is in Output.
+func TestInputIsWhatTheStateSends(t *testing.T) {
+	state := eventstest.Machine(t)["Submit"]
+	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{Request: json.RawMessage("{}")})); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(state.Selected(), eventstest.Fields(t, Output{})); diff != "" {
+		t.Error(diff)
+	}
+}

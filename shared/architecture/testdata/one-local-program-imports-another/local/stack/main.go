@@ -1,5 +1,0 @@
-package main
-
-import (
-	_ "github.com/cyberun-cloud/cyberun-relay/local/standin"
-)

@@ -1,5 +1,0 @@
-package store
-
-import (
-	_ "github.com/cyberun-cloud/cyberun-relay/functions/submit"
-)

@@ -1,5 +1,0 @@
-package inner
-
-import (
-	_ "github.com/cyberun-cloud/cyberun-relay/shared/run"
-)

@@ -1,6 +1,0 @@
-package main
-
-import (
-	_ "context"
-	_ "github.com/cyberun-cloud/cyberun-relay/shared/run"
-)

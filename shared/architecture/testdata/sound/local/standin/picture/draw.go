@@ -1,5 +1,0 @@
-package picture
-
-import (
-	_ "image"
-)

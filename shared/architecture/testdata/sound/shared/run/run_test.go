@@ -1,5 +1,0 @@
-package run
-
-import (
-	_ "github.com/google/go-cmp/cmp"
-)

@@ -1,5 +1,0 @@
-package strange
-
-import (
-	_ "github.com/cyberun-cloud/cyberun-relay/functions/submit"
-)

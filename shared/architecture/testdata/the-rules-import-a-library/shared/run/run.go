@@ -1,5 +1,0 @@
-package run
-
-import (
-	_ "github.com/aws/aws-sdk-go-v2/aws"
-)

@@ -1,5 +1,0 @@
-package run
-
-import (
-	_ "github.com/cyberun-cloud/cyberun-relay/shared/store"
-)

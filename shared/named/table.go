@@ -1,0 +1,151 @@
+package named
+
+import "net/http"
+
+// The names. A name is what Step Functions shows and retries by, and what a
+// record, error.json, the API's answers and the command line carry.
+const (
+	InvalidRequest          = "InvalidRequest"
+	InputReplaced           = "InputReplaced"
+	InputGone               = "InputGone"
+	WorkflowNotFound        = "WorkflowNotFound"
+	WorkflowDisabled        = "WorkflowDisabled"
+	Unauthorized            = "Unauthorized"
+	FeatureNotLicensed      = "FeatureNotLicensed"
+	RunRejected             = "RunRejected"
+	OutputBucketRefused     = "OutputBucketRefused"
+	SubmitInDoubt           = "SubmitInDoubt"
+	WorkflowInDoubt         = "WorkflowInDoubt"
+	SubmitOutcomeUnknown    = "SubmitOutcomeUnknown"
+	Unavailable             = "Unavailable"
+	TaskFailed              = "TaskFailed"
+	TaskCancelled           = "TaskCancelled"
+	TaskTaken               = "TaskTaken"
+	RunTimedOut             = "RunTimedOut"
+	RunCancelled            = "RunCancelled"
+	Superseded              = "Superseded"
+	HistoryFull             = "HistoryFull"
+	OutputExpired           = "OutputExpired"
+	OutputTruncated         = "OutputTruncated"
+	OutputChanged           = "OutputChanged"
+	OutputUnavailable       = "OutputUnavailable"
+	OriginRefused           = "OriginRefused"
+	NoOutputs               = "NoOutputs"
+	RunNotFound             = "RunNotFound"
+	NotFound                = "NotFound"
+	IdempotencyConflict     = "IdempotencyConflict"
+	NotInDoubt              = "NotInDoubt"
+	ContainerNotFound       = "ContainerNotFound"
+	ContainerNotRunning     = "ContainerNotRunning"
+	ContainerTimedOut       = "ContainerTimedOut"
+	ContainerBodyTooLarge   = "ContainerBodyTooLarge"
+	ContainerAnswerTooLarge = "ContainerAnswerTooLarge"
+)
+
+// Spec is what a name means wherever it appears.
+type Spec struct {
+	Name string
+	// Hint says what to do about the error when whoever raised it knew nothing
+	// more precise.
+	Hint string
+	// HTTPStatus is the status of the API's problem document.
+	HTTPStatus int
+	// Retried says that the state machine calls the step again.
+	Retried bool
+	// Redrivable says that redriving the run's execution can get past the error
+	// without paying again, once its cause is gone.
+	Redrivable bool
+	// EndsPolling says that a step which meets the error while it waits for the
+	// task ends the run: no waiting mends it.
+	EndsPolling bool
+}
+
+// Table lists every named error, in the order of a run's life. The state
+// machine's retriers, the API's statuses, the command line's advice and the
+// README's table are held to it by tests.
+var Table = []Spec{
+	{Name: InvalidRequest, HTTPStatus: http.StatusBadRequest,
+		Hint: "correct what is listed and start a new run; nothing was submitted or paid"},
+	{Name: InputReplaced, HTTPStatus: http.StatusConflict,
+		Hint: "the object was written again after this run was asked for; its newer bytes start a run of their own, or start one by hand; nothing was submitted or paid"},
+	{Name: InputGone, HTTPStatus: http.StatusGone,
+		Hint: "the object's version was deleted or has expired: upload it again; nothing was submitted or paid"},
+	{Name: WorkflowNotFound, HTTPStatus: http.StatusNotFound, Redrivable: true,
+		Hint: "`relay workflows` lists the workflows this key can run; check the slug and the version after @"},
+	{Name: WorkflowDisabled, HTTPStatus: http.StatusBadRequest, Redrivable: true,
+		Hint: "enable the workflow at Cyberun and redrive the run, or run another; `relay workflows` shows which are active"},
+	{Name: Unauthorized, HTTPStatus: http.StatusBadGateway, Redrivable: true, EndsPolling: true,
+		Hint: "put a valid sk-… key into the secret that the stack output ApiKeySecretArn names, then redrive the run"},
+	{Name: FeatureNotLicensed, HTTPStatus: http.StatusBadGateway, Redrivable: true,
+		Hint: "this Cyberun deployment's licence lacks the feature named in the cause: ask its administrator, then redrive the run"},
+	{Name: RunRejected, HTTPStatus: http.StatusBadRequest,
+		Hint: "Cyberun refused the run and started nothing; correct what the cause names and start a new run"},
+	{Name: OutputBucketRefused, HTTPStatus: http.StatusBadGateway, Redrivable: true, EndsPolling: true,
+		Hint: "correct the output bucket's policy, region, encryption key (KmsKeyArn) or name (OutputBucketName), then redrive the run: a task that was paid for is delivered, not paid again"},
+	{Name: SubmitInDoubt, HTTPStatus: http.StatusServiceUnavailable, Retried: true,
+		Hint: "the reply to the submission was lost; the relay looks in the task list before it does anything else"},
+	{Name: WorkflowInDoubt, HTTPStatus: http.StatusServiceUnavailable, Retried: true,
+		Hint: "another run of this workflow is finding out what became of its submission; this one submits after it"},
+	{Name: SubmitOutcomeUnknown, Redrivable: true,
+		Hint: "`relay status RUN` shows the candidates; say which task is this run's with `relay decide RUN TASK`, or that none is with `relay decide RUN --not-started`"},
+	{Name: Unavailable, HTTPStatus: http.StatusServiceUnavailable, Retried: true, Redrivable: true,
+		Hint: "a remote could not be reached; redrive the run once it answers again"},
+	{Name: TaskFailed, EndsPolling: true,
+		Hint: "the cause is Cyberun's own message; correct the parameters or the workflow and start a new run"},
+	{Name: TaskCancelled, EndsPolling: true,
+		Hint: "the task was cancelled at Cyberun; start a new run if it was not meant"},
+	{Name: TaskTaken, HTTPStatus: http.StatusConflict, Redrivable: true,
+		Hint: "another run that has not ended delivers this task: wait for that run, or stop it first"},
+	{Name: RunTimedOut, Redrivable: true,
+		Hint: "the cause says what became of the task; a redrive gives it max_seconds once more, unless it was cancelled"},
+	{Name: RunCancelled,
+		Hint: "the run was stopped by a person, and a redrive keeps it stopped; start a new run if it was not meant"},
+	{Name: Superseded,
+		Hint: "a redrive goes on with this run: this call came from an earlier life of it and did nothing"},
+	{Name: HistoryFull, Redrivable: true, EndsPolling: true,
+		Hint: "the execution's history is nearly full; nothing was cancelled: redrive the run, or rescue its task with `relay rescue TASK`"},
+	{Name: OutputExpired, Redrivable: true,
+		Hint: "Cyberun no longer hands this output out; redrive the run if it should still be there, before you pay for a new one"},
+	{Name: OutputTruncated, Redrivable: true,
+		Hint: "the origin sent fewer or more bytes than it announced; redrive the run to fetch it anew"},
+	{Name: OutputChanged, Redrivable: true,
+		Hint: "the output changed while it was copied; redrive the run to fetch it anew"},
+	{Name: OutputUnavailable, Redrivable: true,
+		Hint: "the origin refuses this output with the status in the cause; redrive the run once it is there again"},
+	{Name: OriginRefused, Redrivable: true,
+		Hint: "the download address is not allowed: see the stack parameter DownloadHosts, then redrive the run"},
+	{Name: NoOutputs, Redrivable: true,
+		Hint: "the task completed but left no downloadable output: look at the workflow's output nodes, or redrive the run if they should be there"},
+	{Name: RunNotFound, HTTPStatus: http.StatusNotFound,
+		Hint: "`relay list` shows the runs there are"},
+	{Name: NotFound, HTTPStatus: http.StatusNotFound,
+		Hint: "docs/openapi.yaml lists the routes"},
+	{Name: IdempotencyConflict, HTTPStatus: http.StatusConflict,
+		Hint: "use a new Idempotency-Key for a new request"},
+	{Name: NotInDoubt, HTTPStatus: http.StatusConflict,
+		Hint: "`relay status RUN` shows what became of the run"},
+	{Name: ContainerNotFound, HTTPStatus: http.StatusNotFound,
+		Hint: "`relay containers` lists the container services this key can call"},
+	{Name: ContainerNotRunning, HTTPStatus: http.StatusConflict,
+		Hint: "start the container service at Cyberun, then call again"},
+	{Name: ContainerTimedOut, HTTPStatus: http.StatusGatewayTimeout,
+		Hint: "the container may still be working on the call: look before you send it again"},
+	{Name: ContainerBodyTooLarge, HTTPStatus: http.StatusRequestEntityTooLarge,
+		Hint: "Lambda takes 6 MB a call, base64 included: send at most 4 MB of binary; nothing was sent"},
+	{Name: ContainerAnswerTooLarge, HTTPStatus: http.StatusBadGateway,
+		Hint: "Lambda returns 6 MB a call, base64 included: ask the container for less at once"},
+}
+
+// Lookup returns what a name means. ok is false for a name that is not the relay's.
+func Lookup(name string) (spec Spec, ok bool) {
+	spec, ok = byName[name]
+	return spec, ok
+}
+
+var byName = func() map[string]Spec {
+	m := make(map[string]Spec, len(Table))
+	for _, s := range Table {
+		m[s.Name] = s
+	}
+	return m
+}()

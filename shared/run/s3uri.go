@@ -1,0 +1,23 @@
+package run
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+const s3Scheme = "s3://"
+
+// IsS3URI reports whether a file parameter's value names an object to upload.
+func IsS3URI(s string) bool { return strings.HasPrefix(s, s3Scheme) }
+
+// ParseS3URI splits s3://bucket/key. The key is taken as it stands, blanks,
+// plus signs and percent signs included: it is a name, not a URL's path.
+func ParseS3URI(s string) (bucket, key string, err error) {
+	bucket, key, found := strings.Cut(strings.TrimPrefix(s, s3Scheme), "/")
+	if !found || bucket == "" || key == "" {
+		return "", "", fmt.Errorf("%q does not name an S3 object: write s3://bucket/key", named.Quote(s))
+	}
+	return bucket, key, nil
+}

@@ -1,0 +1,224 @@
+package workflows
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// CheckParameters says everything that is wrong with a request's parameters as
+// the workflow declares them, and returns them as they are to be sent. Types
+// that are not known here are let through: Cyberun decides.
+func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.Violations) {
+	var faults named.Violations
+	checked := make(map[string]any, len(r.Parameters))
+	declared := make(map[string]cyberun.Parameter, len(w.Parameters))
+	for _, p := range w.Parameters {
+		declared[p.Key] = p
+	}
+	parameters := r.Parameters
+	if r.ParametersAsText {
+		parameters = respelled(parameters, declared)
+	}
+	for _, p := range w.Parameters {
+		if _, given := parameters[p.Key]; p.Required && !given && p.Default == nil {
+			faults.Add(p.Key, "is required and missing%s", described(p))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(parameters)) {
+		p, known := declared[key]
+		if !known {
+			faults.Add(named.Quote(key), "is not a parameter of %s; it has %s", named.Quote(r.Workflow), list(slices.Sorted(maps.Keys(declared))))
+			continue
+		}
+		value := parameters[key]
+		if text, ok := value.(string); ok && r.ParametersAsText {
+			value = typed(text, p)
+		}
+		if problem := checkValue(value, p); problem != "" {
+			faults.Add(key, "%s", problem)
+			continue
+		}
+		checked[key] = value
+	}
+	return checked, faults
+}
+
+// respelled gives parameters that came as text the workflow's own spelling: S3 writes
+// the names of metadata in lower case. A name that could be two parameters', or two
+// names that could be one's, stay as they are and are told as faults.
+func respelled(given map[string]any, declared map[string]cyberun.Parameter) map[string]any {
+	own, askers := map[string][]string{}, map[string]int{} // by the name in lower case
+	for key := range declared {
+		own[strings.ToLower(key)] = append(own[strings.ToLower(key)], key)
+	}
+	for name := range given {
+		askers[strings.ToLower(name)]++
+	}
+	spelled := make(map[string]any, len(given))
+	for name, value := range given {
+		lower := strings.ToLower(name)
+		if len(own[lower]) == 1 && askers[lower] == 1 {
+			name = own[lower][0]
+		}
+		spelled[name] = value
+	}
+	return spelled
+}
+
+// CheckWorkflow says whether a workflow can be run at all.
+func CheckWorkflow(ref string, w cyberun.Workflow) error {
+	if w.Status == cyberun.WorkflowDisabled {
+		return named.Errorf(named.WorkflowDisabled, "the workflow %s is disabled at Cyberun and takes no new tasks", named.Quote(ref))
+	}
+	return nil
+}
+
+func described(p cyberun.Parameter) string {
+	if p.Label == "" || strings.EqualFold(p.Label, p.Key) {
+		return ""
+	}
+	return fmt.Sprintf(" (%s)", named.Quote(p.Label))
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "no parameters"
+	}
+	return strings.Join(names, ", ")
+}
+
+// typed reads text as the parameter's own type; what does not fit stays text,
+// and is told as a fault.
+func typed(text string, p cyberun.Parameter) any {
+	switch p.Type {
+	case cyberun.TypeNumber, cyberun.TypeInteger:
+		n := json.Number(strings.TrimSpace(text))
+		if _, err := json.Marshal(n); err == nil && n != "" {
+			return n
+		}
+	case cyberun.TypeBoolean:
+		if b, err := strconv.ParseBool(strings.ToLower(strings.TrimSpace(text))); err == nil {
+			return b
+		}
+	case cyberun.TypeSelect:
+		for _, o := range p.Options {
+			if _, isText := o.Value.(string); !isText && sameValue(json.RawMessage(text), o.Value) {
+				return o.Value
+			}
+		}
+	}
+	return text
+}
+
+func checkValue(value any, p cyberun.Parameter) string {
+	switch p.Type {
+	case cyberun.TypeString:
+		if _, ok := value.(string); !ok {
+			return "must be a string, not " + named.KindOf(value)
+		}
+	case cyberun.TypeBoolean:
+		if _, ok := value.(bool); !ok {
+			return "must be true or false, not " + told(value)
+		}
+	case cyberun.TypeNumber, cyberun.TypeInteger:
+		return checkNumber(value, p)
+	case cyberun.TypeSelect:
+		return checkOption(value, p.Options)
+	case cyberun.TypeFile:
+		return checkFile(value)
+	}
+	return ""
+}
+
+func checkNumber(value any, p cyberun.Parameter) string {
+	n, ok := value.(json.Number)
+	if !ok {
+		return "must be a number, not " + told(value)
+	}
+	f, err := strconv.ParseFloat(n.String(), 64)
+	if err != nil || math.IsInf(f, 0) {
+		return "is a number too large to send"
+	}
+	switch {
+	case p.Type == cyberun.TypeInteger && f != math.Trunc(f):
+		return fmt.Sprintf("is %s; it must be a whole number", named.Quote(n.String()))
+	case p.Min != nil && f < *p.Min:
+		return fmt.Sprintf("is %s; it must be at least %s", named.Quote(n.String()), plain(*p.Min))
+	case p.Max != nil && f > *p.Max:
+		return fmt.Sprintf("is %s; it must be at most %s", named.Quote(n.String()), plain(*p.Max))
+	}
+	return ""
+}
+
+func checkOption(value any, options []cyberun.Option) string {
+	if len(options) == 0 {
+		return ""
+	}
+	names := make([]string, len(options))
+	for i, o := range options {
+		if sameValue(value, o.Value) {
+			return ""
+		}
+		names[i] = optionName(o.Value)
+	}
+	return fmt.Sprintf("is %s; it must be one of %s", told(value), strings.Join(names, ", "))
+}
+
+// plain writes a bound as a person would: 1000000, not 1e+06.
+func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+func optionName(value any) string {
+	if f, ok := value.(float64); ok {
+		return plain(f)
+	}
+	return fmt.Sprint(value)
+}
+
+// sameValue compares JSON values: 2 and 2.0 are one number, "2" is another value.
+func sameValue(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	if errX != nil || errY != nil {
+		return false
+	}
+	cx, errX := run.Canonical(x)
+	cy, errY := run.Canonical(y)
+	return errX == nil && errY == nil && bytes.Equal(cx, cy)
+}
+
+func checkFile(value any) string {
+	s, ok := value.(string)
+	switch {
+	case !ok:
+		return "must be a string: s3://bucket/key, or the file_key of an upload, not " + named.KindOf(value)
+	case s == "":
+		return "must not be empty: give s3://bucket/key, or the file_key of an upload"
+	case run.IsS3URI(s):
+		if _, _, err := run.ParseS3URI(s); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+func told(value any) string {
+	switch v := value.(type) {
+	case string:
+		return fmt.Sprintf("the string %q", named.Quote(v))
+	case json.Number:
+		return named.Quote(v.String())
+	case bool:
+		return strconv.FormatBool(v)
+	}
+	return named.KindOf(value)
+}
