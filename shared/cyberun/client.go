@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -59,6 +60,7 @@ type answer struct {
 	call   call
 	status int
 	date   time.Time
+	age    time.Duration
 	body   []byte
 	redact redactor
 }
@@ -78,7 +80,10 @@ func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error)
 		return answer{}, err
 	}
 	defer res.Body.Close()
-	a := answer{call: k, status: res.StatusCode, date: dateOf(res.Header), redact: hide}
+	a := answer{call: k, status: res.StatusCode, date: dateOf(res.Header), age: ageOf(res.Header), redact: hide}
+	if a.age > 0 {
+		a.date = time.Time{} // when a cache was filled is not the server's clock
+	}
 	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
 		return a, a.bad("but the body broke off: %w", bare(err))
@@ -214,24 +219,26 @@ func element(what, s string) (string, error) {
 	return url.PathEscape(s), nil
 }
 
-// ServerTime is the server's own clock, in whole seconds.
-func (c *Client) ServerTime(ctx context.Context) (time.Time, error) {
-	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/workflows", query: Page{Size: 1}.query()})
-	if err != nil {
-		return time.Time{}, err
-	}
-	if a.date.IsZero() {
-		return time.Time{}, a.bad("but without a readable Date header")
-	}
-	return a.date, nil
-}
-
 func dateOf(h http.Header) time.Time {
 	t, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return time.Time{}
 	}
 	return t.UTC()
+}
+
+// ageOf returns how long an answer lay in a cache on its way; one that says so
+// and not how long was there for a second at least.
+func ageOf(h http.Header) time.Duration {
+	value := h.Get("Age")
+	if value == "" {
+		return 0
+	}
+	seconds, err := strconv.Atoi(strings.TrimSpace(value))
+	if err != nil {
+		return time.Second
+	}
+	return max(0, time.Duration(seconds)*time.Second)
 }
 
 func (c *Client) now() time.Time {

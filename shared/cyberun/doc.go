@@ -60,8 +60,7 @@
 //   - A select's options may be bare values or objects with value and label.
 //   - Content-Type is not looked at; bodies are judged by what they hold.
 //   - Any 2xx with a task_id counts as a started run; the documented one is 202.
-//   - The task list has no documented filter by workflow: TaskQuery.WorkflowID is
-//     applied to the page here and never sent.
+//   - The task list has no documented filter by workflow, date or key: none is sent.
 //   - Retry-After is read as seconds or as an HTTP date, the latter measured
 //     against the same answer's Date.
 //   - Workflows are addressed by slug, the documented path for slug@version.

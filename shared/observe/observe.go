@@ -5,11 +5,13 @@ package observe
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"os"
 	"regexp"
+	"runtime/debug"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -25,16 +27,35 @@ func Logger(w io.Writer, function string) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, nil)).With("function", function)
 }
 
+type logKey struct{}
+
+// WithLog returns a context whose log is log: the caller's, with the run's id.
+func WithLog(ctx context.Context, log *slog.Logger) context.Context {
+	return context.WithValue(ctx, logKey{}, log)
+}
+
+// Log returns the context's log; one that writes nothing if it has none.
+func Log(ctx context.Context) *slog.Logger {
+	if log, ok := ctx.Value(logKey{}).(*slog.Logger); ok {
+		return log
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
 // Step wraps a handler: one line a call with its run, its outcome and how long
 // it took, and the error under its own name.
 func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() time.Time, handle func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {
-		start := now()
-		out, err := handle(ctx, in)
-		line := log.With("run_id", in.ID(), "ms", now().Sub(start).Milliseconds())
+		start, line := now(), log
+		if id := in.ID(); id != "" {
+			line = line.With("run_id", id)
+		}
 		if lc, ok := lambdacontext.FromContext(ctx); ok {
 			line = line.With("request_id", lc.AwsRequestID)
 		}
+		defer LogPanic(ctx, line)
+		out, err := handle(WithLog(ctx, line), in)
+		line = line.With("ms", now().Sub(start).Milliseconds())
 		if err != nil {
 			err = LambdaError(err)
 			named := err.(messages.InvokeResponse_Error)
@@ -43,6 +64,15 @@ func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() tim
 		}
 		line.InfoContext(ctx, "done")
 		return out, nil
+	}
+}
+
+// LogPanic logs a panic before it ends the process: the Lambda runtime reports it
+// to its caller, but writes it to no log. Defer it.
+func LogPanic(ctx context.Context, log *slog.Logger) {
+	if r := recover(); r != nil {
+		log.ErrorContext(ctx, "panic", "cause", unsigned(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		panic(r)
 	}
 }
 

@@ -128,3 +128,16 @@ func MetadataValue(s string) string {
 	}
 	return escaped
 }
+
+// OutputMetadata is the metadata of an object that a run writes to the output
+// bucket; outputID is empty for the relay's own documents.
+func OutputMetadata(r Record, outputID string) map[string]string {
+	m := map[string]string{"cyberun-run-id": MetadataValue(r.RunID)}
+	if r.TaskID != "" {
+		m["cyberun-task-id"] = MetadataValue(r.TaskID)
+	}
+	if outputID != "" {
+		m["cyberun-output-id"] = MetadataValue(outputID)
+	}
+	return m
+}

@@ -2,6 +2,8 @@ package run
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,6 +47,9 @@ type Request struct {
 	TaskID           string         `json:"task_id,omitempty"`            // instead of Workflow: rescue an existing task
 	Destination      Destination    `json:"destination,omitzero"`
 	MaxSeconds       int            `json:"max_seconds,omitempty"`
+	// Hash tells two requests apart: SHA-256 of the canonical document, in hex;
+	// empty if it has none.
+	Hash string `json:"-"`
 }
 
 // Destination is where the outputs land, in the stack's own bucket.
@@ -76,6 +81,10 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 		faults.Add("request", "%v", err)
 		return r, faults
 	}
+	if canonical, err := Canonical(raw); err == nil {
+		sum := sha256.Sum256(canonical)
+		r.Hash = hex.EncodeToString(sum[:])
+	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		value := fields[name]
 		switch name {
@@ -86,7 +95,7 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 			}
 		case "task_id":
 			r.TaskID = stringField(&faults, name, value)
-			if r.TaskID != "" && !safeTaskID(r.TaskID) {
+			if r.TaskID != "" && !ValidTaskID(r.TaskID) {
 				faults.Add(name, "is not a task id: letters, digits, '-', '_' and '.', at most %d", maxTaskID)
 			}
 		case "parameters":
@@ -228,7 +237,9 @@ func unsafeInSlug(r rune) bool {
 	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`/\?#%{}`, r)
 }
 
-func safeTaskID(id string) bool {
+// ValidTaskID reports whether a text can be the id of a task: letters, digits,
+// '-', '_' and '.', at most 128 of them.
+func ValidTaskID(id string) bool {
 	if len(id) > maxTaskID || strings.Trim(id, ".") == "" {
 		return false
 	}

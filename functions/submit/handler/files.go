@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"maps"
 	"mime"
 	"net/http"
 	"path"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -173,24 +175,22 @@ const fileKept = 18 * time.Hour
 
 // uploadFiles gives each file to Cyberun, once: the record keeps its file_key,
 // so that a step tried again does not upload it again. A redrive days later does.
-func (h *Handler) uploadFiles(ctx context.Context, record run.Record, files []inputFile, parameters map[string]any) error {
+func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inputFile, parameters map[string]any) error {
 	for _, f := range files {
-		done, ok := record.Uploads[f.parameter]
+		done, ok := r.Uploads[f.parameter]
 		if !ok || done.Source != f.uri || done.ETag != f.etag || h.Now().Sub(done.At) > fileKept {
 			fileKey, err := h.upload(ctx, f)
 			if err != nil {
 				return err
 			}
 			done = run.Upload{Source: f.uri, ETag: f.etag, FileKey: fileKey, At: h.Now().UTC()}
-			if _, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
-				if r.Stopping() {
-					return stopped(*r)
+			if r, err = h.Runs.Note(ctx, r, func(rec *run.Record) {
+				uploads := maps.Clone(rec.Uploads)
+				if uploads == nil {
+					uploads = map[string]run.Upload{}
 				}
-				if r.Uploads == nil {
-					r.Uploads = map[string]run.Upload{}
-				}
-				r.Uploads[f.parameter] = done
-				return nil
+				uploads[f.parameter] = done
+				rec.Uploads = uploads
 			}); err != nil {
 				return err
 			}
@@ -205,7 +205,7 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	defer cancel()
 	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: f.contentType})
 	if err != nil {
-		return "", cyberun.RemoteError("announce the file "+f.uri, err)
+		return "", cyberun.PrepareError("announce the file "+f.uri, err)
 	}
 	object, err := h.Buckets.GetObject(ctx, &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, IfMatch: &f.etag})
 	var answer *awshttp.ResponseError
@@ -231,7 +231,7 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 func uploadError(uri string, err error) error {
 	var answer *cyberun.APIError
 	if errors.As(err, &answer) && (answer.Status == http.StatusRequestEntityTooLarge || answer.Code == "EntityTooLarge") {
-		return cyberun.RemoteError("upload the file "+uri, err)
+		return cyberun.PrepareError("upload the file "+uri, err)
 	}
 	if told, ok := named.As(err); ok { // the address leads where none may
 		return told
