@@ -38,7 +38,7 @@ func TestRedriveGoesOnWhereItFailed(t *testing.T) {
 	t.Parallel()
 	machine := s.machine(t, failsOnce)
 	told := s.statusEvents(t, machine)
-	arn, _ := s.begin(t, machine, "one", `{"name": "one"}`)
+	arn := s.begin(t, machine, "one", `{"name": "one"}`)
 
 	failed := s.ended(t, arn)
 	checkExecution(t, failed, types.ExecutionStatusFailed, 0, types.ExecutionRedriveStatusRedrivable)
@@ -135,7 +135,7 @@ func TestRedriveCountsRetriesAnew(t *testing.T) {
 			{"Variable": "$.redrives", "NumericEquals": 2}, {"Variable": "$.attempts", "NumericEquals": 1}]}]},
 		"Refuse": {"Type": "Fail", "Error": "NotYet", "Cause": "too early"},
 		"Done": {"Type": "Succeed"}}}`)
-	arn, _ := s.begin(t, s.machine(t, `{"StartAt": "Work", "States": {"Work": {"Type": "Task",
+	arn := s.begin(t, s.machine(t, `{"StartAt": "Work", "States": {"Work": {"Type": "Task",
 		"Resource": "arn:aws:states:::states:startExecution.sync:2",
 		"Parameters": {"StateMachineArn": "`+child+`", "Input": {
 			"redrives.$": "$$.Execution.RedriveCount", "attempts.$": "$$.State.RetryCount"}},
@@ -160,7 +160,7 @@ func TestExecutionTimesOut(t *testing.T) {
 	const limit = 2 * time.Second
 	machine := s.machine(t, `{"TimeoutSeconds": 2, "StartAt": "Doze", "States": {"Doze": {"Type": "Wait", "Seconds": 3600, "End": true}}}`)
 	told := s.statusEvents(t, machine)
-	arn, _ := s.begin(t, machine, "one", `{}`)
+	arn := s.begin(t, machine, "one", `{}`)
 	var began *time.Time
 	for count := range int32(2) {
 		out := s.ended(t, arn)
@@ -202,7 +202,7 @@ func TestStoppedStaysStopped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			arn, _ := s.begin(t, s.machine(t, `{"StartAt": "Work", "States": {"Work": `+state+`, "After": {"Type": "Pass", "End": true}}}`), "one", `{}`)
+			arn := s.begin(t, s.machine(t, `{"StartAt": "Work", "States": {"Work": `+state+`, "After": {"Type": "Pass", "End": true}}}`), "one", `{}`)
 			eventually(t, "the state is entered", func() (bool, any) {
 				got := kinds(s.events(t, arn))
 				return len(got) > 1, got
@@ -237,7 +237,7 @@ func TestOldLifeCannotEndTheNext(t *testing.T) {
 		"Decide": {"Type": "Choice", "Default": "Doze", "Choices": [{"Variable": "$.redrives", "NumericGreaterThan": 0, "Next": "Work"}]},
 		"Doze": {"Type": "Wait", "Seconds": 10, "Next": "Refuse"}, "Refuse": {"Type": "Fail", "Error": "NotYet", "Cause": "of the first life"},
 		"Work": {"Type": "Wait", "Seconds": 20, "Next": "Done"}, "Done": {"Type": "Succeed"}}}`)
-	arn, _ := s.begin(t, s.machine(t, `{"StartAt": "Work", "States": {"Work": {"Type": "Task",
+	arn := s.begin(t, s.machine(t, `{"StartAt": "Work", "States": {"Work": {"Type": "Task",
 		"Resource": "arn:aws:states:::states:startExecution.sync:2",
 		"Parameters": {"StateMachineArn": "`+child+`", "Input": {"redrives.$": "$$.Execution.RedriveCount"}},
 		"OutputPath": "$.Output", "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Wrong"}], "End": true},
@@ -263,7 +263,7 @@ func TestOldTokenWakesNothing(t *testing.T) {
 	s := open(t)
 	t.Parallel()
 	url, tokens := s.queue(t, unique("tokens"))
-	arn, _ := s.begin(t, s.machine(t, `{"StartAt": "Await", "States": {"Await": {"Type": "Task",
+	arn := s.begin(t, s.machine(t, `{"StartAt": "Await", "States": {"Await": {"Type": "Task",
 		"Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
 		"Parameters": {"QueueUrl": "`+url+`", "MessageBody.$": "$$.Task.Token"}, "End": true}}}`), "one", `{}`)
 	token := func(life int) *string {
@@ -312,7 +312,7 @@ func TestListsExecutions(t *testing.T) {
 		"Done": {"Type": "Succeed"}}}`)
 	arns := map[string]string{}
 	for _, name := range []string{"redriven", "failed", "doze"} {
-		arns[name], _ = s.begin(t, machine, name, `{"name": "`+name+`"}`)
+		arns[name] = s.begin(t, machine, name, `{"name": "`+name+`"}`)
 		if name != "doze" {
 			s.ended(t, arns[name])
 		}
@@ -427,13 +427,13 @@ func (s *stack) machine(t *testing.T, definition string) string {
 	return *out.StateMachineArn
 }
 
-func (s *stack) begin(t *testing.T, machine, name, input string) (arn string, at time.Time) {
+func (s *stack) begin(t *testing.T, machine, name, input string) (arn string) {
 	t.Helper()
 	out, err := s.sfn.StartExecution(t.Context(), &sfn.StartExecutionInput{StateMachineArn: &machine, Name: &name, Input: &input})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return *out.ExecutionArn, *out.StartDate
+	return *out.ExecutionArn
 }
 
 func (s *stack) redrive(t *testing.T, arn string) {
