@@ -80,7 +80,7 @@ func (s *Stack) tryMiniStack(ctx context.Context) error {
 		return err
 	}
 	s.State.Endpoint, s.State.Region, s.State.StackName = fmt.Sprintf("http://127.0.0.1:%d", port), region, stackName
-	p, err := s.start("ministack", s.miniStackEnv(port), s.Opt.tool("ministack", "ministack"))
+	p, err := s.start("ministack", s.miniStackEnv(port), s.Opt.tool("ministack", "python"), s.Opt.miniStack())
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type Options struct {
 	Auth      bool              // let MiniStack enforce signatures and policies
 	WaitScale float64           // factor of Wait states and retry delays
 	Await     int               // seconds until AwaitWebhook looks by itself; 0: the template's
+	Machine   int               // seconds until an execution times out; 0: the template's
 	Speed     float64           // the stand-in's time factor
 	Params    map[string]string // template parameters
 	Env       []string          // K=V, added to the environment of every function
@@ -39,6 +40,7 @@ func parse(name string, args []string) (Options, []string, error) {
 	flags.BoolVar(&o.Auth, "auth", false, "enforce signatures and IAM policies, as AWS does")
 	flags.Float64Var(&o.WaitScale, "wait-scale", 1, "factor of Wait states and retry delays: 0.1 waits a tenth")
 	flags.IntVar(&o.Await, "await", 0, "seconds until AwaitWebhook looks by itself (0: as the state machine says)")
+	flags.IntVar(&o.Machine, "machine-timeout", 0, "seconds until an execution times out, unscaled (0: as the state machine says)")
 	flags.Float64Var(&o.Speed, "speed", 1, "time factor of the stand-in: 10 runs tasks ten times faster")
 	flags.StringVar(&o.Workflow, "workflow", "text-to-image@2", "run: the workflow")
 	flags.StringVar(&o.Prompt, "prompt", "a sunset over mountains, 4k", "run: its prompt")
@@ -113,6 +115,9 @@ func architecture() string {
 func (o Options) tool(env, name string) string {
 	return filepath.Join(o.Root, ".tools", env, "bin", name)
 }
+
+// miniStack starts MiniStack with what it lacks of Step Functions and S3.
+func (o Options) miniStack() string { return filepath.Join(o.Root, "local", "ministack", "start.py") }
 
 func (o Options) file(name string) string { return filepath.Join(o.Dir, name) }
 
