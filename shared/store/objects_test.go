@@ -126,9 +126,13 @@ func testPut(t *testing.T, s *Store, w *wire) {
 			t.Errorf("read %s, %v", o.Body, err)
 		}
 	}
-	w.meddle(1, http.MethodPut, key, loseReply)
-	if err := s.Put(t.Context(), key, []byte("3")); err != nil {
-		t.Errorf("its reply lost: %v", err)
+	for name, how := range map[string]func(func() (*http.Response, error)) (*http.Response, error){
+		"its reply lost": loseReply, "it met another write": answerWith(http.StatusConflict, "OperationAborted"),
+	} {
+		w.meddle(1, http.MethodPut, key, how)
+		if err := s.Put(t.Context(), key, []byte("3")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -281,7 +285,7 @@ func testList(t *testing.T, s *Store, _ *wire) {
 	for i := range 10 {
 		all = append(all, fmt.Sprintf("a/%d", i))
 	}
-	for _, k := range append([]string{"a", "a-", "b/1", "A/1"}, all...) {
+	for _, k := range append([]string{"a-", "a.", "b/1", "A/1"}, all...) {
 		if err := s.Put(t.Context(), k, nil); err != nil {
 			t.Fatal(err)
 		}
