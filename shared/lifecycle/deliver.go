@@ -124,12 +124,17 @@ func (s *Runs) removeError(ctx context.Context, r run.Record) error {
 		keys = append(keys, r.ErrorKey)
 	}
 	for _, key := range keys {
-		if _, err := s.Outputs.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &r.Bucket, Key: &key}); err != nil {
-			if _, refused := BucketRefuses(err); refused {
-				continue // it cannot have been written either
-			}
-			return named.Errorf(named.Unavailable, "S3 could not remove s3://%s/%s: %w", r.Bucket, key, err)
+		if err := s.removeErrorAt(ctx, r.Bucket, key); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (s *Runs) removeErrorAt(ctx context.Context, bucket, key string) error {
+	_, err := s.Outputs.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
+	if _, refused := BucketRefuses(err); err == nil || refused { // it cannot have been written either
+		return nil
+	}
+	return named.Errorf(named.Unavailable, "S3 could not remove s3://%s/%s: %w", bucket, key, err)
 }
