@@ -139,7 +139,7 @@ func TestRescues(t *testing.T) {
 			}
 		}, want: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}},
 		{name: "of a rescue that died before it had the task", prepare: func(w *world) {
-			w.execution("r5", executions.Running, 0, "", "")
+			w.execution("r5", executions.Failed, 0, "Lambda.Unknown", "x")
 			w.begin("r5", 0)
 			if _, err := w.runs.own(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "r5"}); err != nil {
 				w.t.Fatal(err)
