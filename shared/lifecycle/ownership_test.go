@@ -197,7 +197,7 @@ func TestRedriveBesideARescue(t *testing.T) {
 // never take that for proof that its own task does not exist, and pay again.
 func TestRescueForgetsNothing(t *testing.T) {
 	w := newWorld(t)
-	r := w.doubt("r1")
+	w.doubt("r1")
 	// r1 had adopted the task in the ownership and died before it recorded it.
 	if _, err := w.runs.own(t.Context(), "t1", run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}); err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestRescueForgetsNothing(t *testing.T) {
 	if o := w.ownership("t1"); o.StartedBy != "r1" || o.How != run.Exclusion || o.DeliveredBy != "r5" {
 		t.Errorf("who started it is forgotten: %+v", o)
 	}
-	r = w.begin("r1", 1)
+	r := w.begin("r1", 1)
 	if found, taken, err := w.runs.Adopt(t.Context(), r, "t1", run.Exclusion); err != nil || taken != "" || found.TaskID != "t1" {
 		t.Errorf("%+v, %q, %v", found, taken, err)
 	}
