@@ -468,6 +468,49 @@ func TestClosedInDoubt(t *testing.T) {
 	}
 }
 
+// TestTidyBesideARedrive: a sweep tidies up after a close that died, and a redrive
+// announces its POST before whatever call of that, its record not marked yet. The
+// marker stays: without it another run in doubt would adopt the task.
+func TestTidyBesideARedrive(t *testing.T) {
+	for n := 1; ; n++ {
+		w := newWorld(t)
+		w.begin("r1", 0)
+		e := w.execution("r1", executions.Failed, 0, named.Unauthorized, "x")
+		w.around = func(call string, do func() error) error {
+			if strings.HasPrefix(call, "PutObject state/runs/") {
+				w.around = func(string, func() error) error { return errReset } // it dies behind its write
+			}
+			return do()
+		}
+		if _, err := w.close.Close(t.Context(), e, true); err == nil {
+			t.Fatal("nobody knows that it died")
+		}
+		w.around = nil
+		w.change("r1", func(r *run.Record) { r.WorkflowID = "wf-1" }) // of a submission that was taken back
+		r := w.get("r1")
+		if !r.Pending(w.clock()) {
+			t.Fatalf("the sweep passes it over: %+v", r.Record)
+		}
+		met := w.at(n, func(string) {
+			w.execution("r1", executions.Running, 1, "", "")
+			w.begin("r1", 1)
+			if err := w.runs.put(t.Context(), markersOf("wf-1", "r1")+"a2", w.submission("a2").Marker("r1")); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := w.close.Tidy(t.Context(), r); err != nil {
+			t.Errorf("at call %d: %v", n, err)
+		}
+		w.around = nil
+		if !*met {
+			return
+		}
+		if r := w.get("r1"); r.Life != 1 || !r.Status.Open() || !slices.Equal(w.keys("submitting/"), []string{"submitting/wf-1/r1/a2"}) {
+			t.Errorf("at call %d: %+v, markers %v", n, r.Record, w.keys("submitting/"))
+		}
+	}
+}
+
 // TestExtraTasks that could not be cancelled at their receipt are cancelled by the
 // close, and named.
 func TestExtraTasks(t *testing.T) {

@@ -133,6 +133,12 @@ func TestRescues(t *testing.T) {
 			w.submit("r1", "t1")
 			delete(w.executions, "r1")
 		}, want: run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}},
+		{name: "of a run that has succeeded, its execution in its last state", prepare: func(w *world) {
+			r := w.copied("r1", "t1")
+			if _, err := w.runs.Deliver(w.t.Context(), r, manifestOf(r)); err != nil {
+				w.t.Fatal(err)
+			}
+		}, want: run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}},
 		{name: "of a run without a record", prepare: func(w *world) {
 			if _, err := w.runs.own(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "gone"}); err != nil {
 				w.t.Fatal(err)

@@ -158,6 +158,12 @@ func TestAccepts(t *testing.T) {
 		{name: "of a run that was closed as cancelled", prepare: func(w *world) {
 			w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
 		}, status: run.Cancelled, taskID: "t1", cancelled: []string{"t1"}},
+		{name: "after the candidates of the cancelled run were named", prepare: func(w *world) {
+			_, r, _ := w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
+			if err := w.close.NameCandidates(w.t.Context(), r, nil); err != nil {
+				w.t.Fatal(err)
+			}
+		}, status: run.Cancelled, taskID: "t1", cancelled: []string{"t1"}},
 		{name: "of a run that failed: it is left for a redrive", prepare: failed, status: run.Failed, taskID: "t1"},
 		{name: "a second one", prepare: func(w *world) {
 			if _, err := w.runs.Accept(w.t.Context(), w.get("r1"), "t0"); err != nil {

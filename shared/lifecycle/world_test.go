@@ -263,6 +263,17 @@ func (w *world) get(id string) Run {
 	return r
 }
 
+// change has another writer change the record.
+func (w *world) change(id string, how func(*run.Record)) {
+	w.t.Helper()
+	r := w.get(id).Record
+	how(&r)
+	r.WriteID += "+"
+	if err := w.runs.put(w.t.Context(), recordKey(id), r); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *world) ownership(taskID string) run.Ownership {
 	w.t.Helper()
 	o, _, err := w.runs.OwnershipOf(w.t.Context(), taskID)
