@@ -57,7 +57,7 @@ func (c Closer) Ended(ctx context.Context, event executions.Execution) (e execut
 		return e, false, false, err
 	case e.State.Ended() && e.Redrives >= event.Redrives:
 		return e, true, true, nil
-	case event.State.Ended() && e.Redrives <= event.Redrives && e.State != executions.Succeeded:
+	case event.State.Ended() && event.Error != nil && e.Redrives <= event.Redrives && e.State != executions.Succeeded:
 		event.StartedAt, event.Input = e.StartedAt, e.Input
 		return event, false, true, nil // its reads lag behind its events
 	}

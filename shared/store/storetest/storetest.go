@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -40,6 +41,7 @@ type Object struct {
 	ETag        string // with its quotes
 	ContentType string
 	Metadata    map[string]string
+	Modified    time.Time
 }
 
 // S3 is all buckets there are: one comes into being when it is written to.
@@ -50,6 +52,8 @@ type S3 struct {
 	Around func(c Call, do func() error) error
 	// PageSize of lists; 0: S3's 1,000.
 	PageSize int
+	// Now stamps objects; nil: lists say no times.
+	Now func() time.Time
 
 	mu      sync.Mutex
 	buckets map[string]map[string]Object
@@ -82,6 +86,9 @@ func (s *S3) set(bucket, key string, o Object) Object {
 	if o.ETag == "" {
 		sum := md5.Sum(o.Body)
 		o.ETag = `"` + hex.EncodeToString(sum[:]) + `"`
+	}
+	if s.Now != nil {
+		o.Modified = s.Now()
 	}
 	s.buckets[bucket][key] = o
 	return o
@@ -261,11 +268,24 @@ func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...
 				out.IsTruncated, out.NextContinuationToken = aws.Bool(true), out.Contents[size-1].Key
 				return nil
 			}
-			out.Contents = append(out.Contents, types.Object{Key: aws.String(key)})
+			out.Contents = append(out.Contents, s.listed(*in.Bucket, key))
 		}
 		return nil
 	})
 	return out, err
+}
+
+func (s *S3) listed(bucket, key string) types.Object {
+	o := types.Object{Key: aws.String(key)}
+	if modified := s.buckets[bucket][key].Modified; !modified.IsZero() {
+		o.LastModified = &modified
+	}
+	return o
+}
+
+// CreateMultipartUpload begins an upload that leaves no object.
+func (s *S3) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
+	return &s3.CreateMultipartUploadOutput{UploadId: aws.String("upload of " + aws.ToString(in.Key))}, s.call(ctx, "CreateMultipartUpload", in.Bucket, in.Key, func() error { return nil })
 }
 
 // AbortMultipartUpload keeps the id.
