@@ -52,7 +52,13 @@ func (u *universe) forget(kept ...string) {
 	}
 }
 
-func (u *universe) clock() time.Time { return u.now }
+// clock is every handler's: what a call reads of it is among what it was answered.
+func (u *universe) clock() time.Time {
+	if a := u.cur; a != nil && !u.quiet {
+		a.heard = mix(a.heard, "clock", u.now.Format(time.RFC3339Nano))
+	}
+	return u.now
+}
 
 func (u *universe) wait(ctx context.Context, d time.Duration) error {
 	u.sleep("", d)
@@ -139,7 +145,7 @@ func once[T any](handle func(context.Context) (T, error)) (out T, failure *named
 }
 
 const (
-	tries     = 4
+	tries     = 2
 	awaitTime = 300 * time.Second
 )
 

@@ -38,7 +38,7 @@ type service struct{ *universe }
 
 func (s service) Workflow(context.Context, string) (cyberun.Workflow, error) {
 	w := cyberun.Workflow{ID: workflowID, Slug: workflowRef, Status: cyberun.WorkflowActive}
-	err := s.call(op{name: "GET workflow", key: "clock"}, func() error { w.Date = s.now.Truncate(time.Second); return nil }, nil)
+	err := s.call(op{name: "GET workflow", key: "clock"}, func() error { w.Date = s.now.Truncate(time.Second); return nil }, func() string { return w.Date.String() })
 	return w, err
 }
 
@@ -112,7 +112,7 @@ func (s service) Tasks(_ context.Context, page cyberun.Page) (cyberun.TaskList, 
 			l.Tasks = append(l.Tasks, s.seen(*s.find(t.id)))
 		}
 		return nil
-	}, func() string { return fmt.Sprint(l.Tasks) })
+	}, func() string { return fmt.Sprint(l.Tasks, l.Date) })
 	return l, err
 }
 

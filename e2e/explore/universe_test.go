@@ -128,7 +128,7 @@ func newUniverse(faults int) *universe {
 				object, _ := u.s3.Object(c.Bucket, c.Key)
 				return object.ETag
 			case "ListObjectsV2":
-				return strings.Join(u.s3.Keys(c.Bucket, c.Key), ",")
+				return u.listed(c.Bucket, c.Key)
 			}
 			return ""
 		})
@@ -147,6 +147,20 @@ func mix(h uint64, parts ...string) uint64 {
 		_, _ = m.WriteString(p)
 	}
 	return m.Sum64()
+}
+
+// listed is what a list says: keys, and the times that somebody looks at.
+func (u *universe) listed(bucket, prefix string) string {
+	var b strings.Builder
+	for _, key := range u.s3.Keys(bucket, prefix) {
+		b.WriteString(key)
+		if strings.HasPrefix(key, "doubt/") || strings.HasPrefix(key, "submitting/") {
+			o, _ := u.s3.Object(bucket, key)
+			b.WriteString(o.Modified.Format(time.RFC3339))
+		}
+		b.WriteByte(',')
+	}
+	return b.String()
 }
 
 // call does one I/O of the current actor, as the search decides. answer says what
@@ -185,7 +199,7 @@ func (u *universe) call(o op, do func() error, answer func() string) error {
 	} else if answer != nil {
 		learnt = answer()
 	}
-	a.heard = mix(a.heard, o.name, learnt, u.now.Format(time.RFC3339Nano))
+	a.heard = mix(a.heard, o.name, learnt)
 	return err
 }
 
