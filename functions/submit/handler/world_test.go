@@ -80,6 +80,9 @@ func prompted(runID string) string {
 // fail ends a run's execution under an error and closes the run.
 func (w *world) fail(runID string, err error) {
 	w.T.Helper()
+	if err == nil {
+		w.T.Fatalf("the run %s was to fail", runID)
+	}
 	w.Executions.End(runID, executions.Failed, err)
 	w.Close(runID)
 }
