@@ -230,6 +230,10 @@ func TestAbsent(t *testing.T) {
 			w.Cyberun.Strangers(1000, workflowID, marked.Add(-time.Hour))
 			w.accepted("earlier", workflow, marked.Add(-10*time.Minute))
 		}},
+		{name: "2,500 tasks before the witness", prepare: func(w *world) {
+			w.Cyberun.Strangers(2500, workflowID, marked.Add(-2*time.Hour))
+			w.accepted("earlier", workflow, marked.Add(-10*time.Minute))
+		}},
 		{name: "a list as long as it may be", prepare: func(w *world) {
 			w.accepted("earlier", workflow, marked.Add(-30*time.Minute))
 			w.Cyberun.Strangers(1999, "wf-2", marked.Add(-29*time.Minute))
@@ -412,18 +416,27 @@ func TestTooLong(t *testing.T) {
 // page; none is lost and none counted twice.
 func TestPagesMove(t *testing.T) {
 	w := witnessed(t)
+	w.Cyberun.Strangers(120, "wf-2", marked.Add(-3*time.Minute))
 	mine := w.ours(time.Second)
-	w.Cyberun.Strangers(150, "wf-2", marked.Add(2*time.Second))
+	w.Cyberun.Strangers(90, "wf-2", marked.Add(2*time.Second))
 	w.Now = marked.Add(4 * time.Minute)
+	seen := 0
+	w.Cyberun.Spoil = func(l *cyberun.TaskList) {
+		for _, t := range l.Tasks {
+			if t.ID == mine {
+				seen++
+			}
+		}
+	}
 	w.Around = func(call string, do func() error) error {
 		err := do()
 		if call == "Tasks" {
-			w.Cyberun.Strangers(60, "wf-2", w.Now)
+			w.Cyberun.Strangers(60, "wf-2", w.Now.Add(-time.Minute))
 		}
 		return err
 	}
-	if f := w.want(Alone, ""); f.TaskID != mine {
-		t.Errorf("found %s", f.TaskID)
+	if f := w.want(Alone, ""); f.TaskID != mine || seen < 2 {
+		t.Errorf("found %s, which stood on %d pages", f.TaskID, seen)
 	}
 }
 
@@ -448,6 +461,44 @@ func TestUnordered(t *testing.T) {
 		}
 		shuffled(w)
 		w.want(want, "")
+	}
+}
+
+// TestUnorderedBehindItsFirstPage: a first page that seems to reach back far enough
+// is not the end of a list in no order.
+func TestUnorderedBehindItsFirstPage(t *testing.T) {
+	w := newWorld(t)
+	w.Cyberun.PerPage = 4
+	w.accepted("later", workflow, marked.Add(20*time.Second))
+	mine := w.ours(time.Second)
+	for _, at := range []time.Duration{100, -3600, 90, -3000, 80} {
+		w.task("wf-2", marked.Add(at*time.Second))
+	}
+	order := []time.Duration{1, 80, 20, 90, -3600, 100} // the last is the first in the list
+	s := w.Cyberun.Started
+	w.Cyberun.Started = nil
+	for _, at := range order {
+		i := slices.IndexFunc(s, func(t functiontest.Task) bool { return t.CreatedAt.Equal(marked.Add(at * time.Second)) })
+		w.Cyberun.Started = append(w.Cyberun.Started, s[i])
+	}
+	if f := w.want(Alone, ""); f.TaskID != mine {
+		t.Errorf("found %s", f.TaskID)
+	}
+}
+
+// TestNeighboursOutOfOrder: two tasks of a few seconds may stand the wrong way
+// round, also where a page ends with one that is older than the window.
+func TestNeighboursOutOfOrder(t *testing.T) {
+	w := newWorld(t)
+	w.Cyberun.PerPage = 2
+	w.accepted("later", workflow, marked.Add(20*time.Second))
+	mine := w.ours(-4 * time.Second)
+	w.task("wf-2", marked.Add(-8*time.Second))
+	w.task("wf-2", marked.Add(-time.Hour))
+	s := w.Cyberun.Started // the hour, -8, mine, 20
+	s[1], s[2] = s[2], s[1]
+	if f := w.want(Alone, ""); f.TaskID != mine {
+		t.Errorf("found %s", f.TaskID)
 	}
 }
 

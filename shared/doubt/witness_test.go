@@ -28,6 +28,10 @@ func TestNoWitness(t *testing.T) {
 		{name: "a fresh stack", prepare: func(*world) {}},
 		{name: "tasks of others alone", prepare: func(w *world) { w.Cyberun.Strangers(5, workflowID, at) }},
 		{name: "a receipt of a moment ago", prepare: func(w *world) { w.accepted("earlier", workflow, marked.Add(61*time.Second)) }},
+		{name: "a receipt of a moment ago that has ended", prepare: func(w *world) {
+			w.accepted("earlier", workflow, marked.Add(61*time.Second))
+			w.end("earlier")
+		}},
 		{name: "a receipt of six days ago", prepare: func(w *world) { w.accepted("earlier", workflow, marked.Add(-6*24*time.Hour)) }},
 		{name: "a receipt of six days ago that has ended", prepare: func(w *world) {
 			w.accepted("earlier", workflow, marked.Add(-6*24*time.Hour))

@@ -624,6 +624,16 @@ func TestPersonsWord(t *testing.T) {
 			t.Errorf("it went on to look, for %s", w.Now.Sub(begun))
 		}
 	})
+	t.Run("none started, and refused then", func(t *testing.T) {
+		w, in := undecided(t, false)
+		w.decide("r1", run.Decision{NotStarted: true})
+		w.Cyberun.Refuse = func() error { return functiontest.Refused(http.StatusBadRequest) }
+		_, _, err, _ := w.once(w.redrive(in))
+		wantName(t, err, named.RunRejected, "")
+		if w.checkNoTraces("r1"); w.Run("r1").InDoubt() {
+			t.Error("it is still in doubt")
+		}
+	})
 	t.Run("none started, of an earlier attempt", func(t *testing.T) {
 		w, in := undecided(t, false)
 		w.decide("r1", run.Decision{NotStarted: true})

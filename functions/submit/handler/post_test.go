@@ -11,6 +11,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -333,6 +334,18 @@ func TestLateReceipt(t *testing.T) {
 			aborted(w)
 			w.own(id, run.Ownership{StartedBy: "r1", How: run.Named})
 		}, status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
+		{name: "cancelled, and its candidates named", meanwhile: func(w *world, _ Input, id string) {
+			aborted(w)
+			w.Undisturbed(func() {
+				closer := lifecycle.Closer{Runs: w.Runs(), Bucket: outputBucket}
+				if err := closer.NameCandidates(w.T.Context(), w.Run("r1"), []run.Candidate{{TaskID: id}}); err != nil {
+					w.T.Fatal(err)
+				}
+			})
+			if w.Run("r1").Pending(w.Now) {
+				w.T.Error("the sweep would look at it again and again")
+			}
+		}, status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
 		{name: "a person said that it is this one", meanwhile: func(w *world, in Input, id string) {
 			w.fail("r1", named.Errorf(named.SubmitOutcomeUnknown, "x"))
 			w.decide("r1", run.Decision{TaskID: id})
@@ -367,6 +380,19 @@ func TestLateReceipt(t *testing.T) {
 				t.Errorf("extra %v, paid %v", record.ExtraTasks, w.Cyberun.Paid("r1"))
 			}
 			w.checkNoTraces("r1")
+			if record.Status.Open() {
+				return
+			}
+			if !record.Pending(w.Now) {
+				t.Error("the sweep passes it over")
+			}
+			w.Close("r1") // as the sweep does
+			if again := w.Run("r1"); again.Unsettled {
+				t.Errorf("not settled: %+v", again.Record)
+			}
+			if o, _ := w.S3.Object(outputBucket, "runs/r1/error.json"); !strings.Contains(string(o.Body), `"task_id": "`+id+`"`) {
+				t.Errorf("error.json does not name the task: %s", o.Body)
+			}
 		})
 	}
 }
