@@ -22,7 +22,7 @@ type listed struct {
 	t       *testing.T
 }
 
-var errAway = errors.New("Cyberun is away")
+var errAway = errors.New("no answer")
 
 func (l *listed) Tasks(ctx context.Context, page cyberun.Page) (cyberun.TaskList, error) {
 	l.asked++

@@ -247,12 +247,31 @@ func TestTwoCalls(t *testing.T) {
 
 // TestManyRuns plays many runs of one workflow at once: calls stand still in the
 // middle of others, die, lose replies, and come twice. Nobody pays twice and
-// nobody gets another's task, whatever the luck.
+// nobody gets another's task, whatever the luck and the setting.
 func TestManyRuns(t *testing.T) {
-	const runs, seeds = 6, 150
-	unknown, adopted, again := 0, 0, 0
-	for seed := range uint64(seeds) {
+	t.Run(string(Verify), func(t *testing.T) {
+		adopted, again, unknown := manyRuns(t, Verify, 150)
+		if adopted == 0 || unknown == 0 || again == 0 || unknown > 6*150/4 {
+			t.Error("the play does not show what it should")
+		}
+	})
+	t.Run(string(AbsentOnly), func(t *testing.T) {
+		if adopted, again, unknown := manyRuns(t, AbsentOnly, 50); adopted > 0 || again == 0 || unknown == 0 {
+			t.Error("the play does not show what it should")
+		}
+	})
+	t.Run(string(StopDoubt), func(t *testing.T) {
+		if adopted, again, unknown := manyRuns(t, StopDoubt, 50); adopted > 0 || again > 0 || unknown == 0 {
+			t.Error("the play does not show what it should")
+		}
+	})
+}
+
+func manyRuns(t *testing.T, setting InDoubt, seeds uint64) (adopted, again, unknown int) {
+	const runs = 6
+	for seed := range seeds {
 		w := newWorld(t)
+		w.inDoubt = setting
 		luck := rand.New(rand.NewPCG(seed, 1))
 		w.Cyberun.Skew = time.Duration(luck.IntN(600)-300) * time.Second
 		w.Cyberun.Ascending = luck.IntN(2) == 0
@@ -374,7 +393,5 @@ func TestManyRuns(t *testing.T) {
 		}
 	}
 	t.Logf("of %d runs %d were adopted, %d submitted again, and %d ended as SubmitOutcomeUnknown", runs*seeds, adopted, again, unknown)
-	if adopted == 0 || unknown == 0 || again == 0 || unknown > runs*seeds/4 {
-		t.Error("the play does not show what it should")
-	}
+	return adopted, again, unknown
 }

@@ -60,7 +60,7 @@ func (w *world) handler() *Handler {
 	return &Handler{
 		Cyberun: w.Cyberun, Runs: runs, Doubts: doubt.Investigator{Cyberun: w.Cyberun, Runs: runs, Now: w.Time}, Buckets: w.S3,
 		OutputBucket: outputBucket, StateBucket: stateBucket, Waits: DefaultWaits, InDoubt: w.inDoubt,
-		Now: w.Time, Sleep: w.Sleep, NewID: w.NewID,
+		Now: w.Time, Sleep: w.Sleep, NewID: w.NewID, Random: func(most time.Duration) time.Duration { return most / 2 },
 	}
 }
 
