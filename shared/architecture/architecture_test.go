@@ -30,6 +30,7 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/config":          {ours: []string{"shared/cyberun", "shared/named", "shared/store"}},
 	"shared/cyberun":         {ours: []string{"shared/named"}, others: []string{"github.com/tmaxmax/go-sse"}},
 	"shared/eventstest":      {},
+	"shared/functiontest":    {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/store", "shared/store/storetest"}},
 	"shared/named":           {others: []string{}},
 	"shared/observe":         {ours: []string{"shared/named"}},
 	"shared/run":             {ours: []string{"shared/named"}, others: []string{}},
@@ -182,7 +183,7 @@ func checkImport(file, imported string) string {
 	switch {
 	case !isOurs:
 		return ""
-	case strings.HasPrefix(ours, "shared/") && strings.HasSuffix(ours, "test") && !isTest:
+	case strings.HasPrefix(ours, "shared/") && strings.HasSuffix(ours, "test") && !isTest && !strings.HasSuffix(folder, "test"):
 		return "it is for tests"
 	case from == to:
 		return ""

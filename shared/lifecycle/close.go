@@ -336,7 +336,10 @@ func (c Closer) Tidy(ctx context.Context, r Run) error {
 	if err != nil || again.Life != r.Life || again.Status.Open() {
 		return err
 	}
-	return c.tidy(ctx, again, entries)
+	if err := c.tidy(ctx, again, entries); err != nil {
+		return err
+	}
+	return c.repairError(ctx, r.RunID) // a receipt may have named a task since it was written
 }
 
 // tidy does what follows the closing write: it cancels what is still to be

@@ -7,20 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
-
-// fails answers every call whose name begins so with an error.
-func (w *world) fails(prefix string, err error) {
-	w.around = func(call string, do func() error) error {
-		if strings.HasPrefix(call, prefix) {
-			return err
-		}
-		return do()
-	}
-}
 
 func TestUploadsFile(t *testing.T) {
 	w := newWorld(t)
@@ -29,8 +19,8 @@ func TestUploadsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.checkSettled("r1", out)
-	if fmt.Sprint(w.service.uploads) != "[file-1-photo.png=png]" || w.service.tasks[0].parameters["image"] != "file-1-photo.png" {
-		t.Errorf("uploaded %v, sent %v", w.service.uploads, w.service.tasks[0].parameters)
+	if fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=png]" || w.Cyberun.Started[0].Parameters["image"] != "file-1-photo.png" {
+		t.Errorf("uploaded %v, sent %v", w.Cyberun.Uploads, w.Cyberun.Started[0].Parameters)
 	}
 }
 
@@ -40,19 +30,19 @@ func TestUploadsFileAgain(t *testing.T) {
 	for later, want := range map[time.Duration]int{fileKept - time.Hour: 1, fileKept + time.Hour: 2} {
 		w := newWorld(t)
 		in := withFile(w, "r1")
-		w.fails("PutObject state/submitting/", errNetwork)
-		if _, name, _, _ := w.once(in); name != named.Unavailable || len(w.service.uploads) != 1 {
-			t.Fatalf("%s, uploaded %v", name, w.service.uploads)
+		w.Fails("PutObject state/submitting/", errNetwork)
+		if _, name, _, _ := w.once(in); name != named.Unavailable || len(w.Cyberun.Uploads) != 1 {
+			t.Fatalf("%s, uploaded %v", name, w.Cyberun.Uploads)
 		}
-		w.around = nil
-		w.now = w.now.Add(later)
+		w.Around = nil
+		w.Now = w.Now.Add(later)
 		out, err := w.drive(in)
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.checkSettled("r1", out)
-		if len(w.service.uploads) != want {
-			t.Errorf("%s later: uploaded %v, want %d", later, w.service.uploads, want)
+		if len(w.Cyberun.Uploads) != want {
+			t.Errorf("%s later: uploaded %v, want %d", later, w.Cyberun.Uploads, want)
 		}
 	}
 }
@@ -62,8 +52,8 @@ func TestFileKeyIsPassedOn(t *testing.T) {
 	if _, err := w.drive(w.input("r1", `{"workflow":"text-to-image","parameters":{"prompt":"r1","image":"inputs/given.png"}}`)); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.service.uploads) != 0 || w.service.tasks[0].parameters["image"] != "inputs/given.png" {
-		t.Errorf("uploaded %v, sent %v", w.service.uploads, w.service.tasks[0].parameters)
+	if len(w.Cyberun.Uploads) != 0 || w.Cyberun.Started[0].Parameters["image"] != "inputs/given.png" {
+		t.Errorf("uploaded %v, sent %v", w.Cyberun.Uploads, w.Cyberun.Started[0].Parameters)
 	}
 }
 
@@ -71,48 +61,49 @@ func TestFileKeyIsPassedOn(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	put := func(key, contentType string, size int) func(*world) {
 		return func(w *world) {
-			w.s3.Set(inboxBucket, key, storetest.Object{Body: make([]byte, size), ContentType: contentType})
+			w.S3.Set(inboxBucket, key, storetest.Object{Body: make([]byte, size), ContentType: contentType})
 		}
 	}
 	tests := []struct {
-		name, uri string
-		prepare   func(*world)
-		want      string
-		text      string
+		name    string
+		uri     string
+		prepare func(*world)
+		want    string
+		text    string
 	}{
 		{"missing", "s3://inbox/gone.png", nil, named.InvalidRequest, "image: s3://inbox/gone.png is not there"},
-		{"forbidden", "s3://private/x.png", func(w *world) { w.fails("HeadObject private", storetest.Error(http.StatusForbidden, "Forbidden")) }, named.InvalidRequest, "ExtraInputBucketArns"},
-		{"another region", "s3://far/x.png", func(w *world) { w.fails("HeadObject far", storetest.Error(http.StatusMovedPermanently, "")) }, named.InvalidRequest, "another region"},
+		{"forbidden", "s3://private/x.png", func(w *world) { w.Fails("HeadObject private", storetest.Error(http.StatusForbidden, "Forbidden")) }, named.InvalidRequest, "ExtraInputBucketArns"},
+		{"another region", "s3://far/x.png", func(w *world) { w.Fails("HeadObject far", storetest.Error(http.StatusMovedPermanently, "")) }, named.InvalidRequest, "another region"},
 		{"the relay's own state", "s3://state/wake/r9.json", put("x.png", "image/png", 9), named.InvalidRequest, "may not be read: it is the relay's own state"},
 		{"no key", "s3://inbox", nil, named.InvalidRequest, "does not name an S3 object"},
 		{"no bucket", "s3:///x.png", nil, named.InvalidRequest, "does not name an S3 object"},
 		{"empty", "s3://inbox/e.png", put("e.png", "image/png", 0), named.InvalidRequest, "is empty"},
 		{"wrong type", "s3://inbox/x.pdf", put("x.pdf", "application/pdf", 9), named.InvalidRequest, "accepted are image/*, txt"},
-		{"S3 away", "s3://inbox/x.png", func(w *world) { w.fails("HeadObject", errNetwork) }, named.Unavailable, "could not look up s3://inbox/x.png"},
-		{"throttled", "s3://inbox/x.png", func(w *world) { w.fails("HeadObject", storetest.Error(http.StatusServiceUnavailable, "SlowDown")) }, named.Unavailable, ""},
+		{"S3 away", "s3://inbox/x.png", func(w *world) { w.Fails("HeadObject", errNetwork) }, named.Unavailable, "could not look up s3://inbox/x.png"},
+		{"throttled", "s3://inbox/x.png", func(w *world) { w.Fails("HeadObject", storetest.Error(http.StatusServiceUnavailable, "SlowDown")) }, named.Unavailable, ""},
 		{"presign refused", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Presign", answered(http.StatusUnprocessableEntity))
+			w.Fails("Presign", functiontest.Answered(http.StatusUnprocessableEntity))
 		}, named.RunRejected, "announce the file"},
 		{"store refuses the size", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Upload", answered(http.StatusRequestEntityTooLarge))
+			w.Fails("Upload", functiontest.Answered(http.StatusRequestEntityTooLarge))
 		}, named.RunRejected, "upload the file"},
 		{"store stalled", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Upload", answered(http.StatusBadRequest))
+			w.Fails("Upload", functiontest.Answered(http.StatusBadRequest))
 		}, named.Unavailable, "upload the file"},
 		{"address ran out", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Upload", answered(http.StatusForbidden))
+			w.Fails("Upload", functiontest.Answered(http.StatusForbidden))
 		}, named.Unavailable, "upload the file"},
 		{"taken already", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Upload", answered(http.StatusPreconditionFailed))
+			w.Fails("Upload", functiontest.Answered(http.StatusPreconditionFailed))
 		}, named.Unavailable, "upload the file"},
 		{"changed meanwhile", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.around = func(call string, do func() error) error {
+			w.Around = func(call string, do func() error) error {
 				err := do()
 				if call == "Presign" {
 					put("x.png", "image/png", 10)(w)
@@ -122,10 +113,10 @@ func TestBadFiles(t *testing.T) {
 		}, named.InvalidRequest, "changed while the run was prepared"},
 		{"taken away meanwhile", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.around = func(call string, do func() error) error {
+			w.Around = func(call string, do func() error) error {
 				err := do()
 				if call == "Presign" {
-					w.s3.Remove(inboxBucket, "x.png")
+					w.S3.Remove(inboxBucket, "x.png")
 				}
 				return err
 			}
@@ -139,8 +130,8 @@ func TestBadFiles(t *testing.T) {
 			}
 			_, _, err, _ := w.once(w.input("r1", fmt.Sprintf(`{"workflow":"text-to-image","parameters":{"prompt":"r1","image":%q}}`, test.uri)))
 			wantName(t, err, test.want, test.text)
-			if len(w.service.tasks) > 0 || len(w.service.uploads) > 0 {
-				t.Errorf("tasks %v, uploads %v", w.service.tasks, w.service.uploads)
+			if len(w.Cyberun.Started) > 0 || len(w.Cyberun.Uploads) > 0 {
+				t.Errorf("tasks %v, uploads %v", w.Cyberun.Started, w.Cyberun.Uploads)
 			}
 		})
 	}
@@ -189,7 +180,7 @@ func TestAccepted(t *testing.T) {
 func TestTypeByName(t *testing.T) {
 	for _, contentType := range []string{"", "binary/octet-stream", "application/octet-stream"} {
 		w := newWorld(t)
-		w.s3.Set(inboxBucket, "dir/photo.PNG", storetest.Object{Body: []byte("x"), ContentType: contentType})
+		w.S3.Set(inboxBucket, "dir/photo.PNG", storetest.Object{Body: []byte("x"), ContentType: contentType})
 		if _, err := w.drive(w.input("r1", `{"workflow":"text-to-image","parameters":{"prompt":"r1","image":"s3://inbox/dir/photo.PNG"}}`)); err != nil {
 			t.Errorf("%q: %v", contentType, err)
 		}
@@ -202,13 +193,11 @@ func TestChangedBetweenTries(t *testing.T) {
 	for _, changed := range []bool{true, false} {
 		w := newWorld(t)
 		in := withFile(w, "r1")
-		w.service.refuse = func() error {
-			return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: answered(http.StatusTooManyRequests)}
-		}
+		w.Cyberun.Refuse = func() error { return functiontest.Refused(http.StatusTooManyRequests) }
 		_, _, err, _ := w.once(in)
 		wantName(t, err, named.Unavailable, "")
-		if w.service.refuse = nil; changed {
-			w.s3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("newer"), ContentType: "image/png"})
+		if w.Cyberun.Refuse = nil; changed {
+			w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("newer"), ContentType: "image/png"})
 		}
 		if _, err := w.drive(in); err != nil {
 			t.Fatal(err)
@@ -217,8 +206,8 @@ func TestChangedBetweenTries(t *testing.T) {
 		if changed {
 			want = "[file-1-photo.png=png file-2-photo.png=newer]"
 		}
-		if fmt.Sprint(w.service.uploads) != want {
-			t.Errorf("changed %v: %v", changed, w.service.uploads)
+		if fmt.Sprint(w.Cyberun.Uploads) != want {
+			t.Errorf("changed %v: %v", changed, w.Cyberun.Uploads)
 		}
 	}
 }

@@ -41,7 +41,7 @@ type Object struct {
 	ETag        string // with its quotes
 	ContentType string
 	Metadata    map[string]string
-	Modified    time.Time
+	Modified    time.Time // when it was last written, by [S3.Now]
 }
 
 // S3 is all buckets there are: one comes into being when it is written to.
@@ -52,13 +52,15 @@ type S3 struct {
 	Around func(c Call, do func() error) error
 	// PageSize of lists; 0: S3's 1,000.
 	PageSize int
-	// Now stamps objects; nil: lists say no times.
+	// Now stamps what is written, and lists say it as LastModified; nil: they say
+	// nothing.
 	Now func() time.Time
 
 	mu      sync.Mutex
 	buckets map[string]map[string]Object
 	calls   []Call
 	aborted []string
+	uploads int // multipart uploads that were begun
 }
 
 // Error is an answer of S3 that is not 2xx.
@@ -87,7 +89,7 @@ func (s *S3) set(bucket, key string, o Object) Object {
 		sum := md5.Sum(o.Body)
 		o.ETag = `"` + hex.EncodeToString(sum[:]) + `"`
 	}
-	if s.Now != nil {
+	if o.Modified.IsZero() && s.Now != nil {
 		o.Modified = s.Now()
 	}
 	s.buckets[bucket][key] = o
@@ -268,24 +270,26 @@ func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...
 				out.IsTruncated, out.NextContinuationToken = aws.Bool(true), out.Contents[size-1].Key
 				return nil
 			}
-			out.Contents = append(out.Contents, s.listed(*in.Bucket, key))
+			listed := types.Object{Key: aws.String(key)}
+			if at := s.buckets[*in.Bucket][key].Modified; !at.IsZero() {
+				listed.LastModified = &at
+			}
+			out.Contents = append(out.Contents, listed)
 		}
 		return nil
 	})
 	return out, err
 }
 
-func (s *S3) listed(bucket, key string) types.Object {
-	o := types.Object{Key: aws.String(key)}
-	if modified := s.buckets[bucket][key].Modified; !modified.IsZero() {
-		o.LastModified = &modified
-	}
-	return o
-}
-
-// CreateMultipartUpload begins an upload that leaves no object.
+// CreateMultipartUpload gives each upload an id of its own.
 func (s *S3) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
-	return &s3.CreateMultipartUploadOutput{UploadId: aws.String("upload of " + aws.ToString(in.Key))}, s.call(ctx, "CreateMultipartUpload", in.Bucket, in.Key, func() error { return nil })
+	var out *s3.CreateMultipartUploadOutput
+	err := s.call(ctx, "CreateMultipartUpload", in.Bucket, in.Key, func() error {
+		s.uploads++
+		out = &s3.CreateMultipartUploadOutput{UploadId: aws.String(fmt.Sprintf("upload-%d", s.uploads))}
+		return nil
+	})
+	return out, err
 }
 
 // AbortMultipartUpload keeps the id.
