@@ -92,7 +92,7 @@ func FuzzPrefix(f *testing.F) {
 		}
 		run, task, slug := strings.Repeat("r", 80), strings.Repeat("t", 200), strings.Repeat("w", 200)
 		rendered := RenderPrefix(prefix, run, task, slug, time.Time{})
-		if key := rendered + OutputName(strings.Repeat("o", 5000), "f.abcdefghij", ""); len(key) > 1024 {
+		if key := rendered + OutputName(strings.Repeat("o", 5000), "f."+strings.Repeat("e", maxExtension), ""); len(key) > 1024 {
 			t.Fatalf("%q makes a key of %d bytes", prefix, len(key))
 		}
 		if !strings.Contains(rendered, run) && !strings.Contains(rendered, task) || strings.HasPrefix(rendered, "/") || strings.ContainsAny(rendered, "{}") {
