@@ -34,9 +34,10 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/named":           {others: []string{}},
 	"shared/observe":         {ours: []string{"shared/named"}},
 	"shared/run":             {ours: []string{"shared/media", "shared/named"}, others: []string{}},
+	"shared/s3errors":        {ours: []string{"shared/named"}, others: []string{"github.com/aws/smithy-go", "github.com/aws/smithy-go/transport/http"}},
 	"shared/store":           {ours: []string{"shared/named", "shared/run"}},
 	"shared/store/storetest": {},
-	"shared/transfer":        {ours: []string{"shared/named", "shared/run", "shared/transfer/bulk"}},
+	"shared/transfer":        {ours: []string{"shared/media", "shared/named", "shared/s3errors", "shared/transfer/bulk"}},
 	"shared/transfer/bulk":   {others: []string{}},
 	"shared/workflows":       {ours: []string{"shared/cyberun", "shared/named", "shared/run"}, others: []string{}},
 }
