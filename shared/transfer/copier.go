@@ -174,11 +174,15 @@ type job struct {
 	cuts    cuts
 
 	restarts int
+	// whole: the origin's ranges cannot be joined, and the output is copied from
+	// one answer. seen is what the probe before that decision said of it.
+	whole bool
+	seen  *Remote
 }
 
-// run resumes where there is something to resume, and begins anew at most once
-// when that has become impossible: the upload was aborted, or the origin
-// has another file now.
+// run resumes where there is something to resume, and begins anew where that has
+// become impossible: at most once because the upload was aborted or the origin
+// has another file now, and once because its ranges cannot be joined.
 func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
 	if j.stopped() {
 		return Result{}, nil
@@ -189,14 +193,27 @@ func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
 			return res, err
 		}
 	}
-	res, err := j.begin(ctx)
-	if errors.Is(err, errBeginAnew) {
-		res, err = j.begin(ctx)
+	for again := false; ; {
+		res, err := j.begin(ctx)
+		var split *oneStreamError
+		switch {
+		case errors.As(err, &split) && !j.whole:
+			j.inOneStream()
+		case errors.Is(err, errBeginAnew) && !again:
+			again = true
+		case errors.Is(err, errBeginAnew):
+			return res, named.Errorf(named.Unavailable, "the multipart upload was aborted twice by somebody else")
+		default:
+			return res, err
+		}
 	}
-	if errors.Is(err, errBeginAnew) {
-		return res, named.Errorf(named.Unavailable, "the multipart upload was aborted twice by somebody else")
-	}
-	return res, err
+}
+
+// inOneStream gives up ranges. The parts that were stored were aborted: no later
+// call can build on them.
+func (j *job) inOneStream() {
+	j.whole = true
+	j.stored.Store(0)
 }
 
 // begin asks the origin for the first part and goes on as its answer allows.
@@ -214,6 +231,9 @@ func (j *job) begin(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	remote := first.known
+	if !j.whole {
+		j.seen = &remote
+	}
 	key := j.dst.Key(remote)
 	if res, there, err := j.alreadyThere(ctx, key, remote.Total); err != nil || there {
 		first.close()
@@ -232,18 +252,26 @@ func (j *job) begin(ctx context.Context) (Result, error) {
 }
 
 // probe is the first GET: its answer tells all there is to know of the file and
-// is its first part already. A presigned GET would answer HEAD with 403.
+// is its first part already. A presigned GET would answer HEAD with 403. After
+// ranges that could not be joined it asks for the whole, and holds the answer
+// against what the first probe was told.
 func (j *job) probe(ctx context.Context) (*span, error) {
-	want := byteRange{to: j.PartSize}
+	want, known := byteRange{to: j.PartSize, whole: j.whole}, (*Remote)(nil)
+	if j.whole {
+		known = j.seen
+	}
 	for tries := j.newTries(); ; {
 		open, cancel := context.WithCancelCause(ctx)
-		resp, remote, err := j.open(open, j.address, want, nil)
-		if err == nil && resp.StatusCode == http.StatusPartialContent && !remote.Ranges && remote.Total > j.PartSize {
+		resp, remote, err := j.open(open, j.address, want, known)
+		if err == nil && resp.StatusCode == http.StatusPartialContent && !remote.Ranges && remote.Total > j.PartSize && !want.whole {
 			// Nothing ties a range to the content: the whole, in one stream.
 			_ = resp.Body.Close()
 			err = errNoRange
 		}
 		if err == nil {
+			if known != nil && remote.Total < 0 {
+				remote.Total = known.Total // which its ranges told
+			}
 			s := j.newSpan(ctx, remote, 0, remote.Total)
 			s.attach(resp, cancel)
 			return s, nil

@@ -29,6 +29,7 @@ type fakeOrigin struct {
 	body func(n int, w http.ResponseWriter) io.Writer
 
 	requests atomic.Int64
+	wholes   atomic.Int64 // requests without a range
 	served   atomic.Int64
 }
 
@@ -51,6 +52,9 @@ func (f *fakeOrigin) serve(t testing.TB) string {
 
 func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := int(f.requests.Add(1))
+	if r.Header.Get("Range") == "" {
+		f.wholes.Add(1)
+	}
 	if f.fault != nil && f.fault(n, w, r) {
 		return
 	}
@@ -95,12 +99,21 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for from < to { // in pieces, so that served tells what really went out
 		piece := min(32<<10, to-from)
+		f.served.Add(int64(piece)) // before: the client may have it all before Write returns
 		m, err := out.Write(data[from : from+piece])
-		f.served.Add(int64(m))
+		f.served.Add(int64(m - piece))
 		if from += m; err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	}
+}
+
+// replace makes the file another one, written later.
+func (f *fakeOrigin) replace(data []byte, etag, lastModified string) {
+	f.change(data, etag)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastModified = lastModified
 }
 
 // change makes the file another one.
