@@ -178,19 +178,21 @@ func TestStoreAnswers(t *testing.T) {
 }
 
 // TestBucketOfAnotherRegion answers every call alike, the HEAD before the write
-// among them, which has no body to tell a reason in.
+// among them, which has no body to tell a reason in: the write tells it.
 func TestBucketOfAnotherRegion(t *testing.T) {
-	for _, size := range []int{0, 1000, 5 * testPart} {
-		origin, store := newFakeOrigin(size), newFakeS3()
-		store.fault = func(_ string, _ int, w http.ResponseWriter, r *http.Request) bool {
-			_, _ = io.Copy(io.Discard, r.Body)
-			w.Header().Set("x-amz-bucket-region", "eu-central-1")
-			fail(w, http.StatusMovedPermanently, "PermanentRedirect")
-			return true
-		}
-		_, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
-		if !named.Is(err, named.OutputBucketRefused) || !strings.Contains(err.Error(), "eu-central-1") {
-			t.Errorf("%d bytes: %v", size, err)
+	for code, status := range map[string]int{"PermanentRedirect": 301, "AuthorizationHeaderMalformed": 400} {
+		for _, size := range []int{0, 1000, 5 * testPart} {
+			origin, store := newFakeOrigin(size), newFakeS3()
+			store.fault = func(_ string, _ int, w http.ResponseWriter, r *http.Request) bool {
+				_, _ = io.Copy(io.Discard, r.Body)
+				w.Header().Set("x-amz-bucket-region", "eu-central-1")
+				fail(w, status, code)
+				return true
+			}
+			_, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
+			if !named.Is(err, named.OutputBucketRefused) || !strings.Contains(err.Error(), code) || !strings.Contains(err.Error(), "eu-central-1") {
+				t.Errorf("%s, %d bytes: %v", code, size, err)
+			}
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.mu.Lock()
-	data, etag, lastModified, header, body := f.data, f.etag, f.lastModified, f.header, f.body
+	data, etag, lastModified, header, body, noLength := f.data, f.etag, f.lastModified, f.header, f.body, f.noLength
 	f.mu.Unlock()
 	for name, values := range header {
 		w.Header()[name] = values
@@ -89,7 +89,7 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		from, to = 0, len(data)
 	}
-	if !f.noLength {
+	if !noLength {
 		w.Header().Set("Content-Length", strconv.Itoa(to-from))
 	}
 	w.WriteHeader(status)

@@ -148,6 +148,12 @@ func TestReplacedUnderOneStream(t *testing.T) {
 			o.header = http.Header{"Content-Encoding": {"gzip"}}
 			o.mu.Unlock()
 		}, named.OutputChanged},
+		{"shorter, and its length not told", func(o *fakeOrigin) {
+			o.change(randomBytes(4*testPart), changedETag)
+			o.mu.Lock()
+			o.noLength = true
+			o.mu.Unlock()
+		}, named.OutputTruncated},
 		{"nothing but its ETag tells", func(o *fakeOrigin) { o.change(reversed(o.data), changedETag) }, ""},
 		{"no time any more", func(o *fakeOrigin) { o.replace(reversed(o.data), changedETag, "") }, ""},
 	}
