@@ -108,6 +108,13 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// tag gives the same file other validators.
+func (f *fakeOrigin) tag(etag, lastModified string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.etag, f.lastModified = etag, lastModified
+}
+
 // replace makes the file another one, written later.
 func (f *fakeOrigin) replace(data []byte, etag, lastModified string) {
 	f.change(data, etag)

@@ -153,14 +153,15 @@ func replaceAfterFirst(c *cell) {
 // where asked, their times of change.
 func nodes(honourIfMatch, times bool) func(*cell) {
 	return func(c *cell) {
-		c.origin.lastModified = before
 		c.origin.fault = func(n int, _ http.ResponseWriter, r *http.Request) bool {
-			c.origin.change(c.origin.data, fmt.Sprintf(`"node-%d"`, n%2))
-			if times && n%2 == 0 {
-				c.origin.replace(c.origin.data, `"node-0"`, after)
-			} else if times {
-				c.origin.replace(c.origin.data, `"node-1"`, before)
+			etag, time := `"node-1"`, before
+			if n%2 == 0 {
+				etag = `"node-0"`
 			}
+			if n%2 == 0 && times {
+				time = after
+			}
+			c.origin.tag(etag, time)
 			if !honourIfMatch {
 				r.Header.Del("If-Match")
 			}

@@ -123,7 +123,6 @@ func TestResumeAtAnotherNode(t *testing.T) {
 	origin, store := newFakeOrigin(8*testPart), newFakeS3()
 	saved, src, client := stopHalfway(t, origin, store)
 	nodes(true, false)(&cell{origin: origin})
-	origin.lastModified = ""
 	res, err := testCopier(t, client).Copy(t.Context(), src, testTarget(), saved, nil)
 	if err != nil {
 		t.Fatal(err)
