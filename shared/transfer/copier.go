@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -301,9 +302,18 @@ func (j *job) result(key string, remote Remote) Result {
 	}
 }
 
+// contentType is what the object is stored as. A header that is not printable
+// ASCII (a name among its parameters, mostly) would break the signature of the
+// request to S3: its parameters are left out, or all of it.
 func contentType(told string) string {
-	if told == "" {
-		return "application/octet-stream"
+	printable := func(s string) bool {
+		return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 	}
-	return told
+	base, _, _ := strings.Cut(told, ";")
+	for _, usable := range []string{told, strings.TrimSpace(base)} {
+		if printable(usable) {
+			return usable
+		}
+	}
+	return "application/octet-stream"
 }

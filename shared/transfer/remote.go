@@ -239,7 +239,7 @@ type contentRange struct {
 // in any case, as the standard has it, and some servers put other signs or none
 // behind it; a total that is not known is "*".
 func parseContentRange(value string) (r contentRange, err error) {
-	malformed := fmt.Errorf("the origin's Content-Range is %.60q", value)
+	malformed := errors.New("the origin's Content-Range cannot be read")
 	rest := strings.TrimSpace(value)
 	if unit := "bytes"; len(rest) > len(unit) && strings.EqualFold(rest[:len(unit)], unit) {
 		rest = strings.TrimLeft(rest[len(unit):], " =:\t")
