@@ -201,7 +201,7 @@ func FuzzAccepts(f *testing.F) {
 		if Accepts([]string{" "}, name, contentType) {
 			t.Errorf("%q (%q) is accepted by nothing", name, contentType)
 		}
-		if e := Extension(contentType); e != "" && !slices.Contains(byType[base(contentType)].exts, e) {
+		if e := Extension(contentType); e != "" && !slices.Contains(byType(base(contentType)).exts, e) {
 			t.Errorf("%q is given %q", contentType, e)
 		}
 	})
