@@ -118,7 +118,7 @@ func FuzzPrefix(f *testing.F) {
 		record := Record{RunID: run, Prefix: RenderPrefix(strings.Repeat("p", maxOutputPrefix-1), prefix, run, slug, time.Time{})}
 		record.SetTask(task, Receipt, time.Time{})
 		rendered := record.OutputPrefix()
-		if key := rendered + OutputName(strings.Repeat("o", 5000), "f.abcdefghij", ""); len(key) > 1024 {
+		if key := rendered + OutputName(strings.Repeat("o", 5000), "f."+strings.Repeat("e", maxExtension), ""); len(key) > 1024 {
 			t.Fatalf("%q makes a key of %d bytes", prefix, len(key))
 		}
 		if !strings.Contains(rendered, run) && !strings.Contains(rendered, task) || strings.HasPrefix(rendered, "/") || !strings.HasSuffix(rendered, "/") || strings.ContainsAny(rendered, "{}") {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"mime"
 	"net/http"
 	"path"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -85,11 +85,6 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) 
 		parameter: p.Key, uri: uri, bucket: bucket, key: key,
 		etag: aws.ToString(head.ETag), size: aws.ToInt64(head.ContentLength), contentType: aws.ToString(head.ContentType),
 	}
-	if genericType(file.contentType) {
-		if byName := mime.TypeByExtension(strings.ToLower(path.Ext(key))); byName != "" {
-			file.contentType = byName
-		}
-	}
 	if archived(head) {
 		return file, inArchive, nil
 	}
@@ -132,41 +127,10 @@ func (f inputFile) problem(accept []string) string {
 		return "is empty"
 	case f.size > maxInputFile:
 		return "is larger than the 500 MiB that Cyberun takes for a file"
-	case !accepted(accept, f.key, f.contentType):
+	case !media.Accepts(accept, f.key, f.contentType):
 		return "is of a type that is not accepted; accepted are " + strings.Join(accept, ", ")
 	}
 	return ""
-}
-
-// genericType reports whether a content type says nothing: S3's default for an
-// upload that named none.
-func genericType(contentType string) bool {
-	return contentType == "" || contentType == "binary/octet-stream" || contentType == "application/octet-stream"
-}
-
-// accepted compares as a browser's file dialogue does: extensions by name, MIME
-// types by the object's own, image/* by its first half.
-func accepted(accept []string, key, contentType string) bool {
-	if len(accept) == 0 {
-		return true
-	}
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		mediaType = contentType
-	}
-	for _, a := range accept {
-		a = strings.ToLower(strings.TrimSpace(a))
-		family, anyOf := strings.CutSuffix(a, "/*")
-		switch {
-		case a == "*" || a == "*/*" || strings.EqualFold(a, mediaType):
-			return true
-		case a != "" && !strings.Contains(a, "/") && strings.EqualFold(strings.TrimPrefix(path.Ext(key), "."), strings.TrimPrefix(a, ".")):
-			return true
-		case anyOf && strings.HasPrefix(strings.ToLower(mediaType), family+"/"):
-			return true
-		}
-	}
-	return false
 }
 
 // fileKept is how long an uploaded file is counted on: Cyberun removes input
@@ -203,7 +167,7 @@ func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inpu
 func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: f.contentType})
+	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: media.Type(f.key, f.contentType)})
 	if err != nil {
 		return "", cyberun.PrepareError("announce the file "+f.uri, err)
 	}
