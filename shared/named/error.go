@@ -118,8 +118,8 @@ func ExecutionError(name, cause string) *Error {
 }
 
 // tooLarge is Step Functions' own name for a state's data over its quota. Only Submit's
-// can be: a request of the last 300 bytes below 256 KiB has no room for its ids. The
-// function was never called, and no redrive would mend it.
+// can be, of an execution that was started directly: every other way in keeps room
+// for what Submit adds. The function was never called, and no redrive would mend it.
 const tooLarge = "States.DataLimitExceeded"
 
 // maxStateData is Step Functions' quota for the data of a state.
