@@ -25,6 +25,9 @@ const (
 	MaxMaxSeconds = 604800
 	// DefaultPrefix is where outputs land when the request does not say.
 	DefaultPrefix = "runs/{run_id}/"
+	// MaxInputFile is Cyberun's default limit for a file, in bytes; a deployment may
+	// have set another, which its presign then tells.
+	MaxInputFile = 500 << 20
 	// RescueSlug stands for {workflow} when only a task id was given.
 	RescueSlug = "rescue"
 

@@ -197,7 +197,7 @@ func (h *Handler) prepare(ctx context.Context, record run.Record, request run.Re
 		return ready{}, err
 	}
 	parameters, more := workflows.CheckParameters(request, workflow)
-	files, fileFaults, err := h.inputFiles(ctx, workflow, parameters)
+	files, fileFaults, err := h.inputFiles(ctx, workflow, parameters, request.InputVersions)
 	if err != nil {
 		return ready{}, err
 	}
