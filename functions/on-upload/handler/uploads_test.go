@@ -136,8 +136,12 @@ func TestVersionGone(t *testing.T) {
 	if !strings.Contains(w.log.String(), "its version was deleted") {
 		t.Errorf("logged %s", w.log.String())
 	}
-	// One that only a delete marker hides is there.
+	// A version that is not what the event tells is another object's.
 	b, _ := w.s3.Object(inbox, photoKey)
+	if out := w.handle(t, told{key: photoKey, version: b.VersionID, etag: "another", sequencer: "A"}); out.Ignored != 1 {
+		t.Errorf("%+v", out)
+	}
+	// One that only a delete marker hides is there.
 	w.s3.Remove(inbox, photoKey)
 	if out := w.handle(t, told{key: photoKey, version: b.VersionID, etag: etagOf(b), sequencer: "B"}); len(out.Started) != 1 {
 		t.Errorf("%+v", out)
