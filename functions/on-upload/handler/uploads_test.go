@@ -101,6 +101,16 @@ func TestJobOfItsVersion(t *testing.T) {
 	}
 }
 
+// TestJobWithByteOrderMark: some editors, and PowerShell, write one.
+func TestJobWithByteOrderMark(t *testing.T) {
+	w := versioned()
+	o := w.set("jobs/x.json", object{body: "\xef\xbb\xbf" + job})
+	w.handle(t, told{key: "jobs/x.json", version: o.VersionID, etag: etagOf(o), sequencer: "A"})
+	if r := w.request(t); r.Parameters["prompt"] != "a fir" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestWithoutVersions: where none are kept the ETag decides, and what was replaced
 // is told.
 func TestWithoutVersions(t *testing.T) {
