@@ -6,12 +6,15 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/cenkalti/backoff/v5"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/rs/xid"
 	"golang.org/x/term"
 )
@@ -124,6 +127,9 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		help.execute(ctx, []string{"--help"})
 		return codeUsage
 	}
+	if err := checkText(args); err != nil {
+		return a.fail(ctx, err)
+	}
 	var line grammar
 	helped := false
 	parser, err := kong.New(&line,
@@ -147,6 +153,20 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	s := &session{app: a, globals: line.globals}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return a.fail(ctx, parsed.Run(s))
+}
+
+// checkText refuses arguments that are not UTF-8: their bytes would reach the
+// request as U+FFFD, and be paid for.
+func checkText(args []string) error {
+	for i, arg := range args {
+		if !utf8.ValidString(arg) {
+			return &failure{
+				code: codeUsage, what: fmt.Sprintf("argument %d, %s, is not UTF-8", i+1, strconv.QuoteToASCII(named.Quote(strings.ToValidUTF8(arg, "?")))),
+				hint: "set the terminal and its locale to UTF-8; give a file whose name is not UTF-8 another name",
+			}
+		}
+	}
+	return nil
 }
 
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {

@@ -138,7 +138,7 @@ func TestCancelText(t *testing.T) {
 	}{
 		{name: "never asked", want: "was not cancelled yet"},
 		{name: "not accepted", cancel: &Cancel{AskedAt: now}, want: "could not be cancelled yet"},
-		{name: "accepted", cancel: &Cancel{AskedAt: now, AcceptedAt: now}, want: "was cancelled"},
+		{name: "accepted", cancel: &Cancel{AskedAt: now, AcceptedAt: now}, want: "accepted the cancel"},
 		{name: "confirmed", cancel: &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "cancelled"}, want: "was cancelled"},
 		{name: "failed before it", cancel: &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "failed"}, want: "had ended as failed"},
 		{name: "completed before it", cancel: &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "completed"}, want: "`relay rescue t-1`"},

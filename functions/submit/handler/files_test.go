@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
@@ -139,7 +141,7 @@ func TestBadFiles(t *testing.T) {
 
 // TestTooLarge never reads the file: its head tells.
 func TestTooLarge(t *testing.T) {
-	file := inputFile{size: maxInputFile + 1, contentType: "image/png", key: "x.png"}
+	file := inputFile{size: run.MaxInputFile + 1, contentType: "image/png", key: "x.png"}
 	if problem := file.problem([]string{"image/png"}); !strings.Contains(problem, "500 MiB") {
 		t.Error(problem)
 	}
@@ -182,5 +184,139 @@ func TestChangedBetweenTries(t *testing.T) {
 		if fmt.Sprint(w.Cyberun.Uploads) != want {
 			t.Errorf("changed %v: %v", changed, w.Cyberun.Uploads)
 		}
+	}
+}
+
+// pinnedTo is a request for photo.png whose input is pinned.
+func pinnedTo(field, value string) string {
+	return fmt.Sprintf(`{"workflow":"text-to-image","parameters":{"prompt":"r1","image":"s3://inbox/photo.png"},"input_versions":{"image":{%q:%q}}}`, field, value)
+}
+
+// TestPinned: each run reads what its request names, whatever lies at the key when
+// it comes to it, or ends by a name; nothing is announced or paid for then.
+func TestPinned(t *testing.T) {
+	photo := func(body string) storetest.Object {
+		return storetest.Object{Body: []byte(body), ContentType: "image/png"}
+	}
+	tests := []struct {
+		name      string
+		versioned bool
+		request   func(a, b storetest.Object) string
+		between   func(w *world, a storetest.Object) // after photo A and photo B were put
+		uploaded  string                             // to Cyberun
+		want      string                             // the error's name, if any
+		text      string
+	}{
+		{"the older version", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) }, nil, "[file-1-photo.png=photo A]", "", ""},
+		{"the newer version", true, func(_, b storetest.Object) string { return pinnedTo("version_id", b.VersionID) }, nil, "[file-1-photo.png=photo B]", "", ""},
+		{"a version behind a delete marker", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, _ storetest.Object) { w.S3.Remove(inboxBucket, "photo.png") }, "[file-1-photo.png=photo A]", "", ""},
+		{"a version that expired", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, a storetest.Object) { w.S3.RemoveVersion(inboxBucket, "photo.png", a.VersionID) }, "[]", named.InputGone, "image: the version version-1 of s3://inbox/photo.png is gone"},
+		{"a delete marker itself", true, func(storetest.Object, storetest.Object) string { return pinnedTo("version_id", "version-3") },
+			func(w *world, _ storetest.Object) { w.S3.Remove(inboxBucket, "photo.png") }, "[]", named.InputGone, "version-3"},
+		{"another object's version", true, func(storetest.Object, storetest.Object) string { return pinnedTo("version_id", "version-99") }, nil, "[]", named.InputGone, "version-99"},
+		{"the ETag of what lies there", false, func(_, b storetest.Object) string { return pinnedTo("etag", strings.Trim(b.ETag, `"`)) }, nil, "[file-1-photo.png=photo B]", "", ""},
+		{"the ETag with its quotes", false, func(_, b storetest.Object) string { return pinnedTo("etag", b.ETag) }, nil, "[file-1-photo.png=photo B]", "", ""},
+		{"the ETag of what was replaced", false, func(a, _ storetest.Object) string { return pinnedTo("etag", strings.Trim(a.ETag, `"`)) }, nil, "[]", named.InputReplaced, "image: s3://inbox/photo.png has other bytes"},
+		{"the ETag of what was taken away", false, func(_, b storetest.Object) string { return pinnedTo("etag", strings.Trim(b.ETag, `"`)) },
+			func(w *world, _ storetest.Object) { w.S3.Remove(inboxBucket, "photo.png") }, "[]", named.InputGone, "image: s3://inbox/photo.png is gone"},
+		{"an ETag, replaced once it was looked up", false, func(_, b storetest.Object) string { return pinnedTo("etag", strings.Trim(b.ETag, `"`)) },
+			func(w *world, _ storetest.Object) {
+				w.Around = after("Presign", func() { w.S3.Set(inboxBucket, "photo.png", photo("photo C")) })
+			}, "[]", named.InputReplaced, "has other bytes"},
+		{"an ETag, taken away once it was looked up", false, func(_, b storetest.Object) string { return pinnedTo("etag", strings.Trim(b.ETag, `"`)) },
+			func(w *world, _ storetest.Object) {
+				w.Around = after("Presign", func() { w.S3.Remove(inboxBucket, "photo.png") })
+			}, "[]", named.InputGone, "is gone"},
+		{"a version, expired once it was looked up", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, a storetest.Object) {
+				w.Around = after("Presign", func() { w.S3.RemoveVersion(inboxBucket, "photo.png", a.VersionID) })
+			}, "[]", named.InputGone, "version-1"},
+		{"a version, S3 away", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, _ storetest.Object) {
+				w.Fails("HeadObject inbox", storetest.Error(http.StatusServiceUnavailable, "SlowDown"))
+			}, "[]", named.Unavailable, "could not look up"},
+		{"a version, no right", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, _ storetest.Object) {
+				w.Fails("HeadObject inbox", storetest.Error(http.StatusForbidden, "AccessDenied"))
+			}, "[]", named.InvalidRequest, "ExtraInputBucketArns"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			if test.versioned {
+				w.S3.Versioned = []string{inboxBucket}
+			}
+			w.S3.Set(inboxBucket, "photo.png", photo("photo A"))
+			a, _ := w.S3.Object(inboxBucket, "photo.png")
+			w.S3.Set(inboxBucket, "photo.png", photo("photo B"))
+			b, _ := w.S3.Object(inboxBucket, "photo.png")
+			if test.between != nil {
+				test.between(w, a)
+			}
+			_, _, err, _ := w.once(w.input("r1", test.request(a, b)))
+			if test.want != "" {
+				wantName(t, err, test.want, test.text)
+			} else if err != nil {
+				t.Error(err)
+			}
+			if fmt.Sprint(w.Cyberun.Uploads) != test.uploaded || (len(w.Cyberun.Started) == 1) != (test.want == "") {
+				t.Errorf("uploaded %v, tasks %v", w.Cyberun.Uploads, w.Cyberun.Started)
+			}
+		})
+	}
+}
+
+// after does something once a call of that name has ended.
+func after(name string, do func()) func(string, func() error) error {
+	return func(call string, send func() error) error {
+		err := send()
+		if call == name {
+			do()
+		}
+		return err
+	}
+}
+
+// TestPinnedAsText: a parameter's name comes from a key, its spelling from the
+// workflow; the pin goes with it.
+func TestPinnedAsText(t *testing.T) {
+	w := newWorld(t)
+	w.S3.Versioned = []string{inboxBucket}
+	w.Cyberun.Flow.Parameters[2].Key = "Image"
+	for _, body := range []string{"photo A", "photo B"} {
+		w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte(body), ContentType: "image/png"})
+	}
+	request := strings.Replace(pinnedTo("version_id", "version-1"), "{", `{"parameters_as_text":true,`, 1)
+	if _, err := w.drive(w.input("r1", request)); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=photo A]" {
+		t.Errorf("uploaded %v", w.Cyberun.Uploads)
+	}
+	if pin := pinOf(map[string]run.InputVersion{"image": {ETag: "e"}}, "mask"); pin != (run.InputVersion{}) {
+		t.Errorf("the pin of another parameter: %v", pin)
+	}
+}
+
+// TestPinnedRetry: a step tried again after its file was replaced does not take the
+// newer bytes for the pinned ones.
+func TestPinnedRetry(t *testing.T) {
+	w := newWorld(t)
+	w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("photo A"), ContentType: "image/png"})
+	a, _ := w.S3.Object(inboxBucket, "photo.png")
+	w.Cyberun.Refuse = func() error {
+		return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: functiontest.Refused(http.StatusTooManyRequests)}
+	}
+	in := w.input("r1", pinnedTo("etag", strings.Trim(a.ETag, `"`)))
+	_, _, err, _ := w.once(in)
+	wantName(t, err, named.Unavailable, "")
+	w.Cyberun.Refuse = nil
+	w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("photo B"), ContentType: "image/png"})
+	_, err = w.drive(in)
+	wantName(t, err, named.InputReplaced, "")
+	if len(w.Cyberun.Started) > 0 || fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=photo A]" {
+		t.Errorf("uploaded %v, tasks %v", w.Cyberun.Uploads, w.Cyberun.Started)
 	}
 }

@@ -191,7 +191,7 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 		return ready{}, err
 	}
 	parameters, more := workflows.CheckParameters(request, workflow)
-	files, wrongFiles, err := h.inputFiles(ctx, workflow, parameters)
+	files, wrongFiles, err := h.inputFiles(ctx, workflow, parameters, request.InputVersions)
 	if err != nil {
 		return ready{}, err
 	}
