@@ -8,6 +8,14 @@ CFNLINT := .tools/sam/bin/cfn-lint
 STACK   := .local/bin/stack
 TOOLS   := local/tools
 
+# The Go release that go.mod's toolchain line names, also where an installation
+# of Go is set to use nothing but itself. GOTOOLCHAIN=local builds with that one.
+export GOTOOLCHAIN ?= auto
+
+# The Go vulnerability database, as a module. Pinned, so that a check of the same
+# commit always says the same; `make vuln VULNDB=latest` asks the newest.
+VULNDB  ?= v0.0.0-20261105234957-e22db6528018
+
 # Functions: a third of the size, the same bytes for the same source, and no
 # need of the building machine's C library.
 FUNCTION_BUILD := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false "-ldflags=-s -w" -tags=lambda.norpc'
@@ -26,7 +34,7 @@ RUN        ?=
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build relay run down logs test unit e2e crash wait-report bench lint validate fuzz deploy clean
+.PHONY: help tools build relay run down logs test unit e2e crash wait-report bench lint validate vuln fuzz deploy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +82,15 @@ validate: .tools/sam/.done .tools/asl/.done ## sam validate --lint, cfn-lint, as
 	@if [ -x .tools/asl/node_modules/.bin/asl-validator ]; then \
 	  .tools/asl/node_modules/.bin/asl-validator --json-path statemachine/run.asl.json; \
 	else cat .tools/asl/.done; fi
+
+# govulncheck takes the module's folder of records as its database. Nothing is
+# asked of the network but the module proxy; local/tools is no part of what ships.
+vuln: .tools/bin/govulncheck ## known vulnerabilities in what the code calls; VULNDB=latest for today's
+	@db=$$(go mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",*$$/\1/p') && [ -n "$$db" ] && \
+	for module in . bench; do \
+	  echo "govulncheck $$module: $$(go -C $$module env GOVERSION), $${db##*/}"; \
+	  .tools/bin/govulncheck -C $$module -db "file://$$db/data/osv" ./... || exit 1; \
+	done
 
 fuzz: ## every fuzz target, FUZZTIME (60s) each
 	@go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | while read -r package; do \
