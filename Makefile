@@ -76,11 +76,15 @@ lint: .tools/bin/staticcheck ## gofmt, go vet, staticcheck
 	go vet ./...
 	.tools/bin/staticcheck ./...
 
-validate: .tools/sam/.done .tools/asl/.done ## sam validate --lint, cfn-lint, asl-validator
+# W2001, "parameter not used": a condition that is decided needs its parameter no more.
+validate: .tools/sam/.done .tools/asl/.done ## the template as written and as expanded, the state machine: SAM, cfn-lint, two ASL validators
 	AWS_DEFAULT_REGION=us-east-1 $(SAM_ENV) $(SAM) validate --lint
 	$(CFNLINT) template.yaml
+	AWS_DEFAULT_REGION=us-east-1 .tools/sam/bin/python local/validate/expand.py template.yaml .local/expanded
+	$(CFNLINT) --regions us-east-1 eu-central-1 --ignore-checks W2001 -- .local/expanded/*.json
 	@if [ -x .tools/asl/node_modules/.bin/asl-validator ]; then \
-	  .tools/asl/node_modules/.bin/asl-validator --json-path statemachine/run.asl.json; \
+	  .tools/asl/node_modules/.bin/asl-validator --json-path statemachine/run.asl.json && \
+	  node local/validate/asl.js .tools/asl statemachine/run.asl.json; \
 	else cat .tools/asl/.done; fi
 
 # govulncheck takes the module's folder of records as its database. Nothing is
@@ -150,7 +154,7 @@ $(STACK):
 	@rm -rf .tools/asl && mkdir -p .tools/asl
 	@if command -v npm >/dev/null; then \
 	  cp $^ .tools/asl/ && cd .tools/asl && npm ci --silent --no-audit --no-fund && touch .done; \
-	else echo "asl-validator did not run: it needs npm, which is not on this machine" >.tools/asl/.done; fi
+	else echo "the state machine was not validated: asl-validator and AWS's language service need npm, which is not on this machine" >.tools/asl/.done; fi
 
 # New versions: edit local/tools/*.in, then `make lock`.
 .PHONY: lock
