@@ -78,7 +78,8 @@ func TestWake(t *testing.T) {
 		{"waiting", 200, `{}`, false},
 		{"it timed out and looks by itself", 400, `{"__type":"com.amazonaws.states#TaskTimedOut","message":"Task Timed Out"}`, false},
 		{"woken already", 400, `{"__type":"com.amazonaws.states#TaskDoesNotExist","message":"Task does not exist"}`, false},
-		{"not a token", 400, `{"__type":"com.amazonaws.states#InvalidToken","message":"Invalid Token"}`, true},
+		{"of a state machine that was deleted", 400, `{"__type":"com.amazonaws.states#InvalidToken","message":"Invalid Token"}`, false},
+		{"not allowed", 400, `{"__type":"AccessDeniedException","message":"no"}`, true},
 		{"away", 503, `{}`, true},
 	}
 	for _, test := range tests {
