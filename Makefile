@@ -27,6 +27,9 @@ SAM_ENV        := SAM_CLI_TELEMETRY=0
 # protocol's waits are shortened; their order stays.
 SUBMIT_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_PATIENCE=40s
 E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10 $(SUBMIT_WAITS)
+# What the functions call during the end-to-end tests, for `make iam`.
+CALLS      := .local/calls
+RECORD     := -record $(CALLS)
 E2E_FLAGS  ?= -timeout 15m
 FUZZTIME   ?= 60s
 # Flags of `stack run`: -workflow, -prompt, -param NAME=VALUE …
@@ -34,7 +37,7 @@ RUN        ?=
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build relay run down logs test unit e2e crash wait-report bench lint validate vuln fuzz deploy clean
+.PHONY: help tools build relay run down logs test unit e2e iam crash wait-report bench lint validate vuln fuzz deploy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,9 +58,13 @@ unit: .tools/bin/versitygw ## unit and S3 tests, with the race detector
 	go test -race ./...
 
 e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
-	$(STACK) exec $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
-	$(STACK) exec -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
-	$(STACK) exec -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
+	@rm -rf $(CALLS)
+	$(STACK) exec $(RECORD) $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
+	$(STACK) exec $(RECORD) -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
+	$(STACK) exec $(RECORD) -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
+
+iam: ## the calls of the last `make e2e` against the template's rights: none missing, none unused
+	@go run ./local/iam $(CALLS)
 
 crash: .tools/bin/versitygw tools $(STACK) ## kill submit and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
