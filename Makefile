@@ -34,10 +34,12 @@ E2E_FLAGS  ?= -timeout 15m
 FUZZTIME   ?= 60s
 # Flags of `stack run`: -workflow, -prompt, -param NAME=VALUE …
 RUN        ?=
+# Flags of local/smoke: -delete, -workflow, -prompt …
+SMOKE      ?=
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build relay run down logs test unit e2e iam crash room wait-report bench lint validate vuln fuzz deploy clean
+.PHONY: help tools build relay run down logs test unit e2e iam crash smoke room wait-report bench lint validate vuln fuzz deploy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +71,11 @@ iam: ## the calls of the last `make e2e` against the template's rights: none mis
 crash: .tools/bin/versitygw tools $(STACK) ## kill submit and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
 	RELAY_CRASH=1 $(STACK) exec $(E2E_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
+
+smoke: relay ## once through a deployed stack, on your account: STACK=name, SMOKE='-delete …'; three tasks and under $$0.05
+	@[ "$(origin STACK)" = "command line" ] || { echo "name the stack: make smoke STACK=cyberun-relay"; exit 2; }
+	@go build -o .local/bin/smoke ./local/smoke
+	.local/bin/smoke -stack $(STACK) $(SMOKE)
 
 room: tools $(STACK) ## each function once in the room that Lambda gives it: a table of start, call and memory
 	@go build -o .local/bin/room ./local/room
