@@ -80,16 +80,16 @@ func (s *Stack) tryMiniStack(ctx context.Context) error {
 		return err
 	}
 	s.State.Endpoint, s.State.Region, s.State.StackName = fmt.Sprintf("http://127.0.0.1:%d", port), region, stackName
-	if s.recorder != nil {
-		if err := s.recorder.forwardTo(s.State.Endpoint); err != nil {
-			return err
-		}
-	}
 	p, err := s.start("ministack", s.miniStackEnv(port), s.Opt.tool("ministack", "ministack"))
 	if err != nil {
 		return err
 	}
 	s.connect()
+	if s.recorder != nil {
+		if err := s.recorder.forwardTo(s.State.Endpoint); err != nil {
+			return err
+		}
+	}
 	err = eventually(ctx, startLimit, "MiniStack", func(ctx context.Context) error {
 		if p.ended() {
 			return errors.New(tail(p.Log))
