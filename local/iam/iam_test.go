@@ -152,6 +152,7 @@ func TestWhatACallTakes(t *testing.T) {
 		{"deleted", call{Method: "DELETE", Path: "/state-1/a", Query: []string{"x-id"}, Status: 204}, []need{{"s3:DeleteObject", state + "/a", "DeleteObject"}}},
 		{"a version", call{Method: "GET", Path: "/state-1/a", Query: []string{"versionId"}, Status: 200}, []need{{"s3:GetObjectVersion", state + "/a", "GetObject of a version"}}},
 		{"an execution", call{Target: "AWSStepFunctions.StopExecution", Service: "states", Names: map[string]string{"executionArn": "arn:x"}}, []need{{"states:StopExecution", "arn:x", "StopExecution"}}},
+		{"executions", call{Target: "AWSStepFunctions.ListExecutions", Service: "states", Names: map[string]string{"stateMachineArn": "arn:m"}}, []need{{"states:ListExecutions", "arn:m", "ListExecutions"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -175,7 +176,7 @@ func TestUnknownCallsAreErrors(t *testing.T) {
 	for name, c := range map[string]call{
 		"tags of an object":    {Method: "GET", Path: "/state-1/a", Query: []string{"tagging"}},
 		"a bucket's policy":    {Method: "GET", Path: "/state-1", Query: []string{"policy"}},
-		"another action":       {Target: "AWSStepFunctions.ListExecutions", Service: "states"},
+		"another action":       {Target: "AWSStepFunctions.DeleteStateMachine", Service: "states"},
 		"an action on nothing": {Target: "AWSStepFunctions.StopExecution", Service: "states"},
 		"another service":      {Service: "sns", Method: "POST", Path: "/"},
 	} {

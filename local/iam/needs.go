@@ -87,9 +87,9 @@ func (s *stack) needsOfTarget(c call) ([]need, error) {
 	name := c.Target[strings.LastIndex(c.Target, ".")+1:]
 	resource := ""
 	switch name {
-	case "StartExecution":
+	case "StartExecution", "ListExecutions":
 		resource = c.Names["stateMachineArn"]
-	case "DescribeExecution", "StopExecution":
+	case "DescribeExecution", "GetExecutionHistory", "RedriveExecution", "StopExecution":
 		resource = c.Names["executionArn"]
 	case "SendTaskSuccess":
 		// The request names a token alone; the right is that to the token's machine,

@@ -33,16 +33,13 @@ func (s StepFunctions) Running(ctx context.Context, executionARN string) (bool, 
 }
 
 // Wake lets the execution that gave this token go on. A token that is used or
-// timed out is no error: whatever ended its wait, poll-status looks. Neither is one
-// that Step Functions does not take for a token, as one whose state machine was
-// deleted: nothing waits, and trying again would change nothing.
+// timed out is no error: whatever ended its wait, poll-status looks.
 func (s StepFunctions) Wake(ctx context.Context, token string) error {
 	output := "{}"
 	_, err := s.SendTaskSuccess(ctx, &sfn.SendTaskSuccessInput{TaskToken: &token, Output: &output})
 	var timedOut *types.TaskTimedOut
 	var gone *types.TaskDoesNotExist
-	var invalid *types.InvalidToken
-	if err == nil || errors.As(err, &timedOut) || errors.As(err, &gone) || errors.As(err, &invalid) {
+	if err == nil || errors.As(err, &timedOut) || errors.As(err, &gone) {
 		return nil
 	}
 	return named.Errorf(named.Unavailable, "Step Functions could not be told to go on: %w", err)

@@ -78,8 +78,7 @@ func TestWake(t *testing.T) {
 		{"waiting", 200, `{}`, false},
 		{"it timed out and looks by itself", 400, `{"__type":"com.amazonaws.states#TaskTimedOut","message":"Task Timed Out"}`, false},
 		{"woken already", 400, `{"__type":"com.amazonaws.states#TaskDoesNotExist","message":"Task does not exist"}`, false},
-		{"of a state machine that was deleted", 400, `{"__type":"com.amazonaws.states#InvalidToken","message":"Invalid Token"}`, false},
-		{"not allowed", 400, `{"__type":"AccessDeniedException","message":"no"}`, true},
+		{"not a token", 400, `{"__type":"com.amazonaws.states#InvalidToken","message":"Invalid Token"}`, true},
 		{"away", 503, `{}`, true},
 	}
 	for _, test := range tests {
