@@ -22,10 +22,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/cyberun-cloud/cyberun-relay/shared/config"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -36,8 +34,8 @@ const wireFile = "testdata/wire.txt"
 // TestS3OnTheWire holds every kind of request that the relay makes to S3 against
 // testdata/wire.txt, as it goes over TLS to the addresses that AWS has: over plain
 // HTTP, as in every other test, the SDK signs and frames bodies otherwise. The
-// requests of the copy and of the records are made by their own code. The few that
-// handlers make by themselves are made here with the same inputs.
+// requests of the copy are made by its own code. Those of the records and of the
+// handlers are the SDK's alone: they are made here with the inputs that those give.
 func TestS3OnTheWire(t *testing.T) {
 	w := newWire(t)
 	copies, small := w.clients(t)
@@ -136,8 +134,9 @@ func newWire(t *testing.T) *wire {
 	return w
 }
 
-// clients are those of copy-result and of the other functions, built as they build
-// them: only where a name leads to and whose certificate is taken are the test's.
+// clients are those of copy-result and of the other functions, of the SDK's default
+// configuration as shared/config loads it: only where a name leads to and whose
+// certificate is taken are the test's.
 func (w *wire) clients(t *testing.T) (copies, small *s3.Client) {
 	for name, value := range map[string]string{
 		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "ASIALOCAL", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "local-session",
@@ -145,7 +144,7 @@ func (w *wire) clients(t *testing.T) (copies, small *s3.Client) {
 	} {
 		t.Setenv(name, value)
 	}
-	cfg, err := config.AWS(t.Context())
+	cfg, err := awsconfig.LoadDefaultConfig(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +162,7 @@ func (w *wire) clients(t *testing.T) (copies, small *s3.Client) {
 		}
 		tr.TLSClientConfig = trust
 	})
-	return copies, config.S3(cfg)
+	return copies, s3.NewFromConfig(cfg)
 }
 
 // ServeHTTP writes a request down and lets the fake answer it, which knows buckets
@@ -291,27 +290,30 @@ func (w *wire) readCut(t *testing.T, client *s3.Client, key string, data []byte)
 // records makes one of each kind of request that the state bucket gets.
 func (w *wire) records(t *testing.T, client *s3.Client) {
 	t.Helper()
-	records := &store.Store{S3: client, Bucket: wireState, Nonce: func() string { return "nonce" }}
-	w.note("--- Claim")
-	if _, err := records.Claim(t.Context(), "task-1", store.Claim{RunID: "run-1"}); err != nil {
-		t.Fatal(err)
+	bucket, key := aws.String(wireState), aws.String("tasks/task-1")
+	put := func(etag, absent *string) *string {
+		t.Helper()
+		out, err := client.PutObject(t.Context(), &s3.PutObjectInput{
+			Bucket: bucket, Key: key, Body: strings.NewReader(`{"run_id":"run-1"}`), ContentType: aws.String("application/json"), IfMatch: etag, IfNoneMatch: absent,
+		})
+		w.check(t, err)
+		return out.ETag
 	}
-	w.note("--- TakeOver")
-	if err := records.TakeOver(t.Context(), "task-1", store.Claim{RunID: "run-1"}, store.Claim{RunID: "run-2"}); err != nil {
-		t.Fatal(err)
-	}
-	w.note("--- PutProgress")
-	if err := records.PutProgress(t.Context(), run.Progress{RunID: "run-1"}); err != nil {
-		t.Fatal(err)
-	}
-	w.note("--- OpenRuns")
-	if err := records.OpenRuns(t.Context(), func(string) bool { return true }); err != nil {
-		t.Fatal(err)
-	}
-	w.note("--- ClearOpen")
-	if err := records.ClearOpen(t.Context(), "run-1"); err != nil {
-		t.Fatal(err)
-	}
+	w.note("--- created: it must not be there yet")
+	etag := put(nil, aws.String("*"))
+	w.note("--- read")
+	_, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: bucket, Key: key})
+	w.check(t, err)
+	w.note("--- changed: it must be what was read")
+	put(etag, nil)
+	w.note("--- written, whatever is there")
+	put(nil, nil)
+	w.note("--- listed")
+	_, err = client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: bucket, Prefix: aws.String("open/"), StartAfter: aws.String("open/run-0")})
+	w.check(t, err)
+	w.note("--- deleted")
+	_, err = client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: bucket, Key: key})
+	w.check(t, err)
 }
 
 func wireUpload(t *testing.T, data []byte) string {
