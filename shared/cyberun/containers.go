@@ -278,7 +278,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 }
 
 var (
-	errClimbs    = errors.New("leads out of the container with its .. segments")
+	errDots      = errors.New("holds a .. segment, which would lead to another path than the one that was asked for")
 	errNoSlash   = errors.New("does not begin with /")
 	errCharacter = errors.New("holds a character or an escape that no address can have")
 	errNested    = fmt.Errorf("holds escapes within escapes, over %d deep", maxNesting)
@@ -289,13 +289,14 @@ var (
 // the work that a made-up path can cause.
 const maxNesting = 8
 
-// CheckContainerPath refuses a path that could end up at another route than the
-// container's own: the call carries the API key. The path has to be escaped and
-// begin with a slash, or be empty. How often whoever stands between here and
-// the container decodes it is not known, nor what they take for a separator, so
-// every reading counts: escapes within escapes, backslashes, encoded slashes,
-// and path parameters behind a semicolon. What merely goes up and down within
-// the container is let through.
+// CheckContainerPath refuses a path that could end up elsewhere than where it
+// points. With a .. segment it could leave the container, and the call carries
+// the API key to whatever route that is; and below the container it could pass
+// a policy that grants one path and reach another. How often whoever stands
+// between here and the container decodes a path is not known, nor what they
+// take for a separator, so every reading counts: escapes within escapes, encoded
+// slashes, backslashes, and path parameters behind a semicolon. The path has to
+// be escaped and begin with a slash, or be empty.
 func CheckContainerPath(path string) error {
 	if path == "" {
 		return nil
@@ -313,56 +314,32 @@ func CheckContainerPath(path string) error {
 			return errCharacter
 		}
 	}
-	depth := 0
-	for segment := range strings.SplitSeq(path, "/") {
-		up, down, ok := climb(segment)
-		if !ok {
-			return errNested
-		}
-		if depth += down - up; depth < 0 {
-			return errClimbs
-		}
-	}
-	return nil
-}
-
-// climb says how many levels a segment may lead up, however it is read, and
-// whether it surely leads one down. It is not ok if it cannot be read to its end.
-func climb(segment string) (up, down int, ok bool) {
-	text := segment
+	text := path
 	for layers := 0; ; layers++ {
 		decoded := decodeOnce(text)
 		if decoded == text {
 			break
 		}
 		if layers == maxNesting {
-			return 0, 0, false
+			return errNested
 		}
 		text = decoded
 	}
-	text = overlong.Replace(text)
-	plain := false
-	for piece := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\\' }) {
-		name, _, _ := strings.Cut(piece, ";")
+	for segment := range strings.FieldsFuncSeq(overlong.Replace(text), func(r rune) bool { return r == '/' || r == '\\' }) {
+		name, _, _ := strings.Cut(segment, ";")
 		// Some readers stop at a NUL, or drop blanks and control characters.
-		name = strings.Map(func(r rune) rune {
-			if r <= ' ' || r == 0x7f {
-				return -1
-			}
-			return r
-		}, name)
-		switch name {
-		case "..":
-			up++
-		case "", ".":
-		default:
-			plain = true
+		if strings.Map(printable, name) == ".." {
+			return errDots
 		}
 	}
-	if up == 0 && plain {
-		down = 1
+	return nil
+}
+
+func printable(r rune) rune {
+	if r <= ' ' || r == 0x7f {
+		return -1
 	}
-	return up, down, true
+	return r
 }
 
 // overlong are the ways to write a dot, a slash and a backslash in more bytes

@@ -230,12 +230,12 @@ func TestContainerCallsThatAreRefused(t *testing.T) {
 func TestCheckContainerPath(t *testing.T) {
 	for path, want := range map[string]error{
 		"": nil, "/": nil, "//": nil, "/v1/models": nil, "/a//b/": nil, "/a%2Fb": nil, "/%00": nil, "/%C3%A9": nil, "/a;b=1,2/c@d:e": nil, "/...": nil, "/..a": nil, "/a..": nil,
-		"/a/..": nil, "/a/../b": nil, "/a/b/../../c": nil, "/./a/..": nil, "/a/%2e%2e/b": nil, "/%252525": nil,
-		"/..": errClimbs, "/../x": errClimbs, "/a/../../b": errClimbs, "/a/../..": errClimbs, "//../x": errClimbs, "/./../x": errClimbs, "/%2e/../x": errClimbs,
-		"/%2e%2e": errClimbs, "/%2E./x": errClimbs, "/.%2e/x": errClimbs, "/%252e%252e/x": errClimbs, "/%25252e%25252e/x": errClimbs,
-		"/%2f..": errClimbs, "/..%2f..%2fx": errClimbs, "/a%2f..%2f..%2fx": errClimbs, "/a%2fb/../../c": errClimbs, "/a%2fb/..%2f..": errClimbs,
-		"/..%5cx": errClimbs, "/%5c..%5cx": errClimbs, "/a/%5c..%5c..": errClimbs, "/..;x=1/y": errClimbs, "/..%3bx/y": errClimbs, "/..%00/x": errClimbs, "/%00..": errClimbs, "/%20../x": errClimbs, "/%00/../x": errClimbs,
-		"/%c0%ae%c0%ae/x": errClimbs, "/..%c0%afx": errClimbs,
+		"/./a/.": nil, "/%2e": nil, "/%252525": nil,
+		"/..": errDots, "/../x": errDots, "/a/..": errDots, "/a/../b": errDots, "//../x": errDots, "/./../x": errDots,
+		"/%2e%2e": errDots, "/%2E./x": errDots, "/a/.%2e/x": errDots, "/%252e%252e/x": errDots, "/%25252e%25252e/x": errDots, "/%25%32%65./x": errDots,
+		"/%2f..": errDots, "/a%2f..%2fx": errDots, "/a%252f..%252fx": errDots, "/a%2f%2e%2e": errDots,
+		"/..%5cx": errDots, "/%5c..%5cx": errDots, "/a/x%5c..": errDots, "/..;x=1/y": errDots, "/..%3bx/y": errDots, "/..%00/x": errDots, "/%00..": errDots, "/%20../x": errDots,
+		"/%c0%ae%c0%ae/x": errDots, "/..%c0%afx": errDots,
 		"x": errNoSlash, "..": errNoSlash, "/%": errCharacter, "/%2": errCharacter, "/%zz": errCharacter, "/a b": errCharacter, "/a?b": errCharacter, "/a#b": errCharacter, "/é": errCharacter, "/\\..": errCharacter, "/a\x00": errCharacter,
 		"/%" + strings.Repeat("25", maxNesting-1) + "2e": nil, "/%" + strings.Repeat("25", maxNesting) + "2e": errNested,
 	} {
@@ -245,9 +245,8 @@ func TestCheckContainerPath(t *testing.T) {
 	}
 }
 
-// FuzzContainerPath: whatever is let through stays below the container for a
-// reader that decodes it up to three times and resolves its dots, and goes out
-// as it was given.
+// FuzzContainerPath: whatever is let through has no .. for a reader that decodes
+// it up to three times, and goes out as it was given.
 func FuzzContainerPath(f *testing.F) {
 	for _, seed := range []string{"/a/../b", "/%2e%2e/x", "/a%2f..%2f..", "//..//a", "/a/..;/..", "/%252e./%5c"} {
 		f.Add(seed)
@@ -260,24 +259,15 @@ func FuzzContainerPath(f *testing.F) {
 		text := path
 		for range 4 {
 			for _, reading := range []string{text, strings.ReplaceAll(text, `\`, "/")} {
-				depth := 0
 				for segment := range strings.SplitSeq(reading, "/") {
-					switch segment {
-					case "", ".":
-					case "..":
-						depth--
-					default:
-						depth++
-					}
-					if depth < 0 {
-						t.Fatalf("%q climbs out as %q", path, reading)
+					if segment == ".." {
+						t.Fatalf("%q climbs as %q", path, reading)
 					}
 				}
 			}
 			text = decodeOnce(text)
 		}
-		address := "https://x.test/api" + path
-		u, err := url.Parse(address)
+		u, err := url.Parse("https://x.test/api" + path)
 		if err != nil || u.EscapedPath() != "/api"+path {
 			t.Errorf("%q goes out as %v (%v)", path, u, err)
 		}
