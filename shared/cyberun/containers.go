@@ -383,31 +383,35 @@ func isPathByte(c byte) bool {
 }
 
 // EscapePath escapes every byte of a path that no address can hold as it is.
-// Escapes that are there already are kept only as keep says: it is told the two
-// characters behind a percent sign, if they are hexadecimal digits.
+// keep says which escapes that are there already stay: it is told the two
+// hexadecimal digits behind a percent sign.
 func EscapePath(path string, keep func(digits string) bool) string {
-	return escape(path, isPathByte, keep)
+	return escape(path, func(at int) bool {
+		if path[at] == '%' {
+			return at+2 < len(path) && isHex(path[at+1]) && isHex(path[at+2]) && keep(path[at+1:at+3])
+		}
+		return isPathByte(path[at])
+	})
 }
 
-// EscapeQuery is EscapePath for a query: it keeps every escape, and whatever
-// else can travel in the first line of a request.
+// EscapeQuery escapes what cannot travel in the first line of a request, and
+// leaves the rest of a query as it is, wrong escapes among it.
 func EscapeQuery(query string) string {
-	return escape(query, func(c byte) bool { return c > ' ' && c < 0x7f && c != '#' }, func(string) bool { return true })
+	return escape(query, func(at int) bool { return query[at] > ' ' && query[at] < 0x7f && query[at] != '#' })
 }
 
-func escape(s string, plain func(byte) bool, keep func(string) bool) string {
+// escape writes a percent escape for each byte that does not stay.
+func escape(s string, stays func(at int) bool) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		isEscape := c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) && keep(s[i+1:i+3])
-		if isEscape || c != '%' && plain(c) {
-			b.WriteByte(c)
+	for i := range len(s) {
+		if stays(i) {
+			b.WriteByte(s[i])
 			continue
 		}
 		b.WriteByte('%')
-		b.WriteByte(digits[c>>4])
-		b.WriteByte(digits[c&15])
+		b.WriteByte(digits[s[i]>>4])
+		b.WriteByte(digits[s[i]&15])
 	}
 	return b.String()
 }
