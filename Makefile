@@ -46,7 +46,7 @@ test: unit e2e ## all tests: unit, S3 and end to end on a local stack of their o
 unit: .tools/bin/versitygw ## unit and S3 tests, with the race detector
 	go test -race ./...
 
-e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
+e2e: tools relay $(STACK) .tools/openai/.done ## end-to-end tests on a local stack of their own
 	$(STACK) exec $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
 	$(STACK) exec -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
 	$(STACK) exec -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
@@ -138,7 +138,7 @@ $(STACK):
 # New versions: edit local/tools/*.in, then `make lock`.
 .PHONY: lock
 lock: .tools/uv/.done
-	for name in uv ministack sam aws; do \
+	for name in uv ministack sam aws openai; do \
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	    -o $(TOOLS)/$$name.txt $(TOOLS)/$$name.in || exit 1; done
 	cd $(TOOLS) && npm install --package-lock-only --silent --omit-lockfile-registry-resolved=true

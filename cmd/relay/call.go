@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -183,20 +184,27 @@ func (c *client) callContainer(ctx context.Context, slug, target, method string,
 	defer cancel()
 	path, query, _ := strings.Cut(target, "?")
 	path = cyberun.EscapePath("/"+strings.TrimPrefix(path, "/"), func(string) bool { return true })
+	said := ""
+	if strings.Contains(path, "%") {
+		said = path // the gateway decodes the path: this says how it was
+	}
+	if path == "/" {
+		path, said = "//", path // the gateway has no route for one slash alone
+	}
 	address := strings.TrimRight(c.base.String(), "/") + "/containers/" + slug + path
+	query = cyberun.EscapeQuery(query)
 	if query != "" {
-		address += "?" + cyberun.EscapeQuery(query)
+		address += "?" + query
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, &failure{code: codeUsage, what: cause(err)}
 	}
 	request.Header = header
-	if strings.Contains(path, "%") {
-		request.Header.Set("Relay-Path", path) // the gateway decodes the path: this says how it was
+	if said != "" {
+		request.Header.Set("Relay-Path", said)
 	}
-	hash := sha256.Sum256(body)
-	if err := c.sign(ctx, request, hex.EncodeToString(hash[:])); err != nil {
+	if err := c.signNormalized(ctx, request, body); err != nil {
 		return nil, nil, err
 	}
 	request.GetBody = nil // net/http must not send it again
@@ -213,6 +221,41 @@ func (c *client) callContainer(ctx context.Context, slug, target, method string,
 		return nil, nil, problemOf(response, content)
 	}
 	return response, content, nil
+}
+
+// signNormalized signs a request for the path and query that AWS makes of it: a
+// path without its dots and repeated slashes, a query in order. The request
+// itself keeps what it has.
+func (c *client) signNormalized(ctx context.Context, request *http.Request, body []byte) error {
+	sent := *request.URL
+	if path, err := url.PathUnescape(normalPath(sent.EscapedPath())); err == nil {
+		request.URL.RawPath, request.URL.Path = normalPath(sent.EscapedPath()), path
+	}
+	hash := sha256.Sum256(body)
+	err := c.sign(ctx, request, hex.EncodeToString(hash[:]))
+	query := request.URL.RawQuery
+	*request.URL = sent
+	if _, unclear := url.ParseQuery(sent.RawQuery); unclear != nil {
+		request.URL.RawQuery = query // of what cannot be read only the signer's form fits the signature
+	}
+	return err
+}
+
+// normalPath takes the segments out of an escaped path that lead nowhere. One
+// that leads up is left: the relay refuses it.
+func normalPath(escaped string) string {
+	var kept []string
+	segments := strings.Split(escaped, "/")
+	for _, segment := range segments {
+		if segment != "" && segment != "." {
+			kept = append(kept, segment)
+		}
+	}
+	path := "/" + strings.Join(kept, "/")
+	if last := segments[len(segments)-1]; len(kept) > 0 && (last == "" || last == ".") {
+		path += "/"
+	}
+	return path
 }
 
 // isGateways reports whether an answer is the HTTP API's own: a message and

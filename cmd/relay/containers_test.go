@@ -57,14 +57,14 @@ func TestCallSends(t *testing.T) {
 		header      map[string]string // "-": must not be there
 		repeated    []string          // X-A
 	}{
-		{name: "plain", args: []string{"/v1/models?a=1&b=%20"}, method: "GET", uri: "/containers/vllm/v1/models?a=1&b=%20",
+		{name: "plain", args: []string{"/v1/models?b=%20+&a=1&&"}, method: "GET", uri: "/containers/vllm/v1/models?b=%20+&a=1&&",
 			header: map[string]string{"Accept": "*/*", "Content-Type": "-", "Relay-Path": "-", "Accept-Encoding": "identity"}},
 		{name: "json", args: []string{"v1/chat", "-d", `{"a":[1,2]}`}, method: "POST", uri: "/containers/vllm/v1/chat", body: `{"a":[1,2]}`, header: map[string]string{"Content-Type": "application/json"}},
 		{name: "form", args: []string{"/f", "-d", "a=1,2", "-d", "b=2"}, method: "POST", uri: "/containers/vllm/f", body: "a=1,2&b=2", header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}},
 		{name: "a file", args: []string{"/f", "-X", "put", "-d", "@" + file, "-H", "Content-Type: application/octet-stream"}, method: "PUT", uri: "/containers/vllm/f", body: "line one\nline two\x00", header: map[string]string{"Content-Type": "application/octet-stream"}},
 		{name: "stdin", stdin: "from stdin", args: []string{"/f", "-d", "@-"}, method: "POST", uri: "/containers/vllm/f", body: "from stdin"},
-		{name: "headers", args: []string{"/", "-H", "X-A: 1", "-H", "X-A: 2", "-H", "X-Empty;", "-H", "Accept:", "-H", "Accept-Encoding: gzip"}, method: "GET", uri: "/containers/vllm/",
-			header: map[string]string{"Accept": "-", "Accept-Encoding": "gzip", "X-Empty": ""}, repeated: []string{"1", "2"}},
+		{name: "headers", args: []string{"/", "-H", "X-A: 1", "-H", "X-A: 2", "-H", "X-Empty;", "-H", "Accept:", "-H", "Accept-Encoding: gzip"}, method: "GET", uri: "/containers/vllm//",
+			header: map[string]string{"Relay-Path": "/", "Accept": "-", "Accept-Encoding": "gzip", "X-Empty": ""}, repeated: []string{"1", "2"}},
 		{name: "odd path", args: []string{"//a%2fb c/ä"}, method: "GET", uri: "/containers/vllm//a%2fb%20c/%C3%A4", header: map[string]string{"Relay-Path": "//a%2fb%20c/%C3%A4"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,4 +156,13 @@ func TestCallWrites(t *testing.T) {
 	}
 	h = newHarness(t, replay(t, nil))
 	h.run(t, codeUsage, "call", "vllm", "/x", "-d", "@"+large)
+}
+
+// AWS checks the signature of a path without its dots and repeated slashes.
+func TestNormalPath(t *testing.T) {
+	for path, want := range map[string]string{"/": "/", "//": "/", "/a/b": "/a/b", "//a///b//": "/a/b/", "/./a/./b/.": "/a/b/", "/a/../b": "/a/../b", "/a%2F/": "/a%2F/", "/...": "/..."} {
+		if got := normalPath(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
 }

@@ -89,6 +89,7 @@ func TestCallIsPassedOn(t *testing.T) {
 		{"a percent sign, said, kept", "/a%25b c", "", "/a%25b%20c", "/a%25b%20c", ""},
 		{"a percent sign, said, decoded", "/a%b c", "", "/a%25b%20c", "/a%25b%20c", ""},
 		{"handed over as it came, said", "/a%2Fb", "", "/a%2Fb", "/a%2Fb", ""},
+		{"the root, said", "//", "", "/", "/", ""},
 		{"odd query", "/", "q=ä b\"#\x01%zz?/", "", "/", "q=%C3%A4%20b\"%23%01%zz?/"},
 		{"a signature in the query", "/", "a=1&X-Amz-Signature=s&X%2DAmz%2DSecurity%2DToken=t&x-amz-date=d&b=X-Amz-Date", "", "/", "a=1&b=X-Amz-Date"},
 	} {

@@ -64,8 +64,12 @@ func escapePath(handed string) string {
 }
 
 // samePath reports whether an escaped path is the one that was handed over, be
-// it as it came, decoded, or decoded but for %25.
+// it as it came, decoded, or decoded but for %25. The container's root is also
+// two slashes: an HTTP API has no route for a path that ends behind the slug's.
 func samePath(escaped, handed string) bool {
+	if escaped == "/" && handed == "//" {
+		return true
+	}
 	whole, err := url.PathUnescape(escaped)
 	if err != nil {
 		return false
