@@ -352,6 +352,14 @@ func TestContainerBodies(t *testing.T) {
 			}
 		}
 	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write([]byte("packed"))
+	z.Close()
+	seen := s.echo(t, containerCall{method: "POST", path: "/x", header: http.Header{"Content-Type": {"application/x-thing"}, "Content-Encoding": {"gzip"}}, body: packed.Bytes()})
+	if !bytes.Equal(seen.BodyBase64, packed.Bytes()) || seen.Headers["Content-Encoding"] == nil {
+		t.Errorf("a packed body arrived as %+v", seen)
+	}
 	// No other test calls this one: the body that is too large did not reach it,
 	// and the call whose answer is too large did so once.
 	isProblem(t, s.callContainer(t, containerCall{method: "POST", container: "large", path: "/x", header: kind, body: make([]byte, 5<<20)}), 413, "ContainerBodyTooLarge")
@@ -359,6 +367,7 @@ func TestContainerBodies(t *testing.T) {
 	if n := s.containerCalls(t, "large"); n != 1 {
 		t.Errorf("%d calls reached the container", n)
 	}
+	t.Logf("peak resident memory of call-container: %d MiB (0: not known here)", peakMemory(s.resources["CallContainerFunction"])/mib)
 }
 
 // TestContainerThatDoesNotRun: by the detail, not by a status.

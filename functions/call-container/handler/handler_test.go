@@ -323,6 +323,7 @@ func TestSizes(t *testing.T) {
 		{"4 MiB of binary", binary, true},
 		{"4.7 MB of binary", strings.Repeat("\xff", 4_700_000), true},
 		{"5 MB of binary", strings.Repeat("\xff", 5_000_000), false},
+		{"4 MiB that JSON would double", strings.Repeat("\"", fourMiB), true},
 		{"6 MB of text", strings.Repeat("a", 6_000_000), true},
 		{"6.2 MB of lines", strings.Repeat("line after line after line\n", 229_630), false},
 		{"7 MB of text", strings.Repeat("a", 7_000_000), false},
