@@ -25,7 +25,7 @@ SAM_ENV        := SAM_CLI_TELEMETRY=0
 # role's policies are enforced, but for webhooks: MiniStack asks a right to
 # SendTaskSuccess on any state machine, where AWS grants it for one. The submit
 # protocol's waits are shortened; their order stays.
-SUBMIT_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_PATIENCE=40s
+SUBMIT_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_ABSENCE=20s -env SUBMIT_PATIENCE=40s -env SUBMIT_SPREAD=2s
 E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10 $(SUBMIT_WAITS)
 # What the functions call during the end-to-end tests, for `make iam`.
 CALLS      := .local/calls
@@ -59,7 +59,7 @@ test: unit e2e ## all tests: unit, S3 and end to end on a local stack of their o
 unit: .tools/bin/versitygw ## unit and S3 tests, with the race detector
 	go test -race ./...
 
-e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
+e2e: tools relay $(STACK) .tools/openai/.done ## end-to-end tests on a local stack of their own
 	@rm -rf $(CALLS)
 	$(STACK) exec $(RECORD) $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
 	$(STACK) exec $(RECORD) -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
@@ -177,7 +177,7 @@ $(STACK):
 # New versions: edit local/tools/*.in, then `make lock`.
 .PHONY: lock
 lock: .tools/uv/.done
-	for name in uv ministack sam aws; do \
+	for name in uv ministack sam aws openai; do \
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	    -o $(TOOLS)/$$name.txt $(TOOLS)/$$name.in || exit 1; done
 	cd $(TOOLS) && npm install --package-lock-only --silent --omit-lockfile-registry-resolved=true

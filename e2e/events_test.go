@@ -60,6 +60,7 @@ func TestSampleEvents(t *testing.T) {
 	functions := map[string]string{
 		"submit": "SubmitFunction", "poll-status": "PollStatusFunction", "copy-result": "CopyResultFunction", "api": "ApiFunction",
 		"on-upload": "OnUploadFunction", "on-webhook": "OnWebhookFunction", "close-run": "CloseRunFunction",
+		"call-container": "CallContainerFunction",
 	}
 	// In the order of a run's life: later ones need what earlier ones left.
 	cases := []struct {
@@ -95,6 +96,14 @@ func TestSampleEvents(t *testing.T) {
 		{"on-webhook.json", "", "statusCode", 404.}, // webhooks are off in this stack
 		{"on-webhook-base64.json", "", "statusCode", 404.},
 		{"on-webhook-forged.json", "", "statusCode", 404.},
+		{"call-container-list.json", "", "statusCode", 200.},
+		{"call-container-show.json", "", "statusCode", 200.},
+		{"call-container-chat.json", "", "statusCode", 200.},
+		{"call-container-binary.json", "", "statusCode", 200.},
+		{"call-container-odd-path.json", "", "statusCode", 200.},
+		{"call-container-climbs.json", "", "statusCode", 400.},
+		{"call-container-unknown.json", "", "statusCode", 404.},
+		{"call-container-stopped.json", "", "statusCode", 409.},
 		{"close-run-aborted.json", "", "closed", 1.},
 		{"close-run-failed.json", "", "closed", 1.},
 		{"close-run-timed-out.json", "", "closed", 1.},

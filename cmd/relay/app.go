@@ -76,15 +76,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // grammar is the command line.
 type grammar struct {
-	Run       runCmd       `cmd:"" help:"Run a workflow; its outputs land in your S3 bucket."`
-	Status    statusCmd    `cmd:"" help:"Show how a run is, or watch it until it ends."`
-	List      listCmd      `cmd:"" help:"List runs, the newest first."`
-	Workflows workflowsCmd `cmd:"" help:"List the workflows you can run, or show one with its parameters."`
-	Cancel    cancelCmd    `cmd:"" help:"Stop a run, and the task that it pays for."`
-	Redrive   redriveCmd   `cmd:"" help:"Let a failed run go on where it failed, without paying again."`
-	Rescue    rescueCmd    `cmd:"" help:"Deliver the outputs of a task that already exists at Cyberun."`
-	Webhook   webhookCmd   `cmd:"" help:"Print what to enter at Cyberun for webhooks, and check that they can arrive."`
-	Version   versionCmd   `cmd:"" help:"Print the version of this program."`
+	Run        runCmd        `cmd:"" help:"Run a workflow; its outputs land in your S3 bucket."`
+	Status     statusCmd     `cmd:"" help:"Show how a run is, or watch it until it ends."`
+	List       listCmd       `cmd:"" help:"List runs, the newest first."`
+	Workflows  workflowsCmd  `cmd:"" help:"List the workflows you can run, or show one with its parameters."`
+	Containers containersCmd `cmd:"" help:"List the container services you can call, or show one."`
+	Call       callCmd       `cmd:"" help:"Call a container service, as curl would: relay call vllm /v1/models"`
+	Cancel     cancelCmd     `cmd:"" help:"Stop a run, and the task that it pays for."`
+	Redrive    redriveCmd    `cmd:"" help:"Let a failed run go on where it failed, without paying again."`
+	Rescue     rescueCmd     `cmd:"" help:"Deliver the outputs of a task that already exists at Cyberun."`
+	Webhook    webhookCmd    `cmd:"" help:"Print what to enter at Cyberun for webhooks, and check that they can arrive."`
+	Version    versionCmd    `cmd:"" help:"Print the version of this program."`
 
 	globals
 }
@@ -112,6 +114,8 @@ Exit codes:
   3    the API or AWS could not be reached, or refused the credentials
   4    the run was cancelled
   5    --timeout passed; the run goes on
+  6    relay call: the container answered 4xx
+  7    relay call: the container answered 5xx
   130  interrupted; a run that was started goes on
 `
 

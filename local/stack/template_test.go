@@ -33,6 +33,7 @@ func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
 	for id, folder := range map[string]string{
 		"SubmitFunction": "submit", "PollStatusFunction": "poll-status", "CopyResultFunction": "copy-result",
 		"ApiFunction": "api", "OnUploadFunction": "on-upload", "OnWebhookFunction": "on-webhook", "CloseRunFunction": "close-run",
+		"CallContainerFunction": "call-container",
 	} {
 		t.Run(folder, func(t *testing.T) {
 			own := settingsGiven(section(t, string(template), "\n  "+id+":\n", "\n      Policies:\n"))
