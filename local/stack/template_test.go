@@ -14,12 +14,12 @@ import (
 
 // settingRead finds the settings that a function's source asks for by name;
 // test-only overrides (Duration) and the platform's own are not the template's.
-var settingRead = regexp.MustCompile(`env\.(?:String|List|Bool|Seconds|Choice|URL)\("([A-Z_]+)"`)
+var settingRead = regexp.MustCompile(`env\.(?:String|Optional|List|Bool|Seconds|Choice|URL)\("([A-Z_]+)"`)
 
 // Two helpers of shared/config read settings for whoever calls them.
 var settingsOf = map[string][]string{
-	"env.Cyberun(": {"CYBERUN_BASE_URL", "API_KEY_SECRET_ARN"},
-	"env.Store(":   {"STATE_BUCKET"},
+	"env.Cyberun(": {"CYBERUN_BASE_URL", "API_KEY_SECRET_ARN", "ALLOW_INSECURE_ORIGINS"},
+	"env.Runs(":    {"STATE_BUCKET"},
 }
 
 // TestTemplateGivesWhatFunctionsRead: a setting that is missing shows only when
@@ -140,7 +140,9 @@ func settingsUsed(t *testing.T, folder string) []string {
 			continue
 		}
 		for _, match := range settingRead.FindAllStringSubmatch(string(source), -1) {
-			names = append(names, match[1])
+			if !strings.HasPrefix(match[1], "AWS_") {
+				names = append(names, match[1])
+			}
 		}
 		for call, settings := range settingsOf {
 			if strings.Contains(string(source), call) {

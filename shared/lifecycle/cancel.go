@@ -70,6 +70,8 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 // ended may be refused.
 func (s *Runs) cancel(ctx context.Context, taskID string, budget time.Duration) (accepted bool, endedAs string) {
 	deadline := s.Now().Add(budget)
+	ctx, end := context.WithTimeout(ctx, budget) // the last try, and the look after it, have what is left
+	defer end()
 	for pause := firstCancelPause; ; pause = min(2*pause, maxCancelPause) {
 		tryCtx, done := context.WithTimeout(ctx, cancelTry)
 		err := s.Cyberun.Cancel(tryCtx, taskID)
@@ -78,7 +80,7 @@ func (s *Runs) cancel(ctx context.Context, taskID string, budget time.Duration) 
 			return true, endedAs
 		}
 		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "task_id", taskID, "cause", err.Error())
-		if !s.Now().Add(pause+cancelTry).Before(deadline) || s.Sleep(ctx, pause) != nil {
+		if !s.Now().Add(pause).Before(deadline) || s.Sleep(ctx, pause) != nil {
 			return false, ""
 		}
 	}

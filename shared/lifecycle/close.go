@@ -171,12 +171,15 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return nil
 	}})
 	if err != nil {
+		if key := before.ErrorKey; key != "" && key != r.OutputPrefix()+run.ErrorName { // the task is known by now, and its place is another
+			err = errors.Join(err, c.removeErrorAt(ctx, r.Bucket, key))
+		}
 		return false, err
 	}
 	if r.Status.Open() || !r.EndedAt.Equal(now) { // another call closed it, or a delivery finished it
 		return false, errMoved
 	}
-	return true, c.tidy(ctx, r, entries)
+	return true, c.tidy(ctx, r, entries, cancels)
 }
 
 // finishOrFail finishes a delivery whose execution ended. A bucket that refuses
@@ -336,7 +339,7 @@ func (c Closer) Tidy(ctx context.Context, r Run) error {
 	if err != nil || again.Life != r.Life || again.Status.Open() {
 		return err
 	}
-	if err := c.tidy(ctx, again, entries); err != nil {
+	if err := c.tidy(ctx, again, entries, false); err != nil {
 		return err
 	}
 	return c.repairError(ctx, r.RunID) // a receipt may have named a task since it was written
@@ -345,8 +348,9 @@ func (c Closer) Tidy(ctx context.Context, r Run) error {
 // tidy does what follows the closing write: it cancels what is still to be
 // cancelled, deletes the markers that were listed before that write, and ends
 // the uploads of a stopped run. A run closed in doubt keeps its markers: its task
-// may be there, and no other run may adopt it.
-func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry) error {
+// may be there, and no other run may adopt it. asked says that this call has
+// spent its time on the cancel of the run's task already.
+func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bool) error {
 	var err error
 	for _, extra := range r.ExtraTasks {
 		if !extra.Cancelled {
@@ -355,7 +359,7 @@ func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry) error {
 			}
 		}
 	}
-	if r.Status == run.Cancelled || r.Cancel != nil {
+	if !asked && (r.Status == run.Cancelled || r.Cancel != nil) {
 		if r, err = c.CancelTask(ctx, r, CloseBudget); err != nil {
 			return err
 		}

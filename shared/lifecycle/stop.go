@@ -82,8 +82,8 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decisio
 	if err != nil {
 		return r, err
 	}
-	if d := r.Decision; d != nil {
-		word.Attempt = d.Attempt
+	if d := r.Decision; d != nil && (!r.InDoubt() || d.Attempt == r.Submission.Attempt) {
+		word.Attempt = d.Attempt // said again, be it acted on by now
 		if d.Same(word) {
 			return r, nil
 		}

@@ -95,8 +95,10 @@ func (s *Store) Get(ctx context.Context, key string) (Object, error) {
 
 // Put writes an object whatever lies there: the later of two writers is right.
 func (s *Store) Put(ctx context.Context, key string, body []byte) error {
-	_, err := s.write(ctx, key, body, nil, nil)
-	return err
+	return s.retryConflicts(ctx, func() error {
+		_, err := s.write(ctx, key, body, nil, nil)
+		return err
+	})
 }
 
 // Create writes an object that must not be there yet, and returns ErrExists if

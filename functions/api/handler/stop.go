@@ -32,8 +32,11 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := stopped{RunID: id, Status: record.Status.Shown(), Task: "none"}
-	if record.RunID == "" {
+	switch {
+	case record.RunID == "":
 		answer.Status = statusOf(execution.State)
+	case record.TaskID != "":
+		answer.Task = "left" // unless the cancel says otherwise
 	}
 	var stopErr, cancelErr error
 	cancel := func() {

@@ -69,7 +69,8 @@ const (
 
 // Handle is the state CopyResult.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
-	r, err := h.Runs.Continue(ctx, lifecycle.Call{RunID: in.RunID, Redrives: in.RedriveCount})
+	call := lifecycle.Call{RunID: in.RunID, Redrives: in.RedriveCount}
+	r, err := h.Runs.Continue(ctx, call)
 	if err != nil {
 		return Output{}, err
 	}
@@ -84,6 +85,11 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		return output(r), err
 	}
 	copied, done, err := h.copyAll(ctx, r, outputs)
+	if named.Is(err, named.Superseded) { // most likely another live call of this step has delivered meanwhile
+		if r, again := h.Runs.Continue(ctx, call); again == nil && r.Status == run.Succeeded {
+			return output(r), nil
+		}
+	}
 	if err != nil {
 		return Output{}, err
 	}

@@ -264,6 +264,9 @@ func (h *Handler) park(ctx context.Context, r lifecycle.Run, progress *run.Progr
 	progress.Parks++
 	progress.Events += run.ParkEvents
 	task, err := h.look(ctx, r)
+	if err == nil {
+		progress.Missing = nil
+	}
 	decides := err == nil && task.Status.Terminal() || err != nil && h.ends(ctx, r, progress, err) != nil ||
 		r.Deadline().Sub(h.Now()) <= parkTime || // no look by itself before the deadline: PollStatus takes over
 		progress.Events >= run.FullHistory
