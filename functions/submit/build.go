@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/functions/submit/handler"
@@ -39,9 +40,11 @@ func build(ctx context.Context) (*handler.Handler, error) {
 			Between:  env.Duration("SUBMIT_BETWEEN", handler.DefaultWaits.Between),
 			Absence:  env.Duration("SUBMIT_ABSENCE", handler.DefaultWaits.Absence),
 			Patience: env.Duration("SUBMIT_PATIENCE", handler.DefaultWaits.Patience),
+			Spread:   env.Duration("SUBMIT_SPREAD", handler.DefaultWaits.Spread),
 		},
-		Now:   time.Now,
-		Sleep: observe.Sleep,
-		NewID: config.NewID,
+		Now:    time.Now,
+		Sleep:  observe.Sleep,
+		NewID:  config.NewID,
+		Random: func(most time.Duration) time.Duration { return rand.N(max(most, 1)) },
 	}, env.Err()
 }

@@ -25,7 +25,10 @@ func TestRoutesOfAProcessedTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []route{
+		{"ANY /containers/{slug}/{path+}", "CallContainerFunction", true},
 		{"DELETE /runs/{id}", "ApiFunction", true},
+		{"GET /containers", "CallContainerFunction", true},
+		{"GET /containers/{slug}", "CallContainerFunction", true},
 		{"GET /runs", "ApiFunction", true},
 		{"GET /runs/{id}", "ApiFunction", true},
 		{"GET /workflows", "ApiFunction", true},

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,6 +33,7 @@ func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
 	for id, folder := range map[string]string{
 		"SubmitFunction": "submit", "PollStatusFunction": "poll-status", "CopyResultFunction": "copy-result",
 		"ApiFunction": "api", "OnUploadFunction": "on-upload", "OnWebhookFunction": "on-webhook", "CloseRunFunction": "close-run",
+		"CallContainerFunction": "call-container",
 	} {
 		t.Run(folder, func(t *testing.T) {
 			own := settingsGiven(section(t, string(template), "\n  "+id+":\n", "\n      Policies:\n"))
@@ -42,11 +44,63 @@ func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
 				}
 			}
 			for _, name := range own {
+				if name == "GOMEMLIMIT" {
+					continue // the Go runtime reads it
+				}
 				if !slices.Contains(read, name) {
 					t.Errorf("the template gives %s to %s, which does not read it", name, id)
 				}
 			}
 		})
+	}
+}
+
+// memoryShare is the part of a function's memory that Go's collector is told to
+// stay below; the rest is for the binary and the kernel's buffers.
+const memoryShare = 0.8
+
+// TestTemplateLimitsGoToTheFunctionsMemory: whoever gives a function another
+// MemorySize must give it another GOMEMLIMIT as well.
+func TestTemplateLimitsGoToTheFunctionsMemory(t *testing.T) {
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := func(text, pattern string) (int, bool) {
+		match := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		if match == nil {
+			return 0, false
+		}
+		n, err := strconv.Atoi(match[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, true
+	}
+	const size, limit = `(?m)^ +MemorySize: (\d+)$`, `(?m)^ +GOMEMLIMIT: (\d+)MiB$`
+	globals := section(t, string(template), "\nGlobals:\n", "\nResources:\n")
+	everyMB, _ := setting(globals, size)
+	everyLimit, _ := setting(globals, limit)
+	if want := int(memoryShare * float64(everyMB)); everyMB == 0 || everyLimit != want {
+		t.Errorf("Globals: MemorySize %d, GOMEMLIMIT %dMiB, want %d", everyMB, everyLimit, want)
+	}
+	functions := regexp.MustCompile(`(?m)^  (\w+Function):$`).FindAllStringSubmatch(string(template), -1)
+	if len(functions) == 0 {
+		t.Fatal("no function found in template.yaml")
+	}
+	for _, match := range functions {
+		own := section(t, string(template), "\n  "+match[1]+":\n", "\n      Policies:\n")
+		mb, given := setting(own, size)
+		if !given {
+			mb = everyMB
+		}
+		got, given := setting(own, limit)
+		if !given {
+			got = everyLimit
+		}
+		if want := int(memoryShare * float64(mb)); got != want {
+			t.Errorf("%s: MemorySize %d, GOMEMLIMIT %dMiB, want %d", match[1], mb, got, want)
+		}
 	}
 }
 

@@ -33,14 +33,17 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/doubt":           {ours: []string{"shared/cyberun", "shared/lifecycle", "shared/run", "shared/store"}, others: []string{}},
 	"shared/eventstest":      {},
 	"shared/executions":      {ours: []string{"shared/named"}},
+	"shared/fanout":          {others: []string{"golang.org/x/sync/errgroup"}},
 	"shared/functiontest":    {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/run", "shared/store", "shared/store/storetest"}},
-	"shared/lifecycle":       {ours: []string{"shared/cyberun", "shared/executions", "shared/named", "shared/observe", "shared/run", "shared/store", "shared/transfer"}},
+	"shared/lifecycle":       {ours: []string{"shared/cyberun", "shared/executions", "shared/named", "shared/observe", "shared/run", "shared/s3errors", "shared/store", "shared/transfer"}},
+	"shared/media":           {others: []string{}},
 	"shared/named":           {others: []string{}},
 	"shared/observe":         {ours: []string{"shared/named"}},
-	"shared/run":             {ours: []string{"shared/named"}, others: []string{}},
+	"shared/run":             {ours: []string{"shared/media", "shared/named"}, others: []string{}},
+	"shared/s3errors":        {ours: []string{"shared/named"}, others: []string{"github.com/aws/smithy-go", "github.com/aws/smithy-go/transport/http"}},
 	"shared/store":           {ours: []string{"shared/named"}},
 	"shared/store/storetest": {},
-	"shared/transfer":        {ours: []string{"shared/named", "shared/run", "shared/transfer/bulk"}},
+	"shared/transfer":        {ours: []string{"shared/media", "shared/named", "shared/s3errors", "shared/transfer/bulk"}},
 	"shared/transfer/bulk":   {others: []string{}},
 	"shared/workflows":       {ours: []string{"shared/cyberun", "shared/named", "shared/run"}, others: []string{}},
 }
@@ -248,7 +251,7 @@ func checkImport(file, imported string) string {
 	switch {
 	case !isOurs:
 		return ""
-	case strings.HasPrefix(ours, "shared/") && strings.HasSuffix(ours, "test") && !isTest:
+	case strings.HasPrefix(ours, "shared/") && strings.HasSuffix(ours, "test") && !isTest && !strings.HasSuffix(folder, "test"):
 		return "it is for tests"
 	case from == to:
 		return ""

@@ -53,6 +53,9 @@ type call struct {
 	query  url.Values
 	body   []byte // JSON; nil: none
 	accept string // a stream of this type; empty: JSON
+	// container is set for a call to a container service: its method, headers,
+	// query and body go out, and an answer of any status is handed back.
+	container *ContainerCall
 }
 
 // answer is a 2xx whose body has been read.
@@ -95,7 +98,8 @@ func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error)
 }
 
 // open makes a call, once more with a new key after a 401, and returns a 2xx
-// with its body unread. Anything else is an error and its body is closed.
+// with its body unread. Anything else is an error and its body is closed; but
+// to a container call any status is an answer.
 func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, redactor, error) {
 	if c.Keys == nil {
 		return nil, redactor{}, &unsentError{errors.New("cyberun: the client has no source of API keys")}
@@ -105,11 +109,17 @@ func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, 
 		return nil, redactor{}, err
 	}
 	res, err := c.send(ctx, k, x, key)
-	apiErr, ok := errors.AsType[*APIError](err)
-	if !ok || apiErr.Status != http.StatusUnauthorized {
+	if !refused(res, err) {
 		return res, redactor{key}, err
 	}
 	fresh, keyErr := c.key(ctx, func(ctx context.Context) (string, error) { return c.Keys.Refresh(ctx, key) })
+	if res != nil {
+		// A container's own 401 looks the same as Cyberun's.
+		if keyErr != nil || fresh == key {
+			return res, redactor{key}, nil
+		}
+		res.Body.Close()
+	}
 	if keyErr != nil {
 		return nil, redactor{key}, fmt.Errorf("%w; and a new one could not be had: %w", err, keyErr)
 	}
@@ -118,6 +128,15 @@ func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, 
 	}
 	res, err = c.send(ctx, k, x, fresh)
 	return res, redactor{fresh, key}, err
+}
+
+// refused says that the key was not let in, by an error or by a container
+// call's answer.
+func refused(res *http.Response, err error) bool {
+	if apiErr, ok := errors.AsType[*APIError](err); ok {
+		return apiErr.Status == http.StatusUnauthorized
+	}
+	return err == nil && res.StatusCode == http.StatusUnauthorized
 }
 
 // key asks the source and refuses what cannot be a header's value, so that
@@ -147,9 +166,9 @@ func (c *Client) send(ctx context.Context, k call, x exchange, key string) (*htt
 	req.Header.Set("Authorization", "Bearer "+key)
 	res, err := x(req)
 	if err != nil {
-		return nil, networkError(k.method, k.path, err, hide)
+		return nil, networkError(k.method, k.shownPath(), err, hide)
 	}
-	if res.StatusCode/100 != 2 {
+	if res.StatusCode/100 != 2 && k.container == nil {
 		defer res.Body.Close()
 		return nil, c.apiError(k.method, k.path, res, hide)
 	}
@@ -161,6 +180,9 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	if err != nil || (base.Scheme != "https" && base.Scheme != "http") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
 		// The address is not quoted: somebody may have put a password into it.
 		return nil, errors.New("cyberun: the base URL is not an http(s) address such as https://core.cyberun.cloud/api/v1")
+	}
+	if k.container != nil {
+		return c.containerRequest(ctx, k)
 	}
 	address := strings.TrimRight(c.BaseURL, "/") + k.path
 	if len(k.query) > 0 {

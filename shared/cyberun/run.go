@@ -178,7 +178,9 @@ func freshHTTP1(t *http.Transport) *http.Transport {
 func (p poster) send(req *http.Request) (*http.Response, error) {
 	w := &watchedBody{body: req.Body, own: p.own}
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), w.trace()))
-	req.Body = w
+	if req.Body != nil {
+		req.Body = w
+	}
 	res, err := p.client.Do(req)
 	if err != nil && w.seal() {
 		err = &unsentError{bare(err)}

@@ -213,6 +213,9 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 	if err := a.decode(&o); err != nil {
 		return err
 	}
+	if o == nil {
+		return a.bad("but not with a JSON object: null")
+	}
 	if o.present("success") && !o.truth("success") {
 		return a.bad("but without success: %s", a.redact.clean(string(a.body[:min(len(a.body), maxErrorRead)]), maxMessage))
 	}

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
@@ -48,11 +49,20 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 		outcome.AcceptedAt = s.Now().UTC()
 	}
 	outcome.EndedAs = endedAs
+	before := r.Error
 	r, _, err = s.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		if rec.Error != nil { // the run has closed before this was known
+			said := *rec.Error
+			said.Cause = strings.Replace(said.Cause, rec.Cancel.Text(rec.TaskID), outcome.Text(rec.TaskID), 1)
+			rec.Error = &said
+		}
 		rec.Cancel = &outcome
 		return nil
 	}})
-	return r, err
+	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause {
+		return r, err
+	}
+	return r, s.repairError(ctx, r.RunID)
 }
 
 // cancel is the one call of Cyberun's cancel. An answer that does not say yes is

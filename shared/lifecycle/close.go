@@ -57,7 +57,7 @@ func (c Closer) Ended(ctx context.Context, event executions.Execution) (e execut
 		return e, false, false, err
 	case e.State.Ended() && e.Redrives >= event.Redrives:
 		return e, true, true, nil
-	case event.State.Ended() && e.Redrives <= event.Redrives && e.State != executions.Succeeded:
+	case event.State.Ended() && event.Error != nil && e.Redrives <= event.Redrives && e.State != executions.Succeeded:
 		event.StartedAt, event.Input = e.StartedAt, e.Input
 		return event, false, true, nil // its reads lag behind its events
 	}
@@ -339,7 +339,10 @@ func (c Closer) Tidy(ctx context.Context, r Run) error {
 	if err != nil || again.Life != r.Life || again.Status.Open() {
 		return err
 	}
-	return c.tidy(ctx, again, entries, false)
+	if err := c.tidy(ctx, again, entries, false); err != nil {
+		return err
+	}
+	return c.repairError(ctx, r.RunID) // a receipt may have named a task since it was written
 }
 
 // tidy does what follows the closing write: it cancels what is still to be

@@ -8,8 +8,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
@@ -103,11 +105,12 @@ func (s *Runs) Finish(ctx context.Context, r Run) (Run, error) {
 func (s *Runs) writeOutput(ctx context.Context, r run.Record, key string, body []byte) error {
 	_, err := s.Outputs.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &r.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json"), Metadata: run.OutputMetadata(r, ""),
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, // an Object Lock asks for the header that this sends
 	})
 	if err == nil {
 		return nil
 	}
-	if why, refused := BucketRefuses(err); refused {
+	if why, refused := s3errors.RefusedByBucket(err); refused {
 		return named.Errorf(named.OutputBucketRefused, "S3 refused s3://%s/%s (%s): %w", r.Bucket, key, why, err)
 	}
 	return named.Errorf(named.Unavailable, "S3 could not write s3://%s/%s: %w", r.Bucket, key, err)
@@ -133,7 +136,7 @@ func (s *Runs) removeError(ctx context.Context, r run.Record) error {
 
 func (s *Runs) removeErrorAt(ctx context.Context, bucket, key string) error {
 	_, err := s.Outputs.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
-	if _, refused := BucketRefuses(err); err == nil || refused { // it cannot have been written either
+	if _, refused := s3errors.RefusedByBucket(err); err == nil || refused { // it cannot have been written either
 		return nil
 	}
 	return named.Errorf(named.Unavailable, "S3 could not remove s3://%s/%s: %w", bucket, key, err)

@@ -85,14 +85,15 @@ func (s *Runs) takeDelivery(ctx context.Context, runID, taskID string) (run.Owne
 }
 
 // delivers reports whether a run that stands as a task's deliverer still may
-// deliver it. It asks Step Functions as well: a record may be open although its
+// deliver it. A run without a task is about to record this one: the ownership
+// comes first. It asks Step Functions as well: a record may be open although its
 // execution has ended, until close-run has heard of it.
 func (s *Runs) delivers(ctx context.Context, runID, taskID string) (bool, error) {
 	r, err := s.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {
 		return false, nil
 	}
-	if err != nil || !r.Status.Open() || r.TaskID != taskID {
+	if err != nil || !r.Status.Open() || r.TaskID != "" && r.TaskID != taskID {
 		return false, err
 	}
 	e, err := s.Executions.Describe(ctx, r.ExecutionARN)

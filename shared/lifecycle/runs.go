@@ -53,6 +53,9 @@ type Run struct {
 	run.Record
 	life   int
 	object store.Object
+	// first says that this call created the record, so that no earlier one can
+	// have left a marker behind.
+	first bool
 }
 
 // ErrNoRecord says that a run has no record: it was never claimed, or its record has expired.
@@ -199,7 +202,7 @@ func (s *Runs) create(ctx context.Context, r run.Record) (Run, error) {
 		return Run{}, err
 	}
 	object, err := s.Store.Create(ctx, recordKey(r.RunID), body)
-	return Run{Record: r, life: r.Life, object: object}, err
+	return Run{Record: r, life: r.Life, object: object, first: true}, err
 }
 
 // reuse replaces the record of a run of over 80 days ago, whose name Step

@@ -169,10 +169,14 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 			return r, err
 		}
 	}
-	if attempt != nil {
-		if err := s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+attempt.Attempt); err != nil {
-			return r, err
-		}
+	if attempt == nil {
+		return r, s.withdrawDoubt(ctx, r.Record)
+	}
+	if !r.first { // an earlier call may have died between its marker and its mark
+		return r, s.clearMarkers(ctx, r.Record)
+	}
+	if err := s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+attempt.Attempt); err != nil {
+		return r, err
 	}
 	return r, s.withdrawDoubt(ctx, r.Record)
 }

@@ -1,6 +1,6 @@
 // Package observe is the edge between the functions and what watches them:
 // structured logs, and named errors as Step Functions sees them. It imports
-// shared/run and aws-lambda-go's message types.
+// shared/named and aws-lambda-go's message types.
 package observe
 
 import (

@@ -191,10 +191,12 @@ func (c *Cancel) Text(taskID string) string {
 		return "its task " + taskID + " was not cancelled yet"
 	case c.EndedAs == "completed":
 		return "its task " + taskID + " had completed before it could be cancelled: `relay rescue " + taskID + "` delivers it"
-	case c.EndedAs != "" && c.EndedAs != "cancelled":
+	case c.EndedAs == "cancelled":
+		return "its task " + taskID + " was cancelled"
+	case c.EndedAs != "":
 		return "its task " + taskID + " had ended as " + c.EndedAs
 	case !c.AcceptedAt.IsZero():
-		return "its task " + taskID + " was cancelled"
+		return "Cyberun accepted the cancel of its task " + taskID
 	}
 	return "its task " + taskID + " could not be cancelled yet; the sweep goes on trying"
 }

@@ -10,16 +10,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"golang.org/x/sync/errgroup"
 )
 
 // view is a run as the API shows it.
@@ -303,20 +302,12 @@ func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []en
 	}); err != nil {
 		return nil, false, err
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(readers)
-	var mu sync.Mutex
-	for i, id := range ids {
-		group.Go(func() error {
-			r, err := h.Runs.Get(groupCtx, id)
-			if errors.Is(err, lifecycle.ErrNoRecord) {
-				return nil
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			page[i].record, page[i].found = r.Record, err == nil
-			return err
-		})
-	}
-	return page, more, group.Wait()
+	return page, more, fanout.Each(ctx, readers, len(ids), func(ctx context.Context, i int) error {
+		r, err := h.Runs.Get(ctx, ids[i])
+		if errors.Is(err, lifecycle.ErrNoRecord) {
+			return nil
+		}
+		page[i].record, page[i].found = r.Record, err == nil
+		return err
+	})
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -40,7 +38,7 @@ func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	raw, err := io.ReadAll(io.LimitReader(r.Body, run.MaxRequestBytes+1))
+	raw, err := run.ReadText(r.Body)
 	if err != nil {
 		return named.Violations{{Parameter: "request", Message: "its body could not be read"}}.Err()
 	}
@@ -48,9 +46,6 @@ func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
 	input, err := run.Canonical(raw)
 	if err != nil {
 		return faults.Err()
-	}
-	if len(faults) == 0 && len(input) > run.MaxRequestBytes { // 1e30 is written out
-		faults = named.Violations{{Parameter: "request", Message: fmt.Sprintf("is %d bytes with its numbers written out; at most %d are accepted", len(input), run.MaxRequestBytes)}}
 	}
 	if r.Header.Values("Idempotency-Key") != nil {
 		// Before the checks: what was started once is the answer, whatever has

@@ -9,10 +9,10 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
-	"golang.org/x/sync/errgroup"
 )
 
 // Input is an EventBridge event that an execution ended, or the hourly sweep.
@@ -133,24 +133,26 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 		begin, cancel = context.WithDeadline(ctx, deadline.Add(-sweepRest))
 		defer cancel()
 	}
+	var swept []executions.Execution
+	left, err := h.Closer.Sweep(begin, h.Executions, h.pace, func(e executions.Execution) { swept = append(swept, e) })
 	var closed, failed atomic.Int64
-	var group errgroup.Group
-	group.SetLimit(h.Sweepers)
-	left, err := h.Closer.Sweep(begin, h.Executions, h.pace, func(e executions.Execution) {
-		group.Go(func() error {
-			ctx := observe.WithLog(ctx, observe.Log(ctx).With("run_id", e.Name))
-			did, err := h.sweepOne(ctx, e)
-			if err != nil {
-				failed.Add(1)
-				observe.Log(ctx).WarnContext(ctx, "could not be closed; the next sweep tries again", "cause", err.Error())
-			}
-			if did {
-				closed.Add(1)
-			}
+	_ = fanout.Each(ctx, h.Sweepers, len(swept), func(ctx context.Context, i int) error {
+		if begin.Err() != nil {
+			failed.Add(1)
 			return nil
-		})
+		}
+		e := swept[i]
+		ctx = observe.WithLog(ctx, observe.Log(ctx).With("run_id", e.Name))
+		did, err := h.sweepOne(ctx, e)
+		if err != nil {
+			failed.Add(1)
+			observe.Log(ctx).WarnContext(ctx, "could not be closed; the next sweep tries again", "cause", err.Error())
+		}
+		if did {
+			closed.Add(1)
+		}
+		return nil
 	})
-	_ = group.Wait()
 	return Output{Closed: int(closed.Load()), Failed: int(failed.Load()) + left}, err
 }
 

@@ -7,13 +7,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
-	"golang.org/x/sync/errgroup"
 )
 
 // copying is one call's share of a run's copies.
@@ -42,17 +42,12 @@ func (h *Handler) copyAll(ctx context.Context, r lifecycle.Run, outputs []workfl
 	}
 	c.copier = h.NewCopier(c.stopBefore, r.CopyConnections)
 	copied = make([]run.Output, len(outputs))
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(h.AtOnce)
-	for i, o := range outputs {
-		group.Go(func() (err error) {
-			if copied[i], err = c.one(groupCtx, o); err != nil {
-				return failed(o.ID, err)
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := fanout.Each(ctx, h.AtOnce, len(outputs), func(ctx context.Context, i int) (err error) {
+		if copied[i], err = c.one(ctx, outputs[i]); err != nil {
+			return failed(outputs[i].ID, err)
+		}
+		return nil
+	}); err != nil {
 		return nil, false, err
 	}
 	unfinished := c.unfinished.Load()

@@ -48,6 +48,8 @@ type Handler struct {
 
 	mu        sync.Mutex
 	refreshed time.Time
+	unread    error     // why the secret could not be read at failedAt; nil: it could
+	failedAt  time.Time // when it was last asked for, if unread
 }
 
 const (
@@ -56,7 +58,8 @@ const (
 	signaturePrefix = "sha256="
 	// maxBody bounds what is hashed: a task's output is a few KiB.
 	maxBody = 1 << 20
-	// refreshEvery bounds how often forged signatures make us read the secret.
+	// refreshEvery bounds how often forged signatures make us read the secret, be
+	// there one or none: each read is paid for, and the route is open to the world.
 	refreshEvery = time.Minute
 
 	// noSecret is for `relay webhook`, which tells by it a step left out from an outage.
@@ -122,7 +125,7 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 	if !ok || err != nil || len(mac) != sha256.Size {
 		return false, nil
 	}
-	secret, err := h.Secrets.Key(ctx)
+	secret, err := h.key(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -137,6 +140,20 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 		return false, err
 	}
 	return again != secret && matches(again, body, mac), nil
+}
+
+// key is the secret. A failure to read it is told again for refreshEvery without
+// asking anew: a secret that was never stored is not kept as one that was read is.
+// Cyberun sends again what it is refused meanwhile, and poll-status looks besides.
+func (h *Handler) key(ctx context.Context) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.unread != nil && h.Now().Sub(h.failedAt) < refreshEvery {
+		return "", h.unread
+	}
+	secret, err := h.Secrets.Key(ctx)
+	h.unread, h.failedAt = err, h.Now()
+	return secret, err
 }
 
 func (h *Handler) mayRefresh() bool {

@@ -206,6 +206,49 @@ func TestForgeriesDoNotReadTheSecret(t *testing.T) {
 	}
 }
 
+// A secret that was never stored costs a paid read a minute, however many forgeries
+// come, and is found within that minute once it is stored.
+func TestForgeriesDoNotLookForASecretThatIsNotThere(t *testing.T) {
+	w := newWorld()
+	reads, stored := 0, false
+	s := w.Secrets.(fakeSecrets)
+	s.key = func() (string, error) {
+		reads++
+		if !stored {
+			return "", named.Errorf(named.Unauthorized, "the secret arn:x holds no value yet")
+		}
+		return secret, nil
+	}
+	w.Secrets = s
+	status := func() int {
+		t.Helper()
+		got, err := w.Handle(t.Context(), event(completed, sign(secret, completed)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.StatusCode
+	}
+	for range 100 {
+		if got := status(); got != 503 {
+			t.Fatalf("HTTP %d without a secret", got)
+		}
+	}
+	if reads != 1 {
+		t.Errorf("%d reads for 100 forgeries", reads)
+	}
+	stored = true
+	w.clock = w.clock.Add(refreshEvery - time.Second)
+	if got := status(); got != 503 || reads != 1 {
+		t.Errorf("HTTP %d, %d reads before the minute is over", got, reads)
+	}
+	w.clock = w.clock.Add(time.Second)
+	for range 2 { // what is kept of a success is the secret's own business
+		if got := status(); got != 204 {
+			t.Errorf("HTTP %d a minute after it was stored", got)
+		}
+	}
+}
+
 func TestSamples(t *testing.T) {
 	want := map[string]int{"on-webhook.json": 204, "on-webhook-base64.json": 204, "on-webhook-forged.json": 401}
 	eventstest.Each(t, "on-webhook*.json", want, func(t *testing.T, status int, raw []byte) {

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
 // proofLasts is how long a warm function remembers that a bucket can be written.
@@ -38,7 +38,7 @@ func (p *proof) writable(ctx context.Context, buckets Buckets, r run.Record, now
 		_, err = buckets.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &r.Bucket, Key: &key, UploadId: created.UploadId})
 	}
 	if err != nil {
-		if why, refused := lifecycle.BucketRefuses(err); refused {
+		if why, refused := s3errors.RefusedByBucket(err); refused {
 			e := named.Errorf(named.OutputBucketRefused, "the output bucket %s refuses s3://%[1]s/%s (%s), so nothing was submitted: %w", r.Bucket, key, why, err)
 			e.Hint = "correct the output bucket's policy, region, encryption key (KmsKeyArn) or name (OutputBucketName), then redrive the run; nothing was paid"
 			return e
