@@ -330,11 +330,14 @@ func wantName(t *testing.T, err error, name, text string) {
 	}
 }
 
-// refuses answers S3's calls that begin so with a status.
+// refuses answers S3's calls that begin so with a status, and S3's code for it.
 func refuses(prefix string, status int) func(string, func() error) error {
+	codes := map[int]string{
+		301: "PermanentRedirect", 400: "KMS.DisabledException", 403: "AccessDenied", 404: "NoSuchBucket", 405: "MethodNotAllowed", 503: "SlowDown",
+	}
 	return func(call string, do func() error) error {
 		if strings.HasPrefix(call, prefix) {
-			return storetest.Error(status, "Refused")
+			return storetest.Error(status, codes[status])
 		}
 		return do()
 	}

@@ -111,7 +111,7 @@ func TestTimesOut(t *testing.T) {
 		cancels   int
 	}{
 		{name: "cancelled", looks: []look{running, cancelled}, text: "its task t1 was cancelled", cancels: 1},
-		{name: "still cancelling", looks: []look{running}, text: "its task t1 was cancelled", cancels: 1},
+		{name: "still cancelling", looks: []look{running}, text: "Cyberun accepted the cancel of its task t1", cancels: 1},
 		{name: "completed in the last moment", looks: []look{running, completed}, done: true, cancels: 1},
 		{name: "completed after the cancel", looks: []look{running, running, completed}, done: true, cancels: 1},
 		{name: "failed in the last moment", looks: []look{running, {status: cyberun.StatusFailed}}, text: "max_seconds (3600)", cancels: 1},
@@ -154,7 +154,7 @@ func TestDeadlineOfALife(t *testing.T) {
 	w.now = began.Add(48 * time.Hour)
 	in := w.input()
 	*in.RedriveCount = 1
-	if out, err := w.h.Handle(t.Context(), in); err != nil || out.WaitSeconds != 88 || w.did("cancel") != nil {
+	if out, err := w.h.Handle(t.Context(), in); err != nil || out.WaitSeconds != 90 || w.did("cancel") != nil {
 		t.Errorf("%+v, %v, %v", out, err, w.log)
 	}
 	w.now = w.now.Add(time.Hour)
