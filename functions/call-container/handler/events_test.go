@@ -37,7 +37,7 @@ func TestSamples(t *testing.T) {
 		w.c.container = func(_ context.Context, slug string) (cyberun.Container, error) {
 			switch slug {
 			case "none":
-				return cyberun.Container{}, &cyberun.APIError{Status: 404}
+				return cyberun.Container{}, &cyberun.APIError{Status: 404, JSON: true}
 			case "stopped":
 				return cyberun.Container{Slug: slug, Status: cyberun.ContainerStopped}, nil
 			}

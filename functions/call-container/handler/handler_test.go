@@ -37,7 +37,7 @@ func TestList(t *testing.T) {
 		t.Error(p)
 	}
 	w.c.containers = func(cyberun.Page) (cyberun.ContainerList, error) {
-		return cyberun.ContainerList{}, &cyberun.APIError{Status: 401}
+		return cyberun.ContainerList{}, &cyberun.APIError{Status: 401, JSON: true}
 	}
 	w.problem(w.handle(event("GET", "/containers", "", "")), 502, "Unauthorized")
 }
@@ -48,7 +48,7 @@ func TestShow(t *testing.T) {
 		t.Error(a.Body)
 	}
 	w.c.container = func(context.Context, string) (cyberun.Container, error) {
-		return cyberun.Container{}, &cyberun.APIError{Status: 404}
+		return cyberun.Container{}, &cyberun.APIError{Status: 404, JSON: true}
 	}
 	w.problem(w.handle(event("GET", "/containers/vllm", "", "")), 404, "ContainerNotFound")
 	asked := w.c.lookUps
@@ -57,7 +57,7 @@ func TestShow(t *testing.T) {
 		t.Error("a slug that no service can have was looked up")
 	}
 	w.c.container = func(context.Context, string) (cyberun.Container, error) {
-		return cyberun.Container{}, &cyberun.APIError{Status: 503}
+		return cyberun.Container{}, &cyberun.APIError{Status: 503, JSON: true}
 	}
 	if a := w.handle(event("GET", "/containers/vllm", "", "")); a.Headers["retry-after"] == "" {
 		t.Error(a.Headers)
@@ -221,11 +221,11 @@ func TestWhatGoesWrong(t *testing.T) {
 		return cyberun.Container{Slug: "echo", Status: "stopped", UsagePrompt: "start it"}, nil
 	}
 	missing := func(context.Context, string) (cyberun.Container, error) {
-		return cyberun.Container{}, &cyberun.APIError{Status: 404}
+		return cyberun.Container{}, &cyberun.APIError{Status: 404, JSON: true}
 	}
 	is := func(status int) func(context.Context, string) (cyberun.Container, error) {
 		return func(context.Context, string) (cyberun.Container, error) {
-			return cyberun.Container{}, &cyberun.APIError{Status: status}
+			return cyberun.Container{}, &cyberun.APIError{Status: status, JSON: true}
 		}
 	}
 	for _, test := range []struct {

@@ -142,9 +142,9 @@ func TestOutputBucketRefuses(t *testing.T) {
 		want string
 		text string
 	}{
-		{name: "a policy", call: "CreateMultipartUpload outputs/runs/r1/manifest.json", err: storetest.Error(http.StatusForbidden, "AccessDenied"), want: named.OutputBucketRefused, text: "s3://outputs/runs/r1/manifest.json (Forbidden)"},
-		{name: "no bucket", call: "CreateMultipartUpload", err: storetest.Error(http.StatusNotFound, "NoSuchBucket"), want: named.OutputBucketRefused, text: "Not Found"},
-		{name: "another region", call: "CreateMultipartUpload", err: storetest.Error(http.StatusMovedPermanently, "PermanentRedirect"), want: named.OutputBucketRefused, text: "Moved Permanently"},
+		{name: "a policy", call: "CreateMultipartUpload outputs/runs/r1/manifest.json", err: storetest.Error(http.StatusForbidden, "AccessDenied"), want: named.OutputBucketRefused, text: "s3://outputs/runs/r1/manifest.json (HTTP 403 AccessDenied"},
+		{name: "no bucket", call: "CreateMultipartUpload", err: storetest.Error(http.StatusNotFound, "NoSuchBucket"), want: named.OutputBucketRefused, text: "HTTP 404 NoSuchBucket"},
+		{name: "another region", call: "CreateMultipartUpload", err: storetest.Error(http.StatusMovedPermanently, "PermanentRedirect"), want: named.OutputBucketRefused, text: "HTTP 301 PermanentRedirect"},
 		{name: "a key that is disabled", call: "CreateMultipartUpload", err: storetest.Error(http.StatusBadRequest, "KMS.DisabledException"), want: named.OutputBucketRefused, text: "KmsKeyArn"},
 		{name: "no right to abort", call: "AbortMultipartUpload", err: storetest.Error(http.StatusForbidden, "AccessDenied"), want: named.OutputBucketRefused},
 		{name: "away", call: "CreateMultipartUpload", err: errNetwork, want: named.Unavailable, text: "the output bucket outputs cannot be reached"},
