@@ -84,6 +84,7 @@ type grammar struct {
 	Call       callCmd       `cmd:"" help:"Call a container service, as curl would: relay call vllm /v1/models"`
 	Cancel     cancelCmd     `cmd:"" help:"Stop a run, and the task that it pays for."`
 	Redrive    redriveCmd    `cmd:"" help:"Let a failed run go on where it failed, without paying again."`
+	Decide     decideCmd     `cmd:"" help:"Say which task a run in doubt has started, or that it started none."`
 	Rescue     rescueCmd     `cmd:"" help:"Deliver the outputs of a task that already exists at Cyberun."`
 	Webhook    webhookCmd    `cmd:"" help:"Print what to enter at Cyberun for webhooks, and check that they can arrive."`
 	Version    versionCmd    `cmd:"" help:"Print the version of this program."`

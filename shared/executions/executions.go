@@ -232,9 +232,10 @@ func (m Machine) Resume(ctx context.Context, token string) error {
 // 1,000 is one call; pace is called before it.
 //
 // AWS's API reference says that ended executions are sorted by their stop date;
-// older texts say "by time", which may be the start. The pages end at the first
-// stop before stopped as long as the stops descend, else at the first start
-// before started, before which no execution can have ended since stopped.
+// older texts say "by time", which may be the start. The pages end at a stop
+// before stopped only if the stops descend and the starts do not, else at the
+// first start before started: no execution that began earlier can have ended
+// since stopped.
 func (m Machine) EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
 	for _, status := range []types.ExecutionStatus{types.ExecutionStatusFailed, types.ExecutionStatusTimedOut, types.ExecutionStatusAborted} {
 		if err := m.endedAs(ctx, status, stopped, started, pace, each); err != nil {
@@ -246,8 +247,8 @@ func (m Machine) EndedSince(ctx context.Context, stopped, started time.Time, pac
 
 func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
 	in := &sfn.ListExecutionsInput{StateMachineArn: &m.ARN, StatusFilter: status, MaxResults: 1000}
-	var last time.Time // stop so far
-	descends := true
+	var last, lastStart time.Time // stop and start so far
+	byStop, byStart := true, true
 	for {
 		if err := pace(ctx); err != nil {
 			return err
@@ -262,8 +263,9 @@ func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stop
 				StartedAt: aws.ToTime(item.StartDate).UTC(), Redrives: int(aws.ToInt32(item.RedriveCount)),
 			}
 			stop := aws.ToTime(item.StopDate)
-			descends = descends && (last.IsZero() || !stop.After(last.Add(time.Second)))
-			last = stop
+			byStop = byStop && (last.IsZero() || !stop.After(last.Add(time.Second)))
+			byStart = byStart && (lastStart.IsZero() || !e.StartedAt.After(lastStart.Add(time.Second)))
+			last, lastStart = stop, e.StartedAt
 			switch {
 			case !stop.Before(stopped):
 				if !each(e) {
@@ -273,7 +275,7 @@ func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stop
 				return nil
 			}
 		}
-		if in.NextToken = out.NextToken; in.NextToken == nil || descends && last.Before(stopped) {
+		if in.NextToken = out.NextToken; in.NextToken == nil || byStop && !byStart && last.Before(stopped) {
 			return nil
 		}
 	}

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,11 @@ type Closer struct {
 	*Runs
 	// Bucket and OutputPrefix are the stack's, for a run that has no record.
 	Bucket, OutputPrefix string
+	// Budget is how long one cancel may take; 0: CloseBudget.
+	Budget time.Duration
 }
+
+func (c Closer) budget() time.Duration { return cmp.Or(c.Budget, CloseBudget) }
 
 // Ended returns an execution as it ended, by Step Functions' own account, and ok
 // false if there is nothing to close: it runs, it was redriven, it succeeded.
@@ -151,7 +156,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return false, named.Errorf(named.Unavailable, "Step Functions does not show yet how the run %s ended", r.RunID)
 	}
 	if cancels {
-		if r, err = c.CancelTask(ctx, r, CloseBudget); err != nil {
+		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
 			return false, err
 		}
 	}
@@ -192,7 +197,7 @@ func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
 	reason, _ := named.As(err)
 	now := c.Now().UTC()
 	_, cell, err := c.update(ctx, r, change{event: Undeliverable, do: func(rec *run.Record) error {
-		rec.EndedAt, rec.Error, rec.ManifestKey = now, reason, ""
+		rec.EndedAt, rec.Error, rec.ManifestKey, rec.ManifestBody = now, reason, "", ""
 		return nil
 	}})
 	return err == nil && !cell.Ignore, err
@@ -360,7 +365,7 @@ func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bo
 		}
 	}
 	if !asked && (r.Status == run.Cancelled || r.Cancel != nil) {
-		if r, err = c.CancelTask(ctx, r, CloseBudget); err != nil {
+		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
 			return err
 		}
 	}

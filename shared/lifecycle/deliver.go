@@ -15,7 +15,10 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-func manifestKey(runID string) string { return "manifests/" + runID + ".json" }
+// manifestKey is where the bytes of one delivery's manifest are fixed. Each call
+// that delivers has a key of its own, and the record names the one that counts:
+// of two calls, neither can change what the other has fixed.
+func manifestKey(runID, id string) string { return "manifests/" + runID + "/" + id + ".json" }
 
 // StartCopy notes that the outputs are about to be copied. A run that has
 // succeeded, or is being delivered, is returned as it is then.
@@ -45,13 +48,14 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 	if err != nil {
 		return r, err
 	}
-	if err := s.Store.Put(ctx, manifestKey(r.RunID), append(body, '\n')); err != nil {
+	fixed := manifestKey(r.RunID, s.NewID())
+	if err := s.Store.Put(ctx, fixed, append(body, '\n')); err != nil {
 		return r, err
 	}
 	key := r.OutputPrefix() + run.ManifestName
 	r, _, err = s.update(ctx, r, change{event: Deliver, life: r.life, fenced: true, do: func(rec *run.Record) error {
 		if rec.Status == run.Copying {
-			rec.ManifestKey = key
+			rec.ManifestKey, rec.ManifestBody = key, fixed
 		}
 		return nil
 	}})
@@ -69,7 +73,7 @@ func (s *Runs) Finish(ctx context.Context, r Run) (Run, error) {
 	if r.Status == run.Succeeded {
 		return r, nil
 	}
-	body, err := s.Store.Get(ctx, manifestKey(r.RunID))
+	body, err := s.Store.Get(ctx, r.ManifestBody)
 	if errors.Is(err, store.ErrNotFound) { // another one has finished and tidied
 		now, err := s.Get(ctx, r.RunID)
 		if err == nil && now.Status == run.Delivering {
@@ -88,7 +92,7 @@ func (s *Runs) Finish(ctx context.Context, r Run) (Run, error) {
 	}
 	now := s.Now().UTC()
 	r, cell, err := s.update(ctx, r, change{event: Delivered, do: func(rec *run.Record) error {
-		rec.EndedAt, rec.Error, rec.ErrorKey = now, nil, ""
+		rec.EndedAt, rec.Error, rec.ErrorKey, rec.ManifestBody = now, nil, "", ""
 		return nil
 	}})
 	if err != nil || cell.Ignore {
@@ -98,7 +102,17 @@ func (s *Runs) Finish(ctx context.Context, r Run) (Run, error) {
 	if err := s.clearCheckpoints(ctx, r.RunID); err != nil {
 		return r, err
 	}
-	return r, s.Store.Delete(ctx, manifestKey(r.RunID))
+	return r, s.clearManifests(ctx, r.RunID)
+}
+
+// clearManifests deletes the fixed bytes of a run's manifests, those of a call
+// that lost included.
+func (s *Runs) clearManifests(ctx context.Context, runID string) error {
+	entries, err := s.keysUnder(ctx, "manifests/"+runID+"/", "", maxMarkers)
+	if err != nil {
+		return err
+	}
+	return s.deleteAll(ctx, entries)
 }
 
 // writeOutput writes one of the relay's own documents beside the outputs.

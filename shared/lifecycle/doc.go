@@ -24,7 +24,7 @@
 //	tasks/{task_id}                               ownership: who started the task, how that is known, who delivers it
 //	submitting/{workflow_id}/{run_id}/{attempt}   a POST is about to be sent
 //	doubt/{workflow_id}/{run_id}                  the outcome of a POST is unknown
-//	manifests/{run_id}.json                       the manifest's bytes, fixed before it is written to the output bucket
+//	manifests/{run_id}/{id}.json                  the manifest's bytes, fixed before it is written to the output bucket
 //	copies/{run_id}/{hash}.json                   how far the copy of an output has come
 //	progress/{run_id}.json                        what poll-status last saw
 //	wake/{run_id}.json                            the task token of a run that awaits a webhook

@@ -143,7 +143,7 @@ func TestKeys(t *testing.T) {
 	r := w.copied("r2", "t2")
 	for _, put := range []error{
 		w.runs.PutProgress(t.Context(), run.Progress{RunID: "r2"}), w.runs.PutToken(t.Context(), "r2", "x"),
-		w.runs.PutCheckpoint(t.Context(), "r2", "output", Checkpoint{}), w.runs.put(t.Context(), manifestKey(r.RunID), "x"),
+		w.runs.PutCheckpoint(t.Context(), "r2", "output", Checkpoint{}), w.runs.put(t.Context(), manifestKey(r.RunID, "id"), "x"),
 	} {
 		if put != nil {
 			t.Fatal(put)
@@ -158,7 +158,7 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	want := []string{
-		"copies/r2/…", "doubt/wf-1/r1", "index/…", "index/…", "manifests/r2.json", "progress/r2.json", "runs/r1.json", "runs/r2.json", "submitting/wf-1/r1/a1", "tasks/t2", "wake/r2.json",
+		"copies/r2/…", "doubt/wf-1/r1", "index/…", "index/…", "manifests/r2/id.json", "progress/r2.json", "runs/r1.json", "runs/r2.json", "submitting/wf-1/r1/a1", "tasks/t2", "wake/r2.json",
 	}
 	if !slices.Equal(keys, want) {
 		t.Errorf("got %v", keys)

@@ -213,10 +213,13 @@ func (s *Runs) reuse(ctx context.Context, old Run, call Call, request run.Reques
 		return old, err
 	}
 	fresh := NewRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
-	for _, key := range []string{progressKey(call.RunID), manifestKey(call.RunID), wakeKey(call.RunID)} {
+	for _, key := range []string{progressKey(call.RunID), wakeKey(call.RunID)} {
 		if err := s.Store.Delete(ctx, key); err != nil {
 			return old, err
 		}
+	}
+	if err := s.clearManifests(ctx, call.RunID); err != nil {
+		return old, err
 	}
 	if err := s.clearCheckpoints(ctx, call.RunID); err != nil {
 		return old, err

@@ -89,6 +89,7 @@ type Record struct {
 	Error           *named.Error `json:"error,omitempty"`
 	ErrorKey        string       `json:"error_key,omitempty"` // of the error.json that a close left
 	ManifestKey     string       `json:"manifest_key,omitempty"`
+	ManifestBody    string       `json:"manifest_body,omitempty"` // of a delivery: the key, in the state bucket, of its fixed bytes
 	// Unsettled says that the close left something to the sweep: markers to
 	// delete, a cancel to confirm, candidates to name.
 	Unsettled bool `json:"unsettled,omitempty"`

@@ -37,6 +37,7 @@ type view struct {
 	Outputs     []outputView    `json:"outputs,omitempty"`
 	OutputsNext string          `json:"outputs_next,omitempty"` // for ?outputs_after
 	Candidates  []run.Candidate `json:"candidates,omitempty"`
+	Submission  *run.Submission `json:"submission,omitempty"` // while its outcome is unknown
 	ExtraTasks  []run.ExtraTask `json:"extra_tasks,omitempty"`
 	Cancel      *run.Cancel     `json:"cancel,omitempty"`
 	Error       *named.Error    `json:"error,omitempty"`
@@ -143,6 +144,9 @@ func (h *Handler) summary(r run.Record) view {
 		RunID: r.RunID, Status: r.Status.Shown(), Workflow: cmp.Or(r.TaskWorkflow, r.Workflow), TaskID: r.TaskID,
 		TaskStatus: r.TaskStatus, Adopted: r.Adopted, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 		Candidates: r.Candidates, ExtraTasks: r.ExtraTasks, Cancel: r.Cancel, Error: r.Error,
+	}
+	if r.InDoubt() {
+		v.Submission = r.Submission
 	}
 	if r.Status == run.Succeeded {
 		v.Bucket, v.ManifestKey = cmp.Or(r.Bucket, h.OutputBucket), r.ManifestKey

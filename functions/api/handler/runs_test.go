@@ -126,7 +126,7 @@ func TestSignsItsOwnKeysAlone(t *testing.T) {
 // TestShowsDelivering as copying, and nothing of its outputs yet.
 func TestShowsDelivering(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json"})
+	w.record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
 	if a := w.call("GET", "/runs/r1", ""); a.body["status"] != "copying" || a.body["manifest_key"] != nil || a.body["outputs"] != nil {
 		t.Errorf("%s", a.raw)
 	}

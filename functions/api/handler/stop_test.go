@@ -130,8 +130,8 @@ func TestStopsWhatEnded(t *testing.T) {
 // TestStopsOnePastItsPointOfNoReturn: it is delivered instead, and says so.
 func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", How: run.Receipt, ManifestKey: "runs/r1/manifest.json"})
-	w.s3.Set(stateBucket, "manifests/r1.json", storetest.Object{Body: []byte("{}")})
+	w.record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", How: run.Receipt, ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
+	w.s3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("{}")})
 	w.start("r1", body, executions.Running)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "succeeded" || a.body["task"] != "left" || w.machine.stopped != nil || w.cancelled != nil {
 		t.Errorf("%+v, stopped %v, cancelled %v", a, w.machine.stopped, w.cancelled)

@@ -62,7 +62,7 @@ const (
 	// takes all of its budget, and the runs behind it have to be reached all the same.
 	DefaultSweepers = 8
 	// sweepRest is kept of the function's time for those under way.
-	sweepRest = lifecycle.CloseBudget + 30*time.Second
+	sweepRest = lifecycle.SweepBudget + time.Minute
 	// describePause spaces the calls to Step Functions: 5 a second, below the 10 to
 	// 15 that it allows an account.
 	describePause = 200 * time.Millisecond
@@ -81,7 +81,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	if d.ExecutionARN == "" {
 		return Output{}, named.Errorf(named.InvalidRequest, "the event names no execution: expected detail.executionArn, or {\"sweep\": true}")
 	}
-	closed, err := h.close(ctx, executions.FromEvent(d.ExecutionARN, d.Status, d.Error, d.Cause, d.RedriveCount, time.Time{}))
+	closed, err := h.close(ctx, h.Closer, executions.FromEvent(d.ExecutionARN, d.Status, d.Error, d.Cause, d.RedriveCount, time.Time{}))
 	if err != nil || !closed {
 		return Output{}, err
 	}
@@ -89,12 +89,12 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 }
 
 // close closes one run, and names the candidates of one that closed in doubt.
-func (h *Handler) close(ctx context.Context, event executions.Execution) (bool, error) {
-	e, sure, ended, err := h.Closer.Ended(ctx, event)
+func (h *Handler) close(ctx context.Context, closer lifecycle.Closer, event executions.Execution) (bool, error) {
+	e, sure, ended, err := closer.Ended(ctx, event)
 	if err != nil || !ended {
 		return false, err
 	}
-	closed, err := h.Closer.Close(ctx, e, sure)
+	closed, err := closer.Close(ctx, e, sure)
 	if err != nil {
 		return closed, err
 	}
@@ -156,6 +156,13 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 	return Output{Closed: int(closed.Load()), Failed: int(failed.Load()) + left}, err
 }
 
+// sweeping is the closer with the sweep's budget for one run.
+func (h *Handler) sweeping() lifecycle.Closer {
+	c := h.Closer
+	c.Budget = lifecycle.SweepBudget
+	return c
+}
+
 func (h *Handler) sweepOne(ctx context.Context, e executions.Execution) (bool, error) {
 	needed, err := h.Closer.NeedsClose(ctx, e)
 	if err != nil || !needed {
@@ -164,7 +171,7 @@ func (h *Handler) sweepOne(ctx context.Context, e executions.Execution) (bool, e
 	if err := h.pace(ctx); err != nil {
 		return false, err
 	}
-	return h.close(ctx, e)
+	return h.close(ctx, h.sweeping(), e)
 }
 
 func (h *Handler) pace(ctx context.Context) error {

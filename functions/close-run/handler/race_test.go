@@ -163,8 +163,8 @@ func TestLosesAgainstSuccess(t *testing.T) {
 func TestFinishesADelivery(t *testing.T) {
 	for _, status := range []string{"FAILED", "ABORTED", "TIMED_OUT"} {
 		w := newWorld(t)
-		w.record(run.Record{Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", StopRequestedAt: began})
-		w.s3.Set(stateBucket, "manifests/r1.json", storetest.Object{Body: []byte("fixed")})
+		w.record(run.Record{Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json", StopRequestedAt: began})
+		w.s3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("fixed")})
 		w.execution("r1", status, "Lambda.Unknown", "x")
 		if out, err := w.close("r1"); err != nil || out.Closed != 1 {
 			t.Errorf("%s: %+v, %v", status, out, err)
