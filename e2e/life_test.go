@@ -37,15 +37,17 @@ type candidateView struct {
 	} `json:"candidates"`
 }
 
-// doubtful is a run that ends in doubt: its POST met a fault, and a stranger
-// started a task of the workflow in the same seconds.
-func (s *stack) doubtful(t *testing.T, fault string) (v runView, size int, strangers string) {
+// doubtful is a run that ends in doubt: its POST met a fault, and strangers started
+// tasks of the workflow in the same seconds.
+func (s *stack) doubtful(t *testing.T, fault string, many int) (v runView, size int, strangers string) {
 	t.Helper()
 	size = uniqueSize()
 	request := mustJSON(t, map[string]any{"workflow": "big-file", "parameters": map[string]any{"bytes": size, "seconds": 1}})
 	s.addFault(t, fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/run$","body_contains":"%d"},"times":1,"action":{"type":%q}}`, size, fault))
 	runID := s.start(t, request)
-	strangers = s.stranger(t, "big-file", `{"parameters":{"bytes":1000,"seconds":1}}`)
+	for range many {
+		strangers = s.stranger(t, "big-file", `{"parameters":{"bytes":1000,"seconds":1}}`)
+	}
 	v = s.end(t, runID)
 	s.checkFailure(t, v, "SubmitOutcomeUnknown")
 	return v, size, strangers
@@ -60,7 +62,7 @@ func (s *stack) ofSize(t *testing.T, size int) []ledgerTask {
 // is its own, and the run delivers that one without paying again.
 func TestPersonNamesTheTask(t *testing.T) {
 	s := open(t)
-	v, size, strangers := s.doubtful(t, "accept_then_reset")
+	v, size, strangers := s.doubtful(t, "accept_then_reset", 1)
 	paid := s.ofSize(t, size)
 	if len(paid) != 1 {
 		t.Fatalf("paid for %+v", paid)
@@ -93,11 +95,11 @@ func TestPersonNamesTheTask(t *testing.T) {
 	}
 }
 
-// TestPersonSaysNotStarted: the POST never arrived, a stranger's task stands in the
+// TestPersonSaysNotStarted: the POST never arrived, strangers' tasks stand in the
 // way of the proof, and a person's word lets the run submit again, once.
 func TestPersonSaysNotStarted(t *testing.T) {
 	s := open(t)
-	v, size, _ := s.doubtful(t, "reset")
+	v, size, _ := s.doubtful(t, "reset", 2) // a lone one would be adopted: the stack trusts that it alone uses the key
 	if paid := s.ofSize(t, size); len(paid) != 0 {
 		t.Fatalf("paid for %+v", paid)
 	}
