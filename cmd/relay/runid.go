@@ -15,8 +15,10 @@ type runID string
 // UnmarshalText reads an argument.
 func (id *runID) UnmarshalText(text []byte) error {
 	given := string(text)
-	bare := strings.TrimPrefix(strings.TrimPrefix(given, "/"), "runs/")
-	if bare != given {
+	bare, located := strings.CutPrefix("/"+strings.TrimPrefix(given, "/"), "/runs/")
+	if !located {
+		bare = given
+	} else {
 		if unescaped, err := url.PathUnescape(bare); err == nil {
 			bare = unescaped
 		}
