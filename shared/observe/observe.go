@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -20,11 +21,28 @@ import (
 )
 
 // Logger writes one JSON object a line. Nothing that logs is ever given a key,
-// a signed URL or a parameter's value. The standard logger is silenced: net/http
-// quotes there what a peer sent unasked, a file's bytes or an address.
+// a signed URL or a parameter's value. Of the standard logger only what the Lambda
+// runtime says before it ends the process comes through: net/http quotes there
+// what a peer sent unasked, a file's bytes or an address.
 func Logger(w io.Writer, function string) *slog.Logger {
-	log.SetOutput(io.Discard)
-	return slog.New(slog.NewJSONHandler(w, nil)).With("function", function)
+	logger := slog.New(slog.NewJSONHandler(w, nil)).With("function", function)
+	log.SetFlags(0)
+	log.SetOutput(runtimeLog{logger})
+	return logger
+}
+
+// runtimeLog is the standard logger's output.
+type runtimeLog struct{ log *slog.Logger }
+
+// Write logs what aws-lambda-go says when it gives up: an answer that the runtime
+// API did not take, such as one over 6 MB, or a runtime API that is gone. Its
+// report of an error that a handler returned is passed over: Step logs that.
+func (r runtimeLog) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if strings.HasPrefix(text, "unexpected error occurred") || strings.HasPrefix(text, "failed to ") {
+		r.log.Error("the Lambda runtime ends the process", "error", "Runtime.ExitError", "cause", unsigned(text))
+	}
+	return len(line), nil
 }
 
 type logKey struct{}

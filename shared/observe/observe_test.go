@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"net/url"
 	"os"
 	"os/exec"
@@ -262,5 +263,20 @@ func TestExit(t *testing.T) {
 	all := lines(t, bytes.NewBuffer(said))
 	if len(all) != 1 || all[0]["cause"] != "STATE_BUCKET is not set" || all[0]["function"] != "submit" {
 		t.Errorf("it said %s", said)
+	}
+}
+
+// TestRuntimeLog: what the Lambda runtime says before it ends the process is
+// logged, without a signature; what others say through the standard logger is not.
+func TestRuntimeLog(t *testing.T) {
+	var buffer bytes.Buffer
+	Logger(&buffer, "api")
+	log.Printf("unexpected error occurred when sending the function functionResponse to the API: %s", signed)
+	log.Printf("failed to GET http://127.0.0.1/2018-06-01/runtime/invocation/next: got unexpected status code: 413")
+	log.Printf("Unsolicited response received on idle HTTP channel starting with %q", signed)
+	log.Printf(`{"errorMessage":"the task failed","errorType":"TaskFailed"}`)
+	all := lines(t, &buffer)
+	if len(all) != 2 || all[0]["function"] != "api" || all[0]["level"] != "ERROR" || strings.Contains(fmt.Sprint(all), "Signature") {
+		t.Errorf("logged %v", all)
 	}
 }
