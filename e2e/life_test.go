@@ -11,6 +11,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"golang.org/x/sync/errgroup"
 )
 
 // stranger starts a task of a workflow beside the relay, as a colleague's script
@@ -277,4 +279,50 @@ var sizes atomic.Int64
 
 func uniqueSize() int {
 	return 1_000_000 + int(sizes.Add(1))*7 + int(time.Now().UnixMilli()%100_000)*100
+}
+
+// TestRedriveBesideClose: a redrive that comes in the moment in which the run's
+// last life is closed, fifty times: none is lost, none pays twice.
+func TestRedriveBesideClose(t *testing.T) {
+	s := open(t)
+	const runs, atOnce = 50, 10
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	word := mark(t)
+	for i := range runs {
+		group.Go(func() error {
+			prompt := fmt.Sprintf("%s-%d.", word, i)
+			runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": prompt, "seconds": 30}}))
+			var taskID string
+			eventually(t, "the run has its task", func() (bool, any) {
+				taskID = s.view(t, runID, "").TaskID
+				return taskID != "", taskID
+			})
+			s.addFault(t, fmt.Sprintf(`{"match":{"method":"GET","path_regexp":"/r/tasks/%s/result$"},"times":1,"action":{"type":"status","status":401,"body":"{\"message\":\"revoked\"}"}}`, taskID))
+			arn := aws.ToString(s.execution(t, runID).ExecutionArn)
+			for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+				if _, err := s.sfn.RedriveExecution(t.Context(), &sfn.RedriveExecutionInput{ExecutionArn: &arn}); err == nil {
+					break
+				}
+				if time.Now().After(until) {
+					return fmt.Errorf("%s never failed", runID)
+				}
+			}
+			eventually(t, "the redriven run's end", func() (bool, any) {
+				v := s.view(t, runID, "")
+				return v.Status == "succeeded", v
+			})
+			if paid := s.paid(t, prompt); len(paid) != 1 || paid[0].CancelRequested {
+				t.Errorf("%s paid for %+v", runID, paid)
+			}
+			eventually(t, "error.json is gone", func() (bool, any) {
+				_, err := s.s3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &s.outputs, Key: aws.String("runs/" + runID + "/error.json")})
+				return err != nil, runID
+			})
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
 }
