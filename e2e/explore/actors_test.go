@@ -82,6 +82,7 @@ func (u *universe) submit() *submit.Handler {
 	return &submit.Handler{
 		Cyberun: service{u}, Runs: runs, Doubts: u.doubts(), Buckets: u.s3, OutputBucket: outputBucket, StateBucket: stateBucket,
 		Waits: submit.DefaultWaits, InDoubt: submit.InDoubt(u.setting()), Now: u.clock, Sleep: u.wait, NewID: u.newID,
+		Random: func(most time.Duration) time.Duration { return most / 2 },
 	}
 }
 
