@@ -175,7 +175,6 @@ type execution struct {
 	at       string // the state that it stands at
 	redrives int
 	request  string
-	input    string
 	before   *executions.Execution // what a stale DescribeExecution says
 }
 
