@@ -8,6 +8,14 @@ CFNLINT := .tools/sam/bin/cfn-lint
 STACK   := .local/bin/stack
 TOOLS   := local/tools
 
+# The Go release that go.mod's toolchain line names, also where an installation
+# of Go is set to use nothing but itself. GOTOOLCHAIN=local builds with that one.
+export GOTOOLCHAIN ?= auto
+
+# The Go vulnerability database, as a module. Pinned, so that a check of the same
+# commit always says the same; `make vuln VULNDB=latest` asks the newest.
+VULNDB  ?= v0.0.0-20261105234957-e22db6528018
+
 # Functions: a third of the size, the same bytes for the same source, and no
 # need of the building machine's C library.
 FUNCTION_BUILD := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false "-ldflags=-s -w" -tags=lambda.norpc'
@@ -17,16 +25,21 @@ SAM_ENV        := SAM_CLI_TELEMETRY=0
 # role's policies are enforced, but for webhooks: MiniStack asks a right to
 # SendTaskSuccess on any state machine, where AWS grants it for one. The submit
 # protocol's waits are shortened; their order stays.
-SUBMIT_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_PATIENCE=40s
+SUBMIT_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_ABSENCE=20s -env SUBMIT_PATIENCE=40s -env SUBMIT_SPREAD=2s
 E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10 $(SUBMIT_WAITS)
+# What the functions call during the end-to-end tests, for `make iam`.
+CALLS      := .local/calls
+RECORD     := -record $(CALLS)
 E2E_FLAGS  ?= -timeout 15m
 FUZZTIME   ?= 60s
 # Flags of `stack run`: -workflow, -prompt, -param NAME=VALUE …
 RUN        ?=
+# Flags of local/smoke: -delete, -workflow, -prompt …
+SMOKE      ?=
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build relay run down logs test unit e2e crash wait-report bench lint validate fuzz deploy clean
+.PHONY: help tools build relay run down logs test unit e2e iam crash smoke room wait-report bench lint validate vuln fuzz deploy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,14 +59,27 @@ test: unit e2e ## all tests: unit, S3 and end to end on a local stack of their o
 unit: .tools/bin/versitygw ## unit and S3 tests, with the race detector
 	go test -race ./...
 
-e2e: tools relay $(STACK) ## end-to-end tests on a local stack of their own
-	$(STACK) exec $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
-	$(STACK) exec -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
-	$(STACK) exec -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
+e2e: tools relay $(STACK) .tools/openai/.done ## end-to-end tests on a local stack of their own
+	@rm -rf $(CALLS)
+	$(STACK) exec $(RECORD) $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
+	$(STACK) exec $(RECORD) -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
+	$(STACK) exec $(RECORD) -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
+
+iam: ## the calls of the last `make e2e` against the template's rights: none missing, none unused
+	@go run ./local/iam $(CALLS)
 
 crash: .tools/bin/versitygw tools $(STACK) ## kill submit and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
 	RELAY_CRASH=1 $(STACK) exec $(E2E_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
+
+smoke: relay ## once through a deployed stack, on your account: STACK=name, SMOKE='-delete …'; three tasks and under $$0.05
+	@[ "$(origin STACK)" = "command line" ] || { echo "name the stack: make smoke STACK=cyberun-relay"; exit 2; }
+	@go build -o .local/bin/smoke ./local/smoke
+	.local/bin/smoke -stack $(STACK) $(SMOKE)
+
+room: tools $(STACK) ## each function once in the room that Lambda gives it: a table of start, call and memory
+	@go build -o .local/bin/room ./local/room
+	$(STACK) exec -speed 10 -- .local/bin/room
 
 wait-report: tools relay $(STACK) ## what waiting costs, held, polled and with webhooks: docs/waiting
 	go run ./local/waitreport
@@ -68,12 +94,25 @@ lint: .tools/bin/staticcheck ## gofmt, go vet, staticcheck
 	go vet ./...
 	.tools/bin/staticcheck ./...
 
-validate: .tools/sam/.done .tools/asl/.done ## sam validate --lint, cfn-lint, asl-validator
+# W2001, "parameter not used": a condition that is decided needs its parameter no more.
+validate: .tools/sam/.done .tools/asl/.done ## the template as written and as expanded, the state machine: SAM, cfn-lint, two ASL validators
 	AWS_DEFAULT_REGION=us-east-1 $(SAM_ENV) $(SAM) validate --lint
 	$(CFNLINT) template.yaml
+	AWS_DEFAULT_REGION=us-east-1 .tools/sam/bin/python local/validate/expand.py template.yaml .local/expanded
+	$(CFNLINT) --regions us-east-1 eu-central-1 --ignore-checks W2001 -- .local/expanded/*.json
 	@if [ -x .tools/asl/node_modules/.bin/asl-validator ]; then \
-	  .tools/asl/node_modules/.bin/asl-validator --json-path statemachine/run.asl.json; \
+	  .tools/asl/node_modules/.bin/asl-validator --json-path statemachine/run.asl.json && \
+	  node local/validate/asl.js .tools/asl statemachine/run.asl.json; \
 	else cat .tools/asl/.done; fi
+
+# govulncheck takes the module's folder of records as its database. Nothing is
+# asked of the network but the module proxy; local/tools is no part of what ships.
+vuln: .tools/bin/govulncheck ## known vulnerabilities in what the code calls; VULNDB=latest for today's
+	@db=$$(go mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",*$$/\1/p') && [ -n "$$db" ] && \
+	for module in . bench; do \
+	  echo "govulncheck $$module: $$(go -C $$module env GOVERSION), $${db##*/}"; \
+	  .tools/bin/govulncheck -C $$module -db "file://$$db/data/osv" ./... || exit 1; \
+	done
 
 fuzz: ## every fuzz target, FUZZTIME (60s) each
 	@go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | while read -r package; do \
@@ -133,12 +172,12 @@ $(STACK):
 	@rm -rf .tools/asl && mkdir -p .tools/asl
 	@if command -v npm >/dev/null; then \
 	  cp $^ .tools/asl/ && cd .tools/asl && npm ci --silent --no-audit --no-fund && touch .done; \
-	else echo "asl-validator did not run: it needs npm, which is not on this machine" >.tools/asl/.done; fi
+	else echo "the state machine was not validated: asl-validator and AWS's language service need npm, which is not on this machine" >.tools/asl/.done; fi
 
 # New versions: edit local/tools/*.in, then `make lock`.
 .PHONY: lock
 lock: .tools/uv/.done
-	for name in uv ministack sam aws; do \
+	for name in uv ministack sam aws openai; do \
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	    -o $(TOOLS)/$$name.txt $(TOOLS)/$$name.in || exit 1; done
 	cd $(TOOLS) && npm install --package-lock-only --silent --omit-lockfile-registry-resolved=true

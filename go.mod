@@ -2,6 +2,8 @@ module github.com/cyberun-cloud/cyberun-relay
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/aws/aws-lambda-go v1.55.1

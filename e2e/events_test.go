@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 // sample reads one of events/, its example names put right for this stack and
@@ -48,12 +49,18 @@ func (s *stack) invoke(t *testing.T, function, payload string) (answer map[strin
 // TestSampleEvents invokes every sample on the deployed functions.
 func TestSampleEvents(t *testing.T) {
 	s := open(t)
-	s.put(t, s.inbox, "files/upscale/image/my photo+1 ä.png", s.photo(t), nil)
+	const photoKey = "files/upscale/image/my photo+1 ä.png"
+	s.put(t, s.inbox, photoKey, s.photo(t), nil)
+	photo, err := s.s3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &s.inbox, Key: aws.String(photoKey)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.put(t, s.inbox, "jobs/sunset.json", []byte(`{"workflow":"text-to-image","parameters":{"prompt":"a sunset"}}`), nil)
 	suffix := runName(t)[len(runName(t))-6:]
 	functions := map[string]string{
 		"submit": "SubmitFunction", "poll-status": "PollStatusFunction", "copy-result": "CopyResultFunction", "api": "ApiFunction",
 		"on-upload": "OnUploadFunction", "on-webhook": "OnWebhookFunction", "close-run": "CloseRunFunction",
+		"call-container": "CallContainerFunction",
 	}
 	// In the order of a run's life: later ones need what earlier ones left.
 	cases := []struct {
@@ -80,12 +87,26 @@ func TestSampleEvents(t *testing.T) {
 		{"on-upload-file.json", "", "started", 1},
 		{"on-upload-classic.json", "", "started", 2},
 		{"on-upload-test-event.json", "", "started", nil},
+		{"on-upload-version.json", "", "started", 1},
+		{"on-upload-encoded.json", "", "started", 1},
+		{"on-upload-classic-version.json", "", "started", 1},
+		{"on-upload-copy.json", "", "started", 1},       // nothing lay there before it
+		{"on-upload-multipart.json", "", "ignored", 1.}, // no such object here
+		{"on-upload-empty.json", "", "ignored", 1.},
 		{"on-webhook.json", "", "statusCode", 404.}, // webhooks are off in this stack
 		{"on-webhook-base64.json", "", "statusCode", 404.},
 		{"on-webhook-forged.json", "", "statusCode", 404.},
-		{"close-run-aborted.json", "", "closed", 1.},
-		{"close-run-failed.json", "", "closed", 1.},
-		{"close-run-timed-out.json", "", "closed", 1.},
+		{"call-container-list.json", "", "statusCode", 200.},
+		{"call-container-show.json", "", "statusCode", 200.},
+		{"call-container-chat.json", "", "statusCode", 200.},
+		{"call-container-binary.json", "", "statusCode", 200.},
+		{"call-container-odd-path.json", "", "statusCode", 200.},
+		{"call-container-climbs.json", "", "statusCode", 400.},
+		{"call-container-unknown.json", "", "statusCode", 404.},
+		{"call-container-stopped.json", "", "statusCode", 409.},
+		{"close-run-aborted.json", "", "closed", 0.},   // its execution does not exist, and it is not old enough for that to mean anything
+		{"close-run-failed.json", "", "closed", 0.},    // its execution does not exist, and it is not old enough for that to mean anything
+		{"close-run-timed-out.json", "", "closed", 0.}, // its execution does not exist, and it is not old enough for that to mean anything
 		{"close-run-sweep.json", "", "failed", nil},
 	}
 	tested := map[string]bool{}
@@ -98,7 +119,10 @@ func TestSampleEvents(t *testing.T) {
 				function = id
 			}
 		}
-		payload := s.sample(t, c.file, suffix)
+		payload := strings.NewReplacer(
+			"IYV3p45BT0ac8hjHg1houSdS1a.Mro8e", aws.ToString(photo.VersionId),
+			"b1946ac92492d2347c6235b4d2611184", strings.Trim(aws.ToString(photo.ETag), `"`),
+		).Replace(s.sample(t, c.file, suffix))
 		answer, failed := s.invoke(t, function, payload)
 		for until := time.Now().Add(patience); c.field == "done" && failed == "" && answer["done"] != c.want && time.Now().Before(until); {
 			answer, failed = s.invoke(t, function, payload) // what the state machine's loops do

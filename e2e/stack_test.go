@@ -274,7 +274,15 @@ func (s *stack) history(t *testing.T, runID string) []sfntypes.HistoryEvent {
 
 // ledger is what the stand-in says was paid for.
 type ledger struct {
-	Tasks []ledgerTask `json:"tasks"`
+	Tasks   []ledgerTask   `json:"tasks"`
+	Uploads []ledgerUpload `json:"uploads"`
+}
+
+// ledgerUpload is a file that was given to the stand-in.
+type ledgerUpload struct {
+	FileKey string `json:"file_key"`
+	Name    string `json:"file_name"`
+	SHA256  string `json:"sha256"`
 }
 
 type ledgerTask struct {
@@ -288,19 +296,24 @@ type ledgerTask struct {
 // ledger are the paid tasks that fit.
 func (s *stack) ledger(t *testing.T, fits func(ledgerTask) bool) []ledgerTask {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.control+"/ledger", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all ledger
-	send(t, req).into(t, &all)
 	var fit []ledgerTask
-	for _, task := range all.Tasks {
+	for _, task := range s.whole(t).Tasks {
 		if fits(task) {
 			fit = append(fit, task)
 		}
 	}
 	return fit
+}
+
+// whole is the stand-in's ledger.
+func (s *stack) whole(t *testing.T) (all ledger) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.control+"/ledger", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, req).into(t, &all)
+	return all
 }
 
 // paid are the tasks of one test: those whose prompt holds its mark.

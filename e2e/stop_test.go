@@ -41,9 +41,8 @@ func TestStopAtAnyMoment(t *testing.T) {
 			if v.Status != "cancelled" || v.Error == nil || v.Error.Name != "RunCancelled" {
 				t.Errorf("the run is %s, %+v", v.Status, v.Error)
 			}
-			// A step may meet the mark of a DELETE before the stop itself. MiniStack also turns an execution that was
-			// ABORTED without one into FAILED when a step fails after it; Step Functions does not.
-			if e := s.execution(t, runID); i%4 < 2 && e.Status != types.ExecutionStatusAborted && aws.ToString(e.Error) != "RunCancelled" {
+			// A step may meet the mark of a DELETE before the stop itself.
+			if e := s.execution(t, runID); e.Status != types.ExecutionStatusAborted && (i%4 >= 2 || aws.ToString(e.Error) != "RunCancelled") {
 				t.Errorf("Step Functions says %s, %s", e.Status, aws.ToString(e.Error))
 			}
 			if told := string(s.object(t, s.outputs, "runs/"+runID+"/error.json")); !strings.Contains(told, "RunCancelled") {
@@ -119,7 +118,7 @@ func TestRescue(t *testing.T) {
 	s.delivered(t, s.end(t, owner))
 	rescuer := s.end(t, s.start(t, mustJSON(t, map[string]any{"task_id": taskID, "destination": map[string]any{"prefix": "{workflow}/{task_id}/{run_id}/"}})))
 	m := s.delivered(t, rescuer)
-	if want := "rescue/" + taskID + "/" + rescuer.RunID + "/manifest.json"; rescuer.ManifestKey != want || m.Workflow != "rescue" {
+	if want := "rescue/" + taskID + "/" + rescuer.RunID + "/manifest.json"; rescuer.ManifestKey != want || m.Workflow != "text-to-image" {
 		t.Errorf("manifest %s of %s, want %s", rescuer.ManifestKey, m.Workflow, want)
 	}
 	if paid := s.paid(t, word); len(paid) != 1 || paid[0].CancelRequested {
@@ -139,38 +138,5 @@ func TestLostReply(t *testing.T) {
 	s.delivered(t, v)
 	if got := s.ledger(t, func(task ledgerTask) bool { return task.Parameters["scene"] == word }); len(got) != 1 || got[0].ID != v.TaskID {
 		t.Errorf("paid for %+v, the run has %s", got, v.TaskID)
-	}
-}
-
-// TestOutcomeUnknown: two runs of one workflow lose their replies at once. Neither
-// takes a task that may be the other's: both end and name the candidates, and a
-// person's rescue delivers what was paid.
-func TestOutcomeUnknown(t *testing.T) {
-	s := open(t)
-	t.Parallel()
-	size := 1_000_000 + rand.IntN(1_000_000)
-	// A workflow that no other test submits to meanwhile.
-	request := mustJSON(t, map[string]any{"workflow": "big-file", "parameters": map[string]any{"bytes": size, "seconds": 1}})
-	s.addFault(t, fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/run$","body_contains":"%d"},"times":2,"action":{"type":"accept_then_reset"}}`, size))
-	runs := []string{s.start(t, request), s.start(t, request)}
-	causes := ""
-	for _, runID := range runs {
-		v := s.end(t, runID)
-		s.checkFailure(t, v, "SubmitOutcomeUnknown")
-		if v.Error != nil {
-			causes += v.Error.Cause
-		}
-	}
-	paid := s.ledger(t, func(task ledgerTask) bool { return task.Parameters["bytes"] == float64(size) })
-	if len(paid) != 2 {
-		t.Fatalf("paid for %+v, want one task for each run", paid)
-	}
-	for _, task := range paid {
-		if !strings.Contains(causes, task.ID) {
-			t.Errorf("no run names the task %s: %s", task.ID, causes)
-		}
-		if v := s.end(t, s.start(t, mustJSON(t, map[string]any{"task_id": task.ID}))); v.Status != "succeeded" || v.TaskID != task.ID {
-			t.Errorf("the rescue of %s: %s, %+v", task.ID, v.Status, v.Error)
-		}
 	}
 }

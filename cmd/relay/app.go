@@ -6,12 +6,15 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/cenkalti/backoff/v5"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/rs/xid"
 	"golang.org/x/term"
 )
@@ -73,15 +76,18 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // grammar is the command line.
 type grammar struct {
-	Run       runCmd       `cmd:"" help:"Run a workflow; its outputs land in your S3 bucket."`
-	Status    statusCmd    `cmd:"" help:"Show how a run is, or watch it until it ends."`
-	List      listCmd      `cmd:"" help:"List runs, the newest first."`
-	Workflows workflowsCmd `cmd:"" help:"List the workflows you can run, or show one with its parameters."`
-	Cancel    cancelCmd    `cmd:"" help:"Stop a run, and the task that it pays for."`
-	Redrive   redriveCmd   `cmd:"" help:"Let a failed run go on where it failed, without paying again."`
-	Rescue    rescueCmd    `cmd:"" help:"Deliver the outputs of a task that already exists at Cyberun."`
-	Webhook   webhookCmd   `cmd:"" help:"Print what to enter at Cyberun for webhooks, and check that they can arrive."`
-	Version   versionCmd   `cmd:"" help:"Print the version of this program."`
+	Run        runCmd        `cmd:"" help:"Run a workflow; its outputs land in your S3 bucket."`
+	Status     statusCmd     `cmd:"" help:"Show how a run is, or watch it until it ends."`
+	List       listCmd       `cmd:"" help:"List runs, the newest first."`
+	Workflows  workflowsCmd  `cmd:"" help:"List the workflows you can run, or show one with its parameters."`
+	Containers containersCmd `cmd:"" help:"List the container services you can call, or show one."`
+	Call       callCmd       `cmd:"" help:"Call a container service, as curl would: relay call vllm /v1/models"`
+	Cancel     cancelCmd     `cmd:"" help:"Stop a run, and the task that it pays for."`
+	Redrive    redriveCmd    `cmd:"" help:"Let a failed run go on where it failed, without paying again."`
+	Decide     decideCmd     `cmd:"" help:"Say which task a run in doubt has started, or that it started none."`
+	Rescue     rescueCmd     `cmd:"" help:"Deliver the outputs of a task that already exists at Cyberun."`
+	Webhook    webhookCmd    `cmd:"" help:"Print what to enter at Cyberun for webhooks, and check that they can arrive."`
+	Version    versionCmd    `cmd:"" help:"Print the version of this program."`
 
 	globals
 }
@@ -109,6 +115,8 @@ Exit codes:
   3    the API or AWS could not be reached, or refused the credentials
   4    the run was cancelled
   5    --timeout passed; the run goes on
+  6    relay call: the container answered 4xx
+  7    relay call: the container answered 5xx
   130  interrupted; a run that was started goes on
 `
 
@@ -123,6 +131,9 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		help.stdout = a.stderr
 		help.execute(ctx, []string{"--help"})
 		return codeUsage
+	}
+	if err := checkText(args); err != nil {
+		return a.fail(ctx, err)
 	}
 	var line grammar
 	helped := false
@@ -147,6 +158,20 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	s := &session{app: a, globals: line.globals}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return a.fail(ctx, parsed.Run(s))
+}
+
+// checkText refuses arguments that are not UTF-8: their bytes would reach the
+// request as U+FFFD, and be paid for.
+func checkText(args []string) error {
+	for i, arg := range args {
+		if !utf8.ValidString(arg) {
+			return &failure{
+				code: codeUsage, what: fmt.Sprintf("argument %d, %s, is not UTF-8", i+1, strconv.QuoteToASCII(named.Quote(strings.ToValidUTF8(arg, "?")))),
+				hint: "set the terminal and its locale to UTF-8; give a file whose name is not UTF-8 another name",
+			}
+		}
+	}
+	return nil
 }
 
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {

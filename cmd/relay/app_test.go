@@ -212,7 +212,7 @@ func (a *answers) sent() string {
 }
 
 func TestHelp(t *testing.T) {
-	for _, command := range []string{"", "run", "status", "list", "workflows", "cancel", "redrive", "rescue", "webhook", "version"} {
+	for _, command := range []string{"", "run", "status", "list", "workflows", "containers", "call", "cancel", "redrive", "rescue", "webhook", "version"} {
 		t.Run("help "+command, func(t *testing.T) {
 			h := newHarness(t, nil)
 			h.run(t, codeOK, append(strings.Fields(command), "--help")...)
@@ -240,6 +240,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"run x --max-seconds 604801", "run x --max-seconds many", "run x --idempotency-key=", "run x --prefix=", "run x --timeout 10m", "run x --timeout=-1s --watch",
 		"run x --parameters-file testdata/no-such-file", "status", "cancel", "rescue", "rescue t --timeout 3s", "status r --timeout 3s", "redrive r --timeout 3s",
 		"redrive r --state-machine-arn arn:aws:states:x", "list --limit 0", "list --limit 10001", "workflows a b",
+		"containers a b", "containers A", "call", "call echo", "call Echo /x", "call echo /x -H nonsense", "call echo /x -d @testdata/no-such-file",
 	} {
 		h := &harness{app: h.app, out: &safeBuffer{}, err: &safeBuffer{}}
 		h.stdout, h.stderr = h.out, h.err

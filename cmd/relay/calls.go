@@ -19,21 +19,36 @@ type started struct {
 	Status run.Status `json:"status"`
 }
 
+// stopped answers DELETE /runs/{id}.
+type stopped struct {
+	started
+	Task string `json:"task"` // cancelled, cancelling, left, none
+}
+
+// outcome is the body of POST /runs/{id}/outcome: a person's word.
+type outcome struct {
+	TaskID     string `json:"task_id,omitempty"`
+	NotStarted bool   `json:"not_started,omitempty"`
+}
+
 // view is a run as the API tells it.
 type view struct {
-	RunID       string        `json:"run_id"`
-	Status      run.Status    `json:"status"`
-	Workflow    string        `json:"workflow"`
-	TaskID      string        `json:"task_id"`
-	TaskStatus  string        `json:"task_status"`
-	Adopted     bool          `json:"adopted"`
-	StartedAt   time.Time     `json:"started_at"`
-	EndedAt     time.Time     `json:"ended_at"`
-	Progress    *run.Progress `json:"progress"`
-	Bucket      string        `json:"bucket"`
-	ManifestKey string        `json:"manifest_key"`
-	Outputs     []output      `json:"outputs"`
-	Error       *named.Error  `json:"error"`
+	RunID       string          `json:"run_id"`
+	Status      run.Status      `json:"status"`
+	Workflow    string          `json:"workflow"`
+	TaskID      string          `json:"task_id"`
+	TaskStatus  string          `json:"task_status"`
+	Adopted     bool            `json:"adopted"`
+	StartedAt   time.Time       `json:"started_at"`
+	EndedAt     time.Time       `json:"ended_at"`
+	Progress    *run.Progress   `json:"progress"`
+	Bucket      string          `json:"bucket"`
+	ManifestKey string          `json:"manifest_key"`
+	Outputs     []output        `json:"outputs"`
+	OutputsNext string          `json:"outputs_next"`
+	Candidates  []run.Candidate `json:"candidates"`
+	Submission  *run.Submission `json:"submission"`
+	Error       *named.Error    `json:"error"`
 
 	raw json.RawMessage // the API's answer
 }
@@ -58,10 +73,27 @@ func (c *client) start(ctx context.Context, request run.Request, key string) (st
 	return s, raw, err
 }
 
-func (c *client) cancel(ctx context.Context, runID string) (started, json.RawMessage, error) {
-	var s started
+func (c *client) cancel(ctx context.Context, runID string) (stopped, json.RawMessage, error) {
+	var s stopped
 	raw, err := c.do(ctx, call{method: http.MethodDelete, path: "/runs/" + url.PathEscape(runID)}, &s)
 	return s, raw, err
+}
+
+func (c *client) decide(ctx context.Context, runID string, word outcome) (started, json.RawMessage, error) {
+	body, err := json.Marshal(word)
+	if err != nil {
+		return started{}, nil, err
+	}
+	var s started
+	raw, err := c.do(ctx, call{method: http.MethodPost, path: "/runs/" + url.PathEscape(runID) + "/outcome", body: body}, &s)
+	return s, raw, err
+}
+
+// moreOutputs asks for the outputs of a run after the one named.
+func (c *client) moreOutputs(ctx context.Context, runID, after string) (view, error) {
+	var v view
+	_, err := c.do(ctx, call{method: http.MethodGet, path: "/runs/" + url.PathEscape(runID), query: url.Values{"outputs_after": {after}}}, &v)
+	return v, err
 }
 
 // run asks how a run is; with a wait the answer comes when it has ended, or

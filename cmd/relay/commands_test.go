@@ -84,13 +84,63 @@ func TestCancel(t *testing.T) {
 	printed(t, "cancel-ended", map[string][]answer{"DELETE /runs/key-1": {{status: 202, body: over}}}, over, "cancel", "key-1")
 }
 
-// A run's id from a mistyped command line stays one path element.
-func TestIDsAreEscaped(t *testing.T) {
-	api := replay(t, map[string][]answer{"GET /runs/../runs/a?b": {problemAnswer(404, "RunNotFound", "x")}})
-	h := newHarness(t, api)
-	h.run(t, codeUsage, "status", "../runs/a?b")
-	if got := api.calls[0].URL.EscapedPath(); got != "/runs/..%2Fruns%2Fa%3Fb" {
-		t.Errorf("asked for %s", got)
+// TestRunIDs: an id that no run can have is refused before anything is sent: as a
+// path it could name another run. The API's own Location is taken as it is.
+func TestRunIDs(t *testing.T) {
+	for _, id := range []string{"../runs/a?b", "a#the-other", "a?x", "a%3Fb", "a b", "", strings.Repeat("x", 81), "runs/a/b"} {
+		api := replay(t, nil)
+		h := newHarness(t, api)
+		h.run(t, codeUsage, "cancel", id)
+		if len(api.calls) > 0 {
+			t.Errorf("%q was sent as %s", id, api.calls[0].URL)
+		}
+	}
+	for _, id := range []string{"r", "/runs/r", "runs/r"} {
+		api := replay(t, map[string][]answer{"DELETE /runs/r": {{status: 202, body: `{"run_id":"r","status":"cancelled","task":"left"}`}}})
+		h := newHarness(t, api)
+		h.run(t, codeOK, "cancel", id)
+		if !strings.Contains(h.out.String(), "was left alone") {
+			t.Errorf("%q: %s", id, h.out)
+		}
+	}
+}
+
+// doubtful is a run that failed in doubt, with two candidates.
+const doubtful = `{"run_id":"key-1","status":"failed","workflow":"text-to-image@2","started_at":"2026-11-23T12:00:00Z","ended_at":"2026-11-23T12:06:00Z",
+"submission":{"attempt":"a","marked_at":"2026-11-23T12:00:01Z","post_until":"2026-11-23T12:00:26Z","local_at":"2026-11-23T12:00:01Z"},
+"candidates":[{"task_id":"t-1","created_at":"2026-11-23T12:00:03Z","task_status":"running"},{"task_id":"t-2","created_at":"2026-11-23T12:00:05Z","task_status":"completed","delivered_by":"key-9"}],
+"error":{"name":"SubmitOutcomeUnknown","cause":"2 tasks could be this run's","hint":"` + "`relay status RUN` shows the candidates; say which task is this run's with `relay decide RUN TASK`, or that none is with `relay decide RUN --not-started`" + `"}}`
+
+// TestDecide: a run in doubt shows its candidates and the two words that can be
+// said, and each word is sent as it was said.
+func TestDecide(t *testing.T) {
+	shows := map[string][]answer{"GET /runs/key-1": {ok(doubtful)}}
+	h := newHarness(t, replay(t, shows))
+	h.run(t, codeFailed, "status", "key-1")
+	golden(t, "status-in-doubt.txt", h.both())
+	for _, test := range []struct {
+		name string
+		args []string
+		sent string
+	}{
+		{name: "task", args: []string{"decide", "key-1", "t-1"}, sent: `{"task_id":"t-1"}`},
+		{name: "not-started", args: []string{"decide", "/runs/key-1", "--not-started"}, sent: `{"not_started":true}`},
+	} {
+		api := replay(t, map[string][]answer{"GET /runs/key-1": {ok(doubtful)}, "POST /runs/key-1/outcome": {{status: 202, body: `{"run_id":"key-1","status":"submitting"}`}}})
+		h := newHarness(t, api)
+		h.run(t, codeOK, test.args...)
+		golden(t, "decide-"+test.name+".txt", h.both())
+		if got := api.sent(); got != test.sent {
+			t.Errorf("sent %s", got)
+		}
+	}
+	for _, args := range [][]string{{"decide", "key-1"}, {"decide", "key-1", "t-1", "--not-started"}} {
+		api := replay(t, nil)
+		h := newHarness(t, api)
+		h.run(t, codeUsage, args...)
+		if len(api.calls) > 0 {
+			t.Errorf("%v was sent", args)
+		}
 	}
 }
 

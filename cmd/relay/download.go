@@ -31,6 +31,15 @@ func (s *session) download(ctx context.Context, api *client, v view, dir string)
 	fetched := &saver{session: s, api: api, root: root, dir: dir, run: v}
 	taken := map[string]bool{}
 	var faults named.Violations
+	for more := v; more.OutputsNext != ""; {
+		next, err := api.moreOutputs(ctx, v.RunID, more.OutputsNext)
+		if err != nil {
+			return err
+		}
+		v.Outputs = append(v.Outputs, next.Outputs...)
+		more = next
+	}
+	fetched.run = v
 	for _, o := range v.Outputs {
 		if err := fetched.save(ctx, o, taken); err != nil {
 			if ctx.Err() != nil {

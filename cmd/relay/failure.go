@@ -20,6 +20,8 @@ const (
 	codeUnreachable = 3
 	codeCancelled   = 4
 	codeTimedOut    = 5
+	codeClientError = 6   // a container's own 4xx
+	codeServerError = 7   // a container's own 5xx
 	codeInterrupted = 130 // 128 + SIGINT, as shells have it
 )
 

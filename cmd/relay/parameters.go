@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -26,18 +23,9 @@ const uploadMark = "@"
 func givenParameters(stdin io.Reader, file string, params []string) (map[string]any, error) {
 	given := map[string]any{}
 	if file != "" {
-		raw, err := readParameters(stdin, file)
-		if err != nil {
+		var err error
+		if given, err = readParameters(stdin, file); err != nil {
 			return nil, err
-		}
-		// Numbers stay as written: a 64-bit seed must not lose digits to a float.
-		d := json.NewDecoder(bytes.NewReader(raw))
-		d.UseNumber()
-		if err := d.Decode(&given); err != nil || given == nil {
-			return nil, wrongParameters(file, "is not a JSON object")
-		}
-		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return nil, wrongParameters(file, "has more after its JSON object")
 		}
 	}
 	seen := map[string]bool{}
@@ -55,7 +43,9 @@ func givenParameters(stdin io.Reader, file string, params []string) (map[string]
 	return given, nil
 }
 
-func readParameters(stdin io.Reader, file string) ([]byte, error) {
+// readParameters reads the JSON object of --parameters-file, '-' being stdin, by the
+// API's own rules.
+func readParameters(stdin io.Reader, file string) (map[string]any, error) {
 	from := stdin
 	if file != "-" {
 		f, err := os.Open(file)
@@ -65,21 +55,33 @@ func readParameters(stdin io.Reader, file string) ([]byte, error) {
 		defer f.Close()
 		from = f
 	}
-	raw, err := io.ReadAll(io.LimitReader(from, run.MaxRequestBytes+1))
+	raw, err := run.ReadText(from)
 	if err != nil {
 		return nil, &failure{code: codeUsage, what: "the parameters file cannot be read: " + err.Error()}
 	}
-	if len(raw) > run.MaxRequestBytes {
-		return nil, wrongParameters(file, "is larger than the "+size(run.MaxRequestBytes)+" of a request; pass large inputs as files")
+	document, faults := run.DecodeJSON("", raw)
+	if written, err := run.Canonical(raw); err == nil && len(written) > run.MaxRequestBytes {
+		faults.Add("", "is %d bytes as UTF-8 without blanks; a request has at most %d: pass large inputs as files", len(written), run.MaxRequestBytes)
 	}
-	return raw, nil
+	given, ok := document.(map[string]any)
+	switch {
+	case len(faults) == 0 && ok:
+		return given, nil
+	case len(faults) == 0:
+		faults.Add("", "must be a JSON object, not %s", named.KindOf(document))
+	}
+	told := make([]string, len(faults))
+	for i, fault := range faults {
+		told[i] = strings.TrimSpace(fault.Parameter + " " + fault.Message)
+	}
+	return nil, wrongParameters(file, strings.Join(told, "; "))
 }
 
 func wrongParameters(file, what string) *failure {
 	if file == "-" {
 		file = "stdin"
 	}
-	return &failure{code: codeUsage, what: file + " " + what, hint: `such as {"prompt": "a fir in snow", "steps": 30}`}
+	return &failure{code: codeUsage, what: file + ": " + what, hint: `such as {"prompt": "a fir in snow", "steps": 30}`}
 }
 
 // parameters types what was given by the workflow's own declarations, with the

@@ -11,7 +11,7 @@ import (
 )
 
 type redriveCmd struct {
-	RunID           string `arg:"" name:"run" help:"The failed run's id."`
+	RunID           runID  `arg:"" name:"run" help:"The failed run's id."`
 	StateMachineARN string `name:"state-machine-arn" env:"RELAY_STATE_MACHINE_ARN" placeholder:"ARN" help:"The stack's output StateMachineArn. Otherwise it is looked up by the stack's name."`
 	watchFlags
 }
@@ -33,12 +33,12 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 	if !found {
 		return &failure{code: codeUsage, what: fmt.Sprintf("%q is not a state machine's ARN", machine), hint: "it is the stack's output StateMachineArn"}
 	}
-	execution := before + ":execution:" + after + ":" + c.RunID
+	execution := before + ":execution:" + after + ":" + string(c.RunID)
 	api, err := s.client(ctx)
 	if err != nil {
 		return err
 	}
-	v, err := api.run(ctx, c.RunID, 0, patience)
+	v, err := api.run(ctx, string(c.RunID), 0, patience)
 	if err != nil {
 		return err
 	}
@@ -48,13 +48,13 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 	}
 	switch {
 	case c.asked():
-		s.say("run %s goes on", c.RunID)
-		return s.watch(ctx, api, c.RunID, c.watchFlags, v.EndedAt)
+		s.say("run %s goes on", string(c.RunID))
+		return s.watch(ctx, api, string(c.RunID), c.watchFlags, v.EndedAt)
 	case s.JSON:
 		return s.printDocument(raw)
 	}
-	s.print("run %s goes on where it failed", c.RunID)
-	s.advise(c.RunID)
+	s.print("run %s goes on where it failed", string(c.RunID))
+	s.advise(string(c.RunID))
 	return nil
 }
 

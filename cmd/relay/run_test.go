@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -56,7 +58,7 @@ func TestParametersAreTypedByTheWorkflow(t *testing.T) {
 func TestParametersFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.json")
 	write(t, file, `{"image":"s3://pictures/a.png","factor":2,"seed":18446744073709551615,"prompt":"from the file"}`)
-	for name, test := range map[string]struct{ file, stdin string }{"file": {file: file}, "stdin": {"-", read(t, file)}} {
+	for name, test := range map[string]struct{ file, stdin string }{"file": {file: file}, "stdin": {"-", read(t, file)}, "a byte order mark": {"-", "\xef\xbb\xbf" + read(t, file)}} {
 		t.Run(name, func(t *testing.T) {
 			api := replay(t, startRoutes())
 			h := newHarness(t, api)
@@ -71,13 +73,43 @@ func TestParametersFile(t *testing.T) {
 }
 
 func TestParametersFilesThatAreNone(t *testing.T) {
-	for _, text := range []string{"", "[]", "null", "{", `{"a":1} {"b":2}`, `{"a":1}x`, `"` + strings.Repeat("x", 300<<10) + `"`} {
+	for text, want := range map[string]string{
+		"":                "stdin: is empty",
+		"[]":              "stdin: must be a JSON object, not an array",
+		"null":            "stdin: must be a JSON object, not null",
+		"{":               "stdin: is not JSON",
+		`{"a":1} {"b":2}`: "stdin: has more after its JSON object",
+		`{"a":1}x`:        "stdin: has more after its JSON object",
+		`"` + strings.Repeat("x", run.MaxTextBytes):                       "stdin: is more than",
+		`{"prompt":"` + strings.Repeat("ä", run.MaxRequestBytes/2) + `"}`: "stdin: is 261645 bytes as UTF-8 without blanks",
+		"{\"prompt\":\"caf\xe9\"}":                                        "stdin: is not UTF-8: line 1 has the byte 0xE9, as Latin-1",
+		"\xff\xfe{\x00}\x00":                                              "stdin: is not UTF-8 but UTF-16 text",
+		`{"prompt":"\ud83d"}`:                                             "half of a surrogate pair",
+		`{"prompt":"a","x":{"y":1,"y":2},"prompt":"b"}`:                   "stdin: x.y is given twice: which value is meant?; prompt is given twice",
+	} {
 		h := newHarness(t, replay(t, nil))
 		h.stdin = strings.NewReader(text)
 		h.run(t, codeUsage, "run", "upscale", "--parameters-file", "-")
-		if !strings.Contains(h.err.String(), "stdin") {
-			t.Errorf("%.20q: %s", text, h.err)
+		if !strings.Contains(h.err.String(), want) {
+			t.Errorf("%.20q: %s, want %q", text, h.err, want)
 		}
+	}
+}
+
+// An argument's bytes reach the request as they are, or nothing is sent.
+func TestArgumentsThatAreNoText(t *testing.T) {
+	for _, args := range [][]string{{"run", "upscale", "-p", "prompt=caf\xe9"}, {"run", "caf\xe9"}, {"status", "\xff"}, {"run", "upscale", "-p", "image=@caf\xe9.png"}} {
+		h := newHarness(t, replay(t, nil)) // any call is an error
+		h.run(t, codeUsage, args...)
+		if !strings.Contains(h.err.String(), "is not UTF-8") || !strings.Contains(h.err.String(), fmt.Sprintf("argument %d", len(args))) {
+			t.Errorf("%q: %s", args, h.err)
+		}
+	}
+	api := replay(t, startRoutes())
+	h := newHarness(t, api)
+	h.run(t, codeOK, "run", "upscale", "-p", "factor=2", "-p", "image=s3://pictures/a.png", "-p", "prompt=cafe\u0301 \ufffd 山")
+	if !strings.Contains(api.sent(), "cafe\u0301 \ufffd 山") {
+		t.Errorf("sent %s", api.sent())
 	}
 }
 

@@ -1,19 +1,25 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/smithy-go"
 )
@@ -36,7 +42,23 @@ func loadAWS(ctx context.Context, region, profile string) (aws.Config, error) {
 	if profile != "" {
 		options = append(options, awsconfig.WithSharedConfigProfile(profile))
 	}
+	options = append(options, awsconfig.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+		o.TokenProvider = func() (string, error) { return askToken(os.Stdin, os.Stderr) }
+	}))
 	return awsconfig.LoadDefaultConfig(ctx, options...)
+}
+
+// askToken asks for the code of a profile whose role wants multi-factor
+// authentication. The SDK's own way asks on standard output, which with --json is
+// for the answer alone.
+func askToken(in io.Reader, out io.Writer) (string, error) {
+	fmt.Fprint(out, "MFA code: ")
+	line, err := bufio.NewReader(in).ReadString('\n')
+	code := strings.TrimSpace(line)
+	if code == "" {
+		return "", fmt.Errorf("no MFA code was entered: %w", cmp.Or(err, errors.New("an empty line")))
+	}
+	return code, nil
 }
 
 // aws is the SDK's configuration.
@@ -189,5 +211,22 @@ func awsFailure(what string, err error, right, otherwise string) *failure {
 
 // printJSON writes the API's own answer.
 func (s *session) printJSON(raw json.RawMessage) {
-	fmt.Fprintln(s.stdout, string(raw))
+	fmt.Fprintln(s.stdout, printable(string(raw)))
+}
+
+// printable is the same JSON value with its strings' unprintable characters
+// escaped: encoding/json leaves those above U+007E as they are, and some of them a
+// terminal obeys.
+func printable(document string) string {
+	var b strings.Builder
+	for _, r := range document {
+		if unicode.IsPrint(r) || unicode.IsSpace(r) && r <= ' ' {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, "\\u%04x", unit)
+		}
+	}
+	return b.String()
 }

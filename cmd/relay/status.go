@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -9,7 +10,7 @@ import (
 )
 
 type statusCmd struct {
-	RunID string `arg:"" name:"run" help:"The run's id, as relay run and relay list print it."`
+	RunID runID `arg:"" name:"run" help:"The run's id, as relay run and relay list print it."`
 	watchFlags
 }
 
@@ -23,9 +24,9 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if c.asked() {
-		return s.watch(ctx, api, c.RunID, c.watchFlags, time.Time{})
+		return s.watch(ctx, api, string(c.RunID), c.watchFlags, time.Time{})
 	}
-	v, err := api.run(ctx, c.RunID, 0, patience)
+	v, err := api.run(ctx, string(c.RunID), 0, patience)
 	if err != nil {
 		return err
 	}
@@ -63,6 +64,7 @@ func (s *session) printStatus(v view) {
 		add("hint", howOn(v))
 	}
 	table(s.stdout, rows)
+	s.printDoubt(v)
 	if v.Status == run.Succeeded {
 		s.print("")
 	}
@@ -85,4 +87,28 @@ func (s *session) statusLine(v view) string {
 		line += " after " + clock(took)
 	}
 	return line
+}
+
+// printDoubt shows the tasks that may be the run's beside what was asked for, and
+// the two words that a person can say of them.
+func (s *session) printDoubt(v view) {
+	if v.Submission == nil || v.TaskID != "" {
+		return
+	}
+	s.print("")
+	s.print("asked for  %s, submitted between %s and %s", v.Workflow, moment(v.Submission.MarkedAt), moment(v.Submission.PostUntil))
+	rows := [][]string{{"candidate", "state", "created", "delivered by"}}
+	for _, c := range v.Candidates {
+		rows = append(rows, []string{c.TaskID, c.TaskStatus, moment(c.CreatedAt), cmp.Or(c.DeliveredBy, "nobody")})
+	}
+	if len(v.Candidates) == 0 {
+		rows = [][]string{{"no task of that time is known to be possibly this run's"}}
+	}
+	table(s.stdout, rows)
+	if v.Status != run.Failed {
+		return
+	}
+	s.print("")
+	s.print("one of them is this run's:    relay decide %s TASK", v.RunID)
+	s.print("none is, it never started:    relay decide %s --not-started", v.RunID)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 )
 
 const (
@@ -103,7 +103,7 @@ func identify(file *os.File, parameter, idempotencyKey string) (folder, kind str
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return "", "", 0, err
 	}
-	if kind = mime.TypeByExtension(filepath.Ext(file.Name())); kind == "" {
+	if kind = media.TypeByName(file.Name()); kind == "" {
 		kind = http.DetectContentType(head[:n])
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:10]), kind, int64(n) + rest, nil

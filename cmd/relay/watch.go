@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -190,7 +192,11 @@ func endFailure(v view) error {
 // howOn is the error's hint, with the command that it speaks of.
 func howOn(v view) string {
 	hint := v.Error.Hint
-	if v.Error.Redrivable() {
+	switch {
+	case v.Error.Name == named.SubmitOutcomeUnknown:
+		hint = strings.ReplaceAll(hint, "decide RUN", "decide "+v.RunID)
+		hint = strings.ReplaceAll(hint, "status RUN", "status "+v.RunID)
+	case v.Error.Redrivable():
 		hint += " (relay redrive " + v.RunID + ")"
 	}
 	return hint

@@ -3,14 +3,14 @@ package main
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/functions/api/handler"
-
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/functions/api/handler"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
-	"github.com/rs/xid"
 )
 
 func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
@@ -19,18 +19,24 @@ func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := config.S3(cfg)
+	client, service := config.S3(cfg), env.Cyberun(cfg)
 	return &handler.Handler{
-		Cyberun:         env.Cyberun(cfg),
-		Records:         env.Store(client),
-		Executions:      config.Executions(cfg),
-		Outputs:         client,
-		Presign:         s3.NewPresignClient(client),
-		OutputBucket:    env.String("OUTPUT_BUCKET"),
-		StateMachineARN: env.String("STATE_MACHINE_ARN"),
-		Log:             log,
-		Now:             time.Now,
-		NewID:           func() string { return xid.New().String() },
-		Sleep:           observe.Sleep,
+		Cyberun:      service,
+		Runs:         env.Runs(cfg, service, client),
+		Executions:   executions.Machine{API: config.StepFunctions(cfg), ARN: env.String("STATE_MACHINE_ARN")},
+		Outputs:      client,
+		Presign:      s3.NewPresignClient(client),
+		OutputBucket: env.String("OUTPUT_BUCKET"),
+		OutputPrefix: env.Optional("OUTPUT_PREFIX", ""),
+		Log:          log,
+		Now:          time.Now,
+		NewID:        config.NewID,
+		Sleep:        observe.Sleep,
+		Beside: func(a, b func()) {
+			var group sync.WaitGroup
+			group.Go(a)
+			b()
+			group.Wait()
+		},
 	}, env.Err()
 }

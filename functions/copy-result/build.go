@@ -2,17 +2,15 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/functions/copy-result/handler"
-
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/functions/copy-result/handler"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
 
-func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
+func build(ctx context.Context) (*handler.Handler, error) {
 	var env config.Env
 	cfg, err := config.AWS(ctx)
 	if err != nil {
@@ -24,15 +22,14 @@ func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 		AllowInsecure: env.Bool("ALLOW_INSECURE_ORIGINS"),
 		RuntimeAPI:    env.Optional("AWS_LAMBDA_RUNTIME_API", ""),
 	})
+	service := env.Cyberun(cfg)
 	return &handler.Handler{
-		Cyberun: env.Cyberun(cfg),
-		Records: env.Store(sink),
-		Bucket:  sink,
+		Cyberun: service,
+		Runs:    env.Runs(cfg, service, config.S3(cfg)),
 		NewCopier: func(stopBefore time.Time, connections int) handler.Copier {
 			return &transfer.Copier{S3: sink, Origin: origin, StopBefore: stopBefore, Connections: connections}
 		},
-		OutputBucket: env.String("OUTPUT_BUCKET"),
-		Log:          log,
-		Now:          time.Now,
+		AtOnce: handler.DefaultAtOnce,
+		Now:    time.Now,
 	}, env.Err()
 }

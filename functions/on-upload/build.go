@@ -17,7 +17,7 @@ func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 	}
 	return &handler.Handler{
 		Inbox:           config.S3(cfg),
-		Executions:      config.Executions(cfg),
+		Executions:      config.StepFunctions(cfg),
 		StateMachineARN: env.String("STATE_MACHINE_ARN"),
 		Log:             log,
 	}, env.Err()

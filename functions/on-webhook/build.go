@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/functions/on-webhook/handler"
-
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 )
 
 func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
@@ -19,8 +19,8 @@ func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 	return &handler.Handler{
 		Enabled: env.Bool("WEBHOOKS_ENABLED"),
 		Secrets: config.NewSecret(cfg, env.String("WEBHOOK_SECRET_ARN")),
-		Records: env.Store(config.S3(cfg)),
-		Waker:   config.Executions(cfg),
+		Runs:    env.Runs(cfg, nil, nil),
+		Resumer: executions.Machine{API: config.StepFunctions(cfg)},
 		Log:     log,
 		Now:     time.Now,
 	}, env.Err()

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/functions/poll-status/handler"
-
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
@@ -15,19 +14,19 @@ import (
 // leaves room above it.
 const maxHold = 300
 
-func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
+func build(ctx context.Context) (*handler.Handler, error) {
 	var env config.Env
 	cfg, err := config.AWS(ctx)
 	if err != nil {
 		return nil, err
 	}
+	service := env.Cyberun(cfg)
 	return &handler.Handler{
-		Cyberun:  env.Cyberun(cfg),
-		Records:  env.Store(config.S3(cfg)),
-		Waker:    config.Executions(cfg),
+		Cyberun:  service,
+		Runs:     env.Runs(cfg, service, nil),
+		Resumer:  executions.Machine{API: config.StepFunctions(cfg)},
 		Hold:     env.Seconds("HOLD_SECONDS", 30, maxHold),
 		Webhooks: env.Bool("WEBHOOKS_ENABLED"),
-		Log:      log,
 		Now:      time.Now,
 		Sleep:    observe.Sleep,
 	}, env.Err()

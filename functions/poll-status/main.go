@@ -13,7 +13,7 @@ import (
 
 func main() {
 	log := observe.Logger(os.Stdout, "poll-status")
-	h, err := build(context.Background(), log)
+	h, err := build(context.Background())
 	if err != nil {
 		observe.Exit(log, err)
 	}

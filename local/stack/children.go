@@ -80,11 +80,16 @@ func (s *Stack) tryMiniStack(ctx context.Context) error {
 		return err
 	}
 	s.State.Endpoint, s.State.Region, s.State.StackName = fmt.Sprintf("http://127.0.0.1:%d", port), region, stackName
-	p, err := s.start("ministack", s.miniStackEnv(port), s.Opt.tool("ministack", "ministack"))
+	p, err := s.start("ministack", s.miniStackEnv(port), s.Opt.tool("ministack", "python"), s.Opt.miniStack())
 	if err != nil {
 		return err
 	}
 	s.connect()
+	if s.recorder != nil {
+		if err := s.recorder.forwardTo(s.State.Endpoint); err != nil {
+			return err
+		}
+	}
 	err = eventually(ctx, startLimit, "MiniStack", func(ctx context.Context) error {
 		if p.ended() {
 			return errors.New(tail(p.Log))
@@ -98,6 +103,15 @@ func (s *Stack) tryMiniStack(ctx context.Context) error {
 	return err
 }
 
+// functionsEndpoint is where the functions find AWS: MiniStack, or the recorder
+// before it.
+func (s *Stack) functionsEndpoint() string {
+	if s.recorder != nil {
+		return s.recordedAt
+	}
+	return s.State.Endpoint
+}
+
 // miniStackEnv is written out in full: MiniStack hands its own environment to
 // every function, and nothing of the user's may get there by accident.
 func (s *Stack) miniStackEnv(port int) []string {
@@ -109,7 +123,7 @@ func (s *Stack) miniStackEnv(port int) []string {
 		"SFN_WAIT_SCALE=" + strconv.FormatFloat(s.Opt.WaitScale, 'g', -1, 64),
 		"AUTH=" + strconv.FormatBool(s.Opt.Auth),
 		"MINISTACK_REGION=" + region,
-		"AWS_ENDPOINT_URL=" + s.State.Endpoint, // what the functions get
+		"AWS_ENDPOINT_URL=" + s.functionsEndpoint(), // what the functions get
 		"AWS_ACCESS_KEY_ID=" + localID,
 		"AWS_SECRET_ACCESS_KEY=" + localID,
 		"TMPDIR=" + s.Opt.file("tmp"),

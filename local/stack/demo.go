@@ -47,6 +47,7 @@ The stack is still up. To try next:
   bin/relay workflows                    what can be run
   bin/relay run text-to-image@2 -p prompt="a lighthouse in a storm" --watch --out out
   bin/relay list
+  bin/relay call vllm /v1/models         a container service
   make logs                              what the functions logged
   make down                              stop everything
 `

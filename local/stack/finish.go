@@ -40,8 +40,8 @@ func (s *Stack) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.Opt.Await > 0 {
-		if err := s.shortenAwait(ctx); err != nil {
+	if s.Opt.Await > 0 || s.Opt.Machine > 0 {
+		if err := s.shorten(ctx); err != nil {
 			return err
 		}
 	}
@@ -63,30 +63,41 @@ func (s *Stack) allowPlainHTTP(ctx context.Context) error {
 	return nil
 }
 
-// shortenAwait: MiniStack knows no TimeoutSecondsPath and scales no time-out,
-// and no test waits for five minutes.
-func (s *Stack) shortenAwait(ctx context.Context) error {
+// shorten: no test waits for eight days, nor for five minutes, and MiniStack
+// knows no TimeoutSecondsPath and scales no time-out.
+func (s *Stack) shorten(ctx context.Context) error {
 	client, arn := sfn.NewFromConfig(s.aws), s.State.Outputs["StateMachineArn"]
 	machine, err := client.DescribeStateMachine(ctx, &sfn.DescribeStateMachineInput{StateMachineArn: &arn})
 	if err != nil {
 		return err
 	}
-	var definition map[string]any
-	if err := json.Unmarshal([]byte(*machine.Definition), &definition); err != nil {
-		return err
-	}
-	state, ok := definition["States"].(map[string]any)["AwaitWebhook"].(map[string]any)
-	if !ok {
-		return fmt.Errorf("the state machine has no state AwaitWebhook")
-	}
-	state["TimeoutSeconds"] = s.Opt.Await
-	body, err := json.Marshal(definition)
+	text, err := s.Opt.shortened(*machine.Definition)
 	if err != nil {
 		return err
 	}
-	text := string(body)
 	_, err = client.UpdateStateMachine(ctx, &sfn.UpdateStateMachineInput{StateMachineArn: &arn, Definition: &text})
 	return err
+}
+
+// shortened is the state machine with the time-outs that were asked for.
+func (o Options) shortened(machine string) (string, error) {
+	var definition map[string]any
+	if err := json.Unmarshal([]byte(machine), &definition); err != nil {
+		return "", err
+	}
+	if o.Machine > 0 {
+		definition["TimeoutSeconds"] = o.Machine
+	}
+	if o.Await > 0 {
+		states, _ := definition["States"].(map[string]any)
+		state, ok := states["AwaitWebhook"].(map[string]any)
+		if !ok {
+			return "", fmt.Errorf("the state machine has no state AwaitWebhook")
+		}
+		state["TimeoutSeconds"] = o.Await
+	}
+	body, err := json.Marshal(definition)
+	return string(body), err
 }
 
 // announceWebhook enters the webhook at the stand-in, as a person would in the dashboard.

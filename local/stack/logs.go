@@ -16,7 +16,7 @@ import (
 // HTTP: one call is not worth one more SDK.
 func (s *Stack) functionLogs(ctx context.Context) string {
 	var lines []string
-	for _, name := range []string{"submit", "poll-status", "copy-result", "api", "on-upload", "on-webhook", "close-run"} {
+	for _, name := range []string{"submit", "poll-status", "copy-result", "api", "on-upload", "on-webhook", "close-run", "call-container"} {
 		found, err := s.logsOf(ctx, name)
 		if err != nil {
 			return fmt.Sprintf("the functions' logs could not be read: %s", err)
@@ -46,7 +46,7 @@ func (s *Stack) logsOf(ctx context.Context, function string) ([]string, error) {
 		}
 		for _, event := range page.Events {
 			at := time.UnixMilli(event.Timestamp).UTC().Format("15:04:05.000")
-			lines = append(lines, fmt.Sprintf("%s %-11s %s", at, function, strings.TrimSpace(event.Message)))
+			lines = append(lines, fmt.Sprintf("%s %-14s %s", at, function, strings.TrimSpace(event.Message)))
 		}
 		if page.NextToken == "" || page.NextToken == token {
 			return lines, nil

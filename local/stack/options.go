@@ -19,9 +19,11 @@ type Options struct {
 	Auth      bool              // let MiniStack enforce signatures and policies
 	WaitScale float64           // factor of Wait states and retry delays
 	Await     int               // seconds until AwaitWebhook looks by itself; 0: the template's
+	Machine   int               // seconds until an execution times out; 0: the template's
 	Speed     float64           // the stand-in's time factor
 	Params    map[string]string // template parameters
 	Env       []string          // K=V, added to the environment of every function
+	Record    string            // folder for the functions' calls to AWS; empty: they are not recorded
 
 	Workflow, Prompt, Out string // what run runs, and where its files go
 
@@ -39,7 +41,9 @@ func parse(name string, args []string) (Options, []string, error) {
 	flags.BoolVar(&o.Auth, "auth", false, "enforce signatures and IAM policies, as AWS does")
 	flags.Float64Var(&o.WaitScale, "wait-scale", 1, "factor of Wait states and retry delays: 0.1 waits a tenth")
 	flags.IntVar(&o.Await, "await", 0, "seconds until AwaitWebhook looks by itself (0: as the state machine says)")
+	flags.IntVar(&o.Machine, "machine-timeout", 0, "seconds until an execution times out, unscaled (0: as the state machine says)")
 	flags.Float64Var(&o.Speed, "speed", 1, "time factor of the stand-in: 10 runs tasks ten times faster")
+	flags.StringVar(&o.Record, "record", "", "write down the functions' calls to AWS in this `folder`, for local/iam")
 	flags.StringVar(&o.Workflow, "workflow", "text-to-image@2", "run: the workflow")
 	flags.StringVar(&o.Prompt, "prompt", "a sunset over mountains, 4k", "run: its prompt")
 	flags.StringVar(&o.Out, "out", "out", "run: the folder for its files")
@@ -90,16 +94,22 @@ func findRoot() (string, error) {
 
 // parameters are the template's: what this machine needs, then what was asked for.
 func (o Options) parameters(cyberunURL string, standIn bool) []string {
-	all := map[string]string{"Architecture": architecture(), "CyberunBaseUrl": cyberunURL}
-	if standIn {
-		all["AllowInsecureOrigins"] = "true"
-	}
-	maps.Copy(all, o.Params)
+	all := o.all(cyberunURL, standIn)
 	var list []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		list = append(list, name+"="+all[name])
 	}
 	return list
+}
+
+// all are those parameters by name.
+func (o Options) all(cyberunURL string, standIn bool) map[string]string {
+	all := map[string]string{"Architecture": architecture(), "CyberunBaseUrl": cyberunURL}
+	if standIn {
+		all["AllowInsecureOrigins"] = "true"
+	}
+	maps.Copy(all, o.Params)
+	return all
 }
 
 // architecture is Lambda's name for this machine's: MiniStack runs the functions as they are.
@@ -113,6 +123,9 @@ func architecture() string {
 func (o Options) tool(env, name string) string {
 	return filepath.Join(o.Root, ".tools", env, "bin", name)
 }
+
+// miniStack starts MiniStack with what it lacks of Step Functions and S3.
+func (o Options) miniStack() string { return filepath.Join(o.Root, "local", "ministack", "start.py") }
 
 func (o Options) file(name string) string { return filepath.Join(o.Dir, name) }
 

@@ -42,6 +42,9 @@ type processed struct {
 	}
 }
 
+// anyMethod is how an OpenAPI body for API Gateway says ANY.
+const anyMethod = "x-amazon-apigateway-any-method"
+
 // functionOf finds the logical id in an integration's URI, whichever way it is written.
 var functionOf = regexp.MustCompile(`functions/\$\{(\w+)\.Arn\}/invocations`)
 
@@ -63,6 +66,9 @@ func routes(template []byte) (string, []route, error) {
 					return "", nil, fmt.Errorf("%s %s: no function in %s", method, path, m.Integration.URI)
 				}
 				iam := slices.ContainsFunc(m.Security, func(s map[string]any) bool { _, ok := s["AWS_IAM"]; return ok })
+				if method == anyMethod {
+					method = "any"
+				}
 				list = append(list, route{strings.ToUpper(method) + " " + path, string(found[1]), iam})
 			}
 		}

@@ -20,9 +20,11 @@ type Stack struct {
 	Progress io.Writer
 	State    State
 
-	lock      *lock
-	processes []*Process
-	aws       aws.Config
+	lock       *lock
+	processes  []*Process
+	aws        aws.Config
+	recorder   *recorder // nil: calls are not recorded
+	recordedAt string    // where it listens
 }
 
 // Up brings everything up, in the order in which each part needs the one before.
@@ -35,6 +37,11 @@ func (s *Stack) Up(ctx context.Context) error {
 		return err
 	}
 	s.State.Pid, s.State.Logs = os.Getpid(), s.Opt.Dir
+	if s.Opt.Record != "" {
+		if s.recorder, s.recordedAt, err = newRecorder(s.Opt.Record); err != nil {
+			return err
+		}
+	}
 	steps := []struct {
 		what string
 		do   func(context.Context) error
@@ -45,6 +52,7 @@ func (s *Stack) Up(ctx context.Context) error {
 		{"functions built", s.build},
 		{"stack deployed", s.deploy},
 		{"routes of the HTTP API", s.createRoutes},
+		{"calls are recorded", s.recordCalls},
 		{"secrets and settings of the local stack", s.finish},
 		{"the API answers", s.checkAPI},
 	}
@@ -64,6 +72,9 @@ func (s *Stack) Down() {
 		p.stop(patience)
 	}
 	s.processes = nil
+	if s.recorder != nil {
+		s.recorder.close()
+	}
 	for _, name := range []string{"stack.json", "env", "standin.addr"} {
 		os.Remove(s.Opt.file(name))
 	}

@@ -25,7 +25,10 @@ func TestRoutesOfAProcessedTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []route{
+		{"ANY /containers/{slug}/{path+}", "CallContainerFunction", true},
 		{"DELETE /runs/{id}", "ApiFunction", true},
+		{"GET /containers", "CallContainerFunction", true},
+		{"GET /containers/{slug}", "CallContainerFunction", true},
 		{"GET /runs", "ApiFunction", true},
 		{"GET /runs/{id}", "ApiFunction", true},
 		{"GET /workflows", "ApiFunction", true},
@@ -181,6 +184,62 @@ func TestSourcesChangeWithWhatIsDeployed(t *testing.T) {
 	write("shared/run/run.go", "another")
 	if hash() == first {
 		t.Error("an edit in shared/ did not change what is built")
+	}
+}
+
+func TestTimeOutsAreShortenedAsAsked(t *testing.T) {
+	const machine = `{"TimeoutSeconds":691200,"States":{"AwaitWebhook":{"TimeoutSeconds":300}}}`
+	for _, c := range []struct {
+		asked   Options
+		machine string
+		want    string // empty: refused
+	}{
+		{Options{Machine: 5}, machine, `{"States":{"AwaitWebhook":{"TimeoutSeconds":300}},"TimeoutSeconds":5}`},
+		{Options{Await: 10}, machine, `{"States":{"AwaitWebhook":{"TimeoutSeconds":10}},"TimeoutSeconds":691200}`},
+		{Options{Machine: 5, Await: 10}, machine, `{"States":{"AwaitWebhook":{"TimeoutSeconds":10}},"TimeoutSeconds":5}`},
+		{Options{Await: 10}, `{"States":{}}`, ""},
+		{Options{Machine: 5}, `no JSON`, ""},
+	} {
+		if got, err := c.asked.shortened(c.machine); got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("-machine-timeout %d -await %d: %s, %v, want %s", c.asked.Machine, c.asked.Await, got, err, c.want)
+		}
+	}
+}
+
+// TestAnotherMiniStackIsRefused: what local/ministack replaces must be what it
+// was written for, or tests would pass on a Step Functions that does not exist.
+func TestAnotherMiniStackIsRefused(t *testing.T) {
+	o := Options{Root: "../.."}
+	python := o.tool("ministack", "python")
+	if _, err := os.Stat(python); err != nil {
+		t.Skip("MiniStack is not installed; `make tools` does that")
+	}
+	other := t.TempDir()
+	for name, text := range map[string]string{
+		"__init__.py":               "",
+		"services/__init__.py":      "",
+		"services/s3.py":            "",
+		"services/eventbridge.py":   "def _put_events(data, allow_aws_source=False):\n    return data\n",
+		"services/stepfunctions.py": "def now_iso(zone):\n    return zone\n",
+	} {
+		path := filepath.Join(other, "ministack", name)
+		if err := errors.Join(ensureDir(path), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(python, "-B", o.miniStack())
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+other)
+	told, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatal("it was started")
+	}
+	for _, want := range []string{
+		"eventbridge._put_events has changed", "stepfunctions._run_execution is not there",
+		"stepfunctions.now_iso takes (zone), not ()", "s3._fire_s3_event is not there",
+	} {
+		if !strings.Contains(string(told), want) {
+			t.Errorf("nothing says %q:\n%s", want, told)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,12 +14,12 @@ import (
 
 // settingRead finds the settings that a function's source asks for by name;
 // test-only overrides (Duration) and the platform's own are not the template's.
-var settingRead = regexp.MustCompile(`env\.(?:String|List|Bool|Seconds|Choice|URL)\("([A-Z_]+)"`)
+var settingRead = regexp.MustCompile(`env\.(?:String|Optional|List|Bool|Seconds|Choice|URL)\("([A-Z_]+)"`)
 
 // Two helpers of shared/config read settings for whoever calls them.
 var settingsOf = map[string][]string{
-	"env.Cyberun(": {"CYBERUN_BASE_URL", "API_KEY_SECRET_ARN"},
-	"env.Store(":   {"STATE_BUCKET"},
+	"env.Cyberun(": {"CYBERUN_BASE_URL", "API_KEY_SECRET_ARN", "ALLOW_INSECURE_ORIGINS"},
+	"env.Runs(":    {"STATE_BUCKET"},
 }
 
 // TestTemplateGivesWhatFunctionsRead: a setting that is missing shows only when
@@ -32,6 +33,7 @@ func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
 	for id, folder := range map[string]string{
 		"SubmitFunction": "submit", "PollStatusFunction": "poll-status", "CopyResultFunction": "copy-result",
 		"ApiFunction": "api", "OnUploadFunction": "on-upload", "OnWebhookFunction": "on-webhook", "CloseRunFunction": "close-run",
+		"CallContainerFunction": "call-container",
 	} {
 		t.Run(folder, func(t *testing.T) {
 			own := settingsGiven(section(t, string(template), "\n  "+id+":\n", "\n      Policies:\n"))
@@ -42,11 +44,63 @@ func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
 				}
 			}
 			for _, name := range own {
+				if name == "GOMEMLIMIT" {
+					continue // the Go runtime reads it
+				}
 				if !slices.Contains(read, name) {
 					t.Errorf("the template gives %s to %s, which does not read it", name, id)
 				}
 			}
 		})
+	}
+}
+
+// memoryShare is the part of a function's memory that Go's collector is told to
+// stay below; the rest is for the binary and the kernel's buffers.
+const memoryShare = 0.8
+
+// TestTemplateLimitsGoToTheFunctionsMemory: whoever gives a function another
+// MemorySize must give it another GOMEMLIMIT as well.
+func TestTemplateLimitsGoToTheFunctionsMemory(t *testing.T) {
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := func(text, pattern string) (int, bool) {
+		match := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		if match == nil {
+			return 0, false
+		}
+		n, err := strconv.Atoi(match[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, true
+	}
+	const size, limit = `(?m)^ +MemorySize: (\d+)$`, `(?m)^ +GOMEMLIMIT: (\d+)MiB$`
+	globals := section(t, string(template), "\nGlobals:\n", "\nResources:\n")
+	everyMB, _ := setting(globals, size)
+	everyLimit, _ := setting(globals, limit)
+	if want := int(memoryShare * float64(everyMB)); everyMB == 0 || everyLimit != want {
+		t.Errorf("Globals: MemorySize %d, GOMEMLIMIT %dMiB, want %d", everyMB, everyLimit, want)
+	}
+	functions := regexp.MustCompile(`(?m)^  (\w+Function):$`).FindAllStringSubmatch(string(template), -1)
+	if len(functions) == 0 {
+		t.Fatal("no function found in template.yaml")
+	}
+	for _, match := range functions {
+		own := section(t, string(template), "\n  "+match[1]+":\n", "\n      Policies:\n")
+		mb, given := setting(own, size)
+		if !given {
+			mb = everyMB
+		}
+		got, given := setting(own, limit)
+		if !given {
+			got = everyLimit
+		}
+		if want := int(memoryShare * float64(mb)); got != want {
+			t.Errorf("%s: MemorySize %d, GOMEMLIMIT %dMiB, want %d", match[1], mb, got, want)
+		}
 	}
 }
 
@@ -86,7 +140,9 @@ func settingsUsed(t *testing.T, folder string) []string {
 			continue
 		}
 		for _, match := range settingRead.FindAllStringSubmatch(string(source), -1) {
-			names = append(names, match[1])
+			if !strings.HasPrefix(match[1], "AWS_") {
+				names = append(names, match[1])
+			}
 		}
 		for call, settings := range settingsOf {
 			if strings.Contains(string(source), call) {

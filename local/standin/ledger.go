@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"time"
 )
@@ -94,10 +95,11 @@ func (s *standin) showLedger(w http.ResponseWriter, r *http.Request) {
 	for route, n := range s.requests {
 		requests[route] = n
 	}
+	calls := maps.Clone(s.containerCalls)
 	counts := s.totals
 	s.mu.Unlock()
 	reply(w, http.StatusOK, map[string]any{"at": s.now().UTC().Format(time.RFC3339Nano), "counts": counts,
-		"tasks": tasks, "uploads": uploads, "requests": requests})
+		"tasks": tasks, "uploads": uploads, "requests": requests, "container_calls": calls})
 }
 
 // setKeys replaces the keys that are let in: a rotation, or a revocation.

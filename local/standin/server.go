@@ -28,34 +28,36 @@ const (
 
 // standin is the whole service: its state in memory, one lock around it.
 type standin struct {
-	now     func() time.Time
-	speed   float64
-	secret  []byte // signs URLs; new in each process, as nothing outlives it
-	ctx     context.Context
-	journal io.Writer
-	api     *http.ServeMux
-	control *http.ServeMux
-	flows   []*workflow
-	first   []string // the keys given at the start, which a reset brings back
-	sender  *sender
-	cache   *blobCache
+	now      func() time.Time
+	speed    float64
+	secret   []byte // signs URLs; new in each process, as nothing outlives it
+	ctx      context.Context
+	journal  io.Writer
+	api      *http.ServeMux
+	control  *http.ServeMux
+	flows    []*workflow
+	services []*container
+	first    []string // the keys given at the start, which a reset brings back
+	sender   *sender
+	cache    *blobCache
 
-	mu       sync.Mutex
-	keys     map[string]bool
-	tasks    map[string]*task
-	order    []*task // by age, oldest first
-	files    map[string]*upload
-	uploaded []*upload // those whose PUT came, oldest first
-	presigns []*upload
-	rules    []*rule
-	ruleIDs  int
-	epoch    int // URLs of an earlier epoch have run out (expire_now)
-	requests map[string]int
-	totals   totals
+	mu             sync.Mutex
+	keys           map[string]bool
+	tasks          map[string]*task
+	order          []*task // by age, oldest first
+	files          map[string]*upload
+	uploaded       []*upload // those whose PUT came, oldest first
+	presigns       []*upload
+	rules          []*rule
+	ruleIDs        int
+	epoch          int // URLs of an earlier epoch have run out (expire_now)
+	requests       map[string]int
+	containerCalls map[string]int // by slug: those that reached the container
+	totals         totals
 }
 
 func newStandin(ctx context.Context, o options, journal io.Writer, now func() time.Time) *standin {
-	s := &standin{now: now, speed: o.speed, ctx: ctx, journal: journal, first: o.keys, flows: workflows(), cache: &blobCache{}}
+	s := &standin{now: now, speed: o.speed, ctx: ctx, journal: journal, first: o.keys, flows: workflows(), services: containers(), cache: &blobCache{}}
 	s.secret = make([]byte, 32)
 	rand.Read(s.secret) // never fails, by its documentation
 	s.sender = &sender{ctx: ctx, speed: o.speed, now: now, client: webhookClient(), target: o.webhook}
@@ -73,6 +75,7 @@ func (s *standin) clear() {
 	s.tasks, s.order = map[string]*task{}, nil
 	s.files, s.uploaded, s.presigns = map[string]*upload{}, nil, nil
 	s.rules, s.requests, s.totals = nil, map[string]int{}, totals{}
+	s.containerCalls = map[string]int{}
 	s.epoch++
 }
 
@@ -101,6 +104,8 @@ func (s *standin) routes() {
 		"GET /r/tasks/{task}/result":        s.getResult,
 		"GET /r/tasks/{task}/events":        s.streamEvents,
 		"POST /r/files/presign":             s.presign,
+		"GET /r/containers":                 s.listContainers,
+		"GET /r/containers/{slug}":          s.getContainer,
 	}
 	for pattern, handler := range keyed {
 		method, path, _ := strings.Cut(pattern, " ")
@@ -120,7 +125,11 @@ func (s *standin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.control.ServeHTTP(w, r)
 		return
 	}
+	most := int64(maxBody)
 	_, route := s.api.Handler(r)
+	if _, _, ok := containerCall(r); ok {
+		route, most = containerRoute, maxContainerBody
+	}
 	s.mu.Lock()
 	s.requests[route]++
 	s.mu.Unlock()
@@ -128,11 +137,11 @@ func (s *standin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, basePath) {
 		// Read first, so that a fault may let the caller go and still do the work.
 		var err error
-		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 		var tooLarge *http.MaxBytesError
 		switch {
 		case errors.As(err, &tooLarge):
-			fail(w, http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("at most %d bytes", maxBody))
+			fail(w, http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("at most %d bytes", most))
 			return
 		case err != nil:
 			fail(w, http.StatusBadRequest, "unreadable_body", "the request's body broke off")

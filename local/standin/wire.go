@@ -15,7 +15,7 @@ import (
 // played here; what belongs to a task, a list or a stream, by the handler.
 func (s *standin) withFaults(w http.ResponseWriter, r *http.Request, faults faultList) {
 	if len(faults) == 0 {
-		s.api.ServeHTTP(w, r)
+		s.answerAPI(w, r)
 		return
 	}
 	r = withFaultList(r, faults)
@@ -48,7 +48,7 @@ func (s *standin) withFaults(w http.ResponseWriter, r *http.Request, faults faul
 			w = tampered(s, w, a)
 		}
 	}
-	s.api.ServeHTTP(w, r)
+	s.answerAPI(w, r)
 	if t, ok := w.(*tamper); ok {
 		t.finish()
 	}
@@ -81,7 +81,7 @@ func (a action) answer(w http.ResponseWriter) {
 // accept does the work, and then the answer is lost, another or late.
 func (s *standin) accept(w http.ResponseWriter, r *http.Request, a action) {
 	kept := &keptAnswer{header: http.Header{}, status: http.StatusOK}
-	s.api.ServeHTTP(kept, r)
+	s.answerAPI(kept, r)
 	s.pause(a.wait())
 	switch a.Type {
 	case "accept_then_reset":

@@ -84,7 +84,7 @@ func (m Model) wait(at time.Duration) time.Duration {
 	if m.Loop {
 		return loopWait
 	}
-	return seconds(max(1, math.Ceil(run.NextWait(at, maxRun).Seconds())))
+	return seconds(max(1, math.Ceil(run.NextWait(at, maxRun-at, 0).Seconds())))
 }
 
 // states are the transitions and events of a run that polled so often.

@@ -3,6 +3,7 @@ package architecture
 import (
 	"bytes"
 	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -27,15 +28,22 @@ const maxMain = 39 // lines
 // library: of the project, and of others. Nil: any other library.
 var packages = map[string]struct{ ours, others []string }{
 	"shared/architecture":    {},
-	"shared/config":          {ours: []string{"shared/cyberun", "shared/named", "shared/store"}},
+	"shared/config":          {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/observe", "shared/store"}},
 	"shared/cyberun":         {ours: []string{"shared/named"}, others: []string{"github.com/tmaxmax/go-sse"}},
+	"shared/doubt":           {ours: []string{"shared/cyberun", "shared/lifecycle", "shared/run", "shared/store"}, others: []string{}},
 	"shared/eventstest":      {},
+	"shared/executions":      {ours: []string{"shared/named"}},
+	"shared/fanout":          {others: []string{"golang.org/x/sync/errgroup"}},
+	"shared/functiontest":    {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/run", "shared/store", "shared/store/storetest"}},
+	"shared/lifecycle":       {ours: []string{"shared/cyberun", "shared/executions", "shared/named", "shared/observe", "shared/run", "shared/s3errors", "shared/store", "shared/transfer"}},
+	"shared/media":           {others: []string{}},
 	"shared/named":           {others: []string{}},
 	"shared/observe":         {ours: []string{"shared/named"}},
-	"shared/run":             {ours: []string{"shared/named"}, others: []string{}},
-	"shared/store":           {ours: []string{"shared/named", "shared/run"}},
+	"shared/run":             {ours: []string{"shared/media", "shared/named"}, others: []string{}},
+	"shared/s3errors":        {ours: []string{"shared/named"}, others: []string{"github.com/aws/smithy-go", "github.com/aws/smithy-go/transport/http"}},
+	"shared/store":           {ours: []string{"shared/named"}},
 	"shared/store/storetest": {},
-	"shared/transfer":        {ours: []string{"shared/named", "shared/run", "shared/transfer/bulk"}},
+	"shared/transfer":        {ours: []string{"shared/media", "shared/named", "shared/s3errors", "shared/transfer/bulk"}},
 	"shared/transfer/bulk":   {others: []string{}},
 	"shared/workflows":       {ours: []string{"shared/cyberun", "shared/named", "shared/run"}, others: []string{}},
 }
@@ -44,6 +52,24 @@ var packages = map[string]struct{ ours, others []string }{
 // that no file needs any more is told.
 var exceptions = map[[2]string]string{
 	{"e2e/crash/hundred_test.go", "local/standin/picture"}: "reads the prompt that the stand-in wrote into the picture, to see that no run got another's",
+}
+
+// stateKeys begin the keys of the objects that say what becomes of a run: its
+// record, who owns a task, what was announced of a submission, and what goes with
+// them. Only shared/lifecycle writes them, so only it knows their keys.
+var stateKeys = []string{"runs/", "tasks/", "submitting/", "doubt/", "index/", "manifests/", "copies/", "progress/", "wake/"}
+
+const (
+	lifecycleFolder = "shared/lifecycle"
+	// cancelFile has the one call of the client's Cancel: the rules of who may
+	// cancel a task, how long it is tried, and what is recorded of it stand there.
+	cancelFile = "shared/lifecycle/cancel.go"
+)
+
+// otherKeys are strings outside of shared/lifecycle that begin as a key of the
+// state bucket does and are none: from file to string.
+var otherKeys = map[[2]string]string{
+	{"shared/run/request.go", "runs/{run_id}/"}: "the default prefix of a run's outputs, in another bucket",
 }
 
 func TestArrows(t *testing.T) {
@@ -115,6 +141,11 @@ func check(t *testing.T, house fs.FS, exceptions map[[2]string]string) (faults [
 			}
 			faults = append(faults, fmt.Sprintf("%s imports %s: %s", name, strings.TrimPrefix(imported, module+"/"), fault))
 		}
+		lives, err := checkLifecycle(house, name)
+		if err != nil {
+			return err
+		}
+		faults = append(faults, lives...)
 		if fault := checkPlace(name); fault != "" {
 			faults = append(faults, fault)
 		}
@@ -152,6 +183,44 @@ func importsOf(house fs.FS, name string) ([]string, error) {
 	return imports, nil
 }
 
+// checkLifecycle finds code that decides over a run beside shared/lifecycle: by
+// the key of a record, an ownership or a marker, or by a call that cancels a task.
+func checkLifecycle(house fs.FS, name string) (faults []string, err error) {
+	if strings.HasSuffix(name, "_test.go") {
+		return nil, nil
+	}
+	source, err := fs.ReadFile(house, name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, source, 0)
+	if err != nil {
+		return nil, err
+	}
+	ast.Inspect(file, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.ImportSpec:
+			return false
+		case *ast.BasicLit:
+			text, err := strconv.Unquote(node.Value)
+			if node.Kind != token.STRING || err != nil || path.Dir(name) == lifecycleFolder || otherKeys[[2]string{name, text}] != "" {
+				return true
+			}
+			for _, key := range stateKeys {
+				if strings.HasPrefix(text, key) {
+					faults = append(faults, fmt.Sprintf("%s has the key %q: records, ownerships and markers are shared/lifecycle's alone", name, text))
+				}
+			}
+		case *ast.CallExpr:
+			if called, ok := node.Fun.(*ast.SelectorExpr); ok && called.Sel.Name == "Cancel" && name != cancelFile {
+				faults = append(faults, name+" calls Cancel: tasks are cancelled in "+cancelFile+" alone")
+			}
+		}
+		return true
+	})
+	return faults, nil
+}
+
 // part is the piece of the house that a folder belongs to: a function, a
 // program, or one of the big rooms.
 func part(folder string) string {
@@ -182,7 +251,7 @@ func checkImport(file, imported string) string {
 	switch {
 	case !isOurs:
 		return ""
-	case strings.HasPrefix(ours, "shared/") && strings.HasSuffix(ours, "test") && !isTest:
+	case strings.HasPrefix(ours, "shared/") && strings.HasSuffix(ours, "test") && !isTest && !strings.HasSuffix(folder, "test"):
 		return "it is for tests"
 	case from == to:
 		return ""

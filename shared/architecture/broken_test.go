@@ -26,7 +26,11 @@ var brokenTrees = []struct {
 			"shared/run/run.go":                        "package run\n\nimport (\n\t_ \"encoding/json\"\n\t_ \"github.com/cyberun-cloud/cyberun-relay/shared/named\"\n)\n",
 			"shared/run/run_test.go":                   "package run\n\nimport (\n\t_ \"github.com/google/go-cmp/cmp\"\n)\n",
 			"shared/run/testdata/strange.go":           "package strange\n\nimport (\n\t_ \"github.com/cyberun-cloud/cyberun-relay/functions/submit\"\n)\n",
-			"shared/store/store.go":                    "package store\n\nimport (\n\t_ \"github.com/aws/aws-sdk-go-v2/service/s3\"\n\t_ \"github.com/cyberun-cloud/cyberun-relay/shared/run\"\n)\n",
+			"shared/store/store.go":                    "package store\n\nimport (\n\t_ \"github.com/aws/aws-sdk-go-v2/service/s3\"\n\t_ \"github.com/cyberun-cloud/cyberun-relay/shared/named\"\n)\n",
+			"shared/lifecycle/runs.go":                 "package lifecycle\n\nconst records = \"runs/\"\n",
+			"shared/lifecycle/cancel.go":               "package lifecycle\n\nfunc (s *Runs) cancel() { s.Cyberun.Cancel(nil, \"t\") }\n",
+			"shared/run/request.go":                    "package run\n\n// The key of a record is \"runs/\" and its id.\nconst DefaultPrefix = \"runs/{run_id}/\"\n",
+			"shared/run/keys_test.go":                  "package run\n\nconst record = \"runs/r1.json\"\n",
 		},
 		want: []string{},
 	},
@@ -74,6 +78,32 @@ var brokenTrees = []struct {
 			"functions/submit/main.go":                 "package main\n",
 		},
 		want: []string{"functions/submit/handler/handler_test.go imports functions/api/inner: no function imports another"},
+	},
+	{
+		name: "a key of a run's state outside of its home",
+		files: map[string]string{
+			"functions/api/handler/handler.go": "package handler\n\nfunc f(id string) string { return `runs/` + id }\n",
+			"functions/api/main.go":            "package main\n",
+			"shared/doubt/doubt.go":            "package doubt\n\nconst marker = \"submitting/\"\n",
+			"shared/run/request.go":            "package run\n\nconst owner = \"tasks/\"\n",
+		},
+		want: []string{
+			"functions/api/handler/handler.go has the key \"runs/\": records, ownerships and markers are shared/lifecycle's alone",
+			"shared/doubt/doubt.go has the key \"submitting/\": records, ownerships and markers are shared/lifecycle's alone",
+			"shared/run/request.go has the key \"tasks/\": records, ownerships and markers are shared/lifecycle's alone",
+		},
+	},
+	{
+		name: "a task is cancelled elsewhere",
+		files: map[string]string{
+			"functions/api/handler/handler.go": "package handler\n\nfunc (h *Handler) f() { h.Cyberun.Cancel(nil, \"t\") }\n",
+			"functions/api/main.go":            "package main\n",
+			"shared/lifecycle/close.go":        "package lifecycle\n\nfunc (c Closer) f() { c.Cyberun.Cancel(nil, \"t\") }\n",
+		},
+		want: []string{
+			"functions/api/handler/handler.go calls Cancel: tasks are cancelled in shared/lifecycle/cancel.go alone",
+			"shared/lifecycle/close.go calls Cancel: tasks are cancelled in shared/lifecycle/cancel.go alone",
+		},
 	},
 	{
 		name: "a long main",

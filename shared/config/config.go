@@ -1,6 +1,6 @@
 // Package config reads a function's settings from its environment, and tells
 // everything that is wrong with them at once. It imports the clients it builds,
-// shared/cyberun, shared/store and the AWS SDK's, and shared/run for the errors.
+// shared/cyberun, shared/executions, shared/lifecycle, shared/store and the AWS SDK's.
 package config
 
 import (
@@ -16,10 +16,16 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+	"github.com/rs/xid"
 )
 
 // Env reads settings by name and remembers what was wrong with them.
@@ -132,8 +138,22 @@ func AWS(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
-// S3 is the client for small objects: records, manifests, heads.
-func S3(cfg aws.Config) *s3.Client { return s3.NewFromConfig(cfg) }
+// smallCall bounds one try at a call that carries a few KiB: a connection that
+// answers nothing must not hold a step until Lambda ends it.
+const smallCall = 5 * time.Second
+
+// S3 makes the client for small objects: records, manifests, heads.
+func S3(cfg aws.Config) *s3.Client {
+	return s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall) })
+}
+
+// S3Streams makes the client for bodies of any size, whose time is their caller's.
+func S3Streams(cfg aws.Config) *s3.Client { return s3.NewFromConfig(cfg) }
+
+// StepFunctions makes the client of Step Functions.
+func StepFunctions(cfg aws.Config) *sfn.Client {
+	return sfn.NewFromConfig(cfg, func(o *sfn.Options) { o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall) })
+}
 
 // maxCyberunConns: a function handles one call at a time; a few connections
 // serve it and its event stream.
@@ -155,7 +175,19 @@ func (e *Env) Cyberun(cfg aws.Config) *cyberun.Client {
 	}
 }
 
-// Store is the state bucket.
-func (e *Env) Store(client store.S3) *store.Store {
-	return &store.Store{S3: client, Bucket: e.String("STATE_BUCKET")}
+// Runs makes the runs of the stack, with all that a verb may need. outputs is the
+// client that writes to the output bucket.
+func (e *Env) Runs(cfg aws.Config, service *cyberun.Client, outputs lifecycle.Outputs) *lifecycle.Runs {
+	return &lifecycle.Runs{
+		Store:      &store.Store{S3: S3(cfg), Bucket: e.String("STATE_BUCKET")},
+		Outputs:    outputs,
+		Cyberun:    service,
+		Executions: executions.Machine{API: StepFunctions(cfg)},
+		Now:        time.Now,
+		Sleep:      observe.Sleep,
+		NewID:      NewID,
+	}
 }
+
+// NewID returns an id that nobody else has.
+func NewID() string { return xid.New().String() }

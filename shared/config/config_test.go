@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -102,8 +103,8 @@ func TestEveryBadSettingIsToldAtOnce(t *testing.T) {
 	e.Duration("WAIT", 0)
 	e.Choice("WHICH", "a")
 	client := e.Cyberun(aws.Config{})
-	store := e.Store(nil)
-	if client == nil || store == nil {
+	runs := e.Runs(aws.Config{}, client, nil)
+	if client == nil || runs == nil {
 		t.Fatal("a client is missing")
 	}
 	err := e.Err()
@@ -119,12 +120,44 @@ func TestEveryBadSettingIsToldAtOnce(t *testing.T) {
 
 func TestClients(t *testing.T) {
 	e := env(map[string]string{"CYBERUN_BASE_URL": "https://core.cyberun.cloud/api/v1/", "API_KEY_SECRET_ARN": "arn:secret", "STATE_BUCKET": "state"})
-	client, store := e.Cyberun(aws.Config{}), e.Store(nil)
+	client := e.Cyberun(aws.Config{})
+	outputs := S3(aws.Config{})
+	runs := e.Runs(aws.Config{}, client, outputs)
 	if err := e.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if client.BaseURL != "https://core.cyberun.cloud/api/v1" || client.Keys.(*Secret).ARN != "arn:secret" || store.Bucket != "state" {
-		t.Errorf("got %+v, %+v", client, store)
+	if client.BaseURL != "https://core.cyberun.cloud/api/v1" || client.Keys.(*Secret).ARN != "arn:secret" || runs.Store.Bucket != "state" || runs.Store.NoPause {
+		t.Errorf("got %+v, %+v", client, runs)
+	}
+	if runs.Cyberun != client || runs.Outputs != outputs || runs.Executions == nil || runs.Now == nil || runs.Sleep == nil || runs.NewID == nil {
+		t.Errorf("a verb of the runs would find nothing: %+v", runs)
+	}
+	if first, second := NewID(), NewID(); first == "" || first == second {
+		t.Errorf("ids %q and %q", first, second)
+	}
+}
+
+// A key is sent over https alone, but for the local stack.
+func TestInsecureBase(t *testing.T) {
+	for allowed, fine := range map[string]bool{"": false, "false": false, "true": true} {
+		e := env(map[string]string{"CYBERUN_BASE_URL": "http://127.0.0.1:8080", "API_KEY_SECRET_ARN": "arn", "ALLOW_INSECURE_ORIGINS": allowed})
+		e.Cyberun(aws.Config{})
+		if err := e.Err(); fine != (err == nil) || err != nil && !strings.Contains(err.Error(), "unencrypted") {
+			t.Errorf("%q: %v", allowed, err)
+		}
+	}
+}
+
+// A call with a small body has 5 s a try: a connection that answers nothing must
+// not hold a step until Lambda ends it. A stream has its caller's time.
+func TestSmallCallsEnd(t *testing.T) {
+	for name, client := range map[string]any{"S3": S3(aws.Config{}).Options().HTTPClient, "Step Functions": StepFunctions(aws.Config{}).Options().HTTPClient} {
+		if timed, ok := client.(*awshttp.BuildableClient); !ok || timed.GetTimeout() != 5*time.Second {
+			t.Errorf("%s: %+v", name, client)
+		}
+	}
+	if timed, ok := S3Streams(aws.Config{}).Options().HTTPClient.(*awshttp.BuildableClient); ok && timed.GetTimeout() != 0 {
+		t.Errorf("a stream has %s", timed.GetTimeout())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -33,7 +34,9 @@ type Secret struct {
 
 // NewSecret makes one for the secret of that ARN.
 func NewSecret(cfg aws.Config, arn string) *Secret {
-	return &Secret{Manager: secretsmanager.NewFromConfig(cfg), ARN: arn}
+	return &Secret{Manager: secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
+		o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall)
+	}), ARN: arn}
 }
 
 // Format keeps the key out of whatever prints a handler with all its parts.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -52,6 +53,9 @@ type call struct {
 	query  url.Values
 	body   []byte // JSON; nil: none
 	accept string // a stream of this type; empty: JSON
+	// container is set for a call to a container service: its method, headers,
+	// query and body go out, and an answer of any status is handed back.
+	container *ContainerCall
 }
 
 // answer is a 2xx whose body has been read.
@@ -59,6 +63,7 @@ type answer struct {
 	call   call
 	status int
 	date   time.Time
+	age    time.Duration
 	body   []byte
 	redact redactor
 }
@@ -78,7 +83,10 @@ func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error)
 		return answer{}, err
 	}
 	defer res.Body.Close()
-	a := answer{call: k, status: res.StatusCode, date: dateOf(res.Header), redact: hide}
+	a := answer{call: k, status: res.StatusCode, date: dateOf(res.Header), age: ageOf(res.Header), redact: hide}
+	if a.age > 0 {
+		a.date = time.Time{} // when a cache was filled is not the server's clock
+	}
 	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
 		return a, a.bad("but the body broke off: %w", bare(err))
@@ -90,7 +98,8 @@ func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error)
 }
 
 // open makes a call, once more with a new key after a 401, and returns a 2xx
-// with its body unread. Anything else is an error and its body is closed.
+// with its body unread. Anything else is an error and its body is closed; but
+// to a container call any status is an answer.
 func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, redactor, error) {
 	if c.Keys == nil {
 		return nil, redactor{}, &unsentError{errors.New("cyberun: the client has no source of API keys")}
@@ -100,11 +109,17 @@ func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, 
 		return nil, redactor{}, err
 	}
 	res, err := c.send(ctx, k, x, key)
-	apiErr, ok := errors.AsType[*APIError](err)
-	if !ok || apiErr.Status != http.StatusUnauthorized {
+	if !refused(res, err) {
 		return res, redactor{key}, err
 	}
 	fresh, keyErr := c.key(ctx, func(ctx context.Context) (string, error) { return c.Keys.Refresh(ctx, key) })
+	if res != nil {
+		// A container's own 401 looks the same as Cyberun's.
+		if keyErr != nil || fresh == key {
+			return res, redactor{key}, nil
+		}
+		res.Body.Close()
+	}
 	if keyErr != nil {
 		return nil, redactor{key}, fmt.Errorf("%w; and a new one could not be had: %w", err, keyErr)
 	}
@@ -113,6 +128,15 @@ func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, 
 	}
 	res, err = c.send(ctx, k, x, fresh)
 	return res, redactor{fresh, key}, err
+}
+
+// refused says that the key was not let in, by an error or by a container
+// call's answer.
+func refused(res *http.Response, err error) bool {
+	if apiErr, ok := errors.AsType[*APIError](err); ok {
+		return apiErr.Status == http.StatusUnauthorized
+	}
+	return err == nil && res.StatusCode == http.StatusUnauthorized
 }
 
 // key asks the source and refuses what cannot be a header's value, so that
@@ -142,9 +166,9 @@ func (c *Client) send(ctx context.Context, k call, x exchange, key string) (*htt
 	req.Header.Set("Authorization", "Bearer "+key)
 	res, err := x(req)
 	if err != nil {
-		return nil, networkError(k.method, k.path, err, hide)
+		return nil, networkError(k.method, k.shownPath(), err, hide)
 	}
-	if res.StatusCode/100 != 2 {
+	if res.StatusCode/100 != 2 && k.container == nil {
 		defer res.Body.Close()
 		return nil, c.apiError(k.method, k.path, res, hide)
 	}
@@ -156,6 +180,9 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	if err != nil || (base.Scheme != "https" && base.Scheme != "http") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
 		// The address is not quoted: somebody may have put a password into it.
 		return nil, errors.New("cyberun: the base URL is not an http(s) address such as https://core.cyberun.cloud/api/v1")
+	}
+	if k.container != nil {
+		return c.containerRequest(ctx, k)
 	}
 	address := strings.TrimRight(c.BaseURL, "/") + k.path
 	if len(k.query) > 0 {
@@ -214,24 +241,26 @@ func element(what, s string) (string, error) {
 	return url.PathEscape(s), nil
 }
 
-// ServerTime is the server's own clock, in whole seconds.
-func (c *Client) ServerTime(ctx context.Context) (time.Time, error) {
-	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/workflows", query: Page{Size: 1}.query()})
-	if err != nil {
-		return time.Time{}, err
-	}
-	if a.date.IsZero() {
-		return time.Time{}, a.bad("but without a readable Date header")
-	}
-	return a.date, nil
-}
-
 func dateOf(h http.Header) time.Time {
 	t, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return time.Time{}
 	}
 	return t.UTC()
+}
+
+// ageOf returns how long an answer lay in a cache on its way; one that says so
+// and not how long was there for a second at least.
+func ageOf(h http.Header) time.Duration {
+	value := h.Get("Age")
+	if value == "" {
+		return 0
+	}
+	seconds, err := strconv.Atoi(strings.TrimSpace(value))
+	if err != nil {
+		return time.Second
+	}
+	return max(0, time.Duration(seconds)*time.Second)
 }
 
 func (c *Client) now() time.Time {

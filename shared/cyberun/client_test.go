@@ -126,6 +126,10 @@ func TestDocumentedAnswers(t *testing.T) {
 			func(c *Client) (any, error) { return c.Workflow(ctx, "text-to-image@2") },
 			"GET /api/v1/r/workflows/slug/text-to-image@2", "",
 			dated(workflow, func(w *Workflow) { w.Date = atTestDate })},
+		{"workflow by its id", 200, workflowJSON,
+			func(c *Client) (any, error) { return c.WorkflowByID(ctx, "wf/1") },
+			"GET /api/v1/r/workflows/wf%2F1", "",
+			dated(workflow, func(w *Workflow) { w.Date = atTestDate })},
 		{"run", 202, `{"task_id":"t-1"}`,
 			func(c *Client) (any, error) {
 				return c.Run(ctx, "text-to-image@2", map[string]any{"prompt": "a sunset", "steps": 30})
@@ -139,13 +143,13 @@ func TestDocumentedAnswers(t *testing.T) {
 			func(c *Client) (any, error) { return c.Task(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1", "",
 			dated(task, func(t *Task) { t.Date = atTestDate })},
 		{"tasks", 200, `{"task_list":[` + taskJSON + `,{"id":"t-2","workflow_id":"wf-2","task_status":"holding"}],"page_meta":{"current_page":1,"per_page":20,"total_count":2}}`,
-			func(c *Client) (any, error) { return c.Tasks(ctx, TaskQuery{Status: "running", Page: Page{Number: 1}}) },
-			"GET /api/v1/r/tasks?current_page=1&status=running", "",
-			TaskList{Tasks: []Task{task, {ID: "t-2", WorkflowID: "wf-2", Status: "holding"}}, Rows: 2, Page: PageMeta{1, 20, 2}, Date: atTestDate}},
-		{"tasks of a workflow", 200, `{"task_list":[` + taskJSON + `,{"id":"t-2","workflow_id":"wf-2"}]}`,
-			func(c *Client) (any, error) { return c.Tasks(ctx, TaskQuery{WorkflowID: "wf-2"}) },
+			func(c *Client) (any, error) { return c.Tasks(ctx, Page{Number: 1}) },
+			"GET /api/v1/r/tasks?current_page=1", "",
+			TaskList{Tasks: []Task{task, {ID: "t-2", WorkflowID: "wf-2", Status: "holding"}}, Page: PageMeta{1, 20, 2}, Date: atTestDate}},
+		{"tasks, no page_meta", 200, `{"task_list":[{"id":"t-2","workflow_id":"wf-2"}]}`,
+			func(c *Client) (any, error) { return c.Tasks(ctx, Page{}) },
 			"GET /api/v1/r/tasks", "",
-			TaskList{Tasks: []Task{{ID: "t-2", WorkflowID: "wf-2"}}, Rows: 2, Page: PageMeta{TotalCount: -1}, Date: atTestDate}},
+			TaskList{Tasks: []Task{{ID: "t-2", WorkflowID: "wf-2"}}, Page: PageMeta{TotalCount: -1}, Date: atTestDate}},
 		{"result of an agent", 200, `{"id":"t-1","task_status":"completed","task_output":{"storage_key":"k","image_count":1},"download_url":"https://s3.test/o.png?X-Amz-Signature=abc","expires_at":"2026-11-23T11:00:00Z","completed_at":"2026-11-23T10:00:00Z"}`,
 			func(c *Client) (any, error) { return c.Result(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1/result", "",
 			Result{ID: "t-1", Status: StatusCompleted, Output: json.RawMessage(`{"storage_key":"k","image_count":1}`),
@@ -158,7 +162,7 @@ func TestDocumentedAnswers(t *testing.T) {
 			Result{ID: "t-1", Status: StatusFailed, Error: "OOM: out of memory", Date: atTestDate}},
 		{"cancel", 200, `{"success":true}`,
 			func(c *Client) (any, error) { return nil, c.Cancel(ctx, "t-1") }, "POST /api/v1/r/tasks/t-1/cancel", "", nil},
-		{"cancel, empty 204", 204, ``,
+		{"cancel, without a word of success", 202, `{}`,
 			func(c *Client) (any, error) { return nil, c.Cancel(ctx, "t-1") }, "POST /api/v1/r/tasks/t-1/cancel", "", nil},
 		{"presign", 200, `{"file_key":"inputs/a.png","upload_url":"https://s3.test/a?X-Amz-Signature=abc","upload_headers":{"Content-Length":5,"If-None-Match":"*","x-list":["a","b"]}}`,
 			func(c *Client) (any, error) {
@@ -167,8 +171,6 @@ func TestDocumentedAnswers(t *testing.T) {
 			"POST /api/v1/r/files/presign", `{"file_name":"a.png","file_size":5,"content_type":"image/png"}`,
 			Presigned{FileKey: "inputs/a.png", UploadURL: "https://s3.test/a?X-Amz-Signature=abc",
 				UploadHeaders: UploadHeaders{"Content-Length": "5", "If-None-Match": "*", "x-list": "a, b"}, Date: atTestDate}},
-		{"server time", 200, `{"workflow_list":[]}`,
-			func(c *Client) (any, error) { return c.ServerTime(ctx) }, "GET /api/v1/r/workflows?per_page=1", "", atTestDate},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -200,7 +202,7 @@ func TestUnusableAnswers(t *testing.T) {
 	workflows := func(c *Client) error { _, err := c.Workflows(ctx, Page{}); return err }
 	workflow := func(c *Client) error { _, err := c.Workflow(ctx, "x"); return err }
 	task := func(c *Client) error { _, err := c.Task(ctx, "t-1"); return err }
-	tasks := func(c *Client) error { _, err := c.Tasks(ctx, TaskQuery{}); return err }
+	tasks := func(c *Client) error { _, err := c.Tasks(ctx, Page{}); return err }
 	result := func(c *Client) error { _, err := c.Result(ctx, "t-1"); return err }
 	cancel := func(c *Client) error { return c.Cancel(ctx, "t-1") }
 	presign := func(c *Client) error { _, err := c.Presign(ctx, PresignRequest{}); return err }
@@ -230,6 +232,10 @@ func TestUnusableAnswers(t *testing.T) {
 		{"result, odd address", `{"id":"t-1","download_urls":{"a":{"href":"x"}}}`, `the address of "a" is not a string`, result},
 		{"result, addresses in a list", `{"id":"t-1","download_urls":["x"]}`, `download_urls is not an object`, result},
 		{"not cancelled", `{"success":false,"message":"no"}`, "without success", cancel},
+		{"cancelled, by a proxy's page", `<html><body>OK</body></html>`, "not with a JSON object: <html>", cancel},
+		{"cancelled, without a word", ``, "not with a JSON object", cancel},
+		{"cancelled, null", `null`, "not with a JSON object: null", cancel},
+		{"cancelled, not an object", `true`, "not with a JSON object: true", cancel},
 		{"presign without key", `{"upload_url":"https://s3.test/"}`, "without a file_key", presign},
 		{"presign without address", `{"file_key":"k","upload_url":"file:///etc/passwd"}`, "upload_url is not an http(s) address", presign},
 		{"run without task id", `{"task":"t-1"}`, "without a readable task_id", run},
@@ -303,12 +309,42 @@ func TestBaseURL(t *testing.T) {
 	}
 }
 
-func TestServerTimeWithoutDate(t *testing.T) {
-	_, c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header()["Date"] = nil
-		io.WriteString(w, `{}`)
-	})
-	if _, err := c.ServerTime(context.Background()); err == nil || !strings.Contains(err.Error(), "Date") {
-		t.Error(err)
+// TestDates: an answer without a Date, or from a cache, says nothing of the
+// server's clock; how long it lay in a cache is kept.
+func TestDates(t *testing.T) {
+	tests := []struct {
+		name, date, age string
+		want            time.Time
+		wantAge         time.Duration
+	}{
+		{name: "fresh", date: testDate, want: atTestDate},
+		{name: "no Date"},
+		{name: "no readable Date", date: "today"},
+		{name: "as fresh as a cache has it", date: testDate, age: "0", want: atTestDate},
+		{name: "from a cache", date: testDate, age: "600", wantAge: 10 * time.Minute},
+		{name: "from a cache, blanks around it", date: testDate, age: " 7 ", wantAge: 7 * time.Second},
+		{name: "from a cache that does not say how long", date: testDate, age: "old", wantAge: time.Second},
+		{name: "from the future", date: testDate, age: "-3", want: atTestDate},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header()["Date"] = nil
+				if test.date != "" {
+					w.Header().Set("Date", test.date)
+				}
+				if test.age != "" {
+					w.Header().Set("Age", test.age)
+				}
+				io.WriteString(w, `{"id":"wf-1","task_list":[]}`)
+			})
+			list, err := c.Tasks(t.Context(), Page{})
+			if err != nil || !list.Date.Equal(test.want) || list.Age != test.wantAge {
+				t.Errorf("%s, %s old, %v", list.Date, list.Age, err)
+			}
+			if w, err := c.Workflow(t.Context(), "x"); err != nil || !w.Date.Equal(test.want) {
+				t.Errorf("the workflow's: %s, %v", w.Date, err)
+			}
+		})
 	}
 }

@@ -1,5 +1,5 @@
 // Package cyberun is the client of the Cyberun runtime API: workflows, runs,
-// tasks, results, input files and the event stream. It imports the standard
+// tasks, results, input files, the event stream and container services. It imports the standard
 // library and go-sse only.
 //
 // # One request path
@@ -15,11 +15,15 @@
 //   - what Client.Keys said, wrapped.
 //   - *RunError around any of these, from Run alone: see there.
 //
-// The client never retries, with one exception: after a 401 the key is read
-// again, and if it changed the call is made once more. A 401 surely started
-// nothing, so this holds for Run as well. It never waits; RetryAfter is for the
-// caller. How long a call may take is the caller's context; give every call but
-// Events and Upload some 20 s.
+// The client never retries, with two exceptions: after a 401 the key is read
+// again, and if it changed the call is made once more (a 401 surely started
+// nothing, so this holds for Run as well); and CallContainer dials once more for
+// a GET or HEAD. It never waits; RetryAfter is for the caller. How long a call
+// may take is the caller's context; give every call but Events and Upload some
+// 20 s.
+//
+// CallContainer alone hands back whatever status comes, since a container's own
+// answer and Cyberun's look the same.
 //
 // # Secrets
 //
@@ -60,8 +64,7 @@
 //   - A select's options may be bare values or objects with value and label.
 //   - Content-Type is not looked at; bodies are judged by what they hold.
 //   - Any 2xx with a task_id counts as a started run; the documented one is 202.
-//   - The task list has no documented filter by workflow: TaskQuery.WorkflowID is
-//     applied to the page here and never sent.
+//   - The task list has no documented filter by workflow, date or key: none is sent.
 //   - Retry-After is read as seconds or as an HTTP date, the latter measured
 //     against the same answer's Date.
 //   - Workflows are addressed by slug, the documented path for slug@version.

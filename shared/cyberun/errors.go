@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +38,10 @@ type APIError struct {
 	RetryAfter time.Duration // 0: not said
 	Date       time.Time     // the server's clock
 	Body       string        // its first 4 KiB
+	// JSON says that the body is a JSON object, as Cyberun's own errors are. What
+	// a proxy, a firewall or a store in front of it says mostly is not, and is
+	// never taken for Cyberun's word.
+	JSON bool
 }
 
 func (e *APIError) Error() string {
@@ -55,10 +61,17 @@ func (e *APIError) Temporary() bool {
 	return e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout || e.Status >= 500
 }
 
-// IsNotFound reports whether the remote answered 404.
+// IsNotFound reports whether Cyberun itself answered 404.
 func IsNotFound(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
-	return ok && e.Status == http.StatusNotFound
+	return ok && e.JSON && e.Status == http.StatusNotFound
+}
+
+// IsGone reports whether an answer about a task or its result says that it is
+// not there, or not for this key: 403, 404 or 410, whoever said it.
+func IsGone(err error) bool {
+	e, ok := errors.AsType[*APIError](err)
+	return ok && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound || e.Status == http.StatusGone)
 }
 
 // AnswerError is a 2xx that lacks what the call needs, or is about something
@@ -139,6 +152,7 @@ func (c *Client) apiError(method, path string, res *http.Response, hide redactor
 	}
 	e.RetryAfter = retryAfter(res.Header.Get("Retry-After"), now)
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorRead))
+	_, e.JSON = parseObject(body)
 	e.Code, e.Message = explain(body)
 	e.Code = hide.clean(e.Code, 100)
 	e.Message = hide.clean(e.Message, maxMessage)
@@ -172,7 +186,43 @@ func explain(body []byte) (code, message string) {
 			break
 		}
 	}
+	if details := o.details(); details != "" {
+		message = strings.TrimPrefix(message+": "+details, ": ")
+	}
 	return code, message
+}
+
+// details reads the part of an error body that names parameters: a list of
+// objects with a name and a message, an object of messages by name, or a text.
+func (o object) details() string {
+	if text := o.text("details"); text != "" {
+		return text
+	}
+	var byName map[string]string
+	if json.Unmarshal(o["details"], &byName) == nil {
+		var lines []string
+		for _, name := range slices.Sorted(maps.Keys(byName)) {
+			lines = append(lines, name+" "+byName[name])
+		}
+		return strings.Join(lines, "; ")
+	}
+	var rows []json.RawMessage
+	if json.Unmarshal(o["details"], &rows) != nil {
+		return ""
+	}
+	var lines []string
+	for _, raw := range rows {
+		var text string
+		if row, ok := parseObject(raw); ok {
+			text = strings.TrimSpace(firstText(row, "parameter", "field", "key", "name", "path") + " " + firstText(row, "message", "error", "detail", "reason", "msg"))
+		} else {
+			_ = json.Unmarshal(raw, &text)
+		}
+		if text != "" {
+			lines = append(lines, text)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 // retryAfter reads the header: seconds, or a date measured against now.

@@ -35,6 +35,16 @@ func TestAPIError(t *testing.T) {
 			APIError{Status: 400, Code: "40012", Message: "bad"}, "Cyberun answered 400 to GET /r/tasks/t-1 (40012): bad", false},
 		{"code is the status", 404, `{"code":404,"detail":"no such task"}`, nil,
 			APIError{Status: 404, Code: "404", Message: "no such task"}, "Cyberun answered 404 to GET /r/tasks/t-1: no such task", false},
+		{"not there, says a proxy", 404, "<html>not found</html>", nil,
+			APIError{Status: 404, Message: "<html>not found</html>"}, "Cyberun answered 404 to GET /r/tasks/t-1: <html>not found</html>", false},
+		{"gone", 410, "", nil, APIError{Status: 410}, "Cyberun answered 410 to GET /r/tasks/t-1", false},
+		{"a list of faults", 422, `{"message":"invalid","details":[{"field":"steps","message":"must be at most 100"},{"name":"seed","error":"is no number"},"and more",7]}`, nil,
+			APIError{Status: 422, Message: "invalid: steps must be at most 100; seed is no number; and more"},
+			"Cyberun answered 422 to GET /r/tasks/t-1: invalid: steps must be at most 100; seed is no number; and more", false},
+		{"faults by name", 400, `{"details":{"steps":"too many","prompt":"missing"}}`, nil,
+			APIError{Status: 400, Message: "prompt missing; steps too many"}, "Cyberun answered 400 to GET /r/tasks/t-1: prompt missing; steps too many", false},
+		{"faults as a text", 400, `{"message":"no","details":"steps"}`, nil,
+			APIError{Status: 400, Message: "no: steps"}, "Cyberun answered 400 to GET /r/tasks/t-1: no: steps", false},
 		{"html", 502, "<html>\n<h1>502\x00 Bad Gateway</h1>\r\n</html>", nil,
 			APIError{Status: 502, Message: "<html> <h1>502 Bad Gateway</h1> </html>"},
 			"Cyberun answered 502 to GET /r/tasks/t-1: <html> <h1>502 Bad Gateway</h1> </html>", true},
@@ -61,15 +71,16 @@ func TestAPIError(t *testing.T) {
 			tt.want.Method, tt.want.Path, tt.want.Date = "GET", "/r/tasks/t-1", atTestDate
 			got := *e
 			got.Body = ""
+			tt.want.JSON = strings.HasPrefix(tt.body, "{")
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
 			}
-			if err.Error() != tt.text || e.Temporary() != tt.temporary || IsNotFound(err) != (tt.status == 404) {
+			if err.Error() != tt.text || e.Temporary() != tt.temporary || IsNotFound(err) != (tt.status == 404 && tt.want.JSON) || IsGone(err) != (tt.status == 403 || tt.status == 404 || tt.status == 410) {
 				t.Errorf("%v, temporary %v", err, e.Temporary())
 			}
 		})
 	}
-	if IsNotFound(nil) || IsNotFound(io.EOF) {
+	if IsNotFound(nil) || IsNotFound(io.EOF) || IsGone(nil) || IsGone(io.EOF) {
 		t.Error("not found without a 404")
 	}
 }
@@ -181,7 +192,7 @@ func TestNoSecretInAnyError(t *testing.T) {
 				c.Keys = StaticKey(key)
 				_, err := c.Task(ctx, key)
 				leaks(t, "Task", err, key)
-				_, err = c.Tasks(ctx, TaskQuery{})
+				_, err = c.Tasks(ctx, Page{})
 				leaks(t, "Tasks", err, key)
 				_, err = c.Run(ctx, "x", map[string]any{"k": key})
 				leaks(t, "Run", err, key)

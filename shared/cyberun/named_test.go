@@ -5,45 +5,74 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-func TestRemoteError(t *testing.T) {
-	answer := func(status int) error {
-		return fmt.Errorf("call: %w", &APIError{Method: "POST", Path: "/r/x", Status: status, Message: "says why"})
-	}
+// TestErrorNames: what Cyberun itself says, in a JSON object, is believed. Another
+// answer is an outage, but for what is too large wherever it is said.
+func TestErrorNames(t *testing.T) {
+	const unavailable, rejected = named.Unavailable, named.RunRejected
 	secret := named.Errorf(named.Unauthorized, "the secret holds no value yet")
+	answer := func(status int, json bool) error {
+		return fmt.Errorf("call: %w", &APIError{Method: "POST", Path: "/r/x", Status: status, Message: "says why", JSON: json})
+	}
+	type names struct{ remote, prepare, workflow, submit string }
 	tests := []struct {
-		name string
-		err  error
-		want string
+		name    string
+		err     error
+		cyberun names // by a JSON object
+		others  names
 	}{
-		{"400", answer(400), named.RunRejected}, {"401", answer(401), named.Unauthorized}, {"402", answer(402), named.Unavailable}, {"403", answer(403), named.FeatureNotLicensed},
-		{"404", answer(404), named.Unavailable}, {"405", answer(405), named.RunRejected}, {"409", answer(409), named.Unavailable}, {"413", answer(413), named.RunRejected},
-		{"415", answer(415), named.RunRejected}, {"422", answer(422), named.RunRejected}, {"429", answer(429), named.Unavailable},
-		{"500", answer(500), named.Unavailable}, {"502", answer(502), named.Unavailable}, {"503", answer(503), named.Unavailable},
-		{"no answer", errors.New("connection reset"), named.Unavailable},
-		{"no time", context.DeadlineExceeded, named.Unavailable},
-		{"the key's source", fmt.Errorf("key: %w", secret), named.Unauthorized},
+		{name: "400", cyberun: names{unavailable, rejected, rejected, rejected}},
+		{name: "401", cyberun: names{named.Unauthorized, named.Unauthorized, named.Unauthorized, named.Unauthorized}},
+		{name: "402", cyberun: names{unavailable, unavailable, unavailable, rejected}},
+		{name: "403", cyberun: names{named.FeatureNotLicensed, named.FeatureNotLicensed, named.FeatureNotLicensed, named.FeatureNotLicensed}},
+		{name: "404", cyberun: names{unavailable, unavailable, named.WorkflowNotFound, named.WorkflowNotFound}},
+		{name: "405", cyberun: names{unavailable, rejected, rejected, rejected}},
+		{name: "409", cyberun: names{unavailable, unavailable, unavailable, unavailable}},
+		{name: "413", cyberun: names{unavailable, rejected, rejected, rejected}, others: names{unavailable, rejected, rejected, rejected}},
+		{name: "415", cyberun: names{unavailable, rejected, rejected, rejected}},
+		{name: "422", cyberun: names{unavailable, rejected, rejected, rejected}},
+		{name: "429", cyberun: names{unavailable, unavailable, unavailable, unavailable}},
+		{name: "500", cyberun: names{unavailable, unavailable, unavailable, unavailable}},
+		{name: "503", cyberun: names{unavailable, unavailable, unavailable, unavailable}},
+		{name: "no answer", err: errors.New("connection reset"), cyberun: names{unavailable, unavailable, unavailable, unavailable}},
+		{name: "no time", err: context.DeadlineExceeded, cyberun: names{unavailable, unavailable, unavailable, unavailable}},
+		{name: "the key's source", err: fmt.Errorf("key: %w", secret), cyberun: names{secret.Name, secret.Name, secret.Name, secret.Name}, others: names{secret.Name, secret.Name, secret.Name, secret.Name}},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			e := RemoteError("look at the task t", test.err)
-			if e.Name != test.want || e.Hint == "" {
-				t.Errorf("got %+v", e)
-			}
-			if e != secret && (!strings.Contains(e.Cause, "look at the task t") || !errors.Is(e, errors.Unwrap(e))) {
-				t.Errorf("the cause is %q", e.Cause)
-			}
-		})
+		for _, json := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, JSON %v", test.name, json), func(t *testing.T) {
+				err, want := test.err, test.cyberun
+				if status, convErr := strconv.Atoi(test.name); convErr == nil {
+					err = answer(status, json)
+				}
+				if !json {
+					want = test.others
+					if want == (names{}) {
+						want = names{unavailable, unavailable, unavailable, unavailable}
+					}
+				}
+				errs := map[string]*named.Error{
+					"remote": RemoteError("ask for w@9", err), "prepare": PrepareError("announce w@9", err), "workflow": WorkflowError("w@9", err), "submit": SubmitError("w@9", err),
+				}
+				got := names{errs["remote"].Name, errs["prepare"].Name, errs["workflow"].Name, errs["submit"].Name}
+				if got != want {
+					t.Errorf("got %+v, want %+v", got, want)
+				}
+				for doing, e := range errs {
+					if e.Hint == "" || e != secret && (!strings.Contains(e.Cause, "w@9") || !errors.Is(e, errors.Unwrap(e))) {
+						t.Errorf("%s: %+v", doing, e)
+					}
+				}
+			})
+		}
 	}
-	if e := WorkflowError("w@9", answer(http.StatusNotFound)); e.Name != named.WorkflowNotFound || !strings.Contains(e.Cause, `"w@9"`) {
-		t.Errorf("a workflow that is not there: %+v", e)
-	}
-	if e := WorkflowError("w@9", answer(http.StatusServiceUnavailable)); e.Name != named.Unavailable || !strings.Contains(e.Cause, "w@9") {
-		t.Errorf("a service that is not there: %+v", e)
+	if e := SubmitError("w@9", answer(http.StatusPaymentRequired, true)); e.Hint != named.HintAfterPayment || !e.Redrivable() {
+		t.Errorf("an unpaid account: %+v", e)
 	}
 }

@@ -59,9 +59,15 @@ func (e *RunError) Error() string {
 func (e *RunError) Unwrap() error    { return e.Err }
 func (e *RunError) GoString() string { return fmt.Sprintf("&cyberun.RunError{%q}", e.Error()) }
 
-// refusals are the statuses that surely started nothing. 408, 409 and every 5xx
-// may come from a proxy, or after the work was done.
-var refusals = []int{400, 401, 402, 403, 404, 405, 413, 415, 422, 429}
+// refusals are the statuses that surely started nothing where Cyberun itself
+// says them, in a JSON object: a firewall may block the answer of a task that was
+// started. 408, 409 and every 5xx may come after the work was done.
+var refusals = []int{400, 401, 402, 403, 404, 405, 415, 422}
+
+// refusedBefore are the statuses that are said before a request reaches the
+// application, whoever says them: too large, and too many. ADR 4 lists this
+// among its assumptions.
+var refusedBefore = []int{413, 429}
 
 // Run posts once. No redirect is followed and net/http cannot replay: there is
 // no GetBody, and the POST has a connection of its own, so that one which the
@@ -119,7 +125,7 @@ func outcome(err error) Outcome {
 	if _, ok := errors.AsType[*unsentError](err); ok {
 		return NotStarted
 	}
-	if e, ok := errors.AsType[*APIError](err); ok && slices.Contains(refusals, e.Status) {
+	if e, ok := errors.AsType[*APIError](err); ok && (e.JSON && slices.Contains(refusals, e.Status) || slices.Contains(refusedBefore, e.Status)) {
 		return NotStarted
 	}
 	return InDoubt
@@ -172,7 +178,9 @@ func freshHTTP1(t *http.Transport) *http.Transport {
 func (p poster) send(req *http.Request) (*http.Response, error) {
 	w := &watchedBody{body: req.Body, own: p.own}
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), w.trace()))
-	req.Body = w
+	if req.Body != nil {
+		req.Body = w
+	}
 	res, err := p.client.Do(req)
 	if err != nil && w.seal() {
 		err = &unsentError{bare(err)}

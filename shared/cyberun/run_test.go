@@ -217,21 +217,27 @@ func TestRunCancelledAfterSending(t *testing.T) {
 	}
 }
 
+// TestRunStatuses: a refusal is believed where it is Cyberun's own, a JSON object.
+// What stands before Cyberun may refuse the answer of a task that was started; but
+// what is too large, or too many, is refused before it gets there.
 func TestRunStatuses(t *testing.T) {
-	notStarted := map[int]bool{400: true, 401: true, 402: true, 403: true, 404: true, 405: true, 413: true, 415: true, 422: true, 429: true}
-	for _, status := range []int{300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 412, 413, 415, 418, 422, 423, 425, 429, 451, 499, 500, 501, 502, 503, 504, 520, 599} {
-		s, c := serve(t, raw(status, `{"task_id":"t-1"}`, "Location", "/elsewhere"))
-		_, err := c.Run(context.Background(), "x", nil)
-		want := InDoubt
-		if notStarted[status] {
-			want = NotStarted
-		}
-		e, ok := errors.AsType[*APIError](err)
-		if got := outcomeOf(t, err); got != want || !ok || e.Status != status {
-			t.Errorf("%d: %v %v", status, got, err)
-		}
-		if len(s.asked) != 1 {
-			t.Errorf("%d: asked %v", status, s.asked)
+	byCyberun := map[int]bool{400: true, 401: true, 402: true, 403: true, 404: true, 405: true, 415: true, 422: true}
+	byAnybody := map[int]bool{413: true, 429: true}
+	for _, body := range []string{`{"task_id":"t-1"}`, "<html>blocked</html>", "", `["no"]`} {
+		for _, status := range []int{300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 412, 413, 415, 418, 422, 423, 425, 429, 451, 499, 500, 501, 502, 503, 504, 520, 599} {
+			s, c := serve(t, raw(status, body, "Location", "/elsewhere"))
+			_, err := c.Run(context.Background(), "x", nil)
+			want := InDoubt
+			if byAnybody[status] || byCyberun[status] && strings.HasPrefix(body, "{") {
+				want = NotStarted
+			}
+			e, ok := errors.AsType[*APIError](err)
+			if got := outcomeOf(t, err); got != want || !ok || e.Status != status {
+				t.Errorf("%d %s: %v %v", status, body, got, err)
+			}
+			if len(s.asked) != 1 {
+				t.Errorf("%d: asked %v", status, s.asked)
+			}
 		}
 	}
 	for status := 200; status < 207; status++ {

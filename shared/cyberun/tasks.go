@@ -77,39 +77,25 @@ func (a answer) task(id string) (Task, error) {
 	return t, nil
 }
 
-// TaskQuery asks for one page of the tasks.
-type TaskQuery struct {
-	Status string // one state; empty: all
-	// WorkflowID leaves the other workflows' tasks out of the page that came.
-	// The remote documents no such filter, so it is applied here: Page.PerPage,
-	// Page.TotalCount and TaskList.Rows still count every workflow's.
-	WorkflowID string
-	Page       Page
-}
-
 // TaskList is one page. The order is not documented.
 type TaskList struct {
 	Tasks []Task
-	Rows  int // on the page, before WorkflowID
 	Page  PageMeta
-	Date  time.Time
+	Date  time.Time     // the server's clock
+	Age   time.Duration // how long the answer lay in a cache; 0: it did not
 }
 
 // Tasks lists the team's tasks. A row that cannot be read fails the whole call:
 // whoever looks for a task must not take it for absent.
-func (c *Client) Tasks(ctx context.Context, q TaskQuery) (TaskList, error) {
-	query := q.Page.query()
-	if q.Status != "" {
-		query.Set("status", q.Status)
-	}
-	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/tasks", query: query})
+func (c *Client) Tasks(ctx context.Context, page Page) (TaskList, error) {
+	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/tasks", query: page.query()})
 	if err != nil {
 		return TaskList{}, err
 	}
-	return a.taskList(q.WorkflowID)
+	return a.taskList()
 }
 
-func (a answer) taskList(workflowID string) (TaskList, error) {
+func (a answer) taskList() (TaskList, error) {
 	var o object
 	if err := a.decode(&o); err != nil {
 		return TaskList{}, err
@@ -118,15 +104,13 @@ func (a answer) taskList(workflowID string) (TaskList, error) {
 	if err != nil {
 		return TaskList{}, err
 	}
-	list := TaskList{Tasks: make([]Task, 0, len(rows)), Rows: len(rows), Page: o.pageMeta(), Date: a.date}
+	list := TaskList{Tasks: make([]Task, 0, len(rows)), Page: o.pageMeta(), Date: a.date, Age: a.age}
 	for i, row := range rows {
 		var t Task
 		if err := t.UnmarshalJSON(row); err != nil {
 			return TaskList{}, a.bad("%s (row %d)", err, i+1)
 		}
-		if workflowID == "" || t.WorkflowID == workflowID {
-			list.Tasks = append(list.Tasks, t)
-		}
+		list.Tasks = append(list.Tasks, t)
 	}
 	return list, nil
 }
@@ -216,18 +200,22 @@ func (a answer) result(id string) (Result, error) {
 	return r, nil
 }
 
-// Cancel stops a task; on a terminal one it does nothing.
+// Cancel asks for the end of a task; on a terminal one it does nothing. It
+// returns nil only for an answer that is Cyberun's own, a JSON object that does
+// not deny success: a proxy's page says nothing about the task. Whoever gets an
+// error looks at the task, and asks again.
 func (c *Client) Cancel(ctx context.Context, id string) error {
 	a, err := c.task(ctx, http.MethodPost, id, "/cancel")
 	if err != nil {
 		return err
 	}
-	return a.cancelled()
-}
-
-// cancelled lets every 2xx pass but one that denies: the task's state tells.
-func (a answer) cancelled() error {
-	o, _ := parseObject(a.body)
+	var o object
+	if err := a.decode(&o); err != nil {
+		return err
+	}
+	if o == nil {
+		return a.bad("but not with a JSON object: null")
+	}
 	if o.present("success") && !o.truth("success") {
 		return a.bad("but without success: %s", a.redact.clean(string(a.body[:min(len(a.body), maxErrorRead)]), maxMessage))
 	}

@@ -210,11 +210,21 @@ func (a answer) workflowList() (WorkflowList, error) {
 
 // Workflow is one workflow's detail. ref is a slug, or slug@version.
 func (c *Client) Workflow(ctx context.Context, ref string) (Workflow, error) {
-	slug, err := element("workflow", ref)
+	return c.workflowAt(ctx, "/r/workflows/slug/", ref)
+}
+
+// WorkflowByID reads a workflow's detail by the id that a task names. A Slug that
+// the answer lacks is the id.
+func (c *Client) WorkflowByID(ctx context.Context, id string) (Workflow, error) {
+	return c.workflowAt(ctx, "/r/workflows/", id)
+}
+
+func (c *Client) workflowAt(ctx context.Context, below, ref string) (Workflow, error) {
+	escaped, err := element("workflow", ref)
 	if err != nil {
 		return Workflow{}, err
 	}
-	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/workflows/slug/" + slug})
+	a, err := c.do(ctx, call{method: http.MethodGet, path: below + escaped})
 	if err != nil {
 		return Workflow{}, err
 	}

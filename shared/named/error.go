@@ -5,7 +5,6 @@
 package named
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -47,9 +46,9 @@ func (e *Error) Message() string {
 	return e.Cause + hintMark + e.Hint
 }
 
-// parseMessage is the inverse of Message: what close-run reads back from an
-// execution that ended.
-func parseMessage(name, message string) *Error {
+// Parse is the inverse of Message: it reads an error back from the name and
+// cause of an execution that ended.
+func Parse(name, message string) *Error {
 	at := strings.LastIndex(message, hintMark) // the cause is a remote's text: it may hold the mark itself
 	if at < 0 {
 		return &Error{Name: name, Cause: message, Hint: HintFor(name)}
@@ -97,41 +96,3 @@ func (e *Error) Redrivable() bool {
 // EndsPolling reports whether a step that meets the error while it waits for a
 // task ends the run by it.
 func (e *Error) EndsPolling() bool { return byName[e.Name].EndsPolling }
-
-// ExecutionError reads an execution's error and cause, as DescribeExecution has
-// them, back into a named error. What the platform throws under names of its own
-// is told as Unavailable: redrive goes on from there.
-func ExecutionError(name, cause string) *Error {
-	var lambda struct {
-		Message string `json:"errorMessage"`
-	}
-	if json.Unmarshal([]byte(cause), &lambda) == nil && lambda.Message != "" {
-		cause = lambda.Message
-	}
-	if _, known := byName[name]; known {
-		return parseMessage(name, cause)
-	}
-	if name == tooLarge {
-		return Errorf(InvalidRequest, "request: with the run's ids beside it, it is more than the %d bytes that Step Functions passes on; put large inputs into S3 and pass s3://…", maxStateData)
-	}
-	return Errorf(Unavailable, "%s: %s", name, shortCause(cause))
-}
-
-// tooLarge is Step Functions' own name for a state's data over its quota. Only Submit's
-// can be: a request of the last 300 bytes below 256 KiB has no room for its ids. The
-// function was never called, and no redrive would mend it.
-const tooLarge = "States.DataLimitExceeded"
-
-// maxStateData is Step Functions' quota for the data of a state.
-const maxStateData = 256 << 10
-
-// maxCause bounds what is kept of a cause that is not ours: a stack trace can be
-// 32 KiB.
-const maxCause = 1000
-
-func shortCause(cause string) string {
-	if cause == "" {
-		return "no cause was given"
-	}
-	return Shorten(maxCause, cause)
-}

@@ -58,12 +58,12 @@ func TestMessageRoundTrip(t *testing.T) {
 		{Name: TaskFailed, Cause: "", Hint: "h"},
 	}
 	for _, want := range tests {
-		got := parseMessage(want.Name, want.Message())
+		got := Parse(want.Name, want.Message())
 		if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(Error{}, "Err", "Violations")); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
-	if got := parseMessage(TaskFailed, "no hint"); got.Cause != "no hint" || got.Hint != HintFor(TaskFailed) {
+	if got := Parse(TaskFailed, "no hint"); got.Cause != "no hint" || got.Hint != HintFor(TaskFailed) {
 		t.Errorf("without a hint: %+v", got)
 	}
 }
@@ -77,50 +77,10 @@ func FuzzMessage(f *testing.F) {
 			return // hints are ours, and hold no mark
 		}
 		e := &Error{Name: name, Cause: cause, Hint: hint}
-		if got := parseMessage(name, e.Message()); got.Cause != cause || got.Hint != hint {
+		if got := Parse(name, e.Message()); got.Cause != cause || got.Hint != hint {
 			t.Fatalf("%+v became %+v", e, got)
 		}
 	})
-}
-
-// What DescribeExecution has of executions that failed, by name and cause.
-func TestExecutionError(t *testing.T) {
-	lambda := func(name, message string) string {
-		raw, _ := json.Marshal(map[string]any{"errorMessage": message, "errorType": name})
-		return string(raw)
-	}
-	failed := Errorf(TaskFailed, "the task t failed at Cyberun: out of memory")
-	tests := []struct {
-		name, error, cause string
-		want               string
-		says, hint         string
-	}{
-		{"ours", TaskFailed, lambda(TaskFailed, failed.Message()), TaskFailed, failed.Cause, failed.Hint},
-		{"ours, with a hint of its own", RunRejected, lambda(RunRejected, (&Error{Cause: "c", Hint: "h"}).Message()), RunRejected, "c", "h"},
-		{"ours, without a hint", Unauthorized, lambda(Unauthorized, "refused"), Unauthorized, "refused", HintFor(Unauthorized)},
-		{"ours, given by a person with StopExecution", RunCancelled, "stopped by hand", RunCancelled, "stopped by hand", HintFor(RunCancelled)},
-		{"ours, and cut off", TaskFailed, `{"errorMessage":"the task t fai`, TaskFailed, `{"errorMessage":"the task t fai`, HintFor(TaskFailed)},
-		{"a function that ran out of time", "Sandbox.Timedout", lambda("Sandbox.Timedout", "RequestId: 5b7f7c1e-0000-4000-8000-000000000000 Error: Task timed out after 60.00 seconds"),
-			Unavailable, "Sandbox.Timedout: RequestId: 5b7f7c1e-0000-4000-8000-000000000000 Error: Task timed out after 60.00 seconds", HintFor(Unavailable)},
-		{"a function that died", "Runtime.ExitError", lambda("Runtime.ExitError", "RequestId: 5b7f7c1e Error: Runtime exited with error: signal: killed"),
-			Unavailable, "Runtime.ExitError: RequestId: 5b7f7c1e Error: Runtime exited with error: signal: killed", HintFor(Unavailable)},
-		{"a state that ran out of time", "States.Timeout", "", Unavailable, "States.Timeout: no cause was given", HintFor(Unavailable)},
-		{"Lambda itself", "Lambda.TooManyRequestsException", "Rate Exceeded. (Service: Lambda, Status Code: 429, Request ID: 5b7f7c1e)", Unavailable, "Lambda.TooManyRequestsException: Rate Exceeded. (Service: Lambda, Status Code: 429, Request ID: 5b7f7c1e)", HintFor(Unavailable)},
-		{"a request that has no room for its ids", "States.DataLimitExceeded", "The state/task 'Submit' returned a result with a size exceeding the maximum number of bytes service limit.",
-			InvalidRequest, "request: with the run's ids beside it, it is more than the 262144 bytes that Step Functions passes on; put large inputs into S3 and pass s3://…", HintFor(InvalidRequest)},
-		{"an expression", "States.Runtime", "An error occurred while executing the state 'PollStatus' (entered at the event id #12). Invalid path '$.task_id'", Unavailable, "States.Runtime: An error occurred while executing the state 'PollStatus' (entered at the event id #12). Invalid path '$.task_id'", HintFor(Unavailable)},
-		{"a panic", "boundsError", `{"errorMessage":"index out of range [3]","errorType":"boundsError","stackTrace":[{"path":"main.go","line":1,"label":"main"}]}`, Unavailable, "boundsError: index out of range [3]", HintFor(Unavailable)},
-		{"a name that is not ours, and JSON that is not Lambda's", "Custom", `{"a":1}`, Unavailable, `Custom: {"a":1}`, HintFor(Unavailable)},
-		{"a long stack", "Runtime.Unknown", strings.Repeat("ä", 20000), Unavailable, "Runtime.Unknown: " + strings.Repeat("ä", maxCause/2) + "…", HintFor(Unavailable)},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got := ExecutionError(test.error, test.cause)
-			if got.Name != test.want || got.Cause != test.says || got.Hint != test.hint {
-				t.Errorf("got %q %q %q", got.Name, got.Cause, got.Hint)
-			}
-		})
-	}
 }
 
 // An error is written as a record, error.json and the API's answer have it, and

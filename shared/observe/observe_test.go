@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
@@ -37,7 +39,7 @@ func TestLambdaError(t *testing.T) {
 		{"named twice: the outer one", named.Errorf(named.SubmitInDoubt, "submit: %w", e), named.SubmitInDoubt, "submit: TaskFailed"},
 		{"without a name", errors.New("boom"), named.Unavailable, "boom"},
 		{"a context's end", fmt.Errorf("read: %w", context.DeadlineExceeded), named.Unavailable, "read: context deadline exceeded"},
-		{"an error of Cyberun's", cyberun.RemoteError("look at the task t", &cyberun.APIError{Method: "GET", Path: "/r/tasks/t", Status: 401}), named.Unauthorized, "Cyberun refused the key"},
+		{"an error of Cyberun's", cyberun.RemoteError("look at the task t", &cyberun.APIError{Method: "GET", Path: "/r/tasks/t", Status: 401, JSON: true}), named.Unauthorized, "Cyberun refused the key"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -46,7 +48,7 @@ func TestLambdaError(t *testing.T) {
 				t.Errorf("got %#v", got)
 			}
 			// What close-run reads back from the execution has a name and a hint again.
-			if e := named.ExecutionError(got.Type, `{"errorMessage":`+quote(got.Message)+`,"errorType":"x"}`); e.Name != test.want || e.Hint == "" || !strings.Contains(e.Message(), test.says) {
+			if e := executions.FromEvent("arn:x:r1", "FAILED", got.Type, `{"errorMessage":`+quote(got.Message)+`,"errorType":"x"}`, 0, time.Time{}).Error; e.Name != test.want || e.Hint == "" || !strings.Contains(e.Message(), test.says) {
 				t.Errorf("read back: %+v", e)
 			}
 		})
@@ -164,6 +166,53 @@ func TestStep(t *testing.T) {
 	}
 }
 
+// TestStepGivesItsLog: what a handler logs through its context stands under the
+// run's id, and a call without a log writes nothing.
+func TestStepGivesItsLog(t *testing.T) {
+	var log bytes.Buffer
+	handle := Step(Logger(&log, "submit"), time.Now, func(ctx context.Context, _ input) (output, error) {
+		Log(ctx).WarnContext(ctx, "not cancelled yet", "task_id", "t-1")
+		return output{}, nil
+	})
+	if _, err := handle(t.Context(), input{RunID: "run-1"}); err != nil {
+		t.Fatal(err)
+	}
+	all := lines(t, &log)
+	if len(all) != 2 || all[0]["run_id"] != "run-1" || all[0]["task_id"] != "t-1" || all[0]["function"] != "submit" || all[0]["level"] != "WARN" {
+		t.Errorf("logged %v", all)
+	}
+	Log(t.Context()).Error("to nobody")
+	if again := lines(t, &log); len(again) != 2 {
+		t.Errorf("logged %v", again)
+	}
+}
+
+// TestPanicIsLogged, with its run and its stack, and goes on to the runtime.
+func TestPanicIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	handle := Step(Logger(&log, "submit"), time.Now, func(context.Context, input) (output, error) {
+		panic("cannot read " + signed)
+	})
+	func() {
+		defer func() {
+			if r := recover(); r != "cannot read "+signed {
+				t.Errorf("the runtime sees %v", r)
+			}
+		}()
+		_, _ = handle(t.Context(), input{RunID: "run-1"})
+	}()
+	all := lines(t, &log)
+	if len(all) != 1 || all[0]["msg"] != "panic" || all[0]["run_id"] != "run-1" || all[0]["level"] != "ERROR" {
+		t.Fatalf("logged %v", all)
+	}
+	if stack, _ := all[0]["stack"].(string); !strings.Contains(stack, "observe_test.go") {
+		t.Errorf("the stack is %q", stack)
+	}
+	if strings.Contains(log.String(), "X-Amz") {
+		t.Errorf("a signed address stands in the log: %s", log.String())
+	}
+}
+
 // On Lambda's own runtime the error keeps its name and message: this is what
 // Step Functions retries by.
 func TestStepInLambdasRuntime(t *testing.T) {
@@ -214,5 +263,20 @@ func TestExit(t *testing.T) {
 	all := lines(t, bytes.NewBuffer(said))
 	if len(all) != 1 || all[0]["cause"] != "STATE_BUCKET is not set" || all[0]["function"] != "submit" {
 		t.Errorf("it said %s", said)
+	}
+}
+
+// TestRuntimeLog: what the Lambda runtime says before it ends the process is
+// logged, without a signature; what others say through the standard logger is not.
+func TestRuntimeLog(t *testing.T) {
+	var buffer bytes.Buffer
+	Logger(&buffer, "api")
+	log.Printf("unexpected error occurred when sending the function functionResponse to the API: %s", signed)
+	log.Printf("failed to GET http://127.0.0.1/2018-06-01/runtime/invocation/next: got unexpected status code: 413")
+	log.Printf("Unsolicited response received on idle HTTP channel starting with %q", signed)
+	log.Printf(`{"errorMessage":"the task failed","errorType":"TaskFailed"}`)
+	all := lines(t, &buffer)
+	if len(all) != 2 || all[0]["function"] != "api" || all[0]["level"] != "ERROR" || strings.Contains(fmt.Sprint(all), "Signature") {
+		t.Errorf("logged %v", all)
 	}
 }

@@ -10,12 +10,18 @@ import (
 
 // Canonical writes a JSON document in the one form of its value: keys sorted,
 // no blanks, numbers that are equal written alike. Two requests are the same
-// when their canonical forms are.
+// when their canonical forms are. The error is that of DecodeJSON's faults.
 func Canonical(raw []byte) ([]byte, error) {
-	v, err := decodeJSON(raw)
-	if err != nil {
+	v, faults := DecodeJSON("JSON", raw)
+	if err := faults.Err(); err != nil {
 		return nil, err
 	}
+	return canonicalForm(v)
+}
+
+// canonicalForm is Canonical's, of a value that was decoded already and that it
+// leaves as it is.
+func canonicalForm(v any) ([]byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
@@ -28,13 +34,17 @@ func Canonical(raw []byte) ([]byte, error) {
 func canonicalNumbers(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
+		written := make(map[string]any, len(v))
 		for key, value := range v {
-			v[key] = canonicalNumbers(value)
+			written[key] = canonicalNumbers(value)
 		}
+		return written
 	case []any:
+		written := make([]any, len(v))
 		for i, value := range v {
-			v[i] = canonicalNumbers(value)
+			written[i] = canonicalNumbers(value)
 		}
+		return written
 	case json.Number:
 		return canonicalNumber(v)
 	}

@@ -35,7 +35,9 @@ func TestCanonical(t *testing.T) {
 		{"wider than any whole number", `[1e40,10e39]`, `[1e40,1e40]`},
 		{"near nothing", `[1e-400,0.1e-399]`, `[1e-400,1e-400]`},
 		{"an exponent that no machine holds", `1e99999999999999999999`, `1e99999999999999999999`},
-		{"the last of two", `{"a":1,"a":2}`, `{"a":2}`},
+		{"a byte order mark", "\xef\xbb\xbf{\"a\": 1}", `{"a":1}`},
+		{"a whole surrogate pair", `"\ud83d\ude00"`, `"😀"`},
+		{"the replacement character itself", `"\ufffd"`, "\"\ufffd\""},
 		{"a number that is text", `"30.0"`, `"30.0"`},
 	}
 	for _, test := range tests {
@@ -52,7 +54,7 @@ func TestCanonical(t *testing.T) {
 }
 
 func TestCanonicalRefuses(t *testing.T) {
-	for _, raw := range []string{"", " ", "{", `{"a":1}{}`, `{"a":1} x`, "\"\xff\"", "01", "1.", "+1", "NaN", `{'a':1}`} {
+	for _, raw := range []string{"", " ", "{", `{"a":1}{}`, `{"a":1} x`, "\"\xff\"", "01", "1.", "+1", "NaN", `{'a':1}`, `{"a":1,"a":2}`, `"\ud800"`, "\x1f\x8b\x08"} {
 		if got, err := Canonical([]byte(raw)); err == nil {
 			t.Errorf("%q became %s", raw, got)
 		}
@@ -92,13 +94,13 @@ func FuzzCanonical(f *testing.F) {
 		if err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("%q became %q, and that %q (%v)", raw, once, twice, err)
 		}
-		before, err := decodeJSON(raw)
-		if err != nil {
-			t.Fatal(err)
+		before, faults := DecodeJSON("", raw)
+		if len(faults) > 0 {
+			t.Fatal(faults)
 		}
-		after, err := decodeJSON(once)
-		if err != nil {
-			t.Fatal(err)
+		after, faults := DecodeJSON("", once)
+		if len(faults) > 0 {
+			t.Fatal(faults)
 		}
 		if !equalValue(before, after) {
 			t.Fatalf("%q became %q, another value", raw, once)

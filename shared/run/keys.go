@@ -1,13 +1,15 @@
 package run
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"mime"
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 )
 
 const (
@@ -23,7 +25,10 @@ const (
 	// unknownExtension: an output always has an extension, so that the outputs
 	// "a" (a .png) and "a.png" (of no known type) can not share a key.
 	unknownExtension = ".bin"
-	maxExtension     = 10
+	// maxExtension counts without the dot: nearly three times the longest that
+	// workflows are known to make (.safetensors). What is longer is rather a part
+	// of a name, and would take from the prefix's room in the key.
+	maxExtension = 32
 )
 
 // OutputName is the file name of an output below the run's prefix. Two ids of
@@ -63,14 +68,7 @@ func extension(remoteName, contentType string) string {
 	if ext := path.Ext(remoteName); plainExtension(ext) {
 		return ext
 	}
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		return unknownExtension
-	}
-	if ext, ok := extensions[mediaType]; ok {
-		return ext
-	}
-	return unknownExtension
+	return cmp.Or(media.Extension(contentType), unknownExtension)
 }
 
 func plainExtension(ext string) bool {
@@ -83,32 +81,6 @@ func plainExtension(ext string) bool {
 		}
 	}
 	return true
-}
-
-// extensions of what workflows make. Go's own table reads the host's files, so
-// that one output would have two names on two hosts.
-var extensions = map[string]string{
-	"image/png":         ".png",
-	"image/jpeg":        ".jpg",
-	"image/webp":        ".webp",
-	"image/gif":         ".gif",
-	"image/tiff":        ".tiff",
-	"image/svg+xml":     ".svg",
-	"video/mp4":         ".mp4",
-	"video/webm":        ".webm",
-	"audio/mpeg":        ".mp3",
-	"audio/wav":         ".wav",
-	"audio/flac":        ".flac",
-	"model/gltf-binary": ".glb",
-	"model/gltf+json":   ".gltf",
-	"model/obj":         ".obj",
-	"application/json":  ".json",
-	"application/zip":   ".zip",
-	"application/gzip":  ".gz",
-	"application/pdf":   ".pdf",
-	"application/x-tar": ".tar",
-	"text/plain":        ".txt",
-	"text/csv":          ".csv",
 }
 
 // maxMetadata bounds one of an object's three values: S3 takes 2 KB of metadata,
@@ -127,4 +99,17 @@ func MetadataValue(s string) string {
 		escaped = escaped[:maxMetadata]
 	}
 	return escaped
+}
+
+// OutputMetadata is the metadata of an object that a run writes to the output
+// bucket; outputID is empty for the relay's own documents.
+func OutputMetadata(r Record, outputID string) map[string]string {
+	m := map[string]string{"cyberun-run-id": MetadataValue(r.RunID)}
+	if r.TaskID != "" {
+		m["cyberun-task-id"] = MetadataValue(r.TaskID)
+	}
+	if outputID != "" {
+		m["cyberun-output-id"] = MetadataValue(outputID)
+	}
+	return m
 }

@@ -20,7 +20,12 @@ func TestOutputName(t *testing.T) {
 		{"a content type that is not known", "a", "", "application/x-unheard-of", "a.bin"},
 		{"none at all", "a", "", "", "a.bin"},
 		{"a content type that is none", "a", "", ";;;", "a.bin"},
-		{"an extension that is too long", "a", "b.abcdefghijk", "image/png", "a.png"},
+		{"weights", "a", "lora.safetensors", "application/octet-stream", "a.safetensors"},
+		{"a splat", "a", "scene.ksplat", "", "a.ksplat"},
+		{"the longest extension", "a", "b." + strings.Repeat("e", 32), "image/png", "a." + strings.Repeat("e", 32)},
+		{"an extension that is too long", "a", "b." + strings.Repeat("e", 33), "image/png", "a.png"},
+		{"a film by its type", "a", "", "video/quicktime", "a.mov"},
+		{"another name of a type", "a", "", "image/jpg", "a.jpg"},
 		{"an extension with a blank", "a", "b.p g", "image/png", "a.png"},
 		{"an extension with a path", "a", "b.x/../y", "", "a.bin"},
 		{"a point at the end", "a", "b.", "image/png", "a.png"},
@@ -52,7 +57,7 @@ func TestOutputNamesDiffer(t *testing.T) {
 	// An id that spells a cut-off one's name, without what marks it as cut off.
 	cut := strings.TrimSuffix(OutputName(long, "f.png", ""), ".png")
 	ids = append(ids, cut, strings.ReplaceAll(cut, "~", ""))
-	remotes := []string{"", "f.png", "f.bin", "f.json", "f.PNG"}
+	remotes := []string{"", "f.png", "f.bin", "f.json", "f.PNG", "f.safetensors", "f." + strings.Repeat("e", 32)}
 	seen := map[string]string{}
 	for _, id := range ids {
 		for _, remote := range remotes {
@@ -81,7 +86,7 @@ func FuzzOutputName(f *testing.F) {
 			t.Fatalf("%q and %q are both %q", a, b, x)
 		}
 		for _, name := range []string{x, y} {
-			if name == ManifestName || name == ErrorName || len(name) > 240 || name[0] == '.' {
+			if name == ManifestName || name == ErrorName || len(name) > maxOutputName || name[0] == '.' {
 				t.Fatalf("the name %q", name)
 			}
 			for _, c := range []byte(name) {

@@ -13,7 +13,9 @@ const (
 	maxPrefix = 512
 	// maxRendered leaves room for an output's name in S3's 1,024 bytes of key. A
 	// prefix that turned out too long would be told after the task was paid.
-	maxRendered = 1024 - maxOutputName
+	maxRendered = 1024 - maxOutputName - maxOutputPrefix
+	// maxOutputPrefix is the template's MaxLength of OutputPrefix, and its slash.
+	maxOutputPrefix = 128 + 1
 	// maxRunID is Step Functions' limit for an execution's name.
 	maxRunID = 80
 	// maxRemoteID is the longest task id that shared/cyberun lets through.
@@ -35,9 +37,8 @@ func checkPrefix(faults *named.Violations, prefix string) {
 	if len(prefix) > maxPrefix {
 		faults.Add(field, "is longer than %d bytes", maxPrefix)
 	}
-	longest := RenderPrefix(prefix, strings.Repeat("r", maxRunID), strings.Repeat("t", maxRemoteID), strings.Repeat("w", maxWorkflowRef), time.Time{})
-	if len(prefix) <= maxPrefix && len(longest) > maxRendered {
-		faults.Add(field, "can become %d bytes long once it is filled in; at most %d leave room for the outputs' names", len(longest), maxRendered)
+	if longest := longestPrefix(prefix); len(prefix) <= maxPrefix && longest > maxRendered {
+		faults.Add(field, "can become %d bytes long once it is filled in; at most %d leave room for the outputs' names", longest, maxRendered)
 	}
 	rest := prefix
 	for _, name := range []string{"{run_id}", "{task_id}", "{workflow}", "{date}"} {
@@ -51,6 +52,13 @@ func checkPrefix(faults *named.Violations, prefix string) {
 	}
 }
 
+func longestPrefix(template string) int {
+	return len(strings.NewReplacer(
+		"{run_id}", strings.Repeat("r", maxRunID), taskPlaceholder, strings.Repeat("t", maxRemoteID),
+		"{workflow}", strings.Repeat("w", maxWorkflowRef), "{date}", time.DateOnly,
+	).Replace(slashed(template)))
+}
+
 // ValidPrefix reports whether a template can be rendered. What has no valid
 // prefix leaves no error.json.
 func ValidPrefix(prefix string) bool {
@@ -59,16 +67,26 @@ func ValidPrefix(prefix string) bool {
 	return len(faults) == 0
 }
 
-// RenderPrefix fills a template in. A run that ended before it had a task uses
-// its own id for {task_id}: its error.json must land somewhere of its own.
-func RenderPrefix(prefix, runID, taskID, slug string, started time.Time) string {
-	if taskID == "" {
-		taskID = runID
+// taskPlaceholder is the one part of a prefix that is not known when a run starts.
+const taskPlaceholder = "{task_id}"
+
+// RenderPrefix fills a template in, but for {task_id}, puts the stack's own
+// OutputPrefix before it, and ends both in a slash. A template that is not valid
+// renders as empty.
+func RenderPrefix(outputPrefix, template, runID, slug string, started time.Time) string {
+	if !ValidPrefix(template) {
+		return ""
 	}
-	return strings.NewReplacer(
+	return slashed(outputPrefix) + slashed(strings.NewReplacer(
 		"{run_id}", runID,
-		"{task_id}", taskID,
 		"{workflow}", slug,
 		"{date}", started.UTC().Format(time.DateOnly),
-	).Replace(prefix)
+	).Replace(template))
+}
+
+func slashed(prefix string) string {
+	if prefix == "" || strings.HasSuffix(prefix, "/") {
+		return prefix
+	}
+	return prefix + "/"
 }

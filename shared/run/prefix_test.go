@@ -29,7 +29,7 @@ func TestPrefixes(t *testing.T) {
 		{"{{run_id}}/", "no other braces"},
 		{"{RUN_ID}/{run_id}", "no other braces"},
 		{"{run_id}" + strings.Repeat("x", 505), "is longer than 512 bytes"},
-		{strings.Repeat("{run_id}", 60), "can become 4800 bytes long"},
+		{strings.Repeat("{run_id}", 60), "can become 4801 bytes long"},
 		{strings.Repeat("{workflow}", 3) + "{task_id}/{run_id}/", "can become"},
 	}
 	for _, test := range tests {
@@ -60,24 +60,48 @@ func TestPrefixes(t *testing.T) {
 
 func TestRenderPrefix(t *testing.T) {
 	start := time.Date(2026, 11, 23, 23, 30, 0, 0, time.FixedZone("", -2*3600)) // the 24th in UTC
-	tests := []struct{ name, prefix, run, task, slug, want string }{
-		{"the default", DefaultPrefix, "run-1", "task-1", "w", "runs/run-1/"},
-		{"every word", "{workflow}/{date}/{run_id}/{task_id}/", "run-1", "task-1", "text-to-image", "text-to-image/2026-11-24/run-1/task-1/"},
-		{"a word twice", "{run_id}/{run_id}/", "run-1", "", "w", "run-1/run-1/"},
-		{"no task yet: the run's own id", "t/{task_id}/", "run-1", "", "w", "t/run-1/"},
-		{"a value is not filled in again", "{run_id}/{task_id}/", "run-1", "{date}", "w", "run-1/{date}/"},
-		{"nothing to fill in", "plain", "run-1", "t", "w", "plain"},
+	tests := []struct{ name, outputPrefix, template, want string }{
+		{name: "the default", template: DefaultPrefix, want: "runs/run-1/"},
+		{name: "every word but the task", template: "{workflow}/{date}/{run_id}/{task_id}/", want: "text-to-image/2026-11-24/run-1/{task_id}/"},
+		{name: "a word twice", template: "{run_id}/{run_id}/", want: "run-1/run-1/"},
+		{name: "no slash at its end", template: "{run_id}", want: "run-1/"},
+		{name: "below the stack's own", outputPrefix: "relay", template: "{run_id}/", want: "relay/run-1/"},
+		{name: "below the stack's own with a slash", outputPrefix: "relay/x/", template: "{run_id}/", want: "relay/x/run-1/"},
+		{name: "a template that is not valid", outputPrefix: "relay", template: "../{run_id}/", want: ""},
+		{name: "no template", want: ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := RenderPrefix(test.prefix, test.run, test.task, test.slug, start); got != test.want {
+			if got := RenderPrefix(test.outputPrefix, test.template, "run-1", "text-to-image", start); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
 	}
-	r := Record{RunID: "run-1", TaskID: "t-1", Workflow: "w@3", Prefix: "{workflow}/{date}/{task_id}/", StartedAt: start}
-	if got := r.OutputPrefix(); got != "w/2026-11-24/t-1/" {
-		t.Errorf("the record's prefix is %q", got)
+}
+
+// TestOutputPrefix: {task_id} is filled in when the task is known, and a value is
+// not filled in again. A run without a task has its own id there.
+func TestOutputPrefix(t *testing.T) {
+	tests := []struct{ name, prefix, task, want, kept string }{
+		{name: "no task yet", prefix: "t/{task_id}/", want: "t/run-1/"},
+		{name: "with its task", prefix: "t/{task_id}/", task: "t-1", want: "t/t-1/", kept: "t/t-1/"},
+		{name: "a task with a template for a name", prefix: "t/{task_id}/", task: "{date}", want: "t/{date}/", kept: "t/{date}/"},
+		{name: "none to fill in", prefix: "runs/run-1/", task: "t-1", want: "runs/run-1/", kept: "runs/run-1/"},
+		{name: "an invalid prefix", task: "t-1"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := Record{RunID: "run-1", Prefix: test.prefix}
+			if test.task != "" {
+				r.SetTask(test.task, Receipt, time.Unix(1, 0))
+				if r.Prefix != test.kept {
+					t.Errorf("keeps %q, want %q", r.Prefix, test.kept)
+				}
+			}
+			if got := r.OutputPrefix(); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
 	}
 }
 
@@ -91,11 +115,13 @@ func FuzzPrefix(f *testing.F) {
 			return
 		}
 		run, task, slug := strings.Repeat("r", 80), strings.Repeat("t", 200), strings.Repeat("w", 200)
-		rendered := RenderPrefix(prefix, run, task, slug, time.Time{})
-		if key := rendered + OutputName(strings.Repeat("o", 5000), "f.abcdefghij", ""); len(key) > 1024 {
+		record := Record{RunID: run, Prefix: RenderPrefix(strings.Repeat("p", maxOutputPrefix-1), prefix, run, slug, time.Time{})}
+		record.SetTask(task, Receipt, time.Time{})
+		rendered := record.OutputPrefix()
+		if key := rendered + OutputName(strings.Repeat("o", 5000), "f."+strings.Repeat("e", maxExtension), ""); len(key) > 1024 {
 			t.Fatalf("%q makes a key of %d bytes", prefix, len(key))
 		}
-		if !strings.Contains(rendered, run) && !strings.Contains(rendered, task) || strings.HasPrefix(rendered, "/") || strings.ContainsAny(rendered, "{}") {
+		if !strings.Contains(rendered, run) && !strings.Contains(rendered, task) || strings.HasPrefix(rendered, "/") || !strings.HasSuffix(rendered, "/") || strings.ContainsAny(rendered, "{}") {
 			t.Fatalf("%q became %q", prefix, rendered)
 		}
 	})

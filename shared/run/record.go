@@ -1,51 +1,83 @@
 package run
 
 import (
-	"cmp"
+	"strings"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Status is what a run is doing, as everyone outside sees it.
+// Status is what a run is doing.
 type Status string
 
+// The statuses, in the order of a run's life.
 const (
-	Submitting Status = "submitting"
-	Waiting    Status = "waiting"
+	Submitting Status = "submitting" // until a task is known
+	Waiting    Status = "waiting"    // for the task's end
 	Copying    Status = "copying"
+	// Delivering is past the point of no return: every output is stored and the
+	// manifest's bytes are fixed. Outside it is shown as copying.
+	Delivering Status = "delivering"
 	Succeeded  Status = "succeeded"
 	Failed     Status = "failed"
 	Cancelled  Status = "cancelled"
 )
 
-// Statuses are all of them, in the order of a run's life.
+// Statuses lists what is shown outside, in the order of a run's life.
 var Statuses = []Status{Submitting, Waiting, Copying, Succeeded, Failed, Cancelled}
 
-// Open reports whether a run of this status can still change.
-func (s Status) Open() bool { return s == Submitting || s == Waiting || s == Copying }
+// Open reports whether the run has not ended.
+func (s Status) Open() bool {
+	return s == Submitting || s == Waiting || s == Copying || s == Delivering
+}
 
-// Record is the run's durable state. It is created once, and changed only by
-// conditional writes. It holds no parameter, no key and no signed URL.
+// Shown returns the status as it is shown outside.
+func (s Status) Shown() Status {
+	if s == Delivering {
+		return Copying
+	}
+	return s
+}
+
+// Record is a run's durable state, the object runs/{run_id}.json in the state
+// bucket. shared/lifecycle alone creates and changes it, by conditional writes.
+// It holds no parameter, no key and no signed URL.
 type Record struct {
 	RunID        string    `json:"run_id"`
 	ExecutionARN string    `json:"execution_arn"`
-	StartedAt    time.Time `json:"started_at"` // the execution's start, by Step Functions' clock
-	Status       Status    `json:"status"`
-	Workflow     string    `json:"workflow"` // as asked, slug or slug@version; "rescue" for a bare task_id
-	WorkflowID   string    `json:"workflow_id,omitempty"`
-	Prefix       string    `json:"prefix"` // the template
-	MaxSeconds   int       `json:"max_seconds"`
+	StartedAt    time.Time `json:"started_at"` // the execution's first start, by Step Functions' clock
+	// Life is the highest redrive count whose step has entered: 0 before any
+	// redrive. LifeStartedAt is when it entered; max_seconds of waiting count
+	// from there.
+	Life          int       `json:"life"`
+	LifeStartedAt time.Time `json:"life_started_at"`
+	Status        Status    `json:"status"`
+	Workflow      string    `json:"workflow"` // as asked, slug or slug@version; "rescue" for a bare task_id
+	WorkflowID    string    `json:"workflow_id,omitempty"`
+	RequestHash   string    `json:"request_hash,omitempty"` // [Request.Hash]
+	Bucket        string    `json:"bucket"`                 // of the outputs
+	// Prefix is where the run's objects go, rendered but for {task_id}, which is
+	// filled in when the task is known; empty if the request's was not valid.
+	Prefix     string `json:"prefix"`
+	MaxSeconds int    `json:"max_seconds"`
 
-	TaskID     string    `json:"task_id,omitempty"`
-	Adopted    bool      `json:"adopted,omitempty"` // found after a lost reply: ours by exclusion
-	Rescued    bool      `json:"rescued,omitempty"` // the task was there before the run
-	AcceptedAt time.Time `json:"accepted_at,omitzero"`
+	TaskID       string    `json:"task_id,omitempty"`
+	How          How       `json:"how,omitempty"`           // how it is known who started the task
+	Adopted      bool      `json:"adopted,omitempty"`       // found in the task list after a lost reply
+	TaskWorkflow string    `json:"task_workflow,omitempty"` // of a rescued task: its own
+	AcceptedAt   time.Time `json:"accepted_at,omitzero"`
 
+	// Submission is the last POST that was marked. It is kept after the task is
+	// known, so that later runs can compare clocks with it.
 	Submission *Submission       `json:"submission,omitempty"`
-	Posts      int               `json:"posts,omitempty"`   // how often a POST was marked
+	Posts      int               `json:"posts,omitempty"`   // how often a POST was marked and not taken back
 	Uploads    map[string]Upload `json:"uploads,omitempty"` // by file parameter
-	Candidates []string          `json:"candidates,omitempty"`
+	// Candidates are the tasks that may be the run's, of a run in doubt.
+	Candidates   []Candidate `json:"candidates,omitempty"`
+	CandidatesAt time.Time   `json:"candidates_at,omitzero"` // when the list was read for them
+	ExtraTasks   []ExtraTask `json:"extra_tasks,omitempty"`
+	Decision     *Decision   `json:"decision,omitempty"`
+	Cancel       *Cancel     `json:"cancel,omitempty"`
 
 	TaskStatus      string       `json:"task_status,omitempty"` // the last one that a step acted on
 	CompletedAt     time.Time    `json:"completed_at,omitzero"` // the task's own end, by Cyberun's clock
@@ -53,12 +85,16 @@ type Record struct {
 	Copies          int          `json:"copies,omitempty"`           // calls of copy-result that began
 	CopyConnections int          `json:"copy_connections,omitempty"` // fewer than usual, after calls that stored nothing; -1: given up
 	StopRequestedAt time.Time    `json:"stop_requested_at,omitzero"`
-	Redriven        bool         `json:"redriven,omitempty"`
 	EndedAt         time.Time    `json:"ended_at,omitzero"`
 	Error           *named.Error `json:"error,omitempty"`
+	ErrorKey        string       `json:"error_key,omitempty"` // of the error.json that a close left
 	ManifestKey     string       `json:"manifest_key,omitempty"`
+	ManifestBody    string       `json:"manifest_body,omitempty"` // of a delivery: the key, in the state bucket, of its fixed bytes
+	// Unsettled says that the close left something to the sweep: markers to
+	// delete, a cancel to confirm, candidates to name.
+	Unsettled bool `json:"unsettled,omitempty"`
 
-	Nonce string `json:"nonce"` // of the last write: how a writer knows its own after a lost reply
+	WriteID string `json:"write_id"` // of the last write: how a writer knows its own after a lost reply
 }
 
 // Upload is a file that was given to Cyberun once and is not given again, as long
@@ -70,22 +106,69 @@ type Upload struct {
 	At      time.Time `json:"at,omitzero"`
 }
 
-// Deadline is when the run must stop waiting.
-func (r Record) Deadline() time.Time {
+// ExtraTask is a task that a second receipt of the same run named: it was paid
+// for beside the run's own, and is cancelled.
+type ExtraTask struct {
+	TaskID    string `json:"task_id"`
+	Cancelled bool   `json:"cancelled"`
+}
+
+// Decision is a person's word on a submission whose outcome is unknown: the task
+// it started, or that it started none.
+type Decision struct {
+	Attempt    string    `json:"attempt"` // of the submission it speaks of
+	TaskID     string    `json:"task_id,omitempty"`
+	NotStarted bool      `json:"not_started,omitempty"`
+	DecidedBy  string    `json:"decided_by"` // the caller's ARN
+	DecidedAt  time.Time `json:"decided_at"`
+}
+
+// Same reports whether two words say the same, whoever said them.
+func (d Decision) Same(o Decision) bool {
+	return d.Attempt == o.Attempt && d.TaskID == o.TaskID && d.NotStarted == o.NotStarted
+}
+
+// Cancel is what became of the cancel of a run's task.
+type Cancel struct {
+	AskedAt    time.Time `json:"asked_at"`
+	AcceptedAt time.Time `json:"accepted_at,omitzero"`
+	EndedAs    string    `json:"ended_as,omitempty"` // the task's terminal status, once seen
+}
+
+// MaxLife bounds how long after its first start a run may wait: Cyberun's
+// outputs live 7 days by default, and so may a request's max_seconds.
+const MaxLife = MaxMaxSeconds * time.Second
+
+// SubmitBy is when the run must have submitted: max_seconds from its first start.
+func (r Record) SubmitBy() time.Time {
 	return r.StartedAt.Add(time.Duration(r.MaxSeconds) * time.Second)
 }
 
-// Slug is the workflow without its version.
-func (r Record) Slug() string { return Request{Workflow: r.Workflow}.Slug() }
-
-// OutputPrefix is where this run's objects go.
-func (r Record) OutputPrefix() string {
-	return RenderPrefix(r.Prefix, r.RunID, r.TaskID, r.Slug(), r.StartedAt)
+// Deadline is when the run must stop waiting: max_seconds from the start of its
+// life, at most 7 days after its first start.
+func (r Record) Deadline() time.Time {
+	deadline, last := r.LifeStartedAt.Add(time.Duration(r.MaxSeconds)*time.Second), r.StartedAt.Add(MaxLife)
+	if deadline.After(last) {
+		deadline = last
+	}
+	return deadline
 }
 
-// MayCancelTask reports whether stopping the run stops the task. A task that
-// was adopted or rescued might be a colleague's: it is named instead.
-func (r Record) MayCancelTask() bool { return r.TaskID != "" && !r.Adopted && !r.Rescued }
+// OutputPrefix is where this run's objects go. A run that ended before it had a
+// task uses its own id for {task_id}: its error.json must land somewhere of its own.
+func (r Record) OutputPrefix() string {
+	task := r.TaskID
+	if task == "" {
+		task = r.RunID
+	}
+	return strings.ReplaceAll(r.Prefix, taskPlaceholder, task)
+}
+
+// SetTask gives the record its task.
+func (r *Record) SetTask(taskID string, how How, at time.Time) {
+	r.TaskID, r.How, r.AcceptedAt, r.Candidates = taskID, how, at, nil
+	r.Prefix = strings.ReplaceAll(r.Prefix, taskPlaceholder, taskID)
+}
 
 // InDoubt reports whether a submission was begun whose outcome is not known.
 func (r Record) InDoubt() bool { return r.TaskID == "" && r.Submission != nil }
@@ -93,93 +176,28 @@ func (r Record) InDoubt() bool { return r.TaskID == "" && r.Submission != nil }
 // Stopping reports whether a person asked for the end of this run.
 func (r Record) Stopping() bool { return !r.StopRequestedAt.IsZero() || r.Status == Cancelled }
 
-// Close ends a run that is still open. A record closes once.
-func (r *Record) Close(status Status, at time.Time, e *named.Error) {
-	r.Status, r.EndedAt, r.Error = status, at, e
+// Pending reports whether an ended run leaves work to the sweep at that time. A
+// cancel is confirmed for 7 days; after that the task's end is nobody's concern.
+func (r Record) Pending(now time.Time) bool {
+	if r.Status.Open() || r.Status == Succeeded || now.Sub(r.EndedAt) > MaxLife {
+		return false
+	}
+	return r.Unsettled || r.Cancel != nil && r.Cancel.EndedAs == ""
 }
 
-// Reopen undoes a close after a redrive: the execution goes on, so does the run.
-func (r *Record) Reopen() {
+// Text says in words what became of the cancel of a task; of nil, that none was asked for.
+func (c *Cancel) Text(taskID string) string {
 	switch {
-	case r.TaskID == "":
-		r.Status = Submitting
-	case r.CopyStartedAt.IsZero():
-		r.Status = Waiting
-	default:
-		r.Status = Copying
+	case c == nil:
+		return "its task " + taskID + " was not cancelled yet"
+	case c.EndedAs == "completed":
+		return "its task " + taskID + " had completed before it could be cancelled: `relay rescue " + taskID + "` delivers it"
+	case c.EndedAs == "cancelled":
+		return "its task " + taskID + " was cancelled"
+	case c.EndedAs != "":
+		return "its task " + taskID + " had ended as " + c.EndedAs
+	case !c.AcceptedAt.IsZero():
+		return "Cyberun accepted the cancel of its task " + taskID
 	}
-	r.Redriven, r.EndedAt, r.Error, r.CopyConnections = true, time.Time{}, nil, 0
-}
-
-// Manifest is the last object that a run writes: if it is there, everything is.
-type Manifest struct {
-	RunID    string   `json:"run_id"`
-	TaskID   string   `json:"task_id"`
-	Workflow string   `json:"workflow"`
-	Adopted  bool     `json:"adopted,omitempty"`
-	Outputs  []Output `json:"outputs"`
-	Timings  Timings  `json:"timings"`
-	Usage    Usage    `json:"usage"`
-}
-
-// Output is one file that the task left, where it is now.
-type Output struct {
-	ID          string `json:"id"`
-	Key         string `json:"key"`
-	Bytes       int64  `json:"bytes"`
-	CRC32       string `json:"crc32"` // IEEE, of the whole file, 8 hex digits
-	ContentType string `json:"content_type"`
-	ETag        string `json:"etag"` // S3's
-}
-
-// Timings are a run's moments, UTC.
-type Timings struct {
-	StartedAt       time.Time `json:"started_at"`
-	SubmittedAt     time.Time `json:"submitted_at"`
-	TaskCompletedAt time.Time `json:"task_completed_at,omitzero"`
-	CopyStartedAt   time.Time `json:"copy_started_at"`
-	FinishedAt      time.Time `json:"finished_at"`
-}
-
-// Usage is what the run took on the AWS side.
-type Usage struct {
-	Polls       int     `json:"polls"`
-	HeldSeconds float64 `json:"held_seconds"`
-	Transitions int     `json:"transitions"`
-	CopiedBytes int64   `json:"copied_bytes"`
-}
-
-// Failure is the content of error.json.
-type Failure struct {
-	RunID  string       `json:"run_id"`
-	TaskID string       `json:"task_id,omitempty"`
-	Error  *named.Error `json:"error"`
-}
-
-// Progress is the object that poll-status rewrites while it waits: what
-// `relay status` shows, and the counts that the manifest's usage is made of.
-type Progress struct {
-	RunID       string    `json:"run_id"`
-	TaskStatus  string    `json:"task_status,omitempty"`
-	Progress    float64   `json:"progress,omitempty"` // 0 to 1
-	StepCurrent *int      `json:"step_current,omitempty"`
-	StepTotal   *int      `json:"step_total,omitempty"`
-	CurrentNode string    `json:"current_node,omitempty"`
-	Stage       string    `json:"stage,omitempty"`
-	Message     string    `json:"message,omitempty"`
-	UpdatedAt   time.Time `json:"updated_at"`
-	Polls       int       `json:"polls"`
-	Parks       int       `json:"parks,omitempty"`
-	HeldSeconds float64   `json:"held_seconds"`
-}
-
-// Transitions counts the state machine's steps from what ran: Submit; each poll
-// with its choice and its wait, or its park; each copy with its choice; Done.
-// Retries are not in it.
-func Transitions(polls, copies int) int {
-	const submit, poll, copyAndChoice, done = 1, 3, 2, 1
-	if polls == 0 {
-		return 0
-	}
-	return submit + poll*polls - 1 + copyAndChoice*cmp.Or(copies, 1) + done // the last poll goes on without a wait
+	return "its task " + taskID + " could not be cancelled yet; the sweep goes on trying"
 }

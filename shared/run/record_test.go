@@ -18,56 +18,63 @@ func TestStatuses(t *testing.T) {
 		t.Errorf("statuses %v", Statuses)
 	}
 	for _, s := range Statuses {
-		if s.Open() != open[s] {
-			t.Errorf("%s: open %v", s, s.Open())
+		if s.Open() != open[s] || s.Shown() != s {
+			t.Errorf("%s: open %v, shown as %s", s, s.Open(), s.Shown())
 		}
+	}
+	// Past the point of no return a run is open, and nobody outside is told of it.
+	if !Delivering.Open() || Delivering.Shown() != Copying || slices.Contains(Statuses, Delivering) {
+		t.Errorf("delivering: open %v, shown as %s", Delivering.Open(), Delivering.Shown())
 	}
 	if Status("").Open() || Status("new").Open() {
 		t.Error("a status that is none is open")
 	}
 }
 
-// A run's life: submitted, waited for, copied, closed; failed and gone on with.
-func TestRecordLife(t *testing.T) {
+// TestDeadlines: the submission is bounded from the first start on, the waiting
+// from the start of the life, and both by 7 days.
+func TestDeadlines(t *testing.T) {
 	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	r := Record{RunID: "run-1", StartedAt: start, Status: Submitting, MaxSeconds: 60}
-	if got := r.Deadline(); !got.Equal(start.Add(time.Minute)) {
-		t.Errorf("the deadline is %v", got)
+	const day = 24 * time.Hour
+	tests := []struct {
+		name           string
+		maxSeconds     int
+		lifeAfter      time.Duration
+		submitBy, wait time.Duration
+	}{
+		{name: "the first life", maxSeconds: 60, submitBy: time.Minute, wait: time.Minute},
+		{name: "a redrive an hour later", maxSeconds: 60, lifeAfter: time.Hour, submitBy: time.Minute, wait: time.Hour + time.Minute},
+		{name: "a redrive on the seventh day", maxSeconds: 86400, lifeAfter: 6*day + 12*time.Hour, submitBy: day, wait: 7 * day},
+		{name: "a redrive after the seventh day", maxSeconds: 60, lifeAfter: 8 * day, submitBy: time.Minute, wait: 7 * day},
+		{name: "the longest", maxSeconds: MaxMaxSeconds, submitBy: 7 * day, wait: 7 * day},
 	}
-	if r.MayCancelTask() || r.InDoubt() || r.Stopping() {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := Record{StartedAt: start, LifeStartedAt: start.Add(test.lifeAfter), MaxSeconds: test.maxSeconds}
+			if got := r.SubmitBy().Sub(start); got != test.submitBy {
+				t.Errorf("may submit for %s, want %s", got, test.submitBy)
+			}
+			if got := r.Deadline().Sub(start); got != test.wait {
+				t.Errorf("may wait for %s, want %s", got, test.wait)
+			}
+		})
+	}
+}
+
+// TestInDoubt: a submission is kept after its task is known, and then it is in
+// doubt no longer.
+func TestInDoubt(t *testing.T) {
+	r := Record{RunID: "run-1"}
+	if r.InDoubt() || r.Stopping() {
 		t.Errorf("a new record: %+v", r)
 	}
-	r.Submission = &Submission{Attempt: "a"}
-	if !r.InDoubt() || r.MayCancelTask() {
-		t.Error("a submission without a task is in doubt, and has nothing to cancel")
+	r.Submission, r.Candidates = &Submission{Attempt: "a"}, []Candidate{{TaskID: "t"}}
+	if !r.InDoubt() {
+		t.Error("a submission without a task is in doubt")
 	}
-	r.Close(Failed, start, named.Errorf(named.SubmitOutcomeUnknown, "x"))
-	r.Reopen()
-	if r.Status != Submitting || !r.InDoubt() {
-		t.Errorf("a redrive in doubt: %+v", r)
-	}
-	r.TaskID, r.Submission, r.Status = "t", nil, Waiting
-	if r.InDoubt() || !r.MayCancelTask() {
-		t.Error("a task of the run's own may be cancelled")
-	}
-	at := start.Add(time.Minute)
-	r.Close(Failed, at, named.Errorf(named.Unavailable, "gone"))
-	if r.Status.Open() || !r.EndedAt.Equal(at) || !named.Is(r.Error, named.Unavailable) || r.Stopping() {
-		t.Errorf("closed: %+v", r)
-	}
-	r.Reopen()
-	if r.Status != Waiting || !r.Redriven || !r.EndedAt.IsZero() || r.Error != nil || r.TaskID != "t" {
-		t.Errorf("reopened while it waited: %+v", r)
-	}
-	r.CopyStartedAt = at
-	r.Close(Failed, at, named.Errorf(named.OutputChanged, "x"))
-	r.Reopen()
-	if r.Status != Copying {
-		t.Errorf("reopened while it copied: %+v", r)
-	}
-	r.Close(Succeeded, at, nil)
-	if r.Error != nil || r.Status.Open() || r.Stopping() {
-		t.Errorf("succeeded: %+v", r)
+	r.SetTask("t", Receipt, time.Unix(1, 0))
+	if r.InDoubt() || r.Submission == nil || r.Candidates != nil || r.How != Receipt || r.TaskID != "t" || !r.AcceptedAt.Equal(time.Unix(1, 0)) {
+		t.Errorf("with its task: %+v", r)
 	}
 }
 
@@ -93,21 +100,75 @@ func TestStopping(t *testing.T) {
 	}
 }
 
-func TestMayCancelTask(t *testing.T) {
+// TestPending: what a close left over is the sweep's for 7 days.
+func TestPending(t *testing.T) {
+	end := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	tests := []struct {
 		name   string
 		record Record
+		after  time.Duration
 		want   bool
 	}{
-		{"no task", Record{}, false},
-		{"its own", Record{TaskID: "t"}, true},
-		{"adopted: it may be a colleague's", Record{TaskID: "t", Adopted: true}, false},
-		{"rescued: it was there before", Record{TaskID: "t", Rescued: true}, false},
+		{name: "all done", record: Record{Status: Failed}},
+		{name: "markers left", record: Record{Status: Failed, Unsettled: true}, want: true},
+		{name: "a cancel that is not confirmed", record: Record{Status: Cancelled, Cancel: &Cancel{AcceptedAt: end}}, want: true},
+		{name: "a cancel that is confirmed", record: Record{Status: Cancelled, Cancel: &Cancel{AcceptedAt: end, EndedAs: "cancelled"}}},
+		{name: "open", record: Record{Status: Waiting, Unsettled: true}},
+		{name: "succeeded", record: Record{Status: Succeeded, Unsettled: true}},
+		{name: "7 days", record: Record{Status: Failed, Unsettled: true}, after: MaxLife, want: true},
+		{name: "longer", record: Record{Status: Failed, Unsettled: true}, after: MaxLife + time.Second},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := test.record.MayCancelTask(); got != test.want {
+			test.record.EndedAt = end
+			if got := test.record.Pending(end.Add(test.after)); got != test.want {
 				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+// TestCancelText: a cancel is told as it went, and what can still be had is named.
+func TestCancelText(t *testing.T) {
+	now := time.Unix(1, 0)
+	tests := []struct {
+		name   string
+		cancel *Cancel
+		want   string
+	}{
+		{name: "never asked", want: "was not cancelled yet"},
+		{name: "not accepted", cancel: &Cancel{AskedAt: now}, want: "could not be cancelled yet"},
+		{name: "accepted", cancel: &Cancel{AskedAt: now, AcceptedAt: now}, want: "accepted the cancel"},
+		{name: "confirmed", cancel: &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "cancelled"}, want: "was cancelled"},
+		{name: "failed before it", cancel: &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "failed"}, want: "had ended as failed"},
+		{name: "completed before it", cancel: &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "completed"}, want: "`relay rescue t-1`"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.cancel.Text("t-1"); !strings.Contains(got, test.want) || !strings.Contains(got, "t-1") {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestSameWord: who said a word, and when, does not make it another one.
+func TestSameWord(t *testing.T) {
+	word := Decision{Attempt: "a", TaskID: "t", DecidedBy: "x"}
+	tests := []struct {
+		name  string
+		other Decision
+		want  bool
+	}{
+		{name: "by another", other: Decision{Attempt: "a", TaskID: "t", DecidedBy: "y", DecidedAt: time.Unix(1, 0)}, want: true},
+		{name: "of another attempt", other: Decision{Attempt: "b", TaskID: "t"}},
+		{name: "another task", other: Decision{Attempt: "a", TaskID: "u"}},
+		{name: "none started", other: Decision{Attempt: "a", NotStarted: true}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if word.Same(test.other) != test.want || test.other.Same(word) != test.want {
+				t.Errorf("want %v", test.want)
 			}
 		})
 	}
@@ -117,12 +178,16 @@ func TestMayCancelTask(t *testing.T) {
 func TestRecordRoundTrip(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	want := Record{
-		RunID: "r", ExecutionARN: "arn", StartedAt: now, Status: Failed, Workflow: "w@1", WorkflowID: "wf", Prefix: DefaultPrefix, MaxSeconds: 5,
-		TaskID: "t", Adopted: true, Rescued: true, AcceptedAt: now,
-		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, EmptyAt: now}, Posts: 2,
-		Uploads: map[string]Upload{"image": {"s3://b/k", "e", "f", now}}, Candidates: []string{"t1"},
-		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, Redriven: true, EndedAt: now,
-		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ManifestKey: "k", Nonce: "n",
+		RunID: "r", ExecutionARN: "arn", StartedAt: now, Life: 2, LifeStartedAt: now, Status: Failed, Workflow: "w@1", WorkflowID: "wf",
+		RequestHash: "hash", Bucket: "outputs", Prefix: "runs/r/", MaxSeconds: 5,
+		TaskID: "t", How: Receipt, Adopted: true, TaskWorkflow: "w", AcceptedAt: now,
+		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, LocalAt: now, EmptyAt: now}, Posts: 2,
+		Uploads:    map[string]Upload{"image": {"s3://b/k", "e", "f", now}},
+		Candidates: []Candidate{{TaskID: "t1", CreatedAt: now, TaskStatus: "running", DeliveredBy: "r2"}}, CandidatesAt: now,
+		ExtraTasks: []ExtraTask{{TaskID: "t2", Cancelled: true}}, Decision: &Decision{Attempt: "a", TaskID: "t", NotStarted: true, DecidedBy: "p", DecidedAt: now},
+		Cancel:     &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "cancelled"},
+		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, EndedAt: now,
+		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ErrorKey: "e", ManifestKey: "k", ManifestBody: "b", Unsettled: true, WriteID: "n",
 	}
 	raw, err := json.Marshal(want)
 	if err != nil {
@@ -142,7 +207,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 	}
 	// What never happened is not written as the year 1.
-	raw, err = json.Marshal(Record{RunID: "r", StartedAt: now})
+	raw, err = json.Marshal(Record{RunID: "r", StartedAt: now, LifeStartedAt: now, Cancel: &Cancel{AskedAt: now}, Submission: &Submission{MarkedAt: now, PostUntil: now, LocalAt: now}})
 	if err != nil || strings.Contains(string(raw), "0001-01-01") {
 		t.Errorf("an empty record is %s (%v)", raw, err)
 	}
@@ -158,7 +223,13 @@ func TestDocumentsHaveTheDesignsFields(t *testing.T) {
 		{"manifest", Manifest{}, []string{"run_id", "task_id", "workflow", "outputs", "timings", "usage"}},
 		{"output", Output{}, []string{"id", "key", "bytes", "crc32", "content_type", "etag"}},
 		{"usage", Usage{}, []string{"polls", "held_seconds", "transitions", "copied_bytes"}},
+		{"manifest of an adopted task", Manifest{Adopted: true, ExtraTasks: []ExtraTask{{}}}, []string{"run_id", "task_id", "workflow", "adopted", "outputs", "timings", "usage", "extra_tasks"}},
 		{"failure", Failure{TaskID: "t"}, []string{"run_id", "task_id", "error"}},
+		{"failure in doubt", Failure{Candidates: []Candidate{{}}, ExtraTasks: []ExtraTask{{}}}, []string{"run_id", "error", "candidates", "extra_tasks"}},
+		{"candidate", Candidate{DeliveredBy: "r"}, []string{"task_id", "created_at", "task_status", "delivered_by"}},
+		{"extra task", ExtraTask{}, []string{"task_id", "cancelled"}},
+		{"ownership", Ownership{StartedBy: "r", DeliveredBy: "r"}, []string{"started_by", "how", "delivered_by"}},
+		{"cancel", Cancel{AcceptedAt: time.Unix(1, 0), EndedAs: "x"}, []string{"asked_at", "accepted_at", "ended_as"}},
 		{"error", named.Error{Hint: "h"}, []string{"name", "cause", "hint"}},
 	}
 	for _, test := range tests {
@@ -203,5 +274,18 @@ func TestTransitions(t *testing.T) {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+// TestManifestSaysWhose: a rescue's workflow is its task's own.
+func TestManifestSaysWhose(t *testing.T) {
+	r := Record{RunID: "r", TaskID: "t", Workflow: RescueSlug, TaskWorkflow: "text-to-image", Copies: 1, ExtraTasks: []ExtraTask{{TaskID: "t2"}}}
+	m := NewManifest(r, Progress{Polls: 1, HeldSeconds: 2.5}, []Output{{Bytes: 3}, {Bytes: 4}}, time.Unix(9, 0))
+	if m.Workflow != "text-to-image" || m.Usage.CopiedBytes != 7 || m.Usage.Transitions != 6 || m.Usage.HeldSeconds != 2.5 || len(m.ExtraTasks) != 1 || m.Timings.FinishedAt.Location() != time.UTC {
+		t.Errorf("%+v", m)
+	}
+	r.TaskWorkflow, r.Workflow, r.Adopted = "", "w@2", true
+	if m := NewManifest(r, Progress{}, nil, time.Unix(9, 0)); m.Workflow != "w@2" || !m.Adopted {
+		t.Errorf("%+v", m)
 	}
 }

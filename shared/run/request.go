@@ -1,25 +1,25 @@
 package run
 
 import (
-	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 const (
-	// MaxRequestBytes is Step Functions' quota for an execution's input.
-	MaxRequestBytes = 256 << 10
+	// MaxRequestBytes bounds a request, as bytes of the UTF-8 of its canonical form:
+	// that is what an execution gets as its input. Step Functions' quota for the data
+	// of a state is 256 KiB, counted so; the state Submit adds at most 425 bytes of
+	// names, ARN, time and counts to it, for which 512 are kept.
+	MaxRequestBytes = 256<<10 - 512
 	// DefaultMaxSeconds is a day: longer than any image, shorter than a
 	// forgotten task may cost.
 	DefaultMaxSeconds = 86400
@@ -27,11 +27,19 @@ const (
 	MaxMaxSeconds = 604800
 	// DefaultPrefix is where outputs land when the request does not say.
 	DefaultPrefix = "runs/{run_id}/"
+	// MaxInputFile is Cyberun's default limit for a file, in bytes; a deployment may
+	// have set another, which its presign then tells.
+	MaxInputFile = 500 << 20
 	// RescueSlug stands for {workflow} when only a task id was given.
 	RescueSlug = "rescue"
 
 	maxWorkflowRef = 200 // bytes; Cyberun documents no limit, ours keeps S3 keys short
 	maxTaskID      = 128 // bytes; theirs are UUIDs (36)
+	// maxVersionID is S3's own bound of a version id, in bytes.
+	maxVersionID = 1024
+	// maxETag is in bytes. S3's have at most 38, an MD5 and a number of parts;
+	// stores that are like S3 make longer ones.
+	maxETag = 256
 	// startedByField is added to the input by a calling state machine.
 	startedByField = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
 )
@@ -45,6 +53,19 @@ type Request struct {
 	TaskID           string         `json:"task_id,omitempty"`            // instead of Workflow: rescue an existing task
 	Destination      Destination    `json:"destination,omitzero"`
 	MaxSeconds       int            `json:"max_seconds,omitempty"`
+	// Hash tells two requests apart: SHA-256 of the canonical document, in hex;
+	// empty if it has none.
+	Hash string `json:"-"`
+	// InputVersions pins the object of a file parameter whose value is s3://….
+	InputVersions map[string]InputVersion `json:"input_versions,omitempty"`
+}
+
+// InputVersion names one version of an S3 object, by exactly one of its fields. A
+// run reads that version or ends as InputReplaced or InputGone; it never takes
+// what was written to the key later.
+type InputVersion struct {
+	VersionID string `json:"version_id,omitempty"`
+	ETag      string `json:"etag,omitempty"` // without its quotes
 }
 
 // Destination is where the outputs land, in the stack's own bucket.
@@ -65,16 +86,24 @@ func (r Request) Slug() string {
 // can be told without the workflow. What it returns beside faults is as much of
 // the request as could be read, so that the workflow's checks can add theirs.
 func ParseRequest(raw []byte) (Request, named.Violations) {
-	var faults named.Violations
 	var r Request
-	if len(raw) > MaxRequestBytes {
-		faults.Add("request", "is %d bytes; at most %d are accepted (put large inputs into S3 and pass s3://…)", len(raw), MaxRequestBytes)
+	document, faults := DecodeJSON("request", raw)
+	if document == nil && len(faults) > 0 {
 		return r, faults
 	}
-	fields, err := decodeObject(raw)
-	if err != nil {
-		faults.Add("request", "%v", err)
+	fields, ok := document.(map[string]any)
+	if !ok {
+		faults.Add("request", "must be a JSON object, not %s", named.KindOf(document))
 		return r, faults
+	}
+	if input, err := canonicalForm(document); err != nil {
+		faults.Add("request", "cannot be written as JSON: %v", err)
+	} else {
+		sum := sha256.Sum256(input)
+		r.Hash = hex.EncodeToString(sum[:])
+		if len(input) > MaxRequestBytes {
+			faults.Add("request", "is %d bytes as UTF-8 without blanks; at most %d bytes are accepted (put large inputs into S3 and pass s3://…)", len(input), MaxRequestBytes)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		value := fields[name]
@@ -86,7 +115,7 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 			}
 		case "task_id":
 			r.TaskID = stringField(&faults, name, value)
-			if r.TaskID != "" && !safeTaskID(r.TaskID) {
+			if r.TaskID != "" && !ValidTaskID(r.TaskID) {
 				faults.Add(name, "is not a task id: letters, digits, '-', '_' and '.', at most %d", maxTaskID)
 			}
 		case "parameters":
@@ -105,9 +134,11 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 			r.Destination = destinationField(&faults, value)
 		case "max_seconds":
 			r.MaxSeconds = maxSecondsField(&faults, value)
+		case "input_versions":
+			r.InputVersions = inputVersionsField(&faults, value, fields["parameters"])
 		case startedByField:
 		default:
-			faults.Add(named.Shorten(maxName, name), "is not a field of a request; known are workflow, parameters, destination, max_seconds and task_id")
+			faults.Add(named.Shorten(maxName, name), "is not a field of a request; known are workflow, parameters, input_versions, destination, max_seconds and task_id")
 		}
 	}
 	_, hasWorkflow := fields["workflow"]
@@ -128,39 +159,6 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 		r.Destination.Prefix = DefaultPrefix
 	}
 	return r, faults
-}
-
-// decodeObject reads exactly one JSON object, its numbers kept as they were
-// written: a 64-bit seed must not lose its last digits to a float.
-func decodeObject(raw []byte) (map[string]any, error) {
-	v, err := decodeJSON(raw)
-	if err != nil {
-		return nil, err
-	}
-	fields, ok := v.(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("must be a JSON object, not %s", named.KindOf(v))
-	}
-	return fields, nil
-}
-
-func decodeJSON(raw []byte) (any, error) {
-	if !utf8.Valid(raw) {
-		return nil, errors.New("is not UTF-8")
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("is empty: send a JSON object such as {\"workflow\": \"text-to-image\"}")
-		}
-		return nil, fmt.Errorf("is not JSON: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("has more after its JSON object")
-	}
-	return v, nil
 }
 
 func stringField(faults *named.Violations, name string, value any) string {
@@ -192,6 +190,76 @@ func destinationField(faults *named.Violations, value any) Destination {
 		}
 	}
 	return d
+}
+
+// inputVersionsField reads {PARAMETER: {"version_id": …} | {"etag": …}}. A pin of
+// anything but an object in S3 would pin nothing, and is a fault.
+func inputVersionsField(faults *named.Violations, value, parameters any) map[string]InputVersion {
+	const field = "input_versions"
+	fields, ok := value.(map[string]any)
+	if !ok {
+		faults.Add(field, `must be an object such as {"image": {"etag": "…"}}, not %s`, named.KindOf(value))
+		return nil
+	}
+	given, _ := parameters.(map[string]any)
+	versions := make(map[string]InputVersion, len(fields))
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		path := named.Shorten(maxName, field+"."+name)
+		if uri, _ := given[name].(string); !IsS3URI(uri) {
+			faults.Add(path, "is not a parameter whose value is s3://bucket/key")
+		}
+		if v, ok := inputVersion(faults, path, fields[name]); ok {
+			versions[name] = v
+		}
+	}
+	return versions
+}
+
+func inputVersion(faults *named.Violations, path string, value any) (v InputVersion, ok bool) {
+	fields, ok := value.(map[string]any)
+	if !ok {
+		faults.Add(path, `must be an object, {"version_id": "…"} or {"etag": "…"}, not %s`, named.KindOf(value))
+		return v, false
+	}
+	before := len(*faults)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		part := path + "." + named.Shorten(maxName, name)
+		switch name {
+		case "version_id":
+			v.VersionID = versionField(faults, part, fields[name], maxVersionID)
+		case "etag":
+			v.ETag = versionField(faults, part, unquoted(fields[name]), maxETag)
+		default:
+			faults.Add(part, "is not a field of an input version; known are version_id and etag")
+		}
+	}
+	_, byID := fields["version_id"]
+	_, byETag := fields["etag"]
+	if byID == byETag {
+		faults.Add(path, "must have version_id or etag, and not both")
+	}
+	return v, len(*faults) == before
+}
+
+// unquoted takes the quotes off an ETag: S3's answers have them, its events do not.
+func unquoted(value any) any {
+	if s, ok := value.(string); ok && len(s) > 1 && strings.HasPrefix(s, `"`) && strings.HasSuffix(s, `"`) {
+		return s[1 : len(s)-1]
+	}
+	return value
+}
+
+// versionField reads what is sent to S3 in a header or a query: visible ASCII
+// without quotes.
+func versionField(faults *named.Violations, path string, value any, most int) string {
+	s := stringField(faults, path, value)
+	switch {
+	case len(s) > most:
+		faults.Add(path, "is longer than %d bytes", most)
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }):
+		faults.Add(path, "must be visible ASCII characters without quotes")
+	}
+	return s
 }
 
 func maxSecondsField(faults *named.Violations, value any) int {
@@ -228,7 +296,9 @@ func unsafeInSlug(r rune) bool {
 	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`/\?#%{}`, r)
 }
 
-func safeTaskID(id string) bool {
+// ValidTaskID reports whether a text can be the id of a task: letters, digits,
+// '-', '_' and '.', at most 128 of them.
+func ValidTaskID(id string) bool {
 	if len(id) > maxTaskID || strings.Trim(id, ".") == "" {
 		return false
 	}

@@ -3,6 +3,7 @@ package run
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +41,15 @@ func TestParseRequestReads(t *testing.T) {
 		{"the least deadline, and a version of three digits", `{"workflow":"w@100","max_seconds":1.0}`,
 			Request{Workflow: "w@100", Destination: Destination{DefaultPrefix}, MaxSeconds: 1}},
 		{"blanks around it", " \n{\"workflow\":\"w\"}\r\n\t", Request{Workflow: "w", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"a byte order mark", "\xef\xbb\xbf{\"workflow\":\"w\"}", Request{Workflow: "w", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"characters that look like faults", `{"workflow":"w","parameters":{"a":"\u0000\ufffd","b":"\\ud83d","c":"\ud83d\ude00"}}`,
+			Request{Workflow: "w", Parameters: map[string]any{"a": "\x00\ufffd", "b": `\ud83d`, "c": "😀"}, Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"one name in two objects", `{"workflow":"w","parameters":{"a":[{"x":1},{"x":1}],"b":{"a":{}},"workflow":1}}`,
+			Request{Workflow: "w", Parameters: map[string]any{"a": []any{map[string]any{"x": json.Number("1")}, map[string]any{"x": json.Number("1")}}, "b": map[string]any{"a": map[string]any{}}, "workflow": json.Number("1")},
+				Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
+		{"pins", `{"workflow":"w","parameters":{"a":"s3://bucket/a","b":"s3://bucket/b"},"input_versions":{"a":{"version_id":"3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY"},"b":{"etag":"\"5d41402abc4b2a76b9719d911017c592-2\""}}}`,
+			Request{Workflow: "w", Parameters: map[string]any{"a": "s3://bucket/a", "b": "s3://bucket/b"}, Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds,
+				InputVersions: map[string]InputVersion{"a": {VersionID: "3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY"}, "b": {ETag: "5d41402abc4b2a76b9719d911017c592-2"}}}},
 		{"a slug in another script", `{"workflow":"bild-größer@1"}`, Request{Workflow: "bild-größer@1", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
 		{"dots in a slug", `{"workflow":"v1.5..turbo"}`, Request{Workflow: "v1.5..turbo", Destination: Destination{DefaultPrefix}, MaxSeconds: DefaultMaxSeconds}},
 	}
@@ -49,6 +59,7 @@ func TestParseRequestReads(t *testing.T) {
 			if len(faults) > 0 {
 				t.Fatalf("faults: %v", faults)
 			}
+			test.want.Hash = got.Hash // TestRequestHash's
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("request (-want +got):\n%s", diff)
 			}
@@ -75,9 +86,21 @@ func TestParseRequestFaults(t *testing.T) {
 		{"a brace too many", `{"workflow":"w"}}`, []string{"request: has more after"}},
 		{"words after it", `{"workflow":"w"} please`, []string{"request: has more after"}},
 		{"not UTF-8", "{\"workflow\":\"w\xff\"}", []string{"request: is not UTF-8"}},
-		{"UTF-16", "\xff\xfe{\x00}\x00", []string{"request: is not UTF-8"}},
+		{"UTF-16", "\xff\xfe{\x00}\x00", []string{"request: is not UTF-8 but UTF-16 text: save it as UTF-8"}},
+		{"UTF-16, the other way round", "\xfe\xff\x00{\x00}", []string{"request: is not UTF-8 but UTF-16 text"}},
+		{"UTF-16 without a mark", "{\x00}\x00", []string{"request: is not UTF-8 but UTF-16 text"}},
+		{"Latin-1", "{\"workflow\":\"w\",\n\"parameters\":{\"prompt\":\"caf\xe9\"}}", []string{"request: is not UTF-8: line 2 has the byte 0xE9, as Latin-1"}},
+		{"gzip", "\x1f\x8b\x08\x00", []string{"request: is compressed with gzip"}},
+		{"half of a surrogate pair", `{"workflow":"w","parameters":{"prompt":"\ud83d"}}`, []string{`request: has \ud83d at byte 40, which is half of a surrogate pair`}},
+		{"the other half", `{"workflow":"w","parameters":{"prompt":"\ude00"}}`, []string{`request: has \ude00 at byte 40`}},
+		{"half a pair before a letter's escape", `{"workflow":"w","parameters":{"prompt":"\\\ud83d\u0061"}}`, []string{`request: has \ud83d at byte 42`}},
+		{"half a pair in a name", `{"workflow":"w","parameters":{"\ud83dx":1}}`, []string{`request: has \ud83d`}},
+		{"names twice, at any depth", `{"workflow":"a","workflow":"w","parameters":{"prompt":1,"list":[0,{"x":1,"\u0078":2}],"prompt":2},"max_seconds":0}`, []string{
+			"workflow: is given twice: which value is meant?", "parameters.list[1].x: is given twice", "parameters.prompt: is given twice", "max_seconds: is 0"}},
 		{"too deep", strings.Repeat("[", 20000), []string{"request: is not JSON"}},
-		{"a byte too large", `{"workflow":"` + pad[:MaxRequestBytes-len(`{"workflow":""}`)+1] + `"}`, []string{"request: is 262145 bytes"}},
+		{"a byte too large", `{"workflow":"` + pad[:MaxRequestBytes-len(`{"workflow":""}`)+1] + `"}`, []string{"request: is 261633 bytes as UTF-8 without blanks; at most 261632 bytes are accepted", "workflow: is longer than 200 bytes"}},
+		{"too long to be read", strings.Repeat(" ", MaxTextBytes+1), []string{"request: is more than 1569792 bytes; at most 261632"}},
+		{"too large with its numbers written out", `{"workflow":"w","parameters":{"list":[1e38` + strings.Repeat(",1e38", 10_000) + `]}}`, []string{"request: is 400080 bytes as UTF-8"}},
 
 		{"an empty object", `{}`, []string{"workflow: is missing"}},
 		{"parameters alone", `{"parameters":{"a":1}}`, []string{"workflow: is missing"}},
@@ -126,6 +149,18 @@ func TestParseRequestFaults(t *testing.T) {
 		{"max_seconds as text", `{"workflow":"w","max_seconds":"60"}`, []string{"max_seconds: must be a whole number, not a string"}},
 		{"max_seconds null", `{"workflow":"w","max_seconds":null}`, []string{"max_seconds: must be a whole number, not null"}},
 
+		{"input_versions as an array", `{"workflow":"w","input_versions":[]}`, []string{`input_versions: must be an object such as {"image"`}},
+		{"a pin of what is not there", `{"workflow":"w","input_versions":{"image":{"etag":"e"}}}`, []string{"input_versions.image: is not a parameter whose value is s3://bucket/key"}},
+		{"a pin of a file_key", `{"workflow":"w","parameters":{"image":"inputs/x.png"},"input_versions":{"image":{"etag":"e"}}}`, []string{"input_versions.image: is not a parameter whose value is s3://bucket/key"}},
+		{"a pin beside a rescue", `{"task_id":"t","input_versions":{"image":{"etag":"e"}}}`, []string{"input_versions.image: is not a parameter whose value"}},
+		{"pins with every fault", `{"workflow":"w","parameters":{"a":"s3://b/k","b":"s3://b/k","c":"s3://b/k","d":"s3://b/k","e":"s3://b/k","f":"s3://b/k"},
+			"input_versions":{"a":"v1","b":{},"c":{"etag":"e","version_id":"v"},"d":{"version":"v"},"e":{"etag":"` + pad[:257] + `"},"f":{"version_id":"a\nb"},"g":{"etag":""}}}`, []string{
+			"input_versions.a: must be an object", "input_versions.b: must have version_id or etag, and not both", "input_versions.c: must have version_id or etag, and not both",
+			"input_versions.d.version: is not a field", "input_versions.d: must have version_id or etag", "input_versions.e.etag: is longer than 256 bytes",
+			"input_versions.f.version_id: must be visible ASCII", "input_versions.g: is not a parameter", "input_versions.g.etag: must not be empty"}},
+		{"a version id that is a number, and a long one", `{"workflow":"w","parameters":{"a":"s3://b/k","b":"s3://b/k"},"input_versions":{"a":{"version_id":7},"b":{"version_id":"` + pad[:1025] + `"}}}`, []string{
+			"input_versions.a.version_id: must be a string, not a number", "input_versions.b.version_id: is longer than 1024 bytes"}},
+
 		{"destination as a string", `{"workflow":"w","destination":"runs/"}`, []string{"destination: must be an object"}},
 		{"a bucket", `{"workflow":"w","destination":{"bucket":"b","prefix":"{run_id}/"}}`, []string{"destination.bucket: is not a field"}},
 		{"an empty prefix", `{"workflow":"w","destination":{"prefix":""}}`, []string{"destination.prefix: must not be empty"}},
@@ -171,13 +206,50 @@ func TestParseRequestReadsBesideFaults(t *testing.T) {
 	}
 }
 
+// A request is as large as the input that its execution gets: blanks, escapes and a
+// byte order mark do not count, and each byte of UTF-8 does.
 func TestParseRequestLimit(t *testing.T) {
-	raw := `{"workflow":"w","parameters":{"prompt":"` + strings.Repeat("x", MaxRequestBytes-len(`{"workflow":"w","parameters":{"prompt":""}}`)) + `"}}`
-	if len(raw) != MaxRequestBytes {
-		t.Fatalf("the sample has %d bytes", len(raw))
+	document := func(prompt string) string { return `{"parameters":{"prompt":"` + prompt + `"},"workflow":"w"}` }
+	room := MaxRequestBytes - len(document(""))
+	for name, test := range map[string]struct {
+		raw  string
+		fits bool
+	}{
+		"as large as can be":   {document(strings.Repeat("x", room)), true},
+		"a byte more":          {document(strings.Repeat("x", room+1)), false},
+		"blanks and a mark":    {utf8BOM + strings.Repeat(" ", MaxRequestBytes) + document(strings.Repeat("x", room)), true},
+		"emoji":                {document(strings.Repeat("😀", room/4)), true},
+		"an emoji more":        {document(strings.Repeat("😀", room/4+1)), false},
+		"emoji as escapes":     {document(strings.Repeat(`\ud83d\ude00`, room/4)), true},
+		"letters as escapes":   {document(strings.Repeat(`\u0061`, room-1)), true},
+		"too many, as escapes": {document(strings.Repeat(`\u0061`, room+1)), false},
+	} {
+		_, faults := ParseRequest([]byte(test.raw))
+		if (len(faults) == 0) != test.fits {
+			t.Errorf("%s: %v", name, faults)
+		}
+		input, err := Canonical([]byte(test.raw))
+		if err == nil && (len(input) <= MaxRequestBytes) != test.fits {
+			t.Errorf("%s: the input has %d bytes", name, len(input))
+		}
 	}
-	if _, faults := ParseRequest([]byte(raw)); len(faults) > 0 {
-		t.Errorf("256 KiB exactly: %v", faults)
+}
+
+// The state Submit sends the request with what stands beside it: both must fit Step
+// Functions' quota, whatever the names of the stack and of the run.
+func TestRoomForSubmit(t *testing.T) {
+	longest := strings.Repeat("n", 80) // Step Functions' bound of a name
+	beside := map[string]any{
+		"run_id":        longest,
+		"execution_arn": "arn:aws-us-gov:states:ap-southeast-99:123456789012:execution:" + longest + ":" + longest,
+		"started_at":    "2026-11-23T12:00:00.123456789Z", "redrive_count": 1000, "attempts": 2500, "request": json.RawMessage("0"),
+	}
+	raw, err := json.Marshal(beside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if most := MaxRequestBytes + len(raw); most > 256<<10 {
+		t.Errorf("the state's data can have %d bytes", most)
 	}
 }
 
@@ -214,9 +286,6 @@ func TestSlug(t *testing.T) {
 		if got := (Request{Workflow: ref}).Slug(); got != want {
 			t.Errorf("%q: %q, want %q", ref, got, want)
 		}
-		if got := (Record{Workflow: ref}).Slug(); got != want {
-			t.Errorf("record of %q: %q, want %q", ref, got, want)
-		}
 	}
 }
 
@@ -227,6 +296,8 @@ func FuzzParseRequest(f *testing.F) {
 		`{"workflow":"text-to-image@2","parameters":{"prompt":"p","steps":30,"seed":18446744073709551615},"destination":{"prefix":"runs/{run_id}/"},"max_seconds":86400}`,
 		`{"task_id":"t-1"}`, `{"workflow":"w","parameters_as_text":true,"parameters":{"a":"1"}}`, `{}`, `null`, `[`, "\xff", `{"workflow":"w"}x`,
 		`{"workflow":"w","destination":{"prefix":"{task_id}{{"}}`, `{"max_seconds":1e999}`, `{"task_id":"..","workflow":"@"}`,
+		`{"workflow":"w","parameters":{"a":"s3://bucket/k"},"input_versions":{"a":{"version_id":"v"}}}`, `{"workflow":"w","input_versions":{"a":{"etag":"e","x":0}}}`,
+		`{"workflow":"w","parameters":{"a":{"b":1,"b":2}}}`, `{"workflow":"\ud83d"}`, "\xef\xbb\xbf{}", "\xff\xfe{\x00", "\x1f\x8b",
 	} {
 		f.Add([]byte(s))
 	}
@@ -243,6 +314,14 @@ func FuzzParseRequest(f *testing.F) {
 		if (r.Workflow == "") == (r.TaskID == "") || r.MaxSeconds < 1 || r.MaxSeconds > MaxMaxSeconds || !ValidPrefix(r.Destination.Prefix) {
 			t.Fatalf("let through: %+v", r)
 		}
+		for name, v := range r.InputVersions {
+			if uri, _ := r.Parameters[name].(string); !IsS3URI(uri) || (v.VersionID == "") == (v.ETag == "") {
+				t.Fatalf("let through: %s pinned to %+v", name, v)
+			}
+		}
+		if strings.ContainsRune(fmt.Sprint(r.Parameters), '\ufffd') && !strings.Contains(string(raw), "\ufffd") && !strings.Contains(strings.ToLower(string(raw)), `\ufffd`) {
+			t.Fatalf("characters were replaced: %q", r.Parameters)
+		}
 		if slug := r.Slug(); slug == "" || slug == "." || slug == ".." || strings.ContainsAny(slug, "/{}") {
 			t.Fatalf("slug %q", slug)
 		}
@@ -251,10 +330,10 @@ func FuzzParseRequest(f *testing.F) {
 			t.Fatalf("no canonical form: %v", err)
 		}
 		again, faults := ParseRequest(canonical)
-		if len(canonical) <= MaxRequestBytes && len(faults) > 0 {
+		if len(faults) > 0 {
 			t.Fatalf("the canonical form has faults: %v", faults)
 		}
-		if len(canonical) <= MaxRequestBytes && (again.Workflow != r.Workflow || again.Destination != r.Destination || again.MaxSeconds != r.MaxSeconds || len(again.Parameters) != len(r.Parameters)) {
+		if len(canonical) > MaxRequestBytes || (again.Workflow != r.Workflow || again.Destination != r.Destination || again.MaxSeconds != r.MaxSeconds || len(again.Parameters) != len(r.Parameters) || !maps.Equal(again.InputVersions, r.InputVersions)) {
 			t.Fatalf("%+v became %+v", r, again)
 		}
 	})
@@ -262,12 +341,14 @@ func FuzzParseRequest(f *testing.F) {
 
 // Every field of the document is read by ParseRequest, and written as it is read.
 func TestRequestRoundTrip(t *testing.T) {
-	want := Request{Workflow: "w@3", Parameters: map[string]any{"a": json.Number("1")}, ParametersAsText: true, Destination: Destination{"{run_id}/"}, MaxSeconds: 5}
+	want := Request{Workflow: "w@3", Parameters: map[string]any{"a": "s3://bucket/a", "b": json.Number("1")}, ParametersAsText: true, Destination: Destination{"{run_id}/"}, MaxSeconds: 5,
+		InputVersions: map[string]InputVersion{"a": {ETag: "e"}}}
 	raw, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got, faults := ParseRequest(raw)
+	want.Hash = got.Hash // TestRequestHash's
 	if diff := cmp.Diff(want, got); diff != "" || len(faults) > 0 {
 		t.Errorf("%v\n%s", faults, diff)
 	}
@@ -280,7 +361,32 @@ func TestRequestRoundTrip(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if want := []string{"destination", "max_seconds", "parameters", "parameters_as_text", "workflow"}; !slices.Equal(names, want) {
+	if want := []string{"destination", "input_versions", "max_seconds", "parameters", "parameters_as_text", "workflow"}; !slices.Equal(names, want) {
 		t.Errorf("fields %v, want %v", names, want)
+	}
+}
+
+// TestRequestHash tells requests apart by their value, whatever their text.
+func TestRequestHash(t *testing.T) {
+	hash := func(raw string) string { r, _ := ParseRequest([]byte(raw)); return r.Hash }
+	base := hash(`{"workflow":"w","parameters":{"a":1,"b":"x"}}`)
+	tests := []struct {
+		name, raw string
+		same      bool
+	}{
+		{name: "order and blanks", raw: `{ "parameters": {"b":"x", "a":1.0}, "workflow":"w" }`, same: true},
+		{name: "another value", raw: `{"workflow":"w","parameters":{"a":2,"b":"x"}}`},
+		{name: "another field", raw: `{"workflow":"w","parameters":{"a":1,"b":"x"},"max_seconds":86400}`},
+		{name: "a version pinned", raw: `{"workflow":"w@1","parameters":{"a":1,"b":"x"}}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := hash(test.raw); len(got) != 64 || (got == base) != test.same {
+				t.Errorf("%s and %s", got, base)
+			}
+		})
+	}
+	if got := hash(`{`); got != "" {
+		t.Errorf("what is no document has the hash %s", got)
 	}
 }

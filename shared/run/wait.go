@@ -10,14 +10,45 @@ const (
 	// waitShare of the time waited so far is the next wait: a result is late by
 	// at most about this share of what the task took.
 	waitShare = 0.15
-	// pollBudget keeps a run's history under Step Functions' 25,000 events: a
-	// poll writes 9 of them, and the copy and retries need some too.
-	pollBudget = 2000
+
+	// A history of Step Functions holds 25,000 events, and a redrive needs one that
+	// has fewer than 24,999. PollEvents are written by a poll with its choice and
+	// its wait, ParkEvents by a wait for a webhook that times out, AttemptEvents by
+	// a retry.
+	PollEvents    = 9
+	ParkEvents    = 5
+	AttemptEvents = 3
+	// From fillingHistory on, the waits grow so that the polls which are left fit
+	// below FullHistory, where the run ends, to be redriven.
+	fillingHistory = 20_000
+	FullHistory    = 23_000
+	// pollBudget is how many of the longest waits a run's time is divided into. The
+	// shorter waits at its start come on top, some 50 of them: together a run
+	// stays within 2,000 polls, well below fillingHistory.
+	pollBudget = 1940
 )
 
-// NextWait is how long to wait before the next poll. Very long runs wait longer,
-// or their polls would not fit into one history.
-func NextWait(waited, maxRun time.Duration) time.Duration {
-	longest := max(MaxWait, maxRun/pollBudget)
-	return min(max(time.Duration(waitShare*float64(waited)), MinWait), longest).Truncate(time.Second)
+// NextWait is how long to wait before the next poll, for a run that has waited
+// that long and may wait for left, with that many events in its history. Very
+// long runs, and those whose retries have filled the history, wait longer.
+func NextWait(waited, left time.Duration, events int) time.Duration {
+	longest := max(MaxWait, (waited+left)/pollBudget)
+	wait := min(max(time.Duration(waitShare*float64(waited)), MinWait), longest)
+	if events >= fillingHistory {
+		polls := max(1, (FullHistory-events)/PollEvents)
+		wait = max(wait, left/time.Duration(polls))
+	}
+	return wait.Truncate(time.Second)
+}
+
+// CheckWait is how long to wait before the n-th poll after a wake that found
+// nothing: 3 s, doubling to 60 s.
+func CheckWait(n int) time.Duration {
+	wait := MinWait
+	for range n - 1 {
+		if wait = 2 * wait; wait >= MaxWait {
+			return MaxWait
+		}
+	}
+	return wait
 }

@@ -152,7 +152,7 @@ func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	case r.Method == http.MethodPut:
 		out, err := m.PutObject(r.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body), IfMatch: optional("If-Match"), IfNoneMatch: optional("If-None-Match")})
 		if err != nil {
-			return failure(statusOf(err), "Refused"), nil
+			return failure(status(err), "Refused"), nil
 		}
 		return response(http.StatusOK, http.Header{"Etag": {*out.ETag}}, nil), nil
 	case r.Method == http.MethodDelete:
@@ -163,7 +163,7 @@ func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	out, err := m.GetObject(r.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
-		return failure(statusOf(err), "NoSuchKey"), nil
+		return failure(status(err), "NoSuchKey"), nil
 	}
 	body, err = io.ReadAll(out.Body)
 	return response(http.StatusOK, http.Header{"Etag": {*out.ETag}}, body), err
@@ -182,7 +182,10 @@ func (m memory) listed(r *http.Request, bucket string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	type object struct{ Key string }
+	type object struct {
+		Key          string
+		LastModified string `xml:",omitempty"`
+	}
 	answer := struct {
 		XMLName               xml.Name `xml:"ListBucketResult"`
 		IsTruncated           bool
@@ -190,7 +193,11 @@ func (m memory) listed(r *http.Request, bucket string) (*http.Response, error) {
 		Contents              []object
 	}{IsTruncated: *out.IsTruncated, NextContinuationToken: aws.ToString(out.NextContinuationToken)}
 	for _, o := range out.Contents {
-		answer.Contents = append(answer.Contents, object{*o.Key})
+		listed := object{Key: *o.Key}
+		if o.LastModified != nil {
+			listed.LastModified = o.LastModified.Format(time.RFC3339Nano)
+		}
+		answer.Contents = append(answer.Contents, listed)
 	}
 	body, err := xml.Marshal(answer)
 	return response(http.StatusOK, http.Header{"Content-Type": {"application/xml"}}, body), err
@@ -212,7 +219,7 @@ func onWire(objects http.RoundTripper) (*Store, *wire) {
 func TestStore(t *testing.T) {
 	for _, test := range suite {
 		t.Run(test.name, func(t *testing.T) {
-			s, w := onWire(memory{&storetest.S3{PageSize: 3}})
+			s, w := onWire(memory{&storetest.S3{PageSize: 3, Now: time.Now}})
 			test.run(t, s, w)
 		})
 	}
@@ -239,9 +246,9 @@ func emptyBucket(t *testing.T, s *Store) {
 	s, _ = onWire(s.S3.(*s3.Client).Options().HTTPClient.(*http.Client).Transport.(*wire).objects)
 	ctx := context.Background()
 	var keys []string
-	err := s.list(ctx, "", "", func(key string) bool { keys = append(keys, key); return true })
+	err := s.List(ctx, "", "", func(e Entry) bool { keys = append(keys, e.Key); return true })
 	for _, key := range keys {
-		err = errors.Join(err, s.delete(ctx, key))
+		err = errors.Join(err, s.Delete(ctx, key))
 	}
 	_, deleteErr := s.S3.(*s3.Client).DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &s.Bucket})
 	if err := errors.Join(err, deleteErr); err != nil {

@@ -3,262 +3,325 @@ package store
 import (
 	"encoding/json"
 	"errors"
-	"math"
+	"fmt"
+	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
 
+// suite is what holds of a store whatever keeps its objects.
+var suite = slices.Concat(objectTests, updateTests)
+
+type suiteTest struct {
+	name string
+	run  func(t *testing.T, s *Store, w *wire)
+}
+
 var objectTests = []suiteTest{
-	{"progress", testProgress},
-	{"copies", testCopies},
-	{"tokens and hooks", testWake},
-	{"a step goes on with its run", testContinue},
-	{"who may cancel a task", testMayCancel},
-	{"a run is reopened", testReopen},
+	{"an object is read as it was written", testReadBack},
+	{"a put replaces what lies there", testPut},
+	{"of many who create one object, one does", testCreateRace},
+	{"a create whose reply was lost is known as its own", testCreateLostReply},
+	{"a create whose every reply was lost is told", testCreateAllRepliesLost},
+	{"a create that meets another is tried again", testCreateConflict},
+	{"a create that finds another's is told so", testCreateExists},
+	{"a create of the same bytes is the same create", testCreateSame},
+	{"a create whose standing object goes meanwhile", testCreateGone},
+	{"what was deleted is not there", testDelete},
+	{"a store that is away is named", testUnavailable},
+	{"an object that is too large is not read", testTooLarge},
+	{"a list has every key once, in order", testList},
+	{"a list says when an object was written", testListModified},
 }
 
-func testProgress(t *testing.T, s *Store, _ *wire) {
-	got, err := s.Progress(t.Context(), "run-1")
-	if diff := cmp.Diff(run.Progress{RunID: "run-1"}, got); err != nil || diff != "" {
-		t.Errorf("before the first poll: %v\n%s", err, diff)
-	}
-	step := 3
-	want := run.Progress{RunID: "run-1", TaskStatus: "running", Progress: 0.5, StepCurrent: &step, UpdatedAt: start, Polls: 2, HeldSeconds: 29.5}
-	if err := s.PutProgress(t.Context(), want); err != nil {
-		t.Fatal(err)
-	}
-	if got, err = s.Progress(t.Context(), "run-1"); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	// A fraction is the remote's word: JSON has no NaN, and a bar no 300 %.
-	for given, want := range map[float64]float64{math.NaN(): 0, math.Inf(1): 1, math.Inf(-1): 0, -0.1: 0, 3: 1, 1: 1} {
-		if err := s.PutProgress(t.Context(), run.Progress{RunID: "run-1", Progress: given}); err != nil {
-			t.Errorf("%v: %v", given, err)
-		}
-		if got, err := s.Progress(t.Context(), "run-1"); err != nil || got.Progress != want {
-			t.Errorf("%v: %+v, %v", given, got, err)
-		}
-	}
-	if err := s.write(t.Context(), "progress/run-1.json", []byte("{"), condition{}); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := s.Progress(t.Context(), "run-1"); err == nil || got.RunID != "run-1" {
-		t.Errorf("broken: %+v, %v", got, err)
-	}
+const key = "things/größe +1%2F.json"
+
+// counter is an object of the tests: what it counts, and the id of its last write.
+type counter struct {
+	N    int    `json:"n"`
+	By   string `json:"by"`
+	Note string `json:"note,omitempty"`
 }
 
-func testCopies(t *testing.T, s *Store, _ *wire) {
-	type state struct{ ID string }
-	ids := []string{"9.images.0", "9/images/0", "..", "", "größe", "manifest", "x"}
-	for _, id := range ids {
-		var got state
-		if there, err := s.Copy(t.Context(), "run-1", id, &got); there || err != nil {
-			t.Errorf("%q before it began: %v, %v", id, there, err)
-		}
-		if err := s.PutCopy(t.Context(), "run-1", id, state{"first"}); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.PutCopy(t.Context(), "run-1", id, state{id}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.PutCopy(t.Context(), "run-10", "x", state{"another run's"}); err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range ids {
-		var got state
-		if there, err := s.Copy(t.Context(), "run-1", id, &got); !there || err != nil || got.ID != id {
-			t.Errorf("%q: %v, %v, %v", id, got, there, err)
-		}
-	}
-	collect := func(runID string) (list []string) {
-		t.Helper()
-		if err := s.Copies(t.Context(), runID, func(raw []byte) error {
-			var got state
-			list = append(list, "")
-			err := json.Unmarshal(raw, &got)
-			list[len(list)-1] = got.ID
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
-		slices.Sort(list)
-		return list
-	}
-	slices.Sort(ids)
-	if got := collect("run-1"); !slices.Equal(got, ids) {
-		t.Errorf("copies %q, want %q", got, ids)
-	}
-	stop := errors.New("stop")
-	if err := s.Copies(t.Context(), "run-1", func([]byte) error { return stop }); !errors.Is(err, stop) {
-		t.Errorf("a caller's error became %v", err)
-	}
-	for range 2 {
-		if err := s.ClearCopies(t.Context(), "run-1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := collect("run-1"); len(got) > 0 {
-		t.Errorf("left: %q", got)
-	}
-	if got := collect("run-10"); !slices.Equal(got, []string{"another run's"}) {
-		t.Errorf("another run's: %q", got)
-	}
-}
-
-func testWake(t *testing.T, s *Store, _ *wire) {
-	if got, err := s.Token(t.Context(), "run-1"); got != "" || err != nil {
-		t.Errorf("never parked: %q, %v", got, err)
-	}
-	for _, token := range []string{"first", "AQ+/=later"} {
-		if err := s.PutToken(t.Context(), "run-1", token); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, err := s.Token(t.Context(), "run-1"); got != "AQ+/=later" || err != nil {
-		t.Errorf("got %q, %v", got, err)
-	}
-	h := Hook{TaskID: "t/1", TaskStatus: "completed", ReceivedAt: start}
-	for range 2 {
-		if err := s.PutHook(t.Context(), h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	raw, _, err := s.read(t.Context(), "wake/hooks/t%2F1.json")
+func encode(t *testing.T, c counter) []byte {
+	t.Helper()
+	body, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got Hook
-	if err := json.Unmarshal(raw, &got); err != nil || got != h {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if err := s.write(t.Context(), "wake/run-1.json", []byte("7"), condition{}); err != nil {
+	return body
+}
+
+func create(t *testing.T, s *Store, key string) Object {
+	t.Helper()
+	o, err := s.Create(t.Context(), key, encode(t, counter{By: "the first"}))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Token(t.Context(), "run-1"); err == nil {
-		t.Error("a broken token was read")
-	}
+	return o
 }
 
-func testContinue(t *testing.T, s *Store, _ *wire) {
-	if _, err := s.Continue(t.Context(), "none"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("a run that is not there: %v", err)
-	}
-	ended := func(status run.Status) func(*run.Record) {
-		return func(r *run.Record) { r.Close(status, start, named.Errorf(named.Unavailable, "x")) }
-	}
-	tests := []struct {
-		name   string
-		change func(*run.Record)
-		owner  string // of its task; empty: nobody
-		error  string
-		status run.Status
-	}{
-		{"waiting", func(r *run.Record) { r.Status = run.Waiting }, "me", "", run.Waiting},
-		{"succeeded", ended(run.Succeeded), "me", "", run.Succeeded},
-		{"stop-requested", func(r *run.Record) { r.StopRequestedAt = start }, "me", named.RunCancelled, ""},
-		{"cancelled", ended(run.Cancelled), "me", named.RunCancelled, ""},
-		{"failed-and-redriven", ended(run.Failed), "me", "", run.Waiting},
-		{"failed-before-the-claim", ended(run.Failed), "", "", run.Waiting},
-		{"failed-while-it-copied", func(r *run.Record) { r.CopyStartedAt = start; ended(run.Failed)(r) }, "me", "", run.Copying},
-		{"failed-and-rescued-by-another", ended(run.Failed), "another", named.TaskTaken, ""},
-		{"failed-after-a-stop", func(r *run.Record) { r.StopRequestedAt = start; ended(run.Failed)(r) }, "me", named.RunCancelled, ""},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			r := newRecord(test.name)
-			r.TaskID = "t-" + test.name
-			test.change(&r)
-			if _, err := s.Create(t.Context(), r); err != nil {
-				t.Fatal(err)
-			}
-			if owner := test.owner; owner != "" {
-				if owner == "me" {
-					owner = r.RunID
-				}
-				if _, err := s.Claim(t.Context(), r.TaskID, Claim{RunID: owner}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			got, err := s.Continue(t.Context(), r.RunID)
-			if test.error != "" {
-				if !named.Is(err, test.error) {
-					t.Errorf("got %v", err)
-				}
-				return
-			}
-			if err != nil || got.Status != test.status || get(t, s, r.RunID).Status != test.status {
-				t.Errorf("got %+v, %v", got, err)
-			}
-			if test.status.Open() != slices.Contains(openRuns(t, s), r.RunID) {
-				t.Errorf("open runs: %v", openRuns(t, s))
-			}
-		})
-	}
-}
-
-func testMayCancel(t *testing.T, s *Store, _ *wire) {
-	tests := []struct {
-		name   string
-		change func(*run.Record)
-		claim  Claim
-		may    bool
-		owner  string
-	}{
-		{"its-own", func(*run.Record) {}, Claim{RunID: "its-own"}, true, ""},
-		{"before-the-claim", func(*run.Record) {}, Claim{}, true, ""},
-		{"rescued-by-another", func(*run.Record) {}, Claim{RunID: "another", Rescued: true}, false, "another"},
-		{"guessed-by-another", func(*run.Record) {}, Claim{RunID: "another", Candidate: true}, true, ""},
-		{"adopted", func(r *run.Record) { r.Adopted = true }, Claim{RunID: "adopted"}, false, ""},
-		{"no-task", func(r *run.Record) { r.TaskID = "" }, Claim{}, false, ""},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			r := newRecord(test.name)
-			r.TaskID = "t-" + test.name
-			test.change(&r)
-			if test.claim.RunID != "" {
-				if _, err := s.Claim(t.Context(), r.TaskID, test.claim); err != nil {
-					t.Fatal(err)
-				}
-			}
-			may, owner, err := s.MayCancel(t.Context(), r)
-			if err != nil || may != test.may || owner != test.owner {
-				t.Errorf("%v, %q, %v", may, owner, err)
-			}
-		})
-	}
-}
-
-func testReopen(t *testing.T, s *Store, _ *wire) {
-	r := newRecord("run-1")
-	r.Close(run.Failed, start, named.Errorf(named.Unavailable, "x"))
-	if _, err := s.Create(t.Context(), r); err != nil {
+func get(t *testing.T, s *Store, key string) (c counter) {
+	t.Helper()
+	o, err := s.Get(t.Context(), key)
+	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Reopen(t.Context(), "run-1")
-	if err != nil || got.Status != run.Submitting || !got.Redriven || got.Error != nil {
-		t.Errorf("got %+v, %v", got, err)
+	if err := json.Unmarshal(o.Body, &c); err != nil {
+		t.Fatal(err)
 	}
-	if open := openRuns(t, s); !slices.Equal(open, []string{"run-1"}) {
-		t.Errorf("open: %v", open)
+	return c
+}
+
+// atOnce calls n functions that wait for each other.
+func atOnce(n int, each func(i int)) {
+	var ready, done sync.WaitGroup
+	ready.Add(n)
+	for i := range n {
+		done.Go(func() {
+			ready.Done()
+			ready.Wait()
+			each(i)
+		})
 	}
-	// Of what is open, or was stopped, nothing is undone.
-	if _, err := s.Update(t.Context(), "run-1", func(r *run.Record) error {
-		r.Close(run.Cancelled, start.Add(time.Minute), named.Errorf(named.RunCancelled, "stopped"))
-		return nil
+	done.Wait()
+}
+
+func testReadBack(t *testing.T, s *Store, _ *wire) {
+	if _, err := s.Get(t.Context(), key); !errors.Is(err, ErrNotFound) {
+		t.Errorf("before it: %v", err)
+	}
+	created, err := s.Create(t.Context(), key, []byte(`{"größe":1}`))
+	if err != nil || created.ETag == "" {
+		t.Fatalf("created %+v, %v", created, err)
+	}
+	read, err := s.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(created, read); diff != "" {
+		t.Errorf("(-created +read):\n%s", diff)
+	}
+	// An empty object is one: the index of runs has no other.
+	if err := s.Put(t.Context(), "empty", nil); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := s.Get(t.Context(), "empty"); err != nil || len(o.Body) != 0 {
+		t.Errorf("empty: %+v, %v", o, err)
+	}
+}
+
+func testPut(t *testing.T, s *Store, w *wire) {
+	for _, body := range []string{"1", "2", "2"} {
+		if err := s.Put(t.Context(), key, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		if o, err := s.Get(t.Context(), key); err != nil || string(o.Body) != body {
+			t.Errorf("read %s, %v", o.Body, err)
+		}
+	}
+	for name, how := range map[string]func(func() (*http.Response, error)) (*http.Response, error){
+		"its reply lost": loseReply, "it met another write": answerWith(http.StatusConflict, "OperationAborted"),
+	} {
+		w.meddle(1, http.MethodPut, key, how)
+		if err := s.Put(t.Context(), key, []byte("3")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func testCreateRace(t *testing.T, s *Store, _ *wire) {
+	const n = 20
+	var errs [n]error
+	var created [n]Object
+	atOnce(n, func(i int) {
+		created[i], errs[i] = s.Create(t.Context(), key, encode(t, counter{By: fmt.Sprint(i)}))
+	})
+	winner := ""
+	for i, err := range errs {
+		switch {
+		case err == nil && winner == "":
+			winner = string(created[i].Body)
+		case err == nil:
+			t.Error("two created it")
+		case !errors.Is(err, ErrExists):
+			t.Errorf("a loser was told: %v", err)
+		}
+	}
+	if stands, err := s.Get(t.Context(), key); err != nil || string(stands.Body) != winner || winner == "" {
+		t.Errorf("%q won, %q stands, %v", winner, stands.Body, err)
+	}
+}
+
+func testCreateLostReply(t *testing.T, s *Store, w *wire) {
+	w.meddle(1, http.MethodPut, key, loseReply)
+	created := create(t, s, key)
+	if n := w.count("PUT " + key); n != 2 {
+		t.Errorf("%d writes: the SDK did not try again, so this test shows nothing", n)
+	}
+	// Its ETag is good for the next write.
+	if _, err := s.Update(t.Context(), key, created, increment(t, "me")); err != nil || get(t, s, key).N != 1 {
+		t.Errorf("%+v stands, %v", get(t, s, key), err)
+	}
+}
+
+func testCreateAllRepliesLost(t *testing.T, s *Store, w *wire) {
+	w.meddle(-1, http.MethodPut, key, loseReply)
+	for range 2 {
+		if _, err := s.Create(t.Context(), key, []byte("1")); !named.Is(err, named.Unavailable) {
+			t.Errorf("got %v", err)
+		}
+	}
+	w.meddle(0, "", "", nil)
+	if _, err := s.Create(t.Context(), key, []byte("2")); !errors.Is(err, ErrExists) {
+		t.Errorf("the first one's write stands, and the last was told %v", err)
+	}
+}
+
+func testCreateConflict(t *testing.T, s *Store, w *wire) {
+	w.meddle(3, http.MethodPut, key, answerWith(http.StatusConflict, "ConditionalRequestConflict"))
+	create(t, s, key)
+}
+
+func testCreateExists(t *testing.T, s *Store, _ *wire) {
+	create(t, s, key)
+	if _, err := s.Create(t.Context(), key, encode(t, counter{By: "another"})); !errors.Is(err, ErrExists) {
+		t.Errorf("got %v", err)
+	}
+	if got := get(t, s, key); got.By != "the first" {
+		t.Errorf("%+v stands", got)
+	}
+}
+
+func testCreateSame(t *testing.T, s *Store, _ *wire) {
+	if first, second := create(t, s, key), create(t, s, key); first.ETag != second.ETag {
+		t.Errorf("%s, then %s", first.ETag, second.ETag)
+	}
+}
+
+// testCreateGone: the object that stood in the way is gone when it is read. What
+// that means for the create is not known, so it is told.
+func testCreateGone(t *testing.T, s *Store, w *wire) {
+	create(t, s, key)
+	w.meddle(1, http.MethodGet, key, before(func() {
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+	}))
+	if _, err := s.Create(t.Context(), key, []byte("2")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func testDelete(t *testing.T, s *Store, _ *wire) {
+	create(t, s, key)
+	for range 2 { // what is not there is deleted as well
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Get(t.Context(), key); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func testUnavailable(t *testing.T, s *Store, w *wire) {
+	create(t, s, key)
+	ways := map[string]func(func() (*http.Response, error)) (*http.Response, error){
+		"reset": refuse, "503": answerWith(503, "SlowDown"), "403": answerWith(403, "AccessDenied"), "500": answerWith(500, "InternalError"),
+	}
+	for name, how := range ways {
+		w.meddle(-1, http.MethodGet, key, how)
+		_, getErr := s.Get(t.Context(), key)
+		w.meddle(-1, http.MethodPut, key, how)
+		_, createErr := s.Create(t.Context(), key, []byte("2"))
+		_, updateErr := s.Update(t.Context(), key, Object{}, increment(t, "me"))
+		putErr := s.Put(t.Context(), key, []byte("2"))
+		w.meddle(-1, http.MethodDelete, key, how)
+		deleteErr := s.Delete(t.Context(), key)
+		w.meddle(-1, http.MethodGet, testBucket, how)
+		listErr := s.List(t.Context(), "things/", "", func(Entry) bool { return true })
+		for call, err := range map[string]error{"get": getErr, "create": createErr, "update": updateErr, "put": putErr, "delete": deleteErr, "list": listErr} {
+			if !named.Is(err, named.Unavailable) || !strings.Contains(err.Error(), "s3://"+testBucket+"/things/") {
+				t.Errorf("%s, %s: %v", name, call, err)
+			} else if text := err.Error(); strings.Contains(text, testSecret) || strings.Contains(text, "Signature") {
+				t.Errorf("%s, %s tells a secret: %s", name, call, text)
+			}
+		}
+	}
+}
+
+func testTooLarge(t *testing.T, s *Store, _ *wire) {
+	for size, reads := range map[int]bool{maxObject: true, maxObject + 1: false} {
+		if err := s.Put(t.Context(), key, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		o, err := s.Get(t.Context(), key)
+		if reads != (err == nil) || reads && len(o.Body) != size || !reads && (errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), key)) {
+			t.Errorf("%d bytes: read %d, %v", size, len(o.Body), err)
+		}
+	}
+}
+
+func list(t *testing.T, s *Store, prefix, after string, most int) (keys []string) {
+	t.Helper()
+	if err := s.List(t.Context(), prefix, after, func(e Entry) bool {
+		keys = append(keys, e.Key)
+		return len(keys) < most
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = s.Reopen(t.Context(), "run-1"); err != nil || got.Status != run.Cancelled || got.EndedAt.IsZero() {
-		t.Errorf("a run that was stopped became %+v, %v", got, err)
+	return keys
+}
+
+func testList(t *testing.T, s *Store, _ *wire) {
+	var all []string
+	for i := range 10 {
+		all = append(all, fmt.Sprintf("a/%d", i))
+	}
+	for _, k := range append([]string{"a-", "a.", "b/1", "A/1"}, all...) {
+		if err := s.Put(t.Context(), k, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name, prefix, after string
+		most                int
+		want                []string
+	}{
+		{name: "all of a prefix", prefix: "a/", most: 100, want: all},
+		{name: "after a key", prefix: "a/", after: "a/3", most: 100, want: all[4:]},
+		{name: "after a key that is not there", prefix: "a/", after: "a/33", most: 100, want: all[4:]},
+		{name: "after the last", prefix: "a/", after: "a/9", most: 100},
+		{name: "until the caller has enough", prefix: "a/", most: 4, want: all[:4]},
+		{name: "until the caller has enough, over an end of a page", prefix: "a/", after: "a/0", most: 3, want: all[1:4]},
+		{name: "nothing there", prefix: "c/", most: 100},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := list(t, s, test.prefix, test.after, test.most); !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func testListModified(t *testing.T, s *Store, _ *wire) {
+	before := time.Now().Add(-time.Minute) // a clock of whole seconds, and another machine's
+	create(t, s, key)
+	seen := 0
+	if err := s.List(t.Context(), "things/", "", func(e Entry) bool {
+		if seen++; e.Modified.Before(before) || e.Modified.After(time.Now().Add(time.Minute)) {
+			t.Errorf("written at %s", e.Modified)
+		}
+		return true
+	}); err != nil || seen != 1 {
+		t.Errorf("%d objects, %v", seen, err)
 	}
 }

@@ -1,15 +1,13 @@
-// Package store keeps the state of runs as JSON objects in one S3 bucket. An
-// object is created and changed by conditional writes only, so that of two
-// writers one wins and the other is told.
+// Package store keeps JSON objects in one S3 bucket. An object is created and
+// changed by conditional writes, so that of two writers one wins and the other
+// is told. It knows nothing of what the objects mean: see shared/lifecycle.
 //
-// It imports shared/run and the S3 client, and knows no rule: what a change
-// means is its caller's.
+// It imports the S3 client and shared/named.
 package store
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,14 +19,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/rs/xid"
 )
 
 const (
-	// maxObject bounds what is read back: a record is a few KiB, and grows only
-	// with its file parameters and candidates.
-	maxObject = 1 << 20
-	// maxConflicts bounds how often one change is tried against others: a record
+	// maxObject bounds what is read back, in bytes: a record is a few KiB and
+	// grows with its file parameters and candidates; a manifest has some 300
+	// bytes for each of its outputs.
+	maxObject = 8 << 20
+	// maxConflicts bounds how often one change is tried against others: an object
 	// has a handful of writers, so this many lost races mean something is stuck.
 	maxConflicts = 12
 	// conflictPause is the first pause after a lost race; S3 asks for a retry
@@ -37,12 +35,13 @@ const (
 )
 
 var (
-	// ErrNotFound: there is no such object.
+	// ErrNotFound says that there is no such object.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: somebody else created the object first.
+	// ErrExists says that another writer created the object first.
 	ErrExists = errors.New("exists already")
-	// errLost: somebody else changed the object since it was read.
-	errLost = errors.New("changed by another writer")
+
+	errChanged  = errors.New("changed by another writer")
+	errConflict = errors.New("conflicting conditional writes")
 )
 
 // S3 is what the store calls.
@@ -53,99 +52,128 @@ type S3 interface {
 	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
 }
 
-// Store is the state bucket.
+// Store is one bucket.
 type Store struct {
 	S3     S3
 	Bucket string
-	Nonce  func() string // a new one for each write; nil: a random id
+	// NoPause drops the pause between two tries of a write that lost a race, for
+	// tests whose clock stands still.
+	NoPause bool
 }
 
-// read returns an object and its ETag.
-func (s *Store) read(ctx context.Context, key string) ([]byte, string, error) {
+// Object is what lies at a key: its bytes, and the ETag that a conditional write names.
+type Object struct {
+	Body []byte
+	ETag string
+}
+
+// Entry is one object in a list.
+type Entry struct {
+	Key      string
+	Modified time.Time // by S3's clock; zero if the list does not say it
+}
+
+// Get reads an object; ErrNotFound if there is none.
+func (s *Store) Get(ctx context.Context, key string) (Object, error) {
 	out, err := s.S3.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
 	if err != nil {
-		if statusOf(err) == http.StatusNotFound {
-			return nil, "", ErrNotFound
+		if status(err) == http.StatusNotFound {
+			return Object{}, ErrNotFound
 		}
-		return nil, "", s.unavailable("read", key, err)
+		return Object{}, s.unavailable("read", key, err)
 	}
 	defer out.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(out.Body, maxObject+1))
 	if err != nil {
-		return nil, "", s.unavailable("read", key, err)
+		return Object{}, s.unavailable("read", key, err)
 	}
 	if len(body) > maxObject {
-		return nil, "", fmt.Errorf("s3://%s/%s is larger than %d bytes", s.Bucket, key, maxObject)
+		return Object{}, fmt.Errorf("s3://%s/%s is larger than %d bytes", s.Bucket, key, maxObject)
 	}
-	return body, aws.ToString(out.ETag), nil
+	return Object{Body: body, ETag: aws.ToString(out.ETag)}, nil
 }
 
-// condition of a write: neither is none.
-type condition struct {
-	absent bool
-	etag   string
+// Put writes an object whatever lies there: the later of two writers is right.
+func (s *Store) Put(ctx context.Context, key string, body []byte) error {
+	return s.retryConflicts(ctx, func() error {
+		_, err := s.write(ctx, key, body, nil, nil)
+		return err
+	})
 }
 
-// write returns ErrExists or errLost when the condition did not hold.
-func (s *Store) write(ctx context.Context, key string, body []byte, c condition) error {
-	in := &s3.PutObjectInput{Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json")}
-	switch {
-	case c.absent:
-		in.IfNoneMatch = aws.String("*")
-	case c.etag != "":
-		in.IfMatch = &c.etag
-	}
-	_, err := s.S3.PutObject(ctx, in)
-	if err == nil {
-		return nil
-	}
-	switch statusOf(err) {
-	case http.StatusPreconditionFailed:
-		if c.absent {
-			return ErrExists
+// Create writes an object that must not be there yet, and returns ErrExists if
+// it is. An object that has exactly these bytes counts as this writer's own: the
+// SDK may have retried a write whose reply was lost.
+func (s *Store) Create(ctx context.Context, key string, body []byte) (Object, error) {
+	var created Object
+	err := s.retryConflicts(ctx, func() error {
+		etag, err := s.write(ctx, key, body, aws.String("*"), nil)
+		if err == nil {
+			created = Object{Body: body, ETag: etag}
+			return nil
 		}
-		return errLost
-	case http.StatusConflict: // two conditional writes met: S3 says try again
-		return errConflict
-	case http.StatusNotFound: // If-Match on an object that is gone
-		if c.etag != "" {
-			return ErrNotFound
-		}
-	}
-	return s.unavailable("write", key, err)
-}
-
-var errConflict = errors.New("conflicting conditional writes")
-
-// create writes an object that must not be there yet. The writer's mark in body
-// tells, after a 412, whether the object is in truth our own: the SDK may have
-// retried a write whose reply was lost.
-func (s *Store) create(ctx context.Context, key string, body []byte) error {
-	return retryConflicts(ctx, func() error {
-		err := s.write(ctx, key, body, condition{absent: true})
 		if !errors.Is(err, ErrExists) {
 			return err
 		}
-		there, _, readErr := s.read(ctx, key)
+		there, readErr := s.Get(ctx, key)
 		if readErr != nil {
 			return readErr
 		}
-		if bytes.Equal(there, body) {
+		if bytes.Equal(there.Body, body) {
+			created = there
 			return nil
 		}
 		return ErrExists
 	})
+	return created, err
 }
 
-func (s *Store) delete(ctx context.Context, key string) error {
+// Update changes an object. change is given the bytes as they stand and returns
+// the new ones, or nil to leave them, or an error to refuse; it is called again
+// with newer bytes when another writer was faster. known is the object as the
+// caller last saw it, which saves reading it; the zero Object is read first.
+// The new bytes must differ from every other writer's, as a write id makes them:
+// by them Update knows its own write after a lost reply.
+func (s *Store) Update(ctx context.Context, key string, known Object, change func(body []byte) ([]byte, error)) (Object, error) {
+	current := known
+	var written []byte
+	err := s.retryConflicts(ctx, func() error {
+		if current.ETag == "" {
+			var err error
+			if current, err = s.Get(ctx, key); err != nil {
+				return err
+			}
+			if written != nil && bytes.Equal(current.Body, written) {
+				return nil // the write had succeeded; only its reply was lost
+			}
+		}
+		next, err := change(current.Body)
+		if err != nil || next == nil {
+			return err
+		}
+		written = next
+		etag, err := s.write(ctx, key, next, nil, &current.ETag)
+		if err != nil {
+			current = Object{}
+			return err
+		}
+		current = Object{Body: next, ETag: etag}
+		return nil
+	})
+	return current, err
+}
+
+// Delete removes an object; one that is not there is no error.
+func (s *Store) Delete(ctx context.Context, key string) error {
 	if _, err := s.S3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.Bucket, Key: &key}); err != nil {
 		return s.unavailable("delete", key, err)
 	}
 	return nil
 }
 
-// list calls each key under prefix, in S3's order, until it returns false.
-func (s *Store) list(ctx context.Context, prefix, after string, each func(key string) bool) error {
+// List calls each for every object under prefix and after the key `after`, in
+// the order of their keys, until each returns false.
+func (s *Store) List(ctx context.Context, prefix, after string, each func(Entry) bool) error {
 	in := &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &prefix}
 	if after != "" {
 		in.StartAfter = &after
@@ -156,7 +184,7 @@ func (s *Store) list(ctx context.Context, prefix, after string, each func(key st
 			return s.unavailable("list", prefix, err)
 		}
 		for _, o := range out.Contents {
-			if !each(aws.ToString(o.Key)) {
+			if !each(Entry{Key: aws.ToString(o.Key), Modified: aws.ToTime(o.LastModified)}) {
 				return nil
 			}
 		}
@@ -167,25 +195,47 @@ func (s *Store) list(ctx context.Context, prefix, after string, each func(key st
 	}
 }
 
-func (s *Store) nonce() string {
-	if s.Nonce != nil {
-		return s.Nonce()
+// write returns the new ETag, or ErrExists or errChanged when its condition did not hold.
+func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch, ifMatch *string) (string, error) {
+	out, err := s.S3.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json"),
+		IfNoneMatch: ifNoneMatch, IfMatch: ifMatch,
+	})
+	if err == nil {
+		return aws.ToString(out.ETag), nil
 	}
-	return xid.New().String()
+	switch status(err) {
+	case http.StatusPreconditionFailed:
+		if ifNoneMatch != nil {
+			return "", ErrExists
+		}
+		return "", errChanged
+	case http.StatusConflict: // two conditional writes met: S3 says try again
+		return "", errConflict
+	case http.StatusNotFound: // If-Match on an object that is gone
+		if ifMatch != nil {
+			return "", ErrNotFound
+		}
+	}
+	return "", s.unavailable("write", key, err)
 }
 
 // retryConflicts tries again what lost a race, with a growing, jittered pause.
-func retryConflicts(ctx context.Context, attempt func() error) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = conflictPause
+func (s *Store) retryConflicts(ctx context.Context, attempt func() error) error {
+	var pause backoff.BackOff = &backoff.ZeroBackOff{}
+	if !s.NoPause {
+		exponential := backoff.NewExponentialBackOff()
+		exponential.InitialInterval = conflictPause
+		pause = exponential
+	}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := attempt()
-		if err != nil && !errors.Is(err, errConflict) && !errors.Is(err, errLost) {
+		if err != nil && !errors.Is(err, errConflict) && !errors.Is(err, errChanged) {
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(maxConflicts))
-	if errors.Is(err, errConflict) || errors.Is(err, errLost) {
+	if errors.Is(err, errConflict) || errors.Is(err, errChanged) {
 		return named.Errorf(named.Unavailable, "%d writes in a row lost a race in the state bucket: %w", maxConflicts, err)
 	}
 	return err
@@ -195,18 +245,10 @@ func (s *Store) unavailable(verb, key string, err error) error {
 	return named.Errorf(named.Unavailable, "S3 could not %s s3://%s/%s: %w", verb, s.Bucket, key, err)
 }
 
-func statusOf(err error) int {
+func status(err error) int {
 	var re *awshttp.ResponseError
 	if errors.As(err, &re) {
 		return re.HTTPStatusCode()
 	}
 	return 0
-}
-
-func marshal(v any) ([]byte, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode %T: %w", v, err)
-	}
-	return body, nil
 }

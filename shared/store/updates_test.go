@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,163 +10,235 @@ import (
 	"testing/synctest"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
-	"github.com/google/go-cmp/cmp"
 )
 
 var updateTests = []suiteTest{
 	{"an update changes what stands", testUpdate},
+	{"an update of what its caller has just seen does not read", testUpdateKnown},
+	{"an update of what its caller saw before another wrote", testUpdateStale},
 	{"many increments are all counted", testUpdateRace},
 	{"an update whose reply was lost is made once", testUpdateLostReply},
 	{"a change sees what it did, when another wrote after a lost reply", testUpdateLostReplyThenAnother},
-	{"an update works on the newest record", testUpdateNewest},
+	{"an update works on the newest object", testUpdateNewest},
 	{"an update that conflicts is tried again", testUpdateConflict},
 	{"an update that is refused writes nothing", testUpdateRefused},
-	{"an update of nothing", testUpdateMissing},
+	{"an update that has nothing to change writes nothing", testUpdateNothing},
+	{"an update of what is not there", testUpdateMissing},
 	{"an update ends with its context", testUpdateCancelled},
 }
 
-func increment(r *run.Record) error { r.Posts++; return nil }
+// increment counts one up. Each write has an id of its own, as a record's has: by
+// it a writer knows its own bytes.
+func increment(t *testing.T, by string) func([]byte) ([]byte, error) {
+	writes := 0
+	return change(t, func(c *counter) {
+		writes++
+		c.N, c.By = c.N+1, fmt.Sprintf("%s, write %d", by, writes)
+	})
+}
+
+func change(t *testing.T, how func(*counter)) func([]byte) ([]byte, error) {
+	return func(body []byte) ([]byte, error) {
+		var c counter
+		if err := json.Unmarshal(body, &c); err != nil {
+			return nil, err
+		}
+		how(&c)
+		return encode(t, c), nil
+	}
+}
 
 func testUpdate(t *testing.T, s *Store, _ *wire) {
-	before := create(t, s, "run-1")
-	got, err := s.Update(t.Context(), "run-1", func(r *run.Record) error { r.TaskID = "t-1"; return nil })
-	if err != nil {
+	before := create(t, s, key)
+	got, err := s.Update(t.Context(), key, Object{}, increment(t, "me"))
+	if err != nil || got.ETag == before.ETag || string(got.Body) != `{"n":1,"by":"me, write 1"}` {
+		t.Fatalf("returned %s %s, %v", got.Body, got.ETag, err)
+	}
+	if stands, err := s.Get(t.Context(), key); err != nil || stands.ETag != got.ETag || string(stands.Body) != string(got.Body) {
+		t.Errorf("stands %s %s, %v", stands.Body, stands.ETag, err)
+	}
+}
+
+func testUpdateKnown(t *testing.T, s *Store, w *wire) {
+	o := create(t, s, key)
+	for n := 1; n <= 3; n++ {
+		var err error
+		if o, err = s.Update(t.Context(), key, o, increment(t, fmt.Sprint(n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.count("GET " + key); n != 0 || get(t, s, key).N != 3 {
+		t.Errorf("read %d times, %+v", n, get(t, s, key))
+	}
+}
+
+func testUpdateStale(t *testing.T, s *Store, _ *wire) {
+	seen := create(t, s, key)
+	if _, err := s.Update(t.Context(), key, Object{}, increment(t, "another")); err != nil {
 		t.Fatal(err)
 	}
-	if got.TaskID != "t-1" || got.Nonce == before.Nonce || got.Nonce == "" {
-		t.Errorf("returned %+v", got)
-	}
-	if diff := cmp.Diff(got, get(t, s, "run-1")); diff != "" {
-		t.Errorf("stands (-returned +read):\n%s", diff)
+	if _, err := s.Update(t.Context(), key, seen, increment(t, "me")); err != nil || get(t, s, key).N != 2 {
+		t.Errorf("%+v, %v", get(t, s, key), err)
 	}
 }
 
 // A writer loses to at most all the others once each: with as many writers as
 // there are tries, none may give up.
 func testUpdateRace(t *testing.T, s *Store, _ *wire) {
-	create(t, s, "run-1")
+	create(t, s, key)
 	var errs [maxConflicts]error
-	atOnce(maxConflicts, func(i int) { _, errs[i] = s.Update(context.Background(), "run-1", increment) })
+	atOnce(maxConflicts, func(i int) {
+		_, errs[i] = s.Update(context.Background(), key, Object{}, increment(t, fmt.Sprint(i)))
+	})
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Error(err)
 	}
-	if got := get(t, s, "run-1").Posts; got != maxConflicts {
+	if got := get(t, s, key).N; got != maxConflicts {
 		t.Errorf("counted %d of %d", got, maxConflicts)
 	}
 }
 
 func testUpdateLostReply(t *testing.T, s *Store, w *wire) {
-	create(t, s, "run-1")
-	w.meddle(1, http.MethodPut, "runs/run-1.json", loseReply)
-	got, err := s.Update(t.Context(), "run-1", increment)
+	create(t, s, key)
+	w.meddle(1, http.MethodPut, key, loseReply)
+	got, err := s.Update(t.Context(), key, Object{}, increment(t, "me"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stands := get(t, s, "run-1"); stands.Posts != 1 || got.Posts != 1 || stands.Nonce != got.Nonce {
-		t.Errorf("returned %+v, stands %+v", got, stands)
+	if stands := get(t, s, key); stands.N != 1 || string(got.Body) != string(encode(t, stands)) {
+		t.Errorf("returned %s, stands %+v", got.Body, stands)
 	}
 	// Every reply lost: the caller hears of it, and the change was made once.
-	w.meddle(-1, http.MethodPut, "runs/run-1.json", loseReply)
-	if _, err := s.Update(t.Context(), "run-1", increment); !named.Is(err, named.Unavailable) {
+	w.meddle(-1, http.MethodPut, key, loseReply)
+	if _, err := s.Update(t.Context(), key, Object{}, increment(t, "me again")); !named.Is(err, named.Unavailable) {
 		t.Errorf("got %v", err)
 	}
-	if got := get(t, s, "run-1").Posts; got != 2 {
+	if got := get(t, s, key).N; got != 2 {
 		t.Errorf("counted %d", got)
 	}
 }
 
-// The nonce cannot tell our own write once another lies over it. Changes look at
-// the record for what they did: this is what they see then.
+// Its bytes cannot tell our own write once another lies over it. Changes look at
+// the object for what they did: this is what they see then.
 func testUpdateLostReplyThenAnother(t *testing.T, s *Store, w *wire) {
-	create(t, s, "run-1")
-	other := &Store{S3: s.S3, Bucket: s.Bucket}
-	w.meddle(1, http.MethodPut, "runs/run-1.json", loseReplyThen(func() {
-		if _, err := other.Update(t.Context(), "run-1", func(r *run.Record) error { r.StopRequestedAt = start; return nil }); err != nil {
+	create(t, s, key)
+	w.meddle(1, http.MethodPut, key, loseReplyThen(func() {
+		if _, err := s.Update(t.Context(), key, Object{}, change(t, func(c *counter) { c.Note = "another was here" })); err != nil {
 			t.Error(err)
 		}
 	}))
 	calls := 0
-	got, err := s.Update(t.Context(), "run-1", func(r *run.Record) error {
-		calls++
-		if r.TaskID == "" {
-			r.TaskID = "t-1"
-			r.Posts++
+	_, err := s.Update(t.Context(), key, Object{}, change(t, func(c *counter) {
+		if calls++; c.By != "me" {
+			c.N, c.By = c.N+1, "me"
 		}
-		return nil
-	})
-	if err != nil || calls != 2 || got.Posts != 1 || got.StopRequestedAt.IsZero() {
+	}))
+	if got := get(t, s, key); err != nil || calls != 2 || got.N != 1 || got.Note == "" {
 		t.Errorf("after %d calls: %+v, %v", calls, got, err)
 	}
 }
 
 func testUpdateNewest(t *testing.T, s *Store, w *wire) {
-	create(t, s, "run-1")
-	w.meddle(1, http.MethodPut, "runs/run-1.json", before(func() {
-		if _, err := s.Update(t.Context(), "run-1", func(r *run.Record) error { r.Prefix = "theirs/{run_id}/"; return increment(r) }); err != nil {
+	create(t, s, key)
+	w.meddle(1, http.MethodPut, key, before(func() {
+		if _, err := s.Update(t.Context(), key, Object{}, change(t, func(c *counter) { c.N, c.Note = c.N+1, "theirs" })); err != nil {
 			t.Error(err)
 		}
 	}))
-	got, err := s.Update(t.Context(), "run-1", increment)
-	if err != nil || got.Posts != 2 || got.Prefix != "theirs/{run_id}/" {
+	_, err := s.Update(t.Context(), key, Object{}, increment(t, "me"))
+	if got := get(t, s, key); err != nil || got.N != 2 || got.Note != "theirs" {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
 func testUpdateConflict(t *testing.T, s *Store, w *wire) {
-	create(t, s, "run-1")
-	w.meddle(3, http.MethodPut, "runs/run-1.json", answerWith(http.StatusConflict, "ConditionalRequestConflict"))
-	if got, err := s.Update(t.Context(), "run-1", increment); err != nil || got.Posts != 1 {
-		t.Errorf("got %+v, %v", got, err)
+	create(t, s, key)
+	w.meddle(3, http.MethodPut, key, answerWith(http.StatusConflict, "ConditionalRequestConflict"))
+	if _, err := s.Update(t.Context(), key, Object{}, increment(t, "me")); err != nil || get(t, s, key).N != 1 {
+		t.Errorf("%+v, %v", get(t, s, key), err)
 	}
-	w.meddle(2, http.MethodPut, "runs/run-1.json", answerWith(http.StatusServiceUnavailable, "SlowDown"))
-	if got, err := s.Update(t.Context(), "run-1", increment); err != nil || got.Posts != 2 {
-		t.Errorf("after two 503: %+v, %v", got, err)
+	w.meddle(2, http.MethodPut, key, answerWith(http.StatusServiceUnavailable, "SlowDown"))
+	if _, err := s.Update(t.Context(), key, Object{}, increment(t, "me")); err != nil || get(t, s, key).N != 2 {
+		t.Errorf("after two 503: %+v, %v", get(t, s, key), err)
 	}
 }
 
-// endless are conflicts that never end, and lists without end: minutes of a clock
-// and thousands of requests, so they are held against the memory alone.
+func testUpdateRefused(t *testing.T, s *Store, w *wire) {
+	create(t, s, key)
+	refusal := named.Errorf(named.RunCancelled, "stopped")
+	if _, err := s.Update(t.Context(), key, Object{}, func([]byte) ([]byte, error) { return nil, fmt.Errorf("mark: %w", refusal) }); !errors.Is(err, refusal) {
+		t.Errorf("got %v", err)
+	}
+	if n := w.count("PUT " + key); n != 1 {
+		t.Errorf("written %d times", n)
+	}
+}
+
+func testUpdateNothing(t *testing.T, s *Store, w *wire) {
+	created := create(t, s, key)
+	got, err := s.Update(t.Context(), key, Object{}, func([]byte) ([]byte, error) { return nil, nil })
+	if err != nil || got.ETag != created.ETag || w.count("PUT "+key) != 1 {
+		t.Errorf("%s, %v, written %d times", got.ETag, err, w.count("PUT "+key))
+	}
+}
+
+func testUpdateMissing(t *testing.T, s *Store, w *wire) {
+	if _, err := s.Update(t.Context(), key, Object{}, increment(t, "me")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	// Gone between reading and writing: not made anew.
+	create(t, s, key)
+	w.meddle(1, http.MethodPut, key, before(func() {
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+	}))
+	if _, err := s.Update(t.Context(), key, Object{}, increment(t, "me")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Get(t.Context(), key); !errors.Is(err, ErrNotFound) {
+		t.Errorf("it is there again: %v", err)
+	}
+}
+
+func testUpdateCancelled(t *testing.T, s *Store, w *wire) {
+	create(t, s, key)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.meddle(-1, http.MethodPut, key, func(func() (*http.Response, error)) (*http.Response, error) {
+		cancel()
+		return failure(http.StatusConflict, "ConditionalRequestConflict"), nil
+	})
+	if _, err := s.Update(ctx, key, Object{}, increment(t, "me")); err == nil || w.count("PUT "+key) > 2 {
+		t.Errorf("after %d writes: %v", w.count("PUT "+key), err)
+	}
+}
+
+// endless are conflicts that never end: minutes of a clock, so they are held
+// against the memory alone.
 var endless = []suiteTest{
 	{"a create that always conflicts ends", func(t *testing.T, s *Store, w *wire) {
-		w.meddle(-1, http.MethodPut, "runs/run-1.json", answerWith(http.StatusConflict, "ConditionalRequestConflict"))
-		_, err := s.Create(t.Context(), newRecord("run-1"))
-		if !named.Is(err, named.Unavailable) || w.count("PUT runs/run-1.json") != maxConflicts {
-			t.Errorf("after %d conflicts: %v", w.count("PUT runs/run-1.json"), err)
+		w.meddle(-1, http.MethodPut, key, answerWith(http.StatusConflict, "ConditionalRequestConflict"))
+		_, err := s.Create(t.Context(), key, []byte("1"))
+		if !named.Is(err, named.Unavailable) || w.count("PUT "+key) != maxConflicts {
+			t.Errorf("after %d conflicts: %v", w.count("PUT "+key), err)
 		}
 	}},
 	{"an update that always loses ends", func(t *testing.T, s *Store, w *wire) {
-		create(t, s, "run-1")
-		w.meddle(-1, http.MethodPut, "runs/run-1.json", answerWith(http.StatusPreconditionFailed, "PreconditionFailed"))
+		create(t, s, key)
+		w.meddle(-1, http.MethodPut, key, answerWith(http.StatusPreconditionFailed, "PreconditionFailed"))
 		calls := 0
-		_, err := s.Update(t.Context(), "run-1", func(*run.Record) error { calls++; return nil })
+		_, err := s.Update(t.Context(), key, Object{}, change(t, func(c *counter) { calls++; c.N++ }))
 		if !named.Is(err, named.Unavailable) || calls != maxConflicts {
 			t.Errorf("after %d calls: %v", calls, err)
 		}
 	}},
-	{"a take-over that always conflicts ends", func(t *testing.T, s *Store, w *wire) {
-		one, two := Claim{RunID: "run-1"}, Claim{RunID: "run-2"}
-		if _, err := s.Claim(t.Context(), "t-1", one); err != nil {
-			t.Fatal(err)
-		}
-		w.meddle(-1, http.MethodPut, "tasks/t-1", answerWith(http.StatusConflict, "ConditionalRequestConflict"))
-		if err := s.TakeOver(t.Context(), "t-1", one, two); !named.Is(err, named.Unavailable) {
-			t.Errorf("got %v", err)
-		}
-	}},
-	{"more markers than can be are not taken for all of them", func(t *testing.T, s *Store, _ *wire) {
-		body, err := marshal(marker("run", "a"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range maxMarkers + 1 {
-			if err := s.write(t.Context(), fmt.Sprintf("submitting/wf/run-%d/a", i), body, condition{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got, err := s.Markers(t.Context(), "wf"); err == nil {
-			t.Errorf("got %d", len(got))
+	{"and without a pause where the clock stands still", func(t *testing.T, s *Store, w *wire) {
+		s.NoPause = true
+		create(t, s, key)
+		w.meddle(-1, http.MethodPut, key, answerWith(http.StatusConflict, "ConditionalRequestConflict"))
+		if _, err := s.Update(t.Context(), key, Object{}, increment(t, "me")); !named.Is(err, named.Unavailable) || w.count("PUT "+key) != maxConflicts+1 {
+			t.Errorf("after %d conflicts: %v", w.count("PUT "+key), err)
 		}
 	}},
 }
@@ -179,47 +252,5 @@ func TestEndless(t *testing.T) {
 				test.run(t, s, w)
 			})
 		})
-	}
-}
-
-func testUpdateRefused(t *testing.T, s *Store, w *wire) {
-	created := create(t, s, "run-1")
-	refusal := named.Errorf(named.RunCancelled, "stopped")
-	if _, err := s.Update(t.Context(), "run-1", func(*run.Record) error { return fmt.Errorf("mark: %w", refusal) }); !errors.Is(err, refusal) {
-		t.Errorf("got %v", err)
-	}
-	if got := get(t, s, "run-1"); got.Nonce != created.Nonce || w.count("PUT runs/run-1.json") != 1 {
-		t.Errorf("it was written: %+v", got)
-	}
-}
-
-func testUpdateMissing(t *testing.T, s *Store, w *wire) {
-	if _, err := s.Update(t.Context(), "run-1", increment); !errors.Is(err, ErrNotFound) {
-		t.Errorf("got %v", err)
-	}
-	// Gone between reading and writing: not made anew.
-	create(t, s, "run-1")
-	w.meddle(1, http.MethodPut, "runs/run-1.json", before(func() {
-		if err := s.delete(t.Context(), "runs/run-1.json"); err != nil {
-			t.Error(err)
-		}
-	}))
-	if _, err := s.Update(t.Context(), "run-1", increment); !errors.Is(err, ErrNotFound) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := s.Get(t.Context(), "run-1"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("it is there again: %v", err)
-	}
-}
-
-func testUpdateCancelled(t *testing.T, s *Store, w *wire) {
-	create(t, s, "run-1")
-	ctx, cancel := context.WithCancel(t.Context())
-	w.meddle(-1, http.MethodPut, "runs/run-1.json", func(send func() (*http.Response, error)) (*http.Response, error) {
-		cancel()
-		return failure(http.StatusConflict, "ConditionalRequestConflict"), nil
-	})
-	if _, err := s.Update(ctx, "run-1", increment); err == nil || w.count("PUT runs/run-1.json") > 2 {
-		t.Errorf("after %d writes: %v", w.count("PUT runs/run-1.json"), err)
 	}
 }

@@ -2,11 +2,13 @@ package transfer
 
 import (
 	"context"
+	"errors"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
 // resume goes on with an upload of an earlier call. Each range it fetches is
@@ -34,11 +36,16 @@ func (j *job) resume(ctx context.Context, cp Checkpoint) (Result, error) {
 		return j.giveUp(ctx, up, err)
 	}
 	res, err := j.goOn(ctx, up, nil)
-	if named.Is(err, named.OutputChanged) && cp.Restarts < maxRestarts { // aborted already
-		j.restarts++
-		return Result{}, errBeginAnew
+	var split *oneStreamError
+	if !named.Is(err, named.OutputChanged) && !errors.As(err, &split) {
+		return res, err
 	}
-	return res, err
+	// Aborted already. What is another output at each call, or has another ETag at
+	// each node, is fetched in one stream in the end.
+	if j.restarts++; j.restarts > maxRestarts {
+		j.inOneStream()
+	}
+	return Result{}, errBeginAnew
 }
 
 // list learns from S3 which parts are there. One without a CRC32, or of another
@@ -122,7 +129,7 @@ func Abort(ctx context.Context, client Aborter, bucket string, cp Checkpoint) er
 		return nil
 	}
 	_, err := client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &bucket, Key: &cp.Key, UploadId: &cp.UploadID})
-	if code, _ := storeCode(err); err == nil || code == "NoSuchUpload" {
+	if code, _ := s3errors.Code(err); err == nil || code == "NoSuchUpload" {
 		return nil
 	}
 	return named.Errorf(named.Unavailable, "S3 AbortMultipartUpload: %w", withoutURL(err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,11 +175,15 @@ type job struct {
 	cuts    cuts
 
 	restarts int
+	// whole: the origin's ranges cannot be joined, and the output is copied from
+	// one answer. seen is what the probe before that decision said of it.
+	whole bool
+	seen  *Remote
 }
 
-// run resumes where there is something to resume, and begins anew at most once
-// when that has become impossible: the upload was aborted, or the origin
-// has another file now.
+// run resumes where there is something to resume, and begins anew where that has
+// become impossible: at most once because the upload was aborted or the origin
+// has another file now, and once because its ranges cannot be joined.
 func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
 	if j.stopped() {
 		return Result{}, nil
@@ -189,14 +194,27 @@ func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
 			return res, err
 		}
 	}
-	res, err := j.begin(ctx)
-	if errors.Is(err, errBeginAnew) {
-		res, err = j.begin(ctx)
+	for again := false; ; {
+		res, err := j.begin(ctx)
+		var split *oneStreamError
+		switch {
+		case errors.As(err, &split) && !j.whole:
+			j.inOneStream()
+		case errors.Is(err, errBeginAnew) && !again:
+			again = true
+		case errors.Is(err, errBeginAnew):
+			return res, named.Errorf(named.Unavailable, "the multipart upload was aborted twice by somebody else")
+		default:
+			return res, err
+		}
 	}
-	if errors.Is(err, errBeginAnew) {
-		return res, named.Errorf(named.Unavailable, "the multipart upload was aborted twice by somebody else")
-	}
-	return res, err
+}
+
+// inOneStream gives up ranges. The parts that were stored were aborted: no later
+// call can build on them.
+func (j *job) inOneStream() {
+	j.whole = true
+	j.stored.Store(0)
 }
 
 // begin asks the origin for the first part and goes on as its answer allows.
@@ -214,6 +232,9 @@ func (j *job) begin(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	remote := first.known
+	if !j.whole {
+		j.seen = &remote
+	}
 	key := j.dst.Key(remote)
 	if res, there, err := j.alreadyThere(ctx, key, remote.Total); err != nil || there {
 		first.close()
@@ -232,18 +253,26 @@ func (j *job) begin(ctx context.Context) (Result, error) {
 }
 
 // probe is the first GET: its answer tells all there is to know of the file and
-// is its first part already. A presigned GET would answer HEAD with 403.
+// is its first part already. A presigned GET would answer HEAD with 403. After
+// ranges that could not be joined it asks for the whole, and holds the answer
+// against what the first probe was told.
 func (j *job) probe(ctx context.Context) (*span, error) {
-	want := byteRange{to: j.PartSize}
+	want, known := byteRange{to: j.PartSize, whole: j.whole}, (*Remote)(nil)
+	if j.whole {
+		known = j.seen
+	}
 	for tries := j.newTries(); ; {
 		open, cancel := context.WithCancelCause(ctx)
-		resp, remote, err := j.open(open, j.address, want, nil)
-		if err == nil && resp.StatusCode == http.StatusPartialContent && !remote.Ranges && remote.Total > j.PartSize {
+		resp, remote, err := j.open(open, j.address, want, known)
+		if err == nil && resp.StatusCode == http.StatusPartialContent && !remote.Ranges && remote.Total > j.PartSize && !want.whole {
 			// Nothing ties a range to the content: the whole, in one stream.
 			_ = resp.Body.Close()
 			err = errNoRange
 		}
 		if err == nil {
+			if known != nil && remote.Total < 0 {
+				remote.Total = known.Total // which its ranges told
+			}
 			s := j.newSpan(ctx, remote, 0, remote.Total)
 			s.attach(resp, cancel)
 			return s, nil
@@ -273,9 +302,18 @@ func (j *job) result(key string, remote Remote) Result {
 	}
 }
 
+// contentType is what the object is stored as. A header that is not printable
+// ASCII (a name among its parameters, mostly) would break the signature of the
+// request to S3: its parameters are left out, or all of it.
 func contentType(told string) string {
-	if told == "" {
-		return "application/octet-stream"
+	printable := func(s string) bool {
+		return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 	}
-	return told
+	base, _, _ := strings.Cut(told, ";")
+	for _, usable := range []string{told, strings.TrimSpace(base)} {
+		if printable(usable) {
+			return usable
+		}
+	}
+	return "application/octet-stream"
 }

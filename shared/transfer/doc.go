@@ -26,6 +26,29 @@
 //
 // An origin without ranges, or with nothing that ties a range to one content, is
 // read in one go through a few pooled buffers. Breaking off means beginning anew.
+// So is one whose ranges turn out not to be usable: a 206 of another range, of an
+// unknown total or without Content-Range, a range that is ignored later, or an
+// ETag that changes from answer to answer, as where each node of a store has its
+// own. What was uploaded of the ranges is aborted.
+//
+// # What is promised of an output that changes
+//
+// An object holds the bytes of one content: ranges are joined only under one
+// strong ETag, or under one ETag and Last-Modified, and what they cannot be joined
+// for is one answer from its first byte to its last, of the length that was
+// announced. That the output was replaced while it was copied is told
+// (OutputChanged) where its length, its Content-Encoding or, at each of several
+// looks, its Last-Modified is another. A replacement of the same length by an
+// origin that tells no time of change cannot be told from a node with ETags of its
+// own: the newer content is stored then, whole. Between two calls the newer
+// content always is.
+//
+// # What an origin's refusal is called
+//
+// 401, 403 and 404 are first taken for an address that has run out: a fresh one is
+// asked for, and if it fares no better the output is OutputExpired. So is any
+// other 4xx, but in the end it is OutputUnavailable, with the status. 408, 421,
+// 425, 429 and 5xx are tried again.
 //
 // # Over several invocations
 //
@@ -41,11 +64,11 @@
 // # What is left behind
 //
 // Nothing runs on when Copy has returned. An error that no later call could go
-// on from (the output changed, or ends at the same byte each time, short of what
-// was announced) aborts its upload; after any other, a connection that broke
-// among them, the upload is there to be resumed, or for Abort when the run is
-// closed. Idle
-// connections belong to the two HTTP clients: close them there.
+// on from (the output changed, is refused, or ends at the same byte each time,
+// short of what was announced) aborts its upload; after any other, a connection
+// that broke or a bucket that takes no writes among them, the upload is there to
+// be resumed, or for Abort when the run is closed. Idle connections belong to the
+// two HTTP clients: close them there.
 //
 // # Clients
 //
@@ -54,6 +77,6 @@
 // large writes. The S3 client's own checksum and retry settings do not matter to
 // bodies, which carry their own trailer over TLS and plain HTTP alike.
 //
-// The package imports shared/run, for the named errors, and bulk, for the
-// connections, and nothing else of the project.
+// The package imports shared/named, shared/s3errors and shared/media, all leaves,
+// and bulk, for the connections, and nothing else of the project.
 package transfer

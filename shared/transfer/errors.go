@@ -9,9 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
 // passing is a failure that trying again may cure.
@@ -34,6 +33,12 @@ var errUploadGone = errors.New("the multipart upload no longer exists")
 
 // Inside the package: what was begun cannot be gone on with; begin anew.
 var errBeginAnew = errors.New("the copy has to begin anew")
+
+// oneStreamError says why ranges of the output cannot be joined. Inside the
+// package: the copy begins anew with the whole in one answer.
+type oneStreamError struct{ why string }
+
+func (e *oneStreamError) Error() string { return "the output's ranges cannot be joined: " + e.why }
 
 var (
 	errOriginStalled = errors.New("the origin sent nothing for too long")
@@ -73,35 +78,38 @@ func asNamed(ctx context.Context, err error) error {
 	return named.Errorf(named.Unavailable, "copying the output: %w", withoutURL(err))
 }
 
-// storeError sorts S3's answers: passing ones are tried again, a vanished upload
-// is looked into, the rest is told as it is.
-func storeError(call string, err error) error {
+// storeError sorts S3's answers to a call: passing ones are tried again, a
+// vanished upload is looked into, a bucket that takes no such write is told at
+// once, and the rest is told as it is.
+func storeError(bucket, call string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if _, ok := named.As(err); ok || isPassing(err) || errors.Is(err, errUploadGone) {
 		return err
 	}
-	code, status := storeCode(err)
-	switch {
-	case code == "NoSuchUpload":
+	code, status := s3errors.Code(err)
+	if code == "NoSuchUpload" {
 		return errUploadGone
-	case passingCode(code) || status >= 500 || status == http.StatusTooManyRequests || status == 0:
-		return &passing{err: named.Errorf(named.Unavailable, "S3 %s: %w", call, withoutURL(err))}
 	}
-	return named.Errorf(named.Unavailable, "S3 %s: %w", call, withoutURL(err))
+	if reason, refused := s3errors.RefusedByBucket(err); refused && call != "GetObject" {
+		return named.Errorf(named.OutputBucketRefused, "the bucket %s refuses S3's %s: %s", bucket, call, reason)
+	}
+	told := named.Errorf(named.Unavailable, "S3 %s: %w", call, withoutURL(err))
+	if passingCode(code) || passingStatus(status) {
+		return &passing{err: told}
+	}
+	return told
 }
 
-func storeCode(err error) (code string, status int) {
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		code = api.ErrorCode()
+// passingStatus holds for the statuses of S3 that speak of one attempt only,
+// whatever code comes with them; 0 is no answer at all.
+func passingStatus(status int) bool {
+	switch status {
+	case 0, http.StatusTemporaryRedirect, http.StatusConflict, http.StatusTooManyRequests:
+		return true
 	}
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) {
-		status = response.HTTPStatusCode()
-	}
-	return code, status
+	return status >= http.StatusInternalServerError
 }
 
 // passingCode lists the refusals below 500 that speak of one attempt only.
@@ -111,5 +119,5 @@ func passingCode(code string) bool {
 		"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidDigest":
 		return true
 	}
-	return strings.HasPrefix(code, "Throttl")
+	return strings.HasPrefix(strings.TrimPrefix(code, "KMS."), "Throttl")
 }

@@ -29,6 +29,7 @@ type fakeOrigin struct {
 	body func(n int, w http.ResponseWriter) io.Writer
 
 	requests atomic.Int64
+	wholes   atomic.Int64 // requests without a range
 	served   atomic.Int64
 }
 
@@ -51,11 +52,14 @@ func (f *fakeOrigin) serve(t testing.TB) string {
 
 func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := int(f.requests.Add(1))
+	if r.Header.Get("Range") == "" {
+		f.wholes.Add(1)
+	}
 	if f.fault != nil && f.fault(n, w, r) {
 		return
 	}
 	f.mu.Lock()
-	data, etag, lastModified, header, body := f.data, f.etag, f.lastModified, f.header, f.body
+	data, etag, lastModified, header, body, noLength := f.data, f.etag, f.lastModified, f.header, f.body, f.noLength
 	f.mu.Unlock()
 	for name, values := range header {
 		w.Header()[name] = values
@@ -85,7 +89,7 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		from, to = 0, len(data)
 	}
-	if !f.noLength {
+	if !noLength {
 		w.Header().Set("Content-Length", strconv.Itoa(to-from))
 	}
 	w.WriteHeader(status)
@@ -95,12 +99,28 @@ func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for from < to { // in pieces, so that served tells what really went out
 		piece := min(32<<10, to-from)
+		f.served.Add(int64(piece)) // before: the client may have it all before Write returns
 		m, err := out.Write(data[from : from+piece])
-		f.served.Add(int64(m))
+		f.served.Add(int64(m - piece))
 		if from += m; err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	}
+}
+
+// tag gives the same file other validators.
+func (f *fakeOrigin) tag(etag, lastModified string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.etag, f.lastModified = etag, lastModified
+}
+
+// replace makes the file another one, written later.
+func (f *fakeOrigin) replace(data []byte, etag, lastModified string) {
+	f.change(data, etag)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastModified = lastModified
 }
 
 // change makes the file another one.

@@ -132,6 +132,44 @@ func stall(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+const (
+	before = "Mon, 23 Nov 2026 10:00:00 GMT"
+	after  = "Mon, 23 Nov 2026 10:00:01 GMT"
+)
+
+// replaceAfterFirst makes the file another one, of the same length and written
+// later, before the second request.
+func replaceAfterFirst(c *cell) {
+	c.origin.lastModified = before
+	c.origin.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
+		if n == 2 {
+			c.origin.replace(reversed(c.origin.data), changedETag, after)
+		}
+		return false
+	}
+}
+
+// nodes answers each request as the next of two nodes, whose ETags differ and,
+// where asked, their times of change.
+func nodes(honourIfMatch, times bool) func(*cell) {
+	return func(c *cell) {
+		c.origin.fault = func(n int, _ http.ResponseWriter, r *http.Request) bool {
+			etag, time := `"node-1"`, before
+			if n%2 == 0 {
+				etag = `"node-0"`
+			}
+			if n%2 == 0 && times {
+				time = after
+			}
+			c.origin.tag(etag, time)
+			if !honourIfMatch {
+				r.Header.Del("If-Match")
+			}
+			return false
+		}
+	}
+}
+
 func changeAfterFirst(data func(old []byte) []byte, etag string) func(*cell) {
 	return func(c *cell) {
 		c.origin.fault = func(n int, _ http.ResponseWriter, r *http.Request) bool {
@@ -195,30 +233,34 @@ func originFaults() []fault {
 				return true
 			}
 		}, named.OutputTruncated},
-		{"changed, with its ETag", changeAfterFirst(reversed, changedETag), named.OutputChanged},
+		{"changed, with its ETag", replaceAfterFirst, named.OutputChanged},
 		{"changed, If-Match not honoured", func(c *cell) {
-			c.origin.fault = func(n int, _ http.ResponseWriter, r *http.Request) bool {
-				if n == 2 {
-					c.origin.change(reversed(c.origin.data), changedETag)
-				}
+			replaceAfterFirst(c)
+			fault := c.origin.fault
+			c.origin.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
 				r.Header.Del("If-Match")
-				return false
+				return fault(n, w, r)
 			}
 		}, named.OutputChanged},
 		{"changed after a cut", func(c *cell) {
 			cut(1, 1000)(c)
-			changeAfterFirst(reversed, changedETag)(c)
+			replaceAfterFirst(c)
 		}, named.OutputChanged},
+		{"changed, only its ETag tells", changeAfterFirst(reversed, changedETag), ""}, // the newer one, whole
+		{"ETags of the nodes", nodes(false, false), ""},
+		{"ETags of the nodes, If-Match honoured", nodes(true, false), ""},
+		{"ETags and times of the nodes", nodes(false, true), ""},
+		{"ETags of the nodes, and a cut", func(c *cell) {
+			cut(1, 1000)(c)
+			nodes(true, false)(c)
+		}, ""},
 		{"grown, ETag the same", changeAfterFirst(func(old []byte) []byte { return append(old[:len(old):len(old)], 1) }, `"content-1"`), named.OutputChanged},
 		{"shrunk, ETag the same", changeAfterFirst(func(old []byte) []byte { return old[:len(old)/2] }, `"content-1"`), named.OutputChanged},
 		{"changed, only Last-Modified tells", func(c *cell) {
-			c.origin.etag, c.origin.lastModified = "", "Mon, 23 Nov 2026 10:00:00 GMT"
+			c.origin.etag, c.origin.lastModified = "", before
 			c.origin.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
 				if n == 2 {
-					c.origin.change(reversed(c.origin.data), "")
-					c.origin.mu.Lock()
-					c.origin.lastModified = "Mon, 23 Nov 2026 10:00:01 GMT"
-					c.origin.mu.Unlock()
+					c.origin.replace(reversed(c.origin.data), "", after)
 				}
 				return false
 			}
@@ -237,7 +279,9 @@ func originFaults() []fault {
 			}
 			onRequest(0, status(http.StatusForbidden))(c)
 		}, named.Unauthorized},
-		{"gone", onRequest(0, status(http.StatusNotFound)), named.OutputExpired},
+		{"removed", onRequest(0, status(http.StatusNotFound)), named.OutputExpired},
+		{"gone", onRequest(0, status(http.StatusGone)), named.OutputUnavailable},
+		{"gone in the middle", onRequest(3, status(http.StatusGone)), ""},
 		{"range ignored later", func(c *cell) {
 			c.origin.fault = func(n int, _ http.ResponseWriter, r *http.Request) bool {
 				if n > 1 {
@@ -245,12 +289,12 @@ func originFaults() []fault {
 				}
 				return false
 			}
-		}, named.Unavailable},
-		{"another range than asked", ranged(func(from, to, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from+1, to, total+1) }), named.Unavailable},
-		{"more than the range asked", ranged(func(from, _, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from, total+99, total+100) }), named.Unavailable},
-		{"total unknown", ranged(func(from, to, _ int) string { return fmt.Sprintf("bytes %d-%d/*", from, to-1) }), named.Unavailable},
-		{"Content-Range is garbage", ranged(func(int, int, int) string { return "octets 1 of 2" }), named.Unavailable},
-		{"Content-Range missing", ranged(func(int, int, int) string { return "" }), named.Unavailable},
+		}, ""},
+		{"another range than asked", ranged(func(from, to, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from+1, to, total+1) }), ""},
+		{"more than the range asked", ranged(func(from, _, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from, total+99, total+100) }), ""},
+		{"total unknown", ranged(func(from, to, _ int) string { return fmt.Sprintf("bytes %d-%d/*", from, to-1) }), ""},
+		{"Content-Range is garbage", ranged(func(int, int, int) string { return "octets 1 of 2" }), ""},
+		{"Content-Range missing", ranged(func(int, int, int) string { return "" }), ""},
 		{"416 in the middle", onRequest(2, status(http.StatusRequestedRangeNotSatisfiable)), named.OutputChanged},
 		{"reset before the answer", onRequest(2, func(w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "") }), ""},
 		{"always reset before the answer", onRequest(0, func(w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "") }), named.Unavailable},
@@ -330,7 +374,7 @@ func storeFaults() []fault {
 		{"S3 SlowDown for good", onCall(bodies, 0, refuse(http.StatusServiceUnavailable, "SlowDown")), named.Unavailable},
 		{"S3 SlowDown at the third part", onCall("UploadPart", 3, refuse(http.StatusServiceUnavailable, "SlowDown")), ""},
 		{"S3 fails to create once", onCall("CreateMultipartUpload", 1, refuse(http.StatusInternalServerError, "InternalError")), ""},
-		{"S3 refuses to create", onCall("CreateMultipartUpload PutObject", 0, refuse(http.StatusForbidden, "AccessDenied")), named.Unavailable},
+		{"S3 refuses to create", onCall("CreateMultipartUpload PutObject", 0, refuse(http.StatusForbidden, "AccessDenied")), named.OutputBucketRefused},
 		{"S3 refuses the checksum once", onCall(bodies, 1, refuse(http.StatusBadRequest, "BadDigest")), ""},
 		{"S3 refuses every checksum", onCall(bodies, 0, refuse(http.StatusBadRequest, "BadDigest")), named.Unavailable},
 		{"S3 knows no trailers", onCall(bodies, 0, refuse(http.StatusNotImplemented, "NotImplemented")), named.Unavailable},

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
 // Getter is the one call of *s3.Client that Open makes.
@@ -63,22 +64,22 @@ func (o *Object) get() error {
 		input.Range = aws.String(fmt.Sprintf("bytes=%d-", o.next))
 	}
 	out, err := o.client.GetObject(o.ctx, input)
-	if code, status := storeCode(err); err != nil {
+	if code, status := s3errors.Code(err); err != nil {
 		if code == "PreconditionFailed" || status == 412 {
 			return named.Errorf(named.OutputChanged, "the object s3://%s/%s is no longer the one that was begun", o.bucket, o.key)
 		}
-		return storeError("GetObject", err)
+		return storeError(o.bucket, "GetObject", err)
 	}
 	if o.Size < 0 {
 		o.Size, o.ETag, o.ContentType = aws.ToInt64(out.ContentLength), aws.ToString(out.ETag), aws.ToString(out.ContentType)
 		o.body = out.Body
 		return nil
 	}
-	from, total := int64(0), aws.ToInt64(out.ContentLength)
+	part := contentRange{total: aws.ToInt64(out.ContentLength)}
 	if o.next > 0 {
-		from, _, total, err = parseContentRange(aws.ToString(out.ContentRange))
+		part, err = parseContentRange(aws.ToString(out.ContentRange))
 	}
-	if err != nil || from != o.next || total != o.Size || aws.ToString(out.ETag) != o.ETag {
+	if err != nil || part.from != o.next || part.total != o.Size || aws.ToString(out.ETag) != o.ETag {
 		_ = out.Body.Close()
 		return &passing{err: named.Errorf(named.Unavailable, "S3 GetObject answered with another range than asked")}
 	}

@@ -61,7 +61,9 @@ func NewOrigin(policy Policy) *http.Client {
 	}
 }
 
-// guard checks each request's address before anything is sent.
+// guard checks each request's address before anything is sent, and makes the
+// address of a redirect one that can be sent: http.Client, which parses it, would
+// write an escaped slash beside a raw blank anew.
 type guard struct {
 	policy Policy
 	next   *http.Transport
@@ -71,7 +73,14 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := g.policy.checkURL(req.URL); err != nil {
 		return nil, err
 	}
-	return g.next.RoundTrip(req)
+	resp, err := g.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if location := resp.Header.Get("Location"); location != "" {
+		resp.Header.Set("Location", browserAddress(location))
+	}
+	return resp, nil
 }
 
 // CloseIdleConnections makes http.Client's method of that name reach the transport.

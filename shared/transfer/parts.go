@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -166,7 +167,7 @@ func (j *job) goOn(ctx context.Context, up *upload, first *span) (Result, error)
 		if res, err = j.complete(ctx, up); err == nil {
 			return res, nil
 		}
-		if code, _ := storeCode(err); code != "InvalidPart" && code != "InvalidPartOrder" {
+		if code, _ := s3errors.Code(err); code != "InvalidPart" && code != "InvalidPartOrder" {
 			break
 		}
 		if listErr := j.list(ctx, up); listErr != nil {
@@ -196,11 +197,24 @@ func (j *job) giveUp(ctx context.Context, up *upload, err error) (Result, error)
 	if gone {
 		return Result{}, errBeginAnew
 	}
-	code, _ := storeCode(err)
-	if named.Is(err, named.OutputChanged) || named.Is(err, named.OutputTruncated) || named.Is(err, named.OutputExpired) || code == "BadDigest" {
+	if endsUpload(err) {
 		j.abort(ctx, up)
 	}
 	return Result{}, err
+}
+
+// endsUpload holds for the errors that no later call could go on from.
+func endsUpload(err error) bool {
+	var split *oneStreamError
+	if code, _ := s3errors.Code(err); code == "BadDigest" || errors.As(err, &split) {
+		return true
+	}
+	for _, name := range []string{named.OutputChanged, named.OutputTruncated, named.OutputExpired, named.OutputUnavailable} {
+		if named.Is(err, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // copyParts has workers fetch the missing parts until none is left or it is
@@ -257,8 +271,12 @@ func (j *job) work(ctx context.Context, up *upload, queue <-chan int, first *spa
 // copyPart leads a range of the origin straight into one part.
 func (j *job) copyPart(ctx context.Context, up *upload, i int, first *span) error {
 	from := int64(i) * up.PartSize
-	open := j.firstThenAnew(first, up.remote(), from, from+up.size(i))
-	return j.uploadPart(ctx, up, i, open)
+	size := up.size(i)
+	err := j.uploadPart(ctx, up, i, j.firstThenAnew(first, up.remote(), from, from+size))
+	if err == nil {
+		j.stored.Add(size)
+	}
+	return err
 }
 
 func (j *job) uploadPart(ctx context.Context, up *upload, i int, open func(context.Context) origin) error {
@@ -268,6 +286,7 @@ func (j *job) uploadPart(ctx context.Context, up *upload, i int, open func(conte
 		out, err := j.S3.UploadPart(ctx, &s3.UploadPartInput{
 			Bucket: &j.dst.Bucket, Key: &up.Key, UploadId: &up.UploadID,
 			PartNumber: aws.Int32(int32(i + 1)), Body: body, ContentLength: &size, // #nosec G115 -- at most maxParts
+			ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, // a bucket with Object Lock demands the header
 		}, opt)
 		if err != nil {
 			return nil, err
@@ -281,6 +300,5 @@ func (j *job) uploadPart(ctx context.Context, up *upload, i int, open func(conte
 	up.mu.Lock()
 	defer up.mu.Unlock()
 	up.parts[i] = part{size: size, crc: crc, etag: etag}
-	j.stored.Add(size)
 	return nil
 }

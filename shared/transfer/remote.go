@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
+	"math"
 	"net/http"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,11 +16,11 @@ import (
 
 // Remote is what the origin says of an output.
 type Remote struct {
-	// Name is the remote file's name, from Content-Disposition or the URL's path;
-	// it may be empty, and is not to be trusted as a path.
+	// Name is the remote file's name, from Content-Disposition or the address; it
+	// has no directory, and may be empty.
 	Name            string
 	ContentType     string
-	ContentEncoding string
+	ContentEncoding string // without "aws-chunked", which is none
 	ETag            string // as sent, quotes and W/ included
 	LastModified    string
 	Total           int64 // -1: the origin does not say
@@ -36,18 +35,30 @@ func strongETag(etag string) string {
 	return ""
 }
 
-// sameAs reports what of a later answer contradicts the first, so that a
-// reopened stream never joins two different files.
-func (r Remote) sameAs(later Remote) error {
+// sameAs reports what of a later answer contradicts the first. A range that is
+// joined to others must be of the same content: where its validator is another,
+// only the whole in one answer will do, which is an *oneStreamError. An answer
+// that is the whole is joined to nothing, so that an ETag of its own, as nodes of
+// one store have them, does not matter; a length, an encoding or a time of change
+// of its own says that the output was replaced. The time may be the node's, so
+// the origin is asked again before that is believed.
+func (r Remote) sameAs(later Remote, whole bool) error {
+	sameTag := strongETag(r.ETag) != "" && r.ETag == later.ETag
 	switch {
-	case r.Total != later.Total:
+	case r.Total != later.Total && (!whole || r.Total >= 0 && later.Total >= 0):
 		return named.Errorf(named.OutputChanged, "the output had %d bytes and now has %d", r.Total, later.Total)
-	case r.ETag != later.ETag:
-		return named.Errorf(named.OutputChanged, "the output's ETag was %s and is now %s", r.ETag, later.ETag)
-	case r.LastModified != later.LastModified && strongETag(r.ETag) == "":
-		return named.Errorf(named.OutputChanged, "the output was modified %q and now %q", r.LastModified, later.LastModified)
 	case r.ContentEncoding != later.ContentEncoding:
 		return named.Errorf(named.OutputChanged, "the output's encoding was %q and is now %q", r.ContentEncoding, later.ContentEncoding)
+	case sameTag:
+		return nil
+	case whole && r.LastModified != later.LastModified && r.LastModified != "" && later.LastModified != "":
+		return &passing{err: named.Errorf(named.OutputChanged, "the output was modified %q and now %q", r.LastModified, later.LastModified)}
+	case whole:
+		return nil
+	case r.ETag != later.ETag:
+		return &oneStreamError{why: fmt.Sprintf("its ETag was %s and is now %s", r.ETag, later.ETag)}
+	case r.LastModified != later.LastModified:
+		return &oneStreamError{why: fmt.Sprintf("it was modified %q and now %q", r.LastModified, later.LastModified)}
 	}
 	return nil
 }
@@ -109,19 +120,19 @@ func (c *Copier) open(ctx context.Context, a *address, want byteRange, known *Re
 			return nil, Remote{}, err
 		}
 		if generation > first+1 || a.refresh == nil { // even a fresh one is refused
-			return nil, Remote{}, named.Errorf(named.OutputExpired, "the origin refuses the output: HTTP %d", expired.status)
+			return nil, Remote{}, refusedByOrigin(expired.status)
 		}
 		if err := a.renew(ctx, generation); err != nil {
 			return nil, Remote{}, err
 		}
 		if _, now := a.current(); now == generation {
-			return nil, Remote{}, named.Errorf(named.OutputExpired, "the origin refuses the output: HTTP %d", expired.status)
+			return nil, Remote{}, refusedByOrigin(expired.status)
 		}
 	}
 }
 
 func (c *Copier) get(ctx context.Context, target string, want byteRange, known *Remote) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, browserAddress(target), nil)
 	if err != nil {
 		// The error quotes the URL, which is signed.
 		return nil, named.Errorf(named.OriginRefused, "the download address is not a valid URL")
@@ -130,7 +141,7 @@ func (c *Copier) get(ctx context.Context, target string, want byteRange, known *
 	if !want.whole {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", want.from, want.to-1))
 	}
-	if known != nil && strongETag(known.ETag) != "" {
+	if known != nil && !want.whole && strongETag(known.ETag) != "" {
 		req.Header.Set("If-Match", known.ETag)
 	}
 	resp, err := c.Origin.Do(req)
@@ -159,9 +170,9 @@ func examine(resp *http.Response, want byteRange, known *Remote) (Remote, error)
 		return Remote{}, errNoRange
 	case status == http.StatusRequestedRangeNotSatisfiable:
 		return Remote{}, named.Errorf(named.OutputChanged, "the output no longer has the bytes from %d on", want.from)
-	case status == http.StatusPreconditionFailed:
-		return Remote{}, named.Errorf(named.OutputChanged, "the output's ETag is no longer %s", known.etag())
-	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500:
+	case status == http.StatusPreconditionFailed && !want.whole:
+		return Remote{}, &oneStreamError{why: "its ETag is no longer " + known.etag()}
+	case passingAtOrigin(status):
 		return Remote{}, &passing{err: fmt.Errorf("the origin answered HTTP %d", status), after: retryAfter(resp.Header)}
 	case status >= 400:
 		return Remote{}, &expiredError{status: status}
@@ -169,59 +180,133 @@ func examine(resp *http.Response, want byteRange, known *Remote) (Remote, error)
 	return Remote{}, named.Errorf(named.Unavailable, "the origin answered HTTP %d", resp.StatusCode)
 }
 
-// errNoRange is a 416 to the first request: an empty file has no byte 0.
-var errNoRange = errors.New("the output has no byte range")
+// passingAtOrigin holds for the statuses that speak of one attempt only.
+func passingAtOrigin(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
+}
+
+// errNoRange is an answer to the first request after which the whole is asked
+// for: a 416, since an empty file has no byte 0, or a 206 that cannot be used.
+var errNoRange = errors.New("the origin gives no usable range of the output")
 
 func examineWhole(resp *http.Response, want byteRange, known *Remote) (Remote, error) {
 	if known != nil && !want.whole {
-		return Remote{}, &passing{err: errors.New("the origin ignored the range it was asked for")}
+		return Remote{}, &passing{err: &oneStreamError{why: "the origin ignored the range it was asked for"}}
 	}
 	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 {
 		return Remote{}, named.Errorf(named.OutputTruncated, "the origin tells neither the output's length nor its end, so that a cut could not be seen")
 	}
 	remote := describe(resp, resp.ContentLength)
 	if known != nil {
-		return remote, known.sameAs(remote)
+		return remote, known.sameAs(remote, true)
 	}
 	return remote, nil
 }
 
 func examinePart(resp *http.Response, want byteRange, known *Remote) (Remote, error) {
-	from, to, total, err := parseContentRange(resp.Header.Get("Content-Range"))
-	if err != nil || want.whole || from != want.from || to > want.to || to > total {
-		return Remote{}, &passing{err: errors.New("the origin answered with another range than asked")}
+	part, err := parseContentRange(resp.Header.Get("Content-Range"))
+	if err == nil {
+		err = part.answers(want, resp.ContentLength)
 	}
-	if resp.ContentLength >= 0 && resp.ContentLength != to-from {
-		return Remote{}, &passing{err: errors.New("the origin's Content-Range and Content-Length disagree")}
+	switch {
+	case err == nil:
+	case want.whole:
+		return Remote{}, &passing{err: err}
+	case known == nil:
+		return Remote{}, errNoRange
+	default:
+		return Remote{}, &passing{err: &oneStreamError{why: err.Error()}}
 	}
-	remote := describe(resp, total)
-	remote.Ranges = strongETag(remote.ETag) != "" || remote.LastModified != ""
+	remote := describe(resp, part.total)
+	remote.Ranges = !want.whole && (strongETag(remote.ETag) != "" || remote.LastModified != "")
 	if known != nil {
-		return remote, known.sameAs(remote)
+		return remote, known.sameAs(remote, want.whole)
 	}
 	return remote, nil
 }
 
-// parseContentRange reads "bytes 0-15/100" as [0, 16) of 100.
-func parseContentRange(value string) (from, to, total int64, err error) {
-	var last int64
-	if _, err = fmt.Sscanf(value, "bytes %d-%d/%d", &from, &last, &total); err != nil {
-		return 0, 0, 0, fmt.Errorf("content range %q: %w", value, err)
+// contentRange is what a 206 says that it holds: [from, to) of total.
+type contentRange struct {
+	from, to int64
+	total    int64 // -1: the origin does not say
+}
+
+// parseContentRange reads "bytes 0-15/100" as [0, 16) of 100. The unit's name is
+// in any case, as the standard has it, and some servers put other signs or none
+// behind it; a total that is not known is "*".
+func parseContentRange(value string) (r contentRange, err error) {
+	malformed := errors.New("the origin's Content-Range cannot be read")
+	rest := strings.TrimSpace(value)
+	if unit := "bytes"; len(rest) > len(unit) && strings.EqualFold(rest[:len(unit)], unit) {
+		rest = strings.TrimLeft(rest[len(unit):], " =:\t")
 	}
-	if from < 0 || last < from {
-		return 0, 0, 0, fmt.Errorf("content range %q", value)
+	span, total, hasTotal := strings.Cut(rest, "/")
+	first, last, isSpan := strings.Cut(span, "-")
+	r.from, err = parseByte(first)
+	if err != nil || !hasTotal || !isSpan {
+		return r, malformed
 	}
-	return from, last + 1, total, nil
+	if r.to, err = parseByte(last); err != nil || r.to < r.from || r.to == math.MaxInt64 {
+		return r, malformed
+	}
+	r.to++
+	if r.total = -1; strings.TrimSpace(total) == "*" {
+		return r, nil
+	}
+	if r.total, err = parseByte(total); err != nil || r.total < r.to {
+		return r, malformed
+	}
+	return r, nil
+}
+
+// parseByte reads a number of bytes: digits alone.
+func parseByte(digits string) (int64, error) {
+	n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 63)
+	return int64(n), err // #nosec G115 -- 63 bits
+}
+
+// answers reports why the range is not what was asked for. Its length is the
+// body's, where the answer tells that.
+func (r contentRange) answers(want byteRange, length int64) error {
+	switch {
+	case r.total < 0:
+		return errors.New("the origin does not tell the output's length")
+	case want.whole && (r.from != 0 || r.to != r.total), !want.whole && (r.from != want.from || r.to > want.to):
+		return errors.New("the origin answered with another range than asked")
+	case length >= 0 && length != r.to-r.from:
+		return errors.New("the origin's Content-Range and Content-Length disagree")
+	}
+	return nil
 }
 
 func describe(resp *http.Response, total int64) Remote {
 	return Remote{
 		Name: fileName(resp), Total: total,
 		ContentType:     resp.Header.Get("Content-Type"),
-		ContentEncoding: resp.Header.Get("Content-Encoding"),
+		ContentEncoding: contentEncoding(resp.Header),
 		ETag:            resp.Header.Get("ETag"),
 		LastModified:    resp.Header.Get("Last-Modified"),
 	}
+}
+
+// contentEncoding is how the bytes are encoded. "aws-chunked" is no encoding of
+// them: it framed the request that once stored the file, and stores that kept it
+// as a part of the object would make readers refuse the copy.
+func contentEncoding(h http.Header) string {
+	var encodings []string
+	for _, line := range h.Values("Content-Encoding") {
+		for token := range strings.SplitSeq(line, ",") {
+			token = strings.TrimSpace(token)
+			if token != "" && !strings.EqualFold(token, "aws-chunked") && !strings.EqualFold(token, "identity") {
+				encodings = append(encodings, token)
+			}
+		}
+	}
+	return strings.Join(encodings, ", ")
 }
 
 func (r *Remote) etag() string {
@@ -229,16 +314,6 @@ func (r *Remote) etag() string {
 		return "what it was"
 	}
 	return r.ETag
-}
-
-func fileName(resp *http.Response) string {
-	if _, params, err := mime.ParseMediaType(resp.Header.Get("Content-Disposition")); err == nil && params["filename"] != "" {
-		return path.Base(strings.ReplaceAll(params["filename"], `\`, "/"))
-	}
-	if name := path.Base(resp.Request.URL.Path); name != "." && name != "/" {
-		return name
-	}
-	return ""
 }
 
 // maxRetryAfter bounds what an origin may ask for: a copy has other parts to

@@ -285,31 +285,48 @@ func stopHalfway(t *testing.T, origin *fakeOrigin, store *fakeS3) (*Checkpoint, 
 	return saved, src, client
 }
 
+// deadline is a context whose time is over when the test says so.
+type deadline struct {
+	context.Context
+	over chan struct{}
+}
+
+func (d deadline) Done() <-chan struct{} { return d.over }
+
+func (d deadline) Err() error {
+	select {
+	case <-d.over:
+		return context.DeadlineExceeded
+	default:
+		return d.Context.Err()
+	}
+}
+
 // The deadline itself, after StopBefore, is no failure: what S3 has is gone on
 // with. Without ranges nothing is, and nothing is left.
 func TestDeadline(t *testing.T) {
 	for _, ranges := range []bool{true, false} {
 		origin, store := newFakeOrigin(8*testPart), newFakeS3()
 		origin.noRanges = !ranges
-		ctx, cancel := context.WithCancelCause(t.Context())
-		defer cancel(nil)
 		copier := testCopier(t, store.client(t))
 		copier.Now = func() time.Time { return time.Unix(0, 0) }
 		copier.StopBefore = time.Unix(1, 0)
-		deadline, stop := context.WithTimeout(ctx, 300*time.Millisecond)
-		defer stop()
-		store.fault = func(op string, n int, _ http.ResponseWriter, r *http.Request) bool {
+		ctx := deadline{t.Context(), make(chan struct{})}
+		store.fault = func(op string, n int, _ http.ResponseWriter, _ *http.Request) bool {
 			if op == "UploadPart" && n == 3 {
-				<-deadline.Done()
+				close(ctx.over)
 			}
 			return false
 		}
-		res, err := copier.Copy(deadline, Source{URL: origin.serve(t)}, testTarget(), nil, nil)
+		res, err := copier.Copy(ctx, Source{URL: origin.serve(t)}, testTarget(), nil, nil)
 		if res.Done || err != nil {
 			t.Errorf("ranges %t: %+v, %v", ranges, res, err)
 		}
 		if left := store.openUploads(); left != 1 && ranges || left != 0 && !ranges {
 			t.Errorf("ranges %t: %d uploads are left", ranges, left)
+		}
+		if !ranges && res.Stored != 0 {
+			t.Errorf("a stream has stored %d bytes, on which no later call can build", res.Stored)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
 // S3 lists the calls of *s3.Client that a copy makes.
@@ -26,9 +27,9 @@ type S3 interface {
 }
 
 // retry makes one of S3's small calls until it is answered.
-func (c *Copier) retry(ctx context.Context, call string, do func() error) error {
-	for tries := c.newTries(); ; {
-		err := storeError(call, do())
+func (j *job) retry(ctx context.Context, call string, do func() error) error {
+	for tries := j.newTries(); ; {
+		err := storeError(j.dst.Bucket, call, do())
 		if err == nil {
 			return nil
 		}
@@ -46,11 +47,11 @@ type origin interface {
 
 // send makes one request to S3 with a body of that length, again from the
 // body's start when it fails: S3 keeps nothing of a body that broke off.
-func (c *Copier) send(ctx context.Context, call string, length int64, open func(context.Context) origin,
+func (j *job) send(ctx context.Context, call string, length int64, open func(context.Context) origin,
 	do func(context.Context, io.Reader, func(*s3.Options)) (stored *string, err error),
 ) (uint32, error) {
-	for tries := c.newTries(); ; {
-		crc, err := c.sendOnce(ctx, call, length, open, do)
+	for tries := j.newTries(); ; {
+		crc, err := j.sendOnce(ctx, call, length, open, do)
 		if err == nil {
 			return crc, nil
 		}
@@ -60,14 +61,14 @@ func (c *Copier) send(ctx context.Context, call string, length int64, open func(
 	}
 }
 
-func (c *Copier) sendOnce(ctx context.Context, call string, length int64, open func(context.Context) origin,
+func (j *job) sendOnce(ctx context.Context, call string, length int64, open func(context.Context) origin,
 	do func(context.Context, io.Reader, func(*s3.Options)) (*string, error),
 ) (uint32, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	source := open(ctx)
 	defer source.close()
-	body := newPayload(source, length, c.StoreStall, func() { cancel(errStoreStalled) })
+	body := newPayload(source, length, j.StoreStall, func() { cancel(errStoreStalled) })
 	stored, err := do(ctx, body, body.options)
 	cause := body.failure() // before the next line makes one
 	if err != nil {
@@ -81,7 +82,7 @@ func (c *Copier) sendOnce(ctx context.Context, call string, length int64, open f
 		err = &passing{err: named.Errorf(named.Unavailable, "S3 %s: %w", call, errStoreStalled)}
 	}
 	if err != nil {
-		return 0, storeError(call, err)
+		return 0, storeError(j.dst.Bucket, call, err)
 	}
 	crc, whole := body.sum()
 	if !whole { // answered before it had everything
@@ -133,8 +134,7 @@ func (j *job) alreadyThere(ctx context.Context, key string, size int64) (Result,
 	var head *s3.HeadObjectOutput
 	err := j.retry(ctx, "HeadObject", func() (err error) {
 		head, err = j.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &j.dst.Bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled})
-		// Without the right to list the bucket S3 answers 403 for what is not there.
-		if _, status := storeCode(err); status == http.StatusNotFound || status == http.StatusForbidden {
+		if _, status := s3errors.Code(err); toldByTheWrite(status) {
 			head, err = nil, nil
 		}
 		return err
@@ -157,6 +157,18 @@ func (j *job) alreadyThere(ctx context.Context, key string, size int64) (Result,
 	// The store kept only a checksum of checksums: the bytes themselves tell.
 	res.CRC32, err = j.readBack(ctx, res)
 	return res, err == nil, err
+}
+
+// toldByTheWrite holds for the answers to a HeadObject after which the copy goes
+// on as if nothing were there. 404 says so; without the right to list the bucket
+// S3 says 403 of what is not there. A bucket of another region or a wrong name
+// answers a HEAD with a status and no reason: the write that follows is told one.
+func toldByTheWrite(status int) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusForbidden, http.StatusMovedPermanently, http.StatusBadRequest, http.StatusMethodNotAllowed:
+		return true
+	}
+	return false
 }
 
 func contains(all, wanted map[string]string) bool {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"golang.org/x/sync/errgroup"
 )
@@ -205,6 +206,7 @@ func (j *job) putObject(res *Result) func(context.Context, io.Reader, func(*s3.O
 		input := &s3.PutObjectInput{
 			Bucket: &j.dst.Bucket, Key: &res.Key, Body: body, ContentLength: &res.Bytes,
 			ContentType: &res.ContentType, ContentEncoding: orNil(res.ContentEncoding), Metadata: j.dst.Metadata,
+			ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, // a bucket with Object Lock demands the header
 		}
 		if res.Bytes == 0 {
 			input.ChecksumCRC32 = aws.String(encodeCRC32(0)) // no body, no trailer

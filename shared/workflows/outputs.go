@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -16,8 +17,9 @@ type RemoteOutput struct {
 }
 
 // RemoteOutputs are the files behind a result, sorted by id. The lone
-// download_url is one of them only if the map has not the same file: the
-// signatures of two URLs differ, their paths do not.
+// download_url is one of them only if the map has not the same file. Two addresses
+// are taken for one file only where nothing but their signatures differ: a file
+// stored twice costs little, one that is left out is lost.
 func RemoteOutputs(r cyberun.Result) []RemoteOutput {
 	var outputs []RemoteOutput
 	same := false
@@ -45,5 +47,44 @@ func loneID(r cyberun.Result) string {
 func sameFile(a, b cyberun.SignedURL) bool {
 	x, errX := url.Parse(string(a))
 	y, errY := url.Parse(string(b))
-	return errX == nil && errY == nil && x.Host == y.Host && x.Path == y.Path
+	return errX == nil && errY == nil && strings.EqualFold(x.Host, y.Host) && x.Path == y.Path && unsignedQuery(x) == unsignedQuery(y)
+}
+
+// unsignedQuery is an address's query without the parameters that belong to its
+// signature, in one order. What cannot be parsed is compared as it is.
+func unsignedQuery(u *url.URL) string {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return u.RawQuery
+	}
+	has := map[string]bool{}
+	for name := range query {
+		has[strings.ToLower(name)] = true
+	}
+	maps.DeleteFunc(query, func(name string, _ []string) bool { return ofSignature(strings.ToLower(name), has) })
+	return query.Encode()
+}
+
+// ofSignature reports whether a parameter belongs to a signature: those of S3 and
+// the stores that copy it, of CloudFront, Google and Azure. Short and common names
+// do only beside the parameter that makes the query a signed one: a "policy" or an
+// "se" may be all that tells two files apart. A token counts as part of the
+// address, since some services have no other name for a file.
+func ofSignature(name string, has map[string]bool) bool {
+	for _, prefix := range []string{"x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-tos-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	switch name {
+	case "signature", "sig", "expires", "awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "key-pair-id":
+		return true
+	case "policy":
+		return has["signature"] && has["key-pair-id"]
+	case "se", "sp", "sv", "sr", "st", "spr", "sip", "ss", "srt", "ske", "skt", "sks", "skv", "skoid", "sktid", "saoid", "suoid", "scid", "sdd", "ses":
+		return has["sig"]
+	case "x-id", "response-content-disposition", "response-content-type", "response-cache-control", "response-expires":
+		return has["x-amz-signature"] || has["signature"] && has["awsaccesskeyid"] // S3's own: they change headers, not the object
+	}
+	return false
 }

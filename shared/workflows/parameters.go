@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,22 @@ func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.V
 		}
 		checked[key] = value
 	}
+	checkVersions(&faults, r, w)
 	return checked, faults
+}
+
+// checkVersions tells of input versions that would pin nothing: those of
+// parameters that are no files. One that the workflow does not have is told as
+// such already.
+func checkVersions(faults *named.Violations, r run.Request, w cyberun.Workflow) {
+	for _, name := range slices.Sorted(maps.Keys(r.InputVersions)) {
+		for _, p := range w.Parameters {
+			same := p.Key == name || r.ParametersAsText && strings.EqualFold(p.Key, name)
+			if same && p.Type != cyberun.TypeFile {
+				faults.Add("input_versions."+named.Quote(name), "pins nothing: %s is not a file parameter", named.Quote(p.Key))
+			}
+		}
+	}
 }
 
 // respelled gives parameters that came as text the workflow's own spelling: S3 writes
@@ -207,9 +223,20 @@ func checkFile(value any) string {
 		if _, _, err := run.ParseS3URI(s); err != nil {
 			return err.Error()
 		}
+	case address.MatchString(s):
+		return fmt.Sprintf("is the address %q, which is not fetched: put the file into S3 and write s3://bucket/key, or give the file_key of an upload", named.Quote(s))
+	case localPath.MatchString(s):
+		return fmt.Sprintf("is the path %q of a file that only your machine has: put it into S3 and write s3://bucket/key, or give the file_key of an upload", named.Quote(s))
 	}
 	return ""
 }
+
+// A file_key is the key of an object, so neither of these can be one. S3:// is an
+// address too: schemes are written in lower case.
+var (
+	address   = regexp.MustCompile(`^(?i:[a-z][a-z0-9+.-]*://|data:)`)
+	localPath = regexp.MustCompile(`^(/|~|\.{1,2}/|[A-Za-z]:[\\/])`)
+)
 
 func told(value any) string {
 	switch v := value.(type) {

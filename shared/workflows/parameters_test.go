@@ -82,8 +82,8 @@ func TestCheckParameters(t *testing.T) {
 		{name: "five at once", given: `{"steps":0,"cfg":"x","hires":1,"oops":1}`, faults: []string{
 			"prompt: is required", "cfg: must be a number", "hires: must be", "oops: is not a parameter", "steps: is 0"}},
 
-		{name: "as text: every type", asText: true, given: `{"prompt":"30","steps":" 30 ","cfg":"7.50","seed":"18446744073709551615","hires":"TRUE","sampler":"ddim","scale":"2.0","tiled":"false","mixed":"0","image":"s3://b/k"}`,
-			want: `{"prompt":"30","steps":30,"cfg":7.50,"seed":18446744073709551615,"hires":true,"sampler":"ddim","scale":2,"tiled":false,"mixed":0,"image":"s3://b/k"}`},
+		{name: "as text: every type", asText: true, given: `{"prompt":"30","steps":" 30 ","cfg":"7.50","seed":"18446744073709551615","hires":"TRUE","sampler":"ddim","scale":"2.0","tiled":"false","mixed":"0","image":"s3://bucket/k"}`,
+			want: `{"prompt":"30","steps":30,"cfg":7.50,"seed":18446744073709551615,"hires":true,"sampler":"ddim","scale":2,"tiled":false,"mixed":0,"image":"s3://bucket/k"}`},
 		{name: "as text: a number that is none", asText: true, given: `{` + fine + `,"steps":"thirty"}`, faults: []string{`steps: must be a number, not the string "thirty"`}},
 		{name: "as text: nothing for a number", asText: true, given: `{` + fine + `,"steps":""}`, faults: []string{`steps: must be a number, not the string ""`}},
 		{name: "as text: two numbers", asText: true, given: `{` + fine + `,"steps":"3 0"}`, faults: []string{"steps: must be a number"}},
@@ -195,6 +195,9 @@ func TestParseS3URI(t *testing.T) {
 		{"s3://bucket//key", "bucket", "/key"},
 		{"s3://bucket/../key", "bucket", "../key"},
 		{"s3://", "", ""}, {"s3://bucket", "", ""}, {"s3://bucket/", "", ""}, {"s3:///key", "", ""},
+		{"s3://my.bucket-1/k", "my.bucket-1", "k"}, {"s3://b12/k", "b12", "k"},
+		{"s3://arn:aws:s3:eu-west-1:123456789012:accesspoint:name/key", "", ""}, {"s3://b/k", "", ""}, {"s3://Bucket/k", "", ""}, {"s3://-bucket/k", "", ""},
+		{"s3://bucket./k", "", ""}, {"s3://buc ket/k", "", ""}, {"s3://" + strings.Repeat("b", 63) + "/k", strings.Repeat("b", 63), "k"}, {"s3://" + strings.Repeat("b", 64) + "/k", "", ""},
 	}
 	for _, test := range tests {
 		bucket, key, err := run.ParseS3URI(test.uri)
@@ -237,5 +240,38 @@ func TestRespelled(t *testing.T) {
 				t.Errorf("%v\n%s", faults, diff)
 			}
 		})
+	}
+}
+
+// What is neither s3://… nor a file_key is told before anything is paid.
+func TestFilesThatAreElsewhere(t *testing.T) {
+	w := cyberun.Workflow{Parameters: []cyberun.Parameter{{Key: "image", Type: cyberun.TypeFile}}}
+	for value, want := range map[string]string{
+		"https://example.com/photo.png":  "which is not fetched: put the file into S3",
+		"data:image/png;base64,iVBORw0K": "which is not fetched",
+		"S3://bucket/photo.png":          "write s3://bucket/key",
+		"gs://bucket/photo.png":          "which is not fetched",
+		"/home/me/photo.png":             "only your machine has",
+		"./photo.png":                    "only your machine has",
+		"~/photo.png":                    "only your machine has",
+		`C:\photo.png`:                   "only your machine has",
+		"inputs/2026/photo.png":          "",
+		"photo.png":                      "",
+		"database:1":                     "",
+		"s3://bucket/photo.png":          "",
+	} {
+		_, faults := CheckParameters(run.Request{Workflow: "w", Parameters: map[string]any{"image": value}}, w)
+		if (want == "") != (len(faults) == 0) || want != "" && (faults[0].Parameter != "image" || !strings.Contains(faults[0].Message, want)) {
+			t.Errorf("%s: %v, want %q", value, faults, want)
+		}
+	}
+}
+
+func TestVersionsOfFilesOnly(t *testing.T) {
+	w := cyberun.Workflow{Parameters: []cyberun.Parameter{{Key: "Image", Type: cyberun.TypeFile}, {Key: "prompt", Type: cyberun.TypeString}}}
+	pins := map[string]run.InputVersion{"image": {ETag: "e"}, "prompt": {ETag: "e"}}
+	r := run.Request{Workflow: "w", ParametersAsText: true, Parameters: map[string]any{"image": "s3://bucket/k", "prompt": "s3://bucket/k"}, InputVersions: pins}
+	if _, faults := CheckParameters(r, w); len(faults) != 1 || faults[0].Parameter != "input_versions.prompt" {
+		t.Errorf("%v", faults)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -43,7 +43,7 @@ func TestSamples(t *testing.T) {
 			t.Errorf("content-length %s of %d", length, len(e.Body))
 		}
 		w := newWorld(t)
-		w.start("sample-run", body, types.ExecutionStatusRunning)
+		w.start("sample-run", body, executions.Running)
 		w.cyberun.workflows = func(context.Context, cyberun.Page) (cyberun.WorkflowList, error) {
 			return cyberun.WorkflowList{Workflows: []cyberun.Workflow{textToImage()}}, nil
 		}

@@ -8,38 +8,31 @@ import (
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
 // Cyberun is what the API asks of the service.
 type Cyberun interface {
+	lifecycle.Cyberun
 	Workflows(ctx context.Context, page cyberun.Page) (cyberun.WorkflowList, error)
 	Workflow(ctx context.Context, ref string) (cyberun.Workflow, error)
-	Cancel(ctx context.Context, id string) error
 }
 
-// Records is what it does to the state bucket.
-type Records interface {
-	Create(ctx context.Context, r run.Record) (run.Record, error)
-	Get(ctx context.Context, runID string) (run.Record, error)
-	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
-	Reopen(ctx context.Context, runID string) (run.Record, error)
-	Progress(ctx context.Context, runID string) (run.Progress, error)
-	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
-	Newest(ctx context.Context, cursor string, each func(runID, cursor string) bool) error
-}
-
-// Executions starts, stops and describes executions.
+// Executions starts, stops, redrives and describes the executions of the stack's
+// state machine.
 type Executions interface {
-	StartExecution(context.Context, *sfn.StartExecutionInput, ...func(*sfn.Options)) (*sfn.StartExecutionOutput, error)
-	StopExecution(context.Context, *sfn.StopExecutionInput, ...func(*sfn.Options)) (*sfn.StopExecutionOutput, error)
-	DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error)
+	Execution(runID string) (arn string)
+	Describe(ctx context.Context, arn string) (executions.Execution, error)
+	Start(ctx context.Context, runID, input string) error
+	Stop(ctx context.Context, arn string, reason *named.Error) error
+	Redrive(ctx context.Context, arn string) error
 }
 
-// Outputs reads manifests and signs addresses of outputs.
+// Outputs reads manifests.
 type Outputs interface {
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
 }
@@ -49,20 +42,22 @@ type Presigner interface {
 	PresignGetObject(context.Context, *s3.GetObjectInput, ...func(*s3.PresignOptions)) (*v4.PresignedHTTPRequest, error)
 }
 
-// Handler is the HTTP API: it checks requests completely, starts executions, and
-// tells what the records say.
+// Handler is the HTTP API: it checks requests completely, starts and stops
+// executions, and shows what the records say.
 type Handler struct {
-	Cyberun         Cyberun
-	Records         Records
-	Executions      Executions
-	Outputs         Outputs
-	Presign         Presigner
-	OutputBucket    string
-	StateMachineARN string
-	Log             *slog.Logger
-	Now             func() time.Time
-	NewID           func() string
-	Sleep           func(ctx context.Context, d time.Duration) error
+	Cyberun      Cyberun
+	Runs         *lifecycle.Runs
+	Executions   Executions
+	Outputs      Outputs
+	Presign      Presigner
+	OutputBucket string
+	OutputPrefix string
+	Log          *slog.Logger
+	Now          func() time.Time
+	NewID        func() string
+	Sleep        func(ctx context.Context, d time.Duration) error
+	// Beside runs two functions side by side, for a stop; nil: one after the other.
+	Beside func(a, b func())
 }
 
 // Routes are the API's, as the template has them.
@@ -72,6 +67,7 @@ func (h *Handler) Routes() http.Handler {
 	mux.Handle("GET /runs", h.route(h.listRuns))
 	mux.Handle("GET /runs/{id}", h.route(h.getRun))
 	mux.Handle("DELETE /runs/{id}", h.route(h.stopRun))
+	mux.Handle("POST /runs/{id}/outcome", h.route(h.decideOutcome))
 	mux.Handle("GET /workflows", h.route(h.listWorkflows))
 	mux.Handle("GET /workflows/{slug}", h.route(h.getWorkflow))
 	mux.Handle("/", h.route(func(_ http.ResponseWriter, r *http.Request) error {
@@ -84,10 +80,15 @@ func (h *Handler) Routes() http.Handler {
 // request.
 func (h *Handler) route(handle func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := h.Now()
+		start, log := h.Now(), h.Log
+		if id := r.PathValue("id"); id != "" {
+			log = log.With("run_id", id)
+		}
+		defer observe.LogPanic(r.Context(), log)
+		r = r.WithContext(observe.WithLog(r.Context(), log))
 		w.Header().Set("Cache-Control", "no-store")
 		err := handle(w, r)
-		log := h.Log.With("route", r.Pattern, "ms", h.Now().Sub(start).Milliseconds())
+		log = log.With("route", r.Pattern, "ms", h.Now().Sub(start).Milliseconds())
 		if err == nil {
 			log.InfoContext(r.Context(), "answered")
 			return

@@ -1,41 +1,46 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
-	"golang.org/x/sync/errgroup"
 )
 
-// view is a run as the API tells it.
+// view is a run as the API shows it.
 type view struct {
-	RunID       string        `json:"run_id"`
-	Status      run.Status    `json:"status"`
-	Workflow    string        `json:"workflow,omitempty"`
-	TaskID      string        `json:"task_id,omitempty"`
-	TaskStatus  string        `json:"task_status,omitempty"`
-	Adopted     bool          `json:"adopted,omitempty"`
-	StartedAt   time.Time     `json:"started_at,omitzero"`
-	EndedAt     time.Time     `json:"ended_at,omitzero"`
-	Progress    *run.Progress `json:"progress,omitempty"`
-	Bucket      string        `json:"bucket,omitempty"`
-	ManifestKey string        `json:"manifest_key,omitempty"`
-	Outputs     []outputView  `json:"outputs,omitempty"`
-	Error       *named.Error  `json:"error,omitempty"`
+	RunID       string          `json:"run_id"`
+	Status      run.Status      `json:"status"`
+	Workflow    string          `json:"workflow,omitempty"`
+	TaskID      string          `json:"task_id,omitempty"`
+	TaskStatus  string          `json:"task_status,omitempty"`
+	Adopted     bool            `json:"adopted,omitempty"`
+	StartedAt   time.Time       `json:"started_at,omitzero"`
+	EndedAt     time.Time       `json:"ended_at,omitzero"`
+	Progress    *run.Progress   `json:"progress,omitempty"`
+	Bucket      string          `json:"bucket,omitempty"`
+	ManifestKey string          `json:"manifest_key,omitempty"`
+	Outputs     []outputView    `json:"outputs,omitempty"`
+	OutputsNext string          `json:"outputs_next,omitempty"` // for ?outputs_after
+	Candidates  []run.Candidate `json:"candidates,omitempty"`
+	Submission  *run.Submission `json:"submission,omitempty"` // while its outcome is unknown
+	ExtraTasks  []run.ExtraTask `json:"extra_tasks,omitempty"`
+	Cancel      *run.Cancel     `json:"cancel,omitempty"`
+	Error       *named.Error    `json:"error,omitempty"`
 }
 
 type outputView struct {
@@ -49,6 +54,9 @@ const (
 	urlLife = 15 * time.Minute
 	// maxManifest bounds what is read of a manifest: some 300 bytes an output.
 	maxManifest = 8 << 20
+	// maxSigned is how many outputs one answer has. With the session token of a
+	// role, an output takes some 2 KB of the 6 MB that Lambda can answer.
+	maxSigned = 1000
 	// maxLongPoll keeps ?wait within the 30 s of an HTTP API.
 	maxLongPoll = 20 * time.Second
 	// longPollStep is how often a waiting call looks at the record.
@@ -76,7 +84,7 @@ func (h *Handler) getRun(w http.ResponseWriter, r *http.Request) error {
 	}
 	until := h.Now().Add(wait)
 	for {
-		v, err := h.view(r.Context(), id)
+		v, err := h.view(r.Context(), id, r.URL.Query().Get("outputs_after"))
 		if err != nil {
 			return err
 		}
@@ -100,177 +108,147 @@ func longPoll(value string) (time.Duration, error) {
 	return min(time.Duration(n)*time.Second, maxLongPoll), nil
 }
 
-// view is a run with everything that is known of it. A run that was accepted a
-// moment ago has no record yet: Step Functions knows it.
-func (h *Handler) view(ctx context.Context, id string) (view, error) {
-	record, found, err := h.record(ctx, id)
+// view returns a run with everything that is known of it. A run that was accepted
+// a moment ago has no record yet: Step Functions knows it.
+func (h *Handler) view(ctx context.Context, id, outputsAfter string) (view, error) {
+	r, err := h.Runs.Get(ctx, id)
+	if errors.Is(err, lifecycle.ErrNoRecord) {
+		return h.unrecorded(ctx, id)
+	}
 	if err != nil {
 		return view{}, err
 	}
-	if !found {
-		return h.unrecorded(ctx, id)
-	}
-	v := h.summary(record)
-	if record.TaskID != "" {
-		progress, err := h.Records.Progress(ctx, id)
+	v := h.summary(r.Record)
+	if r.TaskID != "" {
+		progress, err := h.Runs.Progress(ctx, id)
 		if err != nil {
 			return v, err
 		}
-		if record.TaskStatus == "" {
+		if r.TaskStatus == "" {
 			v.TaskStatus = progress.TaskStatus
 		}
 		if progress.Polls > 0 {
 			v.Progress = &progress
 		}
 	}
-	if record.ManifestKey != "" {
-		if v.Outputs, err = h.outputs(ctx, record.ManifestKey); err != nil {
+	if v.ManifestKey != "" {
+		if v.Outputs, v.OutputsNext, err = h.outputs(ctx, r.Record, v.Bucket, outputsAfter); err != nil {
 			return v, err
 		}
 	}
 	return v, nil
 }
 
-func (h *Handler) summary(record run.Record) view {
+func (h *Handler) summary(r run.Record) view {
 	v := view{
-		RunID: record.RunID, Status: record.Status, Workflow: record.Workflow, TaskID: record.TaskID,
-		TaskStatus: record.TaskStatus, Adopted: record.Adopted, StartedAt: record.StartedAt, EndedAt: record.EndedAt,
-		ManifestKey: record.ManifestKey, Error: record.Error,
+		RunID: r.RunID, Status: r.Status.Shown(), Workflow: cmp.Or(r.TaskWorkflow, r.Workflow), TaskID: r.TaskID,
+		TaskStatus: r.TaskStatus, Adopted: r.Adopted, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
+		Candidates: r.Candidates, ExtraTasks: r.ExtraTasks, Cancel: r.Cancel, Error: r.Error,
 	}
-	if v.ManifestKey != "" {
-		v.Bucket = h.OutputBucket
+	if r.InDoubt() {
+		v.Submission = r.Submission
+	}
+	if r.Status == run.Succeeded {
+		v.Bucket, v.ManifestKey = cmp.Or(r.Bucket, h.OutputBucket), r.ManifestKey
 	}
 	return v
 }
 
-func (h *Handler) record(ctx context.Context, id string) (run.Record, bool, error) {
-	record, err := h.Records.Get(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return record, false, nil
-	}
-	return record, err == nil, err
-}
-
 func (h *Handler) unrecorded(ctx context.Context, id string) (view, error) {
 	execution, err := h.find(ctx, id)
+	if errors.Is(err, executions.ErrNotFound) {
+		return view{}, notFound(id)
+	}
 	if err != nil {
 		return view{}, err
 	}
-	if execution == nil {
-		return view{}, notFound(id)
-	}
-	v := view{RunID: id, Status: statusOf(execution.Status)}
-	if execution.StartDate != nil {
-		v.StartedAt = execution.StartDate.UTC()
-	}
-	if execution.Input != nil {
-		request, _ := run.ParseRequest([]byte(*execution.Input))
-		v.Workflow = request.Workflow
-	}
-	switch v.Status {
-	case run.Failed:
-		v.Error = named.ExecutionError(text(execution.Error), text(execution.Cause))
-	case run.Cancelled:
-		v.Error = named.Errorf(named.RunCancelled, "the run was stopped before it had a record")
-	}
-	return v, nil
+	request, _ := run.ParseRequest([]byte(execution.Input))
+	return view{RunID: id, Status: statusOf(execution.State), StartedAt: execution.StartedAt, Workflow: request.Workflow, Error: execution.Error}, nil
 }
 
 func notFound(id string) error {
 	return named.Errorf(named.RunNotFound, "there is no run %s, or it ended over 90 days ago", id)
 }
 
-func text(s *string) string {
-	if s == nil {
-		return ""
+// find describes a run that may have been accepted a moment ago: Step Functions'
+// own reads are eventually consistent.
+func (h *Handler) find(ctx context.Context, id string) (executions.Execution, error) {
+	if !executions.ValidName(id) {
+		return executions.Execution{}, executions.ErrNotFound
 	}
-	return *s
-}
-
-// find is describe for a run that may have been accepted a moment ago: Step
-// Functions' own reads are eventually consistent.
-func (h *Handler) find(ctx context.Context, id string) (*sfn.DescribeExecutionOutput, error) {
-	execution, err := h.describe(ctx, id)
-	for range describeAgain {
-		if err != nil || execution != nil {
-			break
+	for again := 0; ; again++ {
+		execution, err := h.Executions.Describe(ctx, h.Executions.Execution(id))
+		if !errors.Is(err, executions.ErrNotFound) || again == describeAgain {
+			return execution, err
 		}
 		if err := h.Sleep(ctx, describePause); err != nil {
-			return nil, err
+			return execution, err
 		}
-		execution, err = h.describe(ctx, id)
 	}
-	return execution, err
-}
-
-// describe is nil if there is no such execution.
-func (h *Handler) describe(ctx context.Context, id string) (*sfn.DescribeExecutionOutput, error) {
-	if !validName(id) {
-		return nil, nil
-	}
-	arn := h.executionARN(id)
-	out, err := h.Executions.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &arn})
-	var missing *types.ExecutionDoesNotExist
-	switch {
-	case errors.As(err, &missing):
-		return nil, nil
-	case err != nil:
-		return nil, named.Errorf(named.Unavailable, "Step Functions could not describe the run %s: %w", id, err)
-	}
-	return out, nil
-}
-
-// executionARN puts the run's name behind its state machine's, as Step Functions does.
-func (h *Handler) executionARN(id string) string {
-	return strings.Replace(h.StateMachineARN, ":stateMachine:", ":execution:", 1) + ":" + id
-}
-
-// validName is what Step Functions allows in an execution's name.
-func validName(id string) bool {
-	const maxName = 80
-	return id != "" && len(id) <= maxName && !strings.ContainsFunc(id, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f && r <= 0x9f || strings.ContainsRune(`<>{}[]?*"#%\^|~`+"`$&,;:/", r)
-	})
 }
 
 // statusOf stands in for a record that is not there.
-func statusOf(s types.ExecutionStatus) run.Status {
+func statusOf(s executions.State) run.Status {
 	switch s {
-	case types.ExecutionStatusSucceeded:
+	case executions.Succeeded:
 		return run.Succeeded
-	case types.ExecutionStatusAborted:
+	case executions.Aborted:
 		return run.Cancelled
-	case types.ExecutionStatusFailed, types.ExecutionStatusTimedOut:
+	case executions.Failed, executions.TimedOut:
 		return run.Failed
 	}
 	return run.Submitting
 }
 
-// outputs reads a manifest and signs an address for each output. The bucket is the
-// user's: a manifest that was moved or has expired is no fault of the run.
-func (h *Handler) outputs(ctx context.Context, key string) ([]outputView, error) {
-	object, err := h.Outputs.GetObject(ctx, &s3.GetObjectInput{Bucket: &h.OutputBucket, Key: &key})
+// outputs reads a manifest and signs an address for each output after the one
+// named, 1,000 at most; next is the last of them if there are more. Only keys
+// under the run's own prefix are signed: others may write to the user's bucket,
+// and this function's role may read all of it. A manifest that was moved or has
+// expired is no fault of the run.
+func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after string) (views []outputView, next string, err error) {
+	object, err := h.Outputs.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &r.ManifestKey})
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusNotFound {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, named.Errorf(named.Unavailable, "S3 could not read s3://%s/%s: %w", h.OutputBucket, key, err)
+		return nil, "", named.Errorf(named.Unavailable, "S3 could not read s3://%s/%s: %w", bucket, r.ManifestKey, err)
 	}
 	defer object.Body.Close()
 	var manifest run.Manifest
 	if err := json.NewDecoder(io.LimitReader(object.Body, maxManifest)).Decode(&manifest); err != nil {
-		return nil, named.Errorf(named.Unavailable, "s3://%s/%s cannot be read: %w", h.OutputBucket, key, err)
+		return nil, "", named.Errorf(named.Unavailable, "s3://%s/%s cannot be read: %w", bucket, r.ManifestKey, err)
 	}
-	views := make([]outputView, len(manifest.Outputs))
-	for i, o := range manifest.Outputs {
-		signed, err := h.Presign.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: &h.OutputBucket, Key: &o.Key}, s3.WithPresignExpires(urlLife))
-		if err != nil {
-			return nil, named.Errorf(named.Unavailable, "no address could be signed for s3://%s/%s: %w", h.OutputBucket, o.Key, err)
+	outputs := manifest.Outputs
+	if after != "" {
+		i := slices.IndexFunc(outputs, func(o run.Output) bool { return o.ID == after })
+		if i < 0 {
+			return nil, "", named.Violations{{Parameter: "outputs_after", Message: "is not the id of an output of this run"}}.Err()
 		}
-		views[i] = outputView{Output: o, S3URI: "s3://" + h.OutputBucket + "/" + o.Key, URL: signed.URL}
+		outputs = outputs[i+1:]
 	}
-	return views, nil
+	if len(outputs) > maxSigned {
+		outputs = outputs[:maxSigned]
+		next = outputs[maxSigned-1].ID
+	}
+	views = make([]outputView, len(outputs))
+	for i, o := range outputs {
+		views[i] = outputView{Output: o, S3URI: "s3://" + bucket + "/" + o.Key}
+		if !ownOutput(r, o.Key) {
+			continue
+		}
+		signed, err := h.Presign.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &o.Key}, s3.WithPresignExpires(urlLife))
+		if err != nil {
+			return nil, "", named.Errorf(named.Unavailable, "no address could be signed for s3://%s/%s: %w", bucket, o.Key, err)
+		}
+		views[i].URL = signed.URL
+	}
+	return views, next, nil
+}
+
+func ownOutput(r run.Record, key string) bool {
+	prefix := r.OutputPrefix()
+	return prefix != "" && strings.HasPrefix(key, prefix) && key != prefix+run.ManifestName && key != prefix+run.ErrorName
 }
 
 // listRuns reads the index, newest first, and the records it names.
@@ -292,7 +270,7 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 		scanned += len(page)
 		for _, e := range page {
 			cursor = e.cursor
-			if e.found && store.CursorOf(e.record) == e.cursor && (q.status == "" || e.record.Status == q.status) {
+			if e.found && lifecycle.CursorOf(e.record) == e.cursor && (q.status == "" || e.record.Status.Shown() == q.status) {
 				answer.Runs = append(answer.Runs, h.summary(e.record))
 				if len(answer.Runs) == q.limit {
 					break
@@ -317,7 +295,7 @@ type entry struct {
 // page reads limit entries of the index after cursor, and their records.
 func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []entry, more bool, err error) {
 	var ids []string
-	if err := h.Records.Newest(ctx, cursor, func(runID, cursor string) bool {
+	if err := h.Runs.Newest(ctx, cursor, func(runID, cursor string) bool {
 		if len(ids) == limit {
 			more = true
 			return false
@@ -328,17 +306,12 @@ func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []en
 	}); err != nil {
 		return nil, false, err
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(readers)
-	var mu sync.Mutex
-	for i, id := range ids {
-		group.Go(func() error {
-			record, found, err := h.record(groupCtx, id)
-			mu.Lock()
-			defer mu.Unlock()
-			page[i].record, page[i].found = record, found
-			return err
-		})
-	}
-	return page, more, group.Wait()
+	return page, more, fanout.Each(ctx, readers, len(ids), func(ctx context.Context, i int) error {
+		r, err := h.Runs.Get(ctx, ids[i])
+		if errors.Is(err, lifecycle.ErrNoRecord) {
+			return nil
+		}
+		page[i].record, page[i].found = r.Record, err == nil
+		return err
+	})
 }

@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
@@ -43,6 +44,121 @@ func TestShowsDelivered(t *testing.T) {
 	}
 }
 
+// TestOutputsInPages: 1,000 an answer, each with an address of its own, and the
+// next from the last one's id on.
+func TestOutputsInPages(t *testing.T) {
+	w := newWorld(t)
+	w.deliver("r1")
+	const all = 2500
+	var outputs []run.Output
+	for i := range all {
+		outputs = append(outputs, run.Output{ID: fmt.Sprintf("9.images.%d&a=ä", i), Key: fmt.Sprintf("runs/r1/%d.png", i)})
+	}
+	manifest, err := json.Marshal(run.Manifest{RunID: "r1", Outputs: outputs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.s3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
+	after, seen := "", 0
+	for pages := 1; ; pages++ {
+		a := w.call("GET", "/runs/r1?outputs_after="+url.QueryEscape(after), "")
+		list, _ := a.body["outputs"].([]any)
+		if a.status != 200 || len(list) != min(maxSigned, all-seen) {
+			t.Fatalf("page %d: %d, %d outputs", pages, a.status, len(list))
+		}
+		for _, o := range list {
+			if o := o.(map[string]any); o["id"] != outputs[seen].ID || o["url"] == nil {
+				t.Fatalf("%v, want %s", o, outputs[seen].ID)
+			}
+			seen++
+		}
+		if after, _ = a.body["outputs_next"].(string); after == "" {
+			break
+		}
+	}
+	if seen != all {
+		t.Errorf("%d of %d", seen, all)
+	}
+	if a := w.call("GET", "/runs/r1?outputs_after=nope", ""); a.status != 400 || fmt.Sprint(a.faults()) != "[outputs_after]" {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+	// Exactly a page has no next.
+	manifest, err = json.Marshal(run.Manifest{RunID: "r1", Outputs: outputs[:maxSigned]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.s3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
+	if a := w.call("GET", "/runs/r1", ""); a.body["outputs_next"] != nil || len(a.body["outputs"].([]any)) != maxSigned {
+		t.Errorf("%v", a.body["outputs_next"])
+	}
+}
+
+// TestSignsItsOwnKeysAlone: others may write to the user's bucket, and whoever can
+// change a manifest must not get at everything else in it.
+func TestSignsItsOwnKeysAlone(t *testing.T) {
+	keys := map[string]bool{
+		"runs/r1/a.png": true, "runs/r1/sub/a.png": true, "runs/r1/manifest.json": false, "runs/r1/error.json": false,
+		"runs/r10/a.png": false, "runs/r2/a.png": false, "secrets.txt": false, "runs/r1": false, "": false, "/runs/r1/a.png": false,
+	}
+	w := newWorld(t)
+	w.deliver("r1")
+	var outputs []run.Output
+	for key := range keys {
+		outputs = append(outputs, run.Output{ID: key, Key: key})
+	}
+	manifest, err := json.Marshal(run.Manifest{RunID: "r1", Outputs: outputs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.s3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
+	list := w.call("GET", "/runs/r1", "").body["outputs"].([]any)
+	if len(list) != len(keys) {
+		t.Fatalf("%v", list)
+	}
+	for _, o := range list {
+		o := o.(map[string]any)
+		if signed := o["url"] != nil; signed != keys[o["id"].(string)] || o["s3_uri"] != "s3://outputs/"+o["id"].(string) {
+			t.Errorf("%v", o)
+		}
+	}
+}
+
+// TestShowsDelivering as copying, and nothing of its outputs yet.
+func TestShowsDelivering(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
+	if a := w.call("GET", "/runs/r1", ""); a.body["status"] != "copying" || a.body["manifest_key"] != nil || a.body["outputs"] != nil {
+		t.Errorf("%s", a.raw)
+	}
+	for status, want := range map[string]int{"copying": 1, "waiting": 0} {
+		if a := w.call("GET", "/runs?status="+status, ""); len(a.body["runs"].([]any)) != want {
+			t.Errorf("%s: %s", status, a.raw)
+		}
+	}
+	if a := w.call("GET", "/runs?status=delivering", ""); a.status != 400 {
+		t.Errorf("%d", a.status)
+	}
+}
+
+// TestShowsCandidates of a run in doubt, the cancel of a stopped one, and what was
+// paid for beside.
+func TestShowsCandidates(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{
+		RunID: "r1", Status: run.Failed, Submission: &run.Submission{Attempt: "secret-attempt"}, EndedAt: began, Error: named.Errorf(named.SubmitOutcomeUnknown, "x"),
+		Candidates: []run.Candidate{{TaskID: "t7", CreatedAt: began, TaskStatus: "running", DeliveredBy: "r9"}},
+	})
+	candidate := w.call("GET", "/runs/r1", "").body["candidates"].([]any)[0].(map[string]any)
+	if candidate["task_id"] != "t7" || candidate["created_at"] != "2026-11-23T12:00:00Z" || candidate["task_status"] != "running" || candidate["delivered_by"] != "r9" {
+		t.Errorf("%v", candidate)
+	}
+	w.record(run.Record{RunID: "r2", Status: run.Cancelled, TaskID: "t2", EndedAt: began, Cancel: &run.Cancel{AskedAt: began, EndedAs: "completed"}, ExtraTasks: []run.ExtraTask{{TaskID: "t3", Cancelled: true}}})
+	a := w.call("GET", "/runs/r2", "")
+	if a.body["cancel"].(map[string]any)["ended_as"] != "completed" || a.body["extra_tasks"].([]any)[0].(map[string]any)["task_id"] != "t3" {
+		t.Errorf("%s", a.raw)
+	}
+}
+
 // TestBucketIsTheUsers: a manifest that was moved or has expired is no fault.
 func TestBucketIsTheUsers(t *testing.T) {
 	w := newWorld(t)
@@ -60,7 +176,7 @@ func TestBucketIsTheUsers(t *testing.T) {
 func TestShowsProgress(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Adopted: true, Workflow: "x"})
-	if err := w.records().PutProgress(t.Context(), run.Progress{RunID: "r1", TaskStatus: "running", Progress: 0.5, StepCurrent: ptr(15), StepTotal: ptr(30), Polls: 1}); err != nil {
+	if err := w.runs.PutProgress(t.Context(), run.Progress{RunID: "r1", TaskStatus: "running", Progress: 0.5, StepCurrent: ptr(15), StepTotal: ptr(30), Polls: 1}); err != nil {
 		t.Fatal(err)
 	}
 	a := w.call("GET", "/runs/r1", "")
@@ -72,9 +188,7 @@ func TestShowsProgress(t *testing.T) {
 
 func TestShowsFailure(t *testing.T) {
 	w := newWorld(t)
-	r := run.Record{RunID: "r1", TaskID: "t1"}
-	r.Close(run.Failed, began, named.Errorf(named.TaskFailed, "CUDA out of memory"))
-	w.record(r)
+	w.record(run.Record{RunID: "r1", TaskID: "t1", Status: run.Failed, EndedAt: began, Error: named.Errorf(named.TaskFailed, "CUDA out of memory")})
 	a := w.call("GET", "/runs/r1", "")
 	e := a.body["error"].(map[string]any)
 	if a.status != 200 || e["name"] != "TaskFailed" || e["cause"] != "CUDA out of memory" || e["hint"] == "" || a.body["ended_at"] != "2026-11-23T12:00:00Z" {
@@ -91,12 +205,16 @@ func TestShowsUnrecorded(t *testing.T) {
 	if a.status != 200 || a.body["status"] != "submitting" || a.body["workflow"] != "text-to-image@2" || a.body["started_at"] == nil {
 		t.Errorf("%s", a.raw)
 	}
-	for status, want := range map[types.ExecutionStatus]string{
-		types.ExecutionStatusSucceeded: "succeeded", types.ExecutionStatusFailed: "failed", types.ExecutionStatusTimedOut: "failed",
-		types.ExecutionStatusAborted: "cancelled", types.ExecutionStatusPendingRedrive: "submitting",
+	for status, want := range map[executions.State]string{
+		executions.Succeeded: "succeeded", executions.Failed: "failed", executions.TimedOut: "failed", executions.Aborted: "cancelled", executions.Running: "submitting",
 	} {
 		w.start("x", `{"workflow":5}`, status)
-		w.machine.runs["x"].Error, w.machine.runs["x"].Cause = ptr(named.Unavailable), ptr(`{"errorMessage":"S3 is away"}`)
+		if status.Ended() {
+			w.machine.runs["x"].Error = named.Errorf(named.RunCancelled, "x")
+			if status == executions.Failed || status == executions.TimedOut {
+				w.machine.runs["x"].Error = named.Errorf(named.Unavailable, "S3 is away")
+			}
+		}
 		a := w.call("GET", "/runs/x", "")
 		ended := want == "failed" || want == "cancelled"
 		if a.status != 200 || a.body["status"] != want || (want == "failed") != strings.Contains(a.raw, "S3 is away") || ended != (a.body["error"] != nil) {
@@ -110,7 +228,7 @@ func TestReadsAreLate(t *testing.T) {
 	w := newWorld(t)
 	w.onSleep = func() {
 		if w.slept > time.Second {
-			w.start("late", body, types.ExecutionStatusRunning)
+			w.start("late", body, executions.Running)
 		}
 	}
 	if a := w.call("GET", "/runs/late", ""); a.status != 200 || a.body["status"] != "submitting" {
@@ -175,9 +293,7 @@ func TestWaits(t *testing.T) {
 	w.slept = 0
 	w.onSleep = func() {
 		if w.slept == 3*time.Second {
-			if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error { r.Close(run.Succeeded, w.now, nil); return nil }); err != nil {
-				t.Error(err)
-			}
+			w.record(run.Record{RunID: "r1", Status: run.Succeeded, EndedAt: w.now})
 		}
 	}
 	if a := w.call("GET", "/runs/r1?wait=20", ""); a.body["status"] != "succeeded" || w.slept != 3*time.Second {
@@ -241,15 +357,12 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// TestListsOnce: two claims of one run may leave two entries in the index.
+// TestListsOnce: two calls that begin one run may leave two entries in the index.
 func TestListsOnce(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{RunID: "r1", Status: run.Waiting})
 	for _, start := range []time.Time{began.Add(time.Millisecond), began.Add(-time.Second)} {
-		r := run.Record{RunID: "r1", ExecutionARN: "x", StartedAt: start, Status: run.Submitting}
-		if _, err := w.records().Create(t.Context(), r); err == nil {
-			t.Fatal("claimed twice")
-		}
+		w.set("index/"+lifecycle.CursorOf(run.Record{RunID: "r1", StartedAt: start}), nil)
 	}
 	if a := w.call("GET", "/runs", ""); len(a.body["runs"].([]any)) != 1 || len(w.s3.Keys(stateBucket, "index/")) != 3 {
 		t.Errorf("%s", a.raw)

@@ -5,16 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
@@ -40,7 +38,7 @@ func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	raw, err := io.ReadAll(io.LimitReader(r.Body, run.MaxRequestBytes+1))
+	raw, err := run.ReadText(r.Body)
 	if err != nil {
 		return named.Violations{{Parameter: "request", Message: "its body could not be read"}}.Err()
 	}
@@ -49,42 +47,32 @@ func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return faults.Err()
 	}
-	if len(faults) == 0 && len(input) > run.MaxRequestBytes { // 1e30 is written out
-		faults = named.Violations{{Parameter: "request", Message: fmt.Sprintf("is %d bytes with its numbers written out; at most %d are accepted", len(input), run.MaxRequestBytes)}}
-	}
 	if r.Header.Values("Idempotency-Key") != nil {
 		// Before the checks: what was started once is the answer, whatever has
 		// become of its workflow since.
-		execution, err := h.describe(r.Context(), runID)
-		if err != nil {
+		standing, err := h.Runs.Get(r.Context(), runID)
+		switch {
+		case err == nil && standing.RequestHash != request.Hash:
+			return conflict(runID)
+		case err == nil:
+			return h.answer(w, nil, started{runID, standing.Status.Shown()})
+		case !errors.Is(err, lifecycle.ErrNoRecord):
 			return err
-		}
-		if execution != nil {
-			status, err := h.same(r.Context(), runID, input, execution)
-			return h.answer(w, err, started{runID, status})
 		}
 	}
 	if err := h.check(r.Context(), request, faults); err != nil {
 		return err
 	}
-	text := string(input)
-	_, err = h.Executions.StartExecution(r.Context(), &sfn.StartExecutionInput{StateMachineArn: &h.StateMachineARN, Name: &runID, Input: &text})
-	var exists *types.ExecutionAlreadyExists
-	if errors.As(err, &exists) {
-		execution, err := h.find(r.Context(), runID)
-		if err != nil {
-			return err
-		}
-		if execution == nil {
-			return named.Errorf(named.Unavailable, "Step Functions has the run %s and does not show it yet: send the same request again", runID)
-		}
-		status, err := h.same(r.Context(), runID, input, execution)
+	err = h.Executions.Start(r.Context(), runID, string(input))
+	if errors.Is(err, executions.ErrExists) {
+		status, err := h.same(r.Context(), runID, input)
 		return h.answer(w, err, started{runID, status})
 	}
-	if err != nil {
-		err = named.Errorf(named.Unavailable, "Step Functions could not start the run: %w", err)
-	}
 	return h.answer(w, err, started{runID, run.Submitting})
+}
+
+func conflict(runID string) error {
+	return named.Errorf(named.IdempotencyConflict, "this Idempotency-Key was used with another request: run %s", runID)
 }
 
 func (h *Handler) answer(w http.ResponseWriter, err error, s started) error {
@@ -136,19 +124,23 @@ func (h *Handler) check(ctx context.Context, request run.Request, faults named.V
 	return workflows.CheckWorkflow(request.Workflow, workflow)
 }
 
-// same tells what became of an earlier request under this id: its status, or 409 if
+// same returns the status of an earlier request under this id, or a conflict if
 // it was another request.
-func (h *Handler) same(ctx context.Context, runID string, input []byte, execution *sfn.DescribeExecutionOutput) (run.Status, error) {
-	before, err := run.Canonical([]byte(text(execution.Input)))
-	if err != nil || string(before) != string(input) {
-		return "", named.Errorf(named.IdempotencyConflict, "this Idempotency-Key was used with another request: run %s", runID)
+func (h *Handler) same(ctx context.Context, runID string, input []byte) (run.Status, error) {
+	execution, err := h.find(ctx, runID)
+	if errors.Is(err, executions.ErrNotFound) {
+		return "", named.Errorf(named.Unavailable, "Step Functions has the run %s and does not show it yet: send the same request again", runID)
 	}
-	record, found, err := h.record(ctx, runID)
 	if err != nil {
 		return "", err
 	}
-	if !found {
-		return statusOf(execution.Status), nil
+	before, err := run.Canonical([]byte(execution.Input))
+	if err != nil || string(before) != string(input) {
+		return "", conflict(runID)
 	}
-	return record.Status, nil
+	record, err := h.Runs.Get(ctx, runID)
+	if errors.Is(err, lifecycle.ErrNoRecord) {
+		return statusOf(execution.State), nil
+	}
+	return record.Status.Shown(), err
 }

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -23,7 +23,7 @@ func TestStart(t *testing.T) {
 	if a.status != 202 || a.headers["Location"] != "/runs/id-1" || a.body["run_id"] != "id-1" || a.body["status"] != "submitting" {
 		t.Fatalf("%+v", a)
 	}
-	if got := *w.machine.runs["id-1"].Input; got != `{"parameters":{"prompt":"a sunset","steps":30},"workflow":"text-to-image@2"}` {
+	if got := w.machine.runs["id-1"].Input; got != `{"parameters":{"prompt":"a sunset","steps":30},"workflow":"text-to-image@2"}` {
 		t.Error(got)
 	}
 	if a := w.call("POST", "/runs", body); a.body["run_id"] != "id-2" || w.machine.started != 2 {
@@ -56,10 +56,14 @@ func TestRefuses(t *testing.T) {
 		{"two documents", "{}{}", nil, 400, "InvalidRequest", "[request]", ""},
 		{"an array", "[]", nil, 400, "InvalidRequest", "[request]", "object"},
 		{"no UTF-8", "{\"workflow\":\"\xff\"}", nil, 400, "InvalidRequest", "[request]", "UTF-8"},
-		{"too large", `{"workflow":"text-to-image","parameters":{"prompt":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, nil, 400, "InvalidRequest", "[request]", "262144"},
+		{"too large", `{"workflow":"text-to-image","parameters":{"prompt":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, nil, 400, "InvalidRequest", "[request]", "at most 261632 bytes"},
 		{"much too large", `{"workflow":"` + strings.Repeat("x", 2<<20) + `"}`, nil, 400, "InvalidRequest", "[request]", ""},
-		{"too large with blanks", body + strings.Repeat(" ", run.MaxRequestBytes), nil, 400, "InvalidRequest", "[request]", ""},
-		{"too large when written out", `{"workflow":"text-to-image","parameters":{"prompt":"x","seeds":[1e38` + strings.Repeat(",1e38", 10_000) + `]}}`, nil, 400, "InvalidRequest", "[request seeds]", "written out"},
+		{"too long to be read", body + strings.Repeat(" ", run.MaxTextBytes), nil, 400, "InvalidRequest", "[request]", "at most 261632"},
+		{"UTF-16", "\xff\xfe{\x00}\x00", nil, 400, "InvalidRequest", "[request]", "UTF-16"},
+		{"gzip", "\x1f\x8b\x08", nil, 400, "InvalidRequest", "[request]", "gzip"},
+		{"half a character", `{"workflow":"text-to-image","parameters":{"prompt":"\ud83d"}}`, nil, 400, "InvalidRequest", "[request]", "surrogate"},
+		{"names given twice", `{"workflow":"a","workflow":"text-to-image","parameters":{"prompt":"a","prompt":"b"}}`, nil, 400, "InvalidRequest", "[workflow parameters.prompt]", "twice"},
+		{"too large when written out", `{"workflow":"text-to-image","parameters":{"prompt":"x","seeds":[1e38` + strings.Repeat(",1e38", 10_000) + `]}}`, nil, 400, "InvalidRequest", "[request seeds]", "is 400106 bytes"},
 		{"nothing in it", "{}", nil, 400, "InvalidRequest", "[workflow]", "missing"},
 		{"both", `{"workflow":"text-to-image","task_id":"t"}`, nil, 400, "InvalidRequest", "[task_id]", ""},
 		{"unknown workflow", `{"workflow":"nope"}`, nil, 404, "WorkflowNotFound", "[]", `"nope"`},
@@ -80,7 +84,9 @@ func TestRefuses(t *testing.T) {
 		{"403", body, fails(answered(403)), 502, "FeatureNotLicensed", "[]", "administrator"},
 		{"no key", body, fails(named.Errorf(named.Unauthorized, "the secret holds no value yet")), 502, "Unauthorized", "[]", "no value"},
 		{"Secrets Manager down", body, fails(named.Errorf(named.Unavailable, "Secrets Manager")), 503, "Unavailable", "[]", "Secrets Manager"},
-		{"Step Functions down", body, func(w *world) { w.machine.fail = func(string) error { return errNetwork } }, 503, "Unavailable", "[]", "Step Functions"},
+		{"Step Functions down", body, func(w *world) {
+			w.machine.fail = func(string) error { return named.Errorf(named.Unavailable, "Step Functions could not start") }
+		}, 503, "Unavailable", "[]", "Step Functions"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -122,7 +128,7 @@ func TestIdempotencyKey(t *testing.T) {
 	w := newWorld(t)
 	first := w.post(body, key("order 4711")...)
 	id, _ := first.body["run_id"].(string)
-	if first.status != 202 || !strings.HasPrefix(id, "key-") || !validName(id) || w.machine.started != 1 {
+	if first.status != 202 || !strings.HasPrefix(id, "key-") || !executions.ValidName(id) || w.machine.started != 1 {
 		t.Fatalf("%+v", first)
 	}
 	same := `{"parameters": {"steps": 3e1, "prompt": "a sunset"}, "workflow": "text-to-image@2"}`
@@ -140,13 +146,29 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 
 	// After the end, and whatever has become of the workflow since.
-	w.machine.runs[id].Status = types.ExecutionStatusSucceeded
-	w.record(run.Record{RunID: id, Status: run.Succeeded})
+	w.machine.runs[id].State = executions.Succeeded
+	asked, faults := run.ParseRequest([]byte(body))
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	w.record(run.Record{RunID: id, Status: run.Succeeded, RequestHash: asked.Hash})
 	fails(answered(503))(w)
+	w.machine.looks = 0
 	if a := w.post(body, key("order 4711")...); a.status != 202 || a.body["run_id"] != id || a.body["status"] != "succeeded" {
 		t.Errorf("%+v", a)
 	}
+	if a := w.post(same, key("order 4711")...); a.status != 202 || a.body["run_id"] != id {
+		t.Errorf("the same value: %+v", a)
+	}
 	if a := w.post(`{"task_id":"t1"}`, key("order 4711")...); a.status != 409 {
+		t.Errorf("%+v", a)
+	}
+	if w.machine.looks > 0 {
+		t.Errorf("Step Functions was asked %d times for what the record says", w.machine.looks)
+	}
+	w.machine.runs[id].State = executions.Failed // its record has gone for good: Step Functions' word is left
+	w.s3.Remove(stateBucket, "runs/"+id+".json")
+	if a := w.post(body, key("order 4711")...); a.status != 503 { // the workflow's check comes first then
 		t.Errorf("%+v", a)
 	}
 	if w.machine.started != 2 {
@@ -162,15 +184,11 @@ func TestIdempotencyRace(t *testing.T) {
 		id := w.post(body, "idempotency-key", "k").body["run_id"].(string)
 		input := `{"workflow":"other"}`
 		if mine {
-			input = *w.machine.runs[id].Input
+			input = w.machine.runs[id].Input
 		}
 		delete(w.machine.runs, id)
 		w.cyberun.workflow = func(context.Context, string) (cyberun.Workflow, error) {
-			execution, err := w.h.describe(t.Context(), id)
-			if err != nil || execution != nil {
-				t.Errorf("%v, %v", execution, err)
-			}
-			w.start(id, input, types.ExecutionStatusFailed)
+			w.start(id, input, executions.Failed)
 			return textToImage(), nil
 		}
 		a := w.post(body, "idempotency-key", "k")
@@ -182,15 +200,15 @@ func TestIdempotencyRace(t *testing.T) {
 
 // TestStartedAMomentAgo: Step Functions knows the name and does not describe it yet.
 func TestStartedAMomentAgo(t *testing.T) {
-	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 503} { // of the looks after the start
+	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 503} {
 		w := newWorld(t)
 		id := w.post(body, "idempotency-key", "k").body["run_id"].(string)
-		w.machine.runs[id].Status = types.ExecutionStatusSucceeded
+		w.machine.runs[id].State = executions.Succeeded
 		looks := 0
 		w.machine.fail = func(op string) error {
 			if op == "Describe" {
-				if looks++; looks <= 1+misses { // the one before the start sees nothing either
-					return &types.ExecutionDoesNotExist{}
+				if looks++; looks <= misses {
+					return executions.ErrNotFound
 				}
 			}
 			return nil
@@ -239,7 +257,7 @@ func TestIdempotencyKeyItself(t *testing.T) {
 
 func TestUnknownRoutes(t *testing.T) {
 	w := newWorld(t)
-	for _, route := range []string{"GET /", "GET /nope", "PUT /runs", "PATCH /runs/x", "POST /runs/x", "DELETE /runs", "POST /workflows", "GET /runs/a/b"} {
+	for _, route := range []string{"GET /", "GET /nope", "PUT /runs", "PATCH /runs/x", "POST /runs/x", "DELETE /runs", "POST /workflows", "GET /runs/a/b", "GET /runs/x/outcome", "POST /runs/outcome"} {
 		method, path, _ := strings.Cut(route, " ")
 		if a := w.call(method, path, ""); a.status != http.StatusNotFound || a.body["title"] != "NotFound" {
 			t.Errorf("%s: %d %s", route, a.status, a.raw)

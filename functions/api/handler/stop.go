@@ -1,122 +1,213 @@
 package handler
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/awslabs/aws-lambda-go-api-proxy/core"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// stopRun marks the stop, cancels the task and stops the execution; close-run
-// closes the record. A run that has ended is answered as it is.
+// stopped answers DELETE /runs/{id}.
+type stopped struct {
+	RunID  string     `json:"run_id"`
+	Status run.Status `json:"status"`
+	Task   string     `json:"task"`
+}
+
+// stopRun marks the stop, then cancels the task and stops the execution side by
+// side; close-run closes the record. A run that has ended is answered as it is.
 func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 	ctx, id := r.Context(), r.PathValue("id")
-	record, err := h.markStop(ctx, id)
+	record, effects, execution, err := h.markStop(ctx, id)
 	if err != nil {
 		return err
 	}
-	if !record.Status.Open() {
-		// Of a run that failed the task may go on, or it could not be cancelled at the stop.
-		if record.Status != run.Succeeded {
-			if err := h.cancelOwn(ctx, record); err != nil {
-				return err
-			}
+	answer := stopped{RunID: id, Status: record.Status.Shown(), Task: "none"}
+	switch {
+	case record.RunID == "":
+		answer.Status = statusOf(execution.State)
+	case record.TaskID != "":
+		answer.Task = "left" // unless the cancel says otherwise
+	}
+	var stopErr, cancelErr error
+	cancel := func() {
+		if effects&lifecycle.CancelTask != 0 {
+			_, answer.Task, cancelErr = h.Runs.StopCancel(ctx, record)
 		}
-		return writeJSON(w, http.StatusAccepted, started{id, record.Status})
 	}
-	// First the cause of the costs. If Cyberun is down the execution is stopped
-	// all the same: close-run and its sweep go on cancelling.
-	if err := h.cancelOwn(ctx, record); err != nil {
-		h.Log.WarnContext(ctx, "the task is not cancelled yet", "run_id", id, "cause", err.Error())
+	stop := func() {
+		if effects&lifecycle.StopExecution != 0 {
+			stopErr = h.Executions.Stop(ctx, h.Executions.Execution(id), named.Errorf(named.RunCancelled, "stopped through the API"))
+		}
 	}
-	arn, cause := h.executionARN(id), "stopped through the API"
-	name := named.RunCancelled
-	_, err = h.Executions.StopExecution(ctx, &sfn.StopExecutionInput{ExecutionArn: &arn, Error: &name, Cause: &cause})
-	if err != nil && h.running(ctx, id) {
-		return named.Errorf(named.Unavailable, "Step Functions could not stop the run %s: %w", id, err)
+	if h.Beside != nil {
+		h.Beside(cancel, stop)
+	} else {
+		cancel()
+		stop()
 	}
-	return writeJSON(w, http.StatusAccepted, started{id, run.Cancelled})
+	if cancelErr != nil { // the mark stands: close-run and its sweep go on cancelling
+		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "cause", cancelErr.Error())
+	}
+	if stopErr != nil && h.running(ctx, id) {
+		return stopErr
+	}
+	if effects&lifecycle.StopExecution != 0 {
+		answer.Status = run.Cancelled
+	}
+	return writeJSON(w, http.StatusAccepted, answer)
 }
 
-// cancelOwn cancels the run's task, if it is the run's to cancel.
-func (h *Handler) cancelOwn(ctx context.Context, record run.Record) error {
-	may, _, err := h.Records.MayCancel(ctx, record)
-	if err != nil || !may {
-		return err
+// markStop leaves the mark that every step honours. Step Functions is asked only
+// about a run without a record, or one that failed and may have been redriven.
+func (h *Handler) markStop(ctx context.Context, id string) (record lifecycle.Run, effects lifecycle.Effect, execution executions.Execution, err error) {
+	record, effects, err = h.Runs.Stop(ctx, id, execution, h.OutputBucket, h.OutputPrefix)
+	if err == nil && record.Status != run.Failed || err != nil && !errors.Is(err, lifecycle.ErrNoRecord) {
+		return record, effects, execution, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	if err := h.Cyberun.Cancel(ctx, record.TaskID); err != nil {
-		return cyberun.RemoteError("cancel the task "+record.TaskID, err)
+	execution, findErr := h.find(ctx, id)
+	switch {
+	case errors.Is(findErr, executions.ErrNotFound) && err != nil:
+		return record, 0, execution, notFound(id)
+	case errors.Is(findErr, executions.ErrNotFound):
+		return record, effects, execution, nil
+	case findErr != nil:
+		return record, 0, execution, findErr
+	case err != nil && execution.State != executions.Running:
+		return record, 0, execution, nil // it ended before it had a record: close-run's to write
 	}
-	return nil
+	record, effects, err = h.Runs.Stop(ctx, id, execution, h.OutputBucket, h.OutputPrefix)
+	return record, effects, execution, err
 }
 
 // running tells a stop that failed from one that came too late: an execution
 // that has ended is not to be stopped any more.
 func (h *Handler) running(ctx context.Context, id string) bool {
-	execution, err := h.describe(ctx, id)
-	return err != nil || execution != nil && statusOf(execution.Status).Open()
+	execution, err := h.Executions.Describe(ctx, h.Executions.Execution(id))
+	return err != nil && !errors.Is(err, executions.ErrNotFound) || err == nil && execution.State == executions.Running
 }
 
-// markStop leaves the mark that every step honours: in the record, or in place
-// of one that Submit has not made yet.
-func (h *Handler) markStop(ctx context.Context, id string) (run.Record, error) {
-	now := h.Now().UTC()
-	mark := func(r *run.Record) error {
-		if r.Status.Open() && r.StopRequestedAt.IsZero() {
-			r.StopRequestedAt = now
-		}
-		return nil
-	}
-	record, err := h.Records.Update(ctx, id, mark)
-	if err == nil && record.Status == run.Failed {
-		return h.markRedriven(ctx, record, mark)
-	}
-	if !errors.Is(err, store.ErrNotFound) {
-		return record, err
-	}
-	execution, err := h.find(ctx, id)
+// maxOutcome bounds the body of an outcome, in bytes: a task's id and some room.
+const maxOutcome = 4 << 10
+
+// outcome is a person's word on a submission in doubt.
+type outcome struct {
+	TaskID     *string `json:"task_id"`
+	NotStarted *bool   `json:"not_started"`
+}
+
+// decideOutcome stores what a person says of a run that failed in doubt, and
+// redrives the run, which does what was said.
+func (h *Handler) decideOutcome(w http.ResponseWriter, r *http.Request) error {
+	ctx, id := r.Context(), r.PathValue("id")
+	said, err := parseOutcome(r.Body)
 	if err != nil {
-		return record, err
+		return err
 	}
-	if execution == nil {
-		return record, notFound(id)
+	record, err := h.Runs.Get(ctx, id)
+	if errors.Is(err, lifecycle.ErrNoRecord) {
+		return notFound(id)
 	}
-	if status := statusOf(execution.Status); !status.Open() {
-		return run.Record{RunID: id, Status: status}, nil
+	if err != nil {
+		return err
 	}
-	request, _ := run.ParseRequest([]byte(text(execution.Input)))
-	tombstone := run.Record{
-		RunID: id, ExecutionARN: h.executionARN(id), StartedAt: *execution.StartDate, StopRequestedAt: now,
-		Status: run.Submitting, Workflow: cmp.Or(request.Workflow, run.RescueSlug), MaxSeconds: cmp.Or(request.MaxSeconds, run.DefaultMaxSeconds),
+	word := run.Decision{DecidedBy: callerOf(ctx), DecidedAt: h.Now().UTC(), NotStarted: said.NotStarted != nil}
+	if said.TaskID != nil {
+		word.TaskID = *said.TaskID
+		if record.TaskID != word.TaskID {
+			if err := h.checkTask(ctx, record, word.TaskID); err != nil {
+				return err
+			}
+		}
 	}
-	if prefix := cmp.Or(request.Destination.Prefix, run.DefaultPrefix); run.ValidPrefix(prefix) {
-		tombstone.Prefix = prefix
+	if record, err = h.Runs.DecideOutcome(ctx, id, word); err != nil {
+		return err
 	}
-	created, err := h.Records.Create(ctx, tombstone)
-	if errors.Is(err, store.ErrExists) {
-		return h.Records.Update(ctx, id, mark)
+	if record.Status == run.Failed && record.InDoubt() {
+		if err := h.redrive(ctx, record); err != nil {
+			return err
+		}
 	}
-	return created, err
+	status := record.Status.Shown()
+	if status == run.Failed {
+		status = run.Submitting
+	}
+	return writeJSON(w, http.StatusAccepted, started{id, status})
 }
 
-// markRedriven: of a failed run that a redrive has set going again, the record is
-// closed until its step comes. It is opened here, so that the step finds the stop
-// and, should no step come, close-run closes it as stopped.
-func (h *Handler) markRedriven(ctx context.Context, record run.Record, mark func(*run.Record) error) (run.Record, error) {
-	execution, err := h.describe(ctx, record.RunID)
-	if err != nil || execution == nil || !statusOf(execution.Status).Open() {
-		return record, err
+func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
+	err := h.Executions.Redrive(ctx, record.ExecutionARN)
+	if !errors.Is(err, executions.ErrNotRedrivable) {
+		return err
 	}
-	if _, err := h.Records.Reopen(ctx, record.RunID); err != nil {
-		return record, err
+	if h.running(ctx, record.RunID) {
+		return nil // somebody has redriven it: its step finds the word
 	}
-	return h.Records.Update(ctx, record.RunID, mark)
+	return named.Errorf(named.NotInDoubt, "the run %s can no longer be redriven (Step Functions keeps that for 14 days): start a run with {\"task_id\": \"…\"} for its task, or a new run", record.RunID)
+}
+
+func parseOutcome(body io.Reader) (outcome, error) {
+	var said outcome
+	var violations named.Violations
+	raw, err := io.ReadAll(io.LimitReader(body, maxOutcome+1))
+	fields := map[string]json.RawMessage{}
+	if err != nil || len(raw) > maxOutcome || json.Unmarshal(raw, &fields) != nil || json.Unmarshal(raw, &said) != nil {
+		violations.Add("outcome", `must be {"task_id": "…"} or {"not_started": true}`)
+		return said, violations.Err()
+	}
+	for name := range fields {
+		if name != "task_id" && name != "not_started" {
+			violations.Add(named.Quote(name), "is not a field of an outcome; known are task_id and not_started")
+		}
+	}
+	switch {
+	case (said.TaskID == nil) == (said.NotStarted == nil):
+		violations.Add("outcome", "must say either task_id or not_started")
+	case said.NotStarted != nil && !*said.NotStarted:
+		violations.Add("not_started", "must be true: name the task with task_id instead")
+	case said.TaskID != nil && !run.ValidTaskID(*said.TaskID):
+		violations.Add("task_id", "is not a task id")
+	}
+	return said, violations.Err()
+}
+
+// checkTask refuses a task that does not exist, or that another run has.
+func (h *Handler) checkTask(ctx context.Context, record lifecycle.Run, taskID string) error {
+	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	if _, err := h.Cyberun.Task(callCtx, taskID); err != nil {
+		if cyberun.IsNotFound(err) {
+			return named.Violations{{Parameter: "task_id", Message: "Cyberun knows no task " + taskID + " for this key"}}.Err()
+		}
+		return cyberun.RemoteError("look up the task "+taskID, err)
+	}
+	o, found, err := h.Runs.OwnershipOf(ctx, taskID)
+	if err != nil || !found {
+		return err
+	}
+	if o.DeliveredBy != "" && o.DeliveredBy != record.RunID {
+		return named.Errorf(named.TaskTaken, "the run %s delivers the task %s", o.DeliveredBy, taskID)
+	}
+	if o.How.Certain() && o.StartedBy != record.RunID {
+		return named.Errorf(named.TaskTaken, "the run %s started the task %s", o.StartedBy, taskID)
+	}
+	return nil
+}
+
+// callerOf returns the ARN of whoever signed the request.
+func callerOf(ctx context.Context) string {
+	request, ok := core.GetAPIGatewayV2ContextFromContext(ctx)
+	if !ok || request.Authorizer == nil || request.Authorizer.IAM == nil {
+		return "unknown"
+	}
+	return request.Authorizer.IAM.UserARN
 }

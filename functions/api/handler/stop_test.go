@@ -2,118 +2,180 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
 func (w *world) get(id string) run.Record {
 	w.t.Helper()
+	around := w.s3.Around
 	w.s3.Around = nil
-	r, err := w.records().Get(w.t.Context(), id)
+	defer func() { w.s3.Around = around }()
+	r, err := w.runs.Get(w.t.Context(), id)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return r
+	return r.Record
 }
 
-// TestStops marks, cancels and stops; what a run did not start it does not cancel.
+// refuses answers cancels with the errors given, one after the other.
+func (w *world) refuses(answers ...error) {
+	inner := w.cyberun.cancel
+	w.cyberun.cancel = func(ctx context.Context, id string) error {
+		if len(answers) == 0 {
+			return inner(ctx, id)
+		}
+		w.cancels = append(w.cancels, w.now.Sub(began))
+		err := answers[0]
+		answers = answers[1:]
+		return err
+	}
+}
+
+var away = named.Errorf(named.Unavailable, "Step Functions is away")
+
+// TestStops marks, cancels and stops; what a run did not start it does not cancel,
+// and the answer says what became of the task.
 func TestStops(t *testing.T) {
+	submission := &run.Submission{Attempt: "a1"}
+	never := slices.Repeat([]error{answered(500)}, 99)
 	tests := []struct {
 		name      string
 		record    run.Record
+		answers   []error
+		ended     cyberun.Status // of the task, before the stop
+		task      string
 		cancelled string
 	}{
-		{"submitting", run.Record{Status: run.Submitting}, "[]"},
-		{"waiting", run.Record{Status: run.Waiting, TaskID: "t1"}, "[t1]"},
-		{"copying", run.Record{Status: run.Copying, TaskID: "t1"}, "[t1]"},
-		{"adopted", run.Record{Status: run.Waiting, TaskID: "t1", Adopted: true}, "[]"},
-		{"rescued", run.Record{Status: run.Waiting, TaskID: "t1", Rescued: true}, "[]"},
+		{name: "submitting", record: run.Record{Status: run.Submitting}, task: "none", cancelled: "[]"},
+		{name: "in doubt", record: run.Record{Status: run.Submitting, Submission: submission}, task: "cancelling", cancelled: "[]"},
+		{name: "waiting", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, task: "cancelled", cancelled: "[t1]"},
+		{name: "copying", record: run.Record{Status: run.Copying, TaskID: "t1", How: run.Receipt}, task: "cancelled", cancelled: "[t1]"},
+		{name: "adopted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Exclusion, Adopted: true}, task: "left", cancelled: "[]"},
+		{name: "rescued", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Rescue}, task: "left", cancelled: "[]"},
+		{name: "two 500 first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: never[:2], task: "cancelled", cancelled: "[t1]"},
+		{name: "denied and a page first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: []error{&cyberun.AnswerError{Status: 200}, &cyberun.APIError{Status: 404}}, task: "cancelled", cancelled: "[t1]"},
+		{name: "never accepted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: never, task: "cancelling", cancelled: "[]"},
+		{name: "denied, since it has completed", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: []error{&cyberun.AnswerError{Status: 200}}, ended: "completed", task: "cancelled", cancelled: "[]"},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			test.record.RunID = "r1"
-			w.record(test.record)
-			w.start("r1", body, types.ExecutionStatusRunning)
-			for range 2 { // a second DELETE is answered as the first
-				if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "cancelled" || a.body["run_id"] != "r1" {
-					t.Fatalf("%+v", a)
+		for _, beside := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, side by side %v", test.name, beside), func(t *testing.T) {
+				w := newWorld(t)
+				if beside {
+					w.h.Beside = func(a, b func()) { b(); a() } // the other way round
 				}
-				w.now = w.now.Add(time.Minute)
-			}
-			if fmt.Sprint(w.cancelled[:min(1, len(w.cancelled))]) != test.cancelled || w.machine.stopped[0] != "r1" {
-				t.Errorf("cancelled %v, stopped %v", w.cancelled, w.machine.stopped)
-			}
-			if r := w.get("r1"); !r.StopRequestedAt.Equal(began) || r.Status != test.record.Status {
-				t.Errorf("%+v", r)
-			}
-		})
+				if test.ended != "" {
+					w.tasks["t1"] = test.ended
+				}
+				test.record.RunID = "r1"
+				w.record(test.record)
+				w.start("r1", body, executions.Running)
+				w.refuses(test.answers...)
+				for range 2 { // a second DELETE is answered as the first
+					from := w.now
+					a := w.call("DELETE", "/runs/r1", "")
+					if a.status != 202 || a.body["status"] != "cancelled" || a.body["run_id"] != "r1" || a.body["task"] != test.task || len(a.body) != 3 {
+						t.Fatalf("%+v", a)
+					}
+					if took := w.now.Sub(from); took > 15*time.Second {
+						t.Errorf("it took %s", took)
+					}
+					w.now = w.now.Add(time.Minute)
+				}
+				if fmt.Sprint(w.cancelled) != test.cancelled || w.machine.stopped[0] != "r1" {
+					t.Errorf("cancelled %v, stopped %v", w.cancelled, w.machine.stopped)
+				}
+				if len(test.answers) > 5 && fmt.Sprint(w.cancels[:5]) != "[0s 500ms 1.5s 3.5s 7.5s]" {
+					t.Errorf("tried at %v", w.cancels)
+				}
+				if r := w.get("r1"); !r.StopRequestedAt.Equal(began) || r.Status != test.record.Status {
+					t.Errorf("%+v", r)
+				}
+			})
+		}
 	}
 }
 
 // TestStopsWhatEnded changes nothing.
 func TestStopsWhatEnded(t *testing.T) {
 	for _, status := range []run.Status{run.Succeeded, run.Failed, run.Cancelled} {
-		w := newWorld(t)
-		w.record(run.Record{RunID: "r1", Status: status, TaskID: "t1", Rescued: true})
-		nonce := w.get("r1").Nonce
-		a := w.call("DELETE", "/runs/r1", "")
-		if a.status != 202 || a.body["status"] != string(status) || w.cancelled != nil || w.machine.stopped != nil {
-			t.Errorf("%s: %+v, %v, %v", status, a, w.cancelled, w.machine.stopped)
+		for taskID, task := range map[string]string{"": "none", "t1": "left"} {
+			w := newWorld(t)
+			w.record(run.Record{RunID: "r1", Status: status, TaskID: taskID, How: run.Rescue, EndedAt: began})
+			w.start("r1", body, executions.Failed)
+			before := w.get("r1").WriteID
+			a := w.call("DELETE", "/runs/r1", "")
+			if a.status != 202 || a.body["status"] != string(status) || a.body["task"] != task || w.cancelled != nil || status != run.Cancelled && w.machine.stopped != nil {
+				t.Errorf("%s, task %q: %+v, %v, %v", status, taskID, a, w.cancelled, w.machine.stopped)
+			}
+			if r := w.get("r1"); !r.StopRequestedAt.IsZero() || r.WriteID != before {
+				t.Errorf("%s: written anew: %+v", status, r)
+			}
 		}
-		if r := w.get("r1"); !r.StopRequestedAt.IsZero() {
-			t.Errorf("%s: %+v, written anew: %v", status, r, r.Nonce != nonce)
-		}
+	}
+}
+
+// TestStopsOnePastItsPointOfNoReturn: it is delivered instead, and says so.
+func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", How: run.Receipt, ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
+	w.s3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("{}")})
+	w.start("r1", body, executions.Running)
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "succeeded" || a.body["task"] != "left" || w.machine.stopped != nil || w.cancelled != nil {
+		t.Errorf("%+v, stopped %v, cancelled %v", a, w.machine.stopped, w.cancelled)
+	}
+	if r := w.get("r1"); r.Status != run.Succeeded || len(w.s3.Keys(outputBucket, "runs/r1/manifest.json")) != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 
 // TestStopsPayingForAFailedRun: its task was left running for a redrive, and is not
 // wanted any more. A task that was rescued since is another run's.
 func TestStopsPayingForAFailedRun(t *testing.T) {
-	for owner, want := range map[string]string{"r1": "[t1]", "r9": "[]", "": "[t1]"} {
+	for deliverer, want := range map[string][2]string{"r1": {"[t1]", "cancelled"}, "r9": {"[]", "left"}, "": {"[t1]", "cancelled"}} {
 		w := newWorld(t)
-		w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1"})
-		if owner != "" {
-			if _, err := w.records().Claim(t.Context(), "t1", store.Claim{RunID: owner}); err != nil {
-				t.Fatal(err)
-			}
+		w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+		w.start("r1", body, executions.Failed)
+		if w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: deliverer}); deliverer == "" { // Submit died before it wrote it
+			w.s3.Remove(stateBucket, "tasks/t1")
 		}
-		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || fmt.Sprint(w.cancelled) != want {
-			t.Errorf("%q's: %+v, cancelled %v", owner, a, w.cancelled)
+		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || fmt.Sprint(w.cancelled) != want[0] || a.body["task"] != want[1] {
+			t.Errorf("%q's: %+v, cancelled %v", deliverer, a, w.cancelled)
 		}
 	}
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1"})
-	if _, err := w.records().Claim(t.Context(), "t1", store.Claim{RunID: "r1"}); err != nil {
-		t.Fatal(err)
-	}
-	w.cyberun.cancel = func(context.Context, string) error { return answered(503) }
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 {
+	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+	w.refuses(slices.Repeat([]error{answered(503)}, 9)...)
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" {
 		t.Errorf("%+v", a)
+	}
+	if r := w.get("r1"); r.Cancel == nil || !r.Pending(w.now) {
+		t.Errorf("no sweep goes on with the cancel: %+v", r)
 	}
 }
 
-// TestStopsBeforeTheRecord leaves a tombstone that Submit honours.
+// TestStopsBeforeTheRecord leaves a mark in its place that Submit honours.
 func TestStopsBeforeTheRecord(t *testing.T) {
 	w := newWorld(t)
 	id := w.post(`{"workflow":"text-to-image@2","parameters":{"prompt":"x"},"destination":{"prefix":"p/{run_id}/"},"max_seconds":60}`).body["run_id"].(string)
-	if a := w.call("DELETE", "/runs/"+id, ""); a.status != 202 || a.body["status"] != "cancelled" {
+	if a := w.call("DELETE", "/runs/"+id, ""); a.status != 202 || a.body["status"] != "cancelled" || a.body["task"] != "none" {
 		t.Fatalf("%+v", a)
 	}
 	r := w.get(id)
-	if !r.Stopping() || !r.Status.Open() || r.ExecutionARN != arnPrefix+id || r.Prefix != "p/{run_id}/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || !r.StartedAt.Equal(began) {
+	if !r.Stopping() || !r.Status.Open() || r.ExecutionARN != arnPrefix+id || r.Prefix != "p/"+id+"/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || !r.StartedAt.Equal(began) || r.Bucket != outputBucket {
 		t.Errorf("%+v", r)
-	}
-	if len(w.s3.Keys(stateBucket, "open/"+id)) != 1 {
-		t.Error("no sweep would close it")
 	}
 	if fmt.Sprint(w.machine.stopped) != "["+id+"]" {
 		t.Error(w.machine.stopped)
@@ -124,12 +186,12 @@ func TestStopsBeforeTheRecord(t *testing.T) {
 func TestStopsAMomentAfterTheStart(t *testing.T) {
 	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 404} {
 		w := newWorld(t)
-		w.start("r1", body, types.ExecutionStatusRunning)
+		w.start("r1", body, executions.Running)
 		looks := 0
 		w.machine.fail = func(op string) error {
 			if op == "Describe" {
 				if looks++; looks <= misses {
-					return &types.ExecutionDoesNotExist{}
+					return executions.ErrNotFound
 				}
 			}
 			return nil
@@ -140,18 +202,18 @@ func TestStopsAMomentAfterTheStart(t *testing.T) {
 	}
 }
 
-// TestStopMeetsSubmit: the record comes while the tombstone is written.
+// TestStopMeetsSubmit: the record comes while the mark is written in its place.
 func TestStopMeetsSubmit(t *testing.T) {
 	w := newWorld(t)
-	w.start("r1", body, types.ExecutionStatusRunning)
+	w.start("r1", body, executions.Running)
 	w.s3.Around = func(c storetest.Call, do func() error) error {
 		if c.Op == "PutObject" && strings.HasPrefix(c.Key, "runs/") {
 			w.s3.Around = nil
-			w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1"})
+			w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
 		}
 		return do()
 	}
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 {
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelled" {
 		t.Fatalf("%+v", a)
 	}
 	if r := w.get("r1"); !r.Stopping() || r.TaskID != "t1" || fmt.Sprint(w.cancelled) != "[t1]" {
@@ -160,38 +222,31 @@ func TestStopMeetsSubmit(t *testing.T) {
 }
 
 func TestStopsUnrecordedThatEnded(t *testing.T) {
-	for status, want := range map[types.ExecutionStatus]string{types.ExecutionStatusFailed: "failed", types.ExecutionStatusAborted: "cancelled"} {
+	for state, want := range map[executions.State]string{executions.Failed: "failed", executions.Aborted: "cancelled"} {
 		w := newWorld(t)
-		w.start("r1", body, status)
-		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != want || len(w.s3.Keys(stateBucket, "")) > 0 {
-			t.Errorf("%s: %+v", status, a)
+		w.start("r1", body, state)
+		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != want || a.body["task"] != "none" || len(w.s3.Keys(stateBucket, "")) > 0 {
+			t.Errorf("%s: %+v", state, a)
 		}
 	}
 }
 
 // TestStopsThroughOutages: the mark is what counts, every step honours it.
 func TestStopsThroughOutages(t *testing.T) {
+	waiting := run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1"})
-	w.start("r1", body, types.ExecutionStatusRunning)
-	w.cyberun.cancel = func(context.Context, string) error { return answered(503) }
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || fmt.Sprint(w.machine.stopped) != "[r1]" {
-		t.Errorf("Cyberun away: %+v, %v", a, w.machine.stopped)
-	}
-
-	w = newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1"})
-	w.start("r1", body, types.ExecutionStatusRunning)
+	w.record(waiting)
+	w.start("r1", body, executions.Running)
 	w.machine.fail = func(op string) error {
 		if op == "Stop" {
-			return errNetwork
+			return away
 		}
 		return nil
 	}
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || fmt.Sprint(w.cancelled) != "[t1]" || !w.get("r1").Stopping() {
 		t.Errorf("Step Functions away: %+v", a)
 	}
-	w.machine.runs["r1"].Status = types.ExecutionStatusFailed // it ended of the stop meanwhile
+	w.machine.runs["r1"].State = executions.Failed // it ended of the stop meanwhile
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 {
 		t.Errorf("%+v", a)
 	}
@@ -201,60 +256,65 @@ func TestStopsThroughOutages(t *testing.T) {
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || w.cancelled != nil {
 		t.Errorf("S3 away: %+v", a)
 	}
-}
 
-// TestStopLeavesWhatWasRescued: the record is still open, but its execution has
-// ended and another run delivers the task.
-func TestStopLeavesWhatWasRescued(t *testing.T) {
-	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1"})
-	w.start("r1", body, types.ExecutionStatusFailed)
-	if _, err := w.records().Claim(t.Context(), "t1", store.Claim{RunID: "r9"}); err != nil {
-		t.Fatal(err)
+	// Whose the task is cannot be read: it is not cancelled, the mark stands.
+	w = newWorld(t)
+	w.record(waiting)
+	w.start("r1", body, executions.Running)
+	w.s3.Around = func(c storetest.Call, do func() error) error {
+		if strings.HasPrefix(c.Key, "tasks/") {
+			return errNetwork
+		}
+		return do()
 	}
-	if a := w.call("DELETE", "/runs/r1", ""); len(w.cancelled) > 0 {
-		t.Errorf("%d %v: cancelled r9's %v", a.status, a.body, w.cancelled)
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" || w.cancelled != nil || !w.get("r1").Stopping() || w.machine.stopped == nil {
+		t.Errorf("ownership away: %+v, cancelled %v", a, w.cancelled)
 	}
 }
 
 // TestStopAgain cancels a task that could not be cancelled at the first stop.
 func TestStopAgain(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", StopRequestedAt: began, EndedAt: began.Add(time.Second),
-		Error: named.Errorf(named.RunCancelled, "the run was stopped; its task t1 could not be cancelled (401)")})
-	if a := w.call("DELETE", "/runs/r1", ""); fmt.Sprint(w.cancelled) != "[t1]" {
+	w.record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", How: run.Receipt, StopRequestedAt: began, EndedAt: began.Add(time.Second),
+		Cancel: &run.Cancel{AskedAt: began}, Error: named.Errorf(named.RunCancelled, "the run was stopped; its task t1 could not be cancelled yet")})
+	a := w.call("DELETE", "/runs/r1", "")
+	if fmt.Sprint(w.cancelled) != "[t1]" || a.body["task"] != "cancelled" || a.body["status"] != "cancelled" {
 		t.Errorf("%d %v cancelled %v", a.status, a.body, w.cancelled)
+	}
+	if w.call("DELETE", "/runs/r1", ""); len(w.cancelled) != 1 {
+		t.Errorf("cancelled %v although its end was seen", w.cancelled)
 	}
 }
 
 // TestStopsRedriven: a redrive set the failed run going again, and its step has not
 // come yet. Whatever the step is, it meets the stop and pays nothing.
 func TestStopsRedriven(t *testing.T) {
-	for _, status := range []types.ExecutionStatus{types.ExecutionStatusRunning, types.ExecutionStatusPendingRedrive} {
-		for task, cancelled := range map[string]string{"": "[]", "t1": "[t1]"} {
-			w := newWorld(t)
-			w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, EndedAt: began, Error: named.Errorf(named.Unavailable, "x")})
-			w.start("r1", body, status)
-			for range 2 {
-				if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "cancelled" {
-					t.Fatalf("%s: %+v", status, a)
-				}
+	for task, cancelled := range map[string]string{"": "[]", "t1": "[t1]"} {
+		w := newWorld(t)
+		w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, How: run.Receipt, EndedAt: began, Error: named.Errorf(named.Unavailable, "x")})
+		w.start("r1", body, executions.Running)
+		w.machine.runs["r1"].Redrives = 1
+		for range 2 {
+			if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "cancelled" {
+				t.Fatalf("%+v", a)
 			}
-			if r := w.get("r1"); !r.StopRequestedAt.Equal(began) || !r.Status.Open() || fmt.Sprint(w.cancelled[:min(1, len(w.cancelled))]) != cancelled || w.machine.stopped == nil {
-				t.Errorf("%s, task %q: %+v, cancelled %v, stopped %v", status, task, r, w.cancelled, w.machine.stopped)
-			}
-			if len(w.s3.Keys(stateBucket, "open/r1")) != 1 {
-				t.Error("no sweep would close it")
-			}
-			if _, err := w.records().Continue(t.Context(), "r1"); !named.Is(err, named.RunCancelled) {
-				t.Errorf("the redriven step goes on: %v", err)
-			}
+		}
+		if r := w.get("r1"); !r.StopRequestedAt.Equal(began) || r.Life != 1 || !r.Status.Open() || fmt.Sprint(w.cancelled) != cancelled || w.machine.stopped == nil {
+			t.Errorf("task %q: %+v, cancelled %v, stopped %v", task, r, w.cancelled, w.machine.stopped)
+		}
+		life := 1
+		if _, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life}); !named.Is(err, named.RunCancelled) {
+			t.Errorf("the redriven step goes on: %v", err)
 		}
 	}
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1"})
-	w.start("r1", body, types.ExecutionStatusFailed)
+	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+	w.start("r1", body, executions.Failed)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || w.get("r1").Stopping() {
 		t.Errorf("not redriven: %+v", a)
+	}
+	w.machine.fail = func(string) error { return errors.New("throttled") }
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 {
+		t.Errorf("whether it was redriven is not known: %+v", a)
 	}
 }

@@ -17,10 +17,11 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
@@ -29,7 +30,6 @@ import (
 const (
 	stateBucket  = "state"
 	outputBucket = "outputs"
-	machineARN   = "arn:aws:states:eu-central-1:123456789012:stateMachine:relay-run"
 	arnPrefix    = "arn:aws:states:eu-central-1:123456789012:execution:relay-run:"
 )
 
@@ -41,7 +41,12 @@ var (
 type fakeCyberun struct {
 	workflows func(ctx context.Context, page cyberun.Page) (cyberun.WorkflowList, error)
 	workflow  func(ctx context.Context, ref string) (cyberun.Workflow, error)
+	task      func(ctx context.Context, id string) (cyberun.Task, error)
 	cancel    func(ctx context.Context, id string) error
+}
+
+func (f *fakeCyberun) Task(ctx context.Context, id string) (cyberun.Task, error) {
+	return f.task(ctx, id)
 }
 
 func (f *fakeCyberun) Workflows(ctx context.Context, page cyberun.Page) (cyberun.WorkflowList, error) {
@@ -65,12 +70,14 @@ func (p presign) PresignGetObject(_ context.Context, in *s3.GetObjectInput, opti
 
 // machine is Step Functions: a name runs once, the same input again is the same run.
 type machine struct {
-	mu      sync.Mutex
-	runs    map[string]*sfn.DescribeExecutionOutput
-	started int
-	stopped []string
-	fail    func(op string) error
-	now     func() time.Time
+	mu       sync.Mutex
+	runs     map[string]*executions.Execution
+	started  int
+	looks    int // descriptions
+	stopped  []string
+	redriven []string
+	fail     func(op string) error
+	now      func() time.Time
 }
 
 func (m *machine) failing(op string) error {
@@ -80,55 +87,71 @@ func (m *machine) failing(op string) error {
 	return m.fail(op)
 }
 
-func (m *machine) StartExecution(_ context.Context, in *sfn.StartExecutionInput, _ ...func(*sfn.Options)) (*sfn.StartExecutionOutput, error) {
+func (m *machine) Execution(runID string) string { return arnPrefix + runID }
+
+func (m *machine) Start(_ context.Context, runID, input string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.failing("Start"); err != nil {
-		return nil, err
+		return err
 	}
-	if there, ok := m.runs[*in.Name]; ok {
-		if there.Status == types.ExecutionStatusRunning && *there.Input == *in.Input {
-			return &sfn.StartExecutionOutput{}, nil
+	if there, ok := m.runs[runID]; ok {
+		if there.State == executions.Running && there.Input == input {
+			return nil
 		}
-		return nil, &types.ExecutionAlreadyExists{}
+		return executions.ErrExists
 	}
 	m.started++
-	start := m.now()
-	m.runs[*in.Name] = &sfn.DescribeExecutionOutput{Status: types.ExecutionStatusRunning, Input: in.Input, StartDate: &start}
-	return &sfn.StartExecutionOutput{}, nil
+	m.runs[runID] = &executions.Execution{ARN: arnPrefix + runID, Name: runID, State: executions.Running, Input: input, StartedAt: m.now()}
+	return nil
 }
 
-func (m *machine) StopExecution(_ context.Context, in *sfn.StopExecutionInput, _ ...func(*sfn.Options)) (*sfn.StopExecutionOutput, error) {
+func (m *machine) Stop(_ context.Context, arn string, _ *named.Error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.failing("Stop"); err != nil {
-		return nil, err
+		return err
 	}
-	name := strings.TrimPrefix(*in.ExecutionArn, arnPrefix)
+	name := executions.NameOf(arn)
 	if m.runs[name] == nil {
-		return nil, &types.ExecutionDoesNotExist{}
+		return nil
 	}
 	m.stopped = append(m.stopped, name)
-	m.runs[name].Status = types.ExecutionStatusAborted
-	return &sfn.StopExecutionOutput{}, nil
+	m.runs[name].State = executions.Aborted
+	return nil
 }
 
-func (m *machine) DescribeExecution(_ context.Context, in *sfn.DescribeExecutionInput, _ ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error) {
+func (m *machine) Redrive(_ context.Context, arn string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.failing("Describe"); err != nil {
-		return nil, err
+	if err := m.failing("Redrive"); err != nil {
+		return err
 	}
-	name := strings.TrimPrefix(*in.ExecutionArn, arnPrefix)
-	if !validName(name) {
-		return nil, &types.InvalidArn{}
+	e := m.runs[executions.NameOf(arn)]
+	if e == nil || !e.State.Ended() {
+		return executions.ErrNotRedrivable
+	}
+	m.redriven = append(m.redriven, e.Name)
+	e.State, e.Redrives = executions.Running, e.Redrives+1
+	return nil
+}
+
+func (m *machine) Describe(_ context.Context, arn string) (executions.Execution, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.looks++
+	if err := m.failing("Describe"); err != nil {
+		return executions.Execution{}, err
+	}
+	name := executions.NameOf(arn)
+	if !executions.ValidName(name) {
+		return executions.Execution{}, named.Errorf(named.Unavailable, "InvalidArn")
 	}
 	there, ok := m.runs[name]
 	if !ok {
-		return nil, &types.ExecutionDoesNotExist{}
+		return executions.Execution{}, executions.ErrNotFound
 	}
-	copied := *there
-	return &copied, nil
+	return *there, nil
 }
 
 // world is what the API works in.
@@ -142,12 +165,15 @@ type world struct {
 	slept     time.Duration
 	ids       int
 	cancelled []string
+	cancels   []time.Duration           // when each cancel came, since the world began
+	tasks     map[string]cyberun.Status // what Cyberun knows
 	onSleep   func()
+	runs      *lifecycle.Runs
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, s3: &storetest.S3{}, now: began}
-	w.machine = &machine{runs: map[string]*sfn.DescribeExecutionOutput{}, now: func() time.Time { return w.now }}
+	w := &world{t: t, s3: &storetest.S3{}, now: began, tasks: map[string]cyberun.Status{"t1": cyberun.StatusRunning}}
+	w.machine = &machine{runs: map[string]*executions.Execution{}, now: func() time.Time { return w.now }}
 	timed := func(ctx context.Context) {
 		if d, ok := ctx.Deadline(); !ok || time.Until(d) > callTime {
 			t.Error("a call to Cyberun has no time of its own")
@@ -163,19 +189,30 @@ func newWorld(t *testing.T) *world {
 		},
 		cancel: func(ctx context.Context, id string) error {
 			timed(ctx)
-			w.cancelled = append(w.cancelled, id)
+			w.cancels, w.cancelled = append(w.cancels, w.now.Sub(began)), append(w.cancelled, id)
+			if !w.tasks[id].Terminal() {
+				w.tasks[id] = cyberun.StatusCancelled
+			}
 			return nil
+		},
+		task: func(ctx context.Context, id string) (cyberun.Task, error) {
+			timed(ctx)
+			status, known := w.tasks[id]
+			if !known {
+				return cyberun.Task{}, answered(http.StatusNotFound)
+			}
+			return cyberun.Task{ID: id, Status: status}, nil
 		},
 	}
 	w.h = &Handler{
-		Cyberun: w.cyberun, Records: w.records(), Executions: w.machine, Outputs: w.s3,
+		Cyberun: w.cyberun, Executions: w.machine, Outputs: w.s3,
 		Presign: presign(func(key string, d time.Duration) (string, error) {
 			return "https://signed.example/" + key + "?for=" + d.String(), nil
 		}),
-		OutputBucket: outputBucket, StateMachineARN: machineARN,
-		Log:   slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Now:   func() time.Time { return w.now },
-		NewID: func() string { w.ids++; return fmt.Sprintf("id-%d", w.ids) },
+		OutputBucket: outputBucket,
+		Log:          slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Now:          func() time.Time { return w.now },
+		NewID:        func() string { w.ids++; return fmt.Sprintf("id-%d", w.ids) },
 		Sleep: func(_ context.Context, d time.Duration) error {
 			w.now, w.slept = w.now.Add(d), w.slept+d
 			if w.onSleep != nil {
@@ -184,6 +221,11 @@ func newWorld(t *testing.T) *world {
 			return nil
 		},
 	}
+	w.runs = &lifecycle.Runs{
+		Store: &store.Store{S3: w.s3, Bucket: stateBucket, NoPause: true}, Outputs: w.s3, Cyberun: w.cyberun, Executions: w.machine,
+		Now: w.h.Now, Sleep: func(ctx context.Context, d time.Duration) error { return w.h.Sleep(ctx, d) }, NewID: w.h.NewID,
+	}
+	w.h.Runs = w.runs
 	return w
 }
 
@@ -195,25 +237,39 @@ func textToImage() cyberun.Workflow {
 
 func ptr[T any](v T) *T { return &v }
 
-func (w *world) records() *store.Store { return &store.Store{S3: w.s3, Bucket: stateBucket} }
-
 // start puts an execution there.
-func (w *world) start(name, input string, status types.ExecutionStatus) {
+func (w *world) start(name, input string, state executions.State) {
 	w.machine.mu.Lock()
 	defer w.machine.mu.Unlock()
-	w.machine.runs[name] = &sfn.DescribeExecutionOutput{Status: status, Input: &input, StartDate: ptr(began.Add(123 * time.Millisecond))}
+	w.machine.runs[name] = &executions.Execution{ARN: arnPrefix + name, Name: name, State: state, Input: input, StartedAt: began.Add(123 * time.Millisecond)}
 }
 
-// record puts a run there.
+// record puts a run there, as Submit leaves it.
 func (w *world) record(r run.Record) {
 	w.t.Helper()
 	r.ExecutionARN = arnPrefix + r.RunID
 	if r.StartedAt.IsZero() {
 		r.StartedAt = began
 	}
-	if _, err := w.records().Create(w.t.Context(), r); err != nil {
+	if r.Prefix == "" {
+		r.Prefix = "runs/" + r.RunID + "/"
+	}
+	r.Bucket = outputBucket
+	w.set("index/"+lifecycle.CursorOf(r), nil)
+	w.set("runs/"+r.RunID+".json", r)
+	if r.TaskID != "" && r.How != "" {
+		w.set("tasks/"+r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID})
+	}
+}
+
+// set puts an object into the state bucket, as another function does.
+func (w *world) set(key string, v any) {
+	w.t.Helper()
+	body, err := json.Marshal(v)
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.s3.Set(stateBucket, key, storetest.Object{Body: body})
 }
 
 // answer is what the HTTP API would send.
@@ -273,7 +329,7 @@ func (w *world) event(e events.APIGatewayV2HTTPRequest) answer {
 	want := "application/json"
 	if a.status >= 400 {
 		want = "application/problem+json"
-		if a.body["status"] != float64(a.status) || a.body["type"] != fmt.Sprint("urn:cyberun-relay:error:", a.body["title"]) || a.body["detail"] == "" {
+		if a.body["status"] != float64(a.status) || a.body["type"] != fmt.Sprint("urn:cyberun-relay:error:", a.body["title"]) || a.body["detail"] == "" || a.body["hint"] == nil {
 			w.t.Errorf("not RFC 9457: %s", raw)
 		}
 	}
@@ -292,6 +348,7 @@ func (a answer) faults() (names []string) {
 	return names
 }
 
+// answered is a refusal that Cyberun itself gave.
 func answered(status int) error {
-	return &cyberun.APIError{Status: status, Message: http.StatusText(status)}
+	return &cyberun.APIError{Status: status, Message: http.StatusText(status), JSON: true}
 }

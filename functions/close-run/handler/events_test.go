@@ -4,9 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -36,12 +35,14 @@ func TestSamples(t *testing.T) {
 			t.Errorf("sweep %v", in.Sweep)
 		}
 		w := newWorld(t)
-		h := w.handler()
-		h.Executions = fakeExecutions{func(string) (*sfn.DescribeExecutionOutput, error) {
+		if !in.Sweep {
 			d := event.Detail
-			return &sfn.DescribeExecutionOutput{Status: types.ExecutionStatus(d.Status), StartDate: ptr(began), Input: &d.Input, Error: &d.Error, Cause: &d.Cause}, nil
-		}}
-		out, err := h.Handle(t.Context(), in)
+			e := executions.FromEvent(d.ExecutionARN, d.Status, d.Error, d.Cause, in.Detail.RedriveCount, began)
+			e.Input = d.Input
+			w.executions[d.Name] = e
+			w.runs.Executions = fakeExecutions{describe: func(arn string) (executions.Execution, error) { return e, nil }}
+		}
+		out, err := w.handler().Handle(t.Context(), in)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,24 +1,18 @@
 package handler
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"log/slog"
-	"net/http"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
-	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
-	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
 // Input is an EventBridge event that an execution ended, or the hourly sweep.
@@ -31,6 +25,10 @@ type Input struct {
 type Detail struct {
 	ExecutionARN string `json:"executionArn"`
 	Name         string `json:"name"`
+	Status       string `json:"status"`
+	Error        string `json:"error"`
+	Cause        string `json:"cause"`
+	RedriveCount int    `json:"redriveCount"`
 }
 
 // ID names the run in the log.
@@ -42,283 +40,142 @@ type Output struct {
 	Failed int `json:"failed,omitempty"` // sweep only: left for the next one
 }
 
-// Cyberun is what close-run asks of the service.
-type Cyberun interface {
-	Cancel(ctx context.Context, id string) error
-}
-
-// Records is what it does to the state bucket.
-type Records interface {
-	Create(ctx context.Context, r run.Record) (run.Record, error)
-	Get(ctx context.Context, runID string) (run.Record, error)
-	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
-	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
-	Claim(ctx context.Context, taskID string, c store.Claim) (store.Claim, error)
-	ClearMarkers(ctx context.Context, workflowID, runID string) error
-	AllMarkers(ctx context.Context, each func(workflowID, runID string) bool) error
-	OpenRuns(ctx context.Context, each func(runID string) bool) error
-	ClearOpen(ctx context.Context, runID string) error
-	Copies(ctx context.Context, runID string, each func(state []byte) error) error
-	ClearCopies(ctx context.Context, runID string) error
-}
-
-// Bucket is what it does to the output bucket.
-type Bucket interface {
-	transfer.Aborter
-	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
-	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
-}
-
-// Executions tells what became of an execution.
+// Executions lists the executions that ended.
 type Executions interface {
-	DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error)
+	EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
 
 // Handler closes the runs whose execution ended without closing them.
 type Handler struct {
-	Cyberun      Cyberun
-	Records      Records
-	Bucket       Bucket
-	Executions   Executions
-	OutputBucket string
-	Log          *slog.Logger
-	Now          func() time.Time
+	Closer     lifecycle.Closer
+	Doubts     doubt.Investigator
+	Executions Executions
+	Sweepers   int // runs that a sweep closes side by side
+	Now        func() time.Time
+	Sleep      func(ctx context.Context, d time.Duration) error
+
+	pacing sync.Mutex
 }
 
-// callTime bounds one call to Cyberun, as everywhere in the relay.
-const callTime = 20 * time.Second
+const (
+	// DefaultSweepers close runs side by side: while Cyberun hangs, each cancel
+	// takes all of its budget, and the runs behind it have to be reached all the same.
+	DefaultSweepers = 8
+	// sweepRest is kept of the function's time for those under way.
+	sweepRest = lifecycle.SweepBudget + time.Minute
+	// describePause spaces the calls to Step Functions: 5 a second, below the 10 to
+	// 15 that it allows an account.
+	describePause = 200 * time.Millisecond
+	// settle is how long after its POST a task is sure to be listed.
+	settle = 10 * time.Second
+	// maxSettle bounds the wait for that: a POST takes 25 s at most.
+	maxSettle = 45 * time.Second
+)
 
 // Handle closes one run, or sweeps.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	if in.Sweep {
 		return h.sweep(ctx)
 	}
-	if in.Detail.ExecutionARN == "" {
+	d := in.Detail
+	if d.ExecutionARN == "" {
 		return Output{}, named.Errorf(named.InvalidRequest, "the event names no execution: expected detail.executionArn, or {\"sweep\": true}")
 	}
-	closed, err := h.close(ctx, in.Detail.ExecutionARN)
-	if err != nil {
+	closed, err := h.close(ctx, h.Closer, executions.FromEvent(d.ExecutionARN, d.Status, d.Error, d.Cause, d.RedriveCount, time.Time{}))
+	if err != nil || !closed {
 		return Output{}, err
 	}
-	return Output{Closed: closed}, nil
+	return Output{Closed: 1}, nil
 }
 
-// ending is how an execution ended, by Step Functions' own account: an event may
-// come twice, late, or after a redrive.
-type ending struct {
-	arn       string
-	runID     string
-	startedAt time.Time
-	request   run.Request
-	status    run.Status
-	reason    *named.Error
-}
-
-// errRunning: there is nothing to close.
-var errRunning = errors.New("the execution runs, or succeeded")
-
-func (h *Handler) close(ctx context.Context, arn string) (int, error) {
-	end, err := h.describe(ctx, arn)
-	if errors.Is(err, errRunning) {
-		return 0, nil
+// close closes one run, and names the candidates of one that closed in doubt.
+func (h *Handler) close(ctx context.Context, closer lifecycle.Closer, event executions.Execution) (bool, error) {
+	e, sure, ended, err := closer.Ended(ctx, event)
+	if err != nil || !ended {
+		return false, err
 	}
+	closed, err := closer.Close(ctx, e, sure)
 	if err != nil {
-		return 0, err
+		return closed, err
 	}
-	record, err := h.Records.Get(ctx, end.runID)
-	if errors.Is(err, store.ErrNotFound) {
-		return h.tombstone(ctx, end)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return h.closeRecord(ctx, record, end)
+	return closed, h.nameCandidates(ctx, e.Name)
 }
 
-func (h *Handler) describe(ctx context.Context, arn string) (ending, error) {
-	end := ending{arn: arn, runID: arn[strings.LastIndex(arn, ":")+1:]}
-	out, err := h.Executions.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &arn})
-	var gone *types.ExecutionDoesNotExist
-	if errors.As(err, &gone) {
-		end.status = run.Failed
-		end.reason = named.Errorf(named.Unavailable, "the execution no longer exists: its state machine was deleted, or it ended over 90 days ago")
-		return end, nil
-	}
-	if err != nil {
-		return end, named.Errorf(named.Unavailable, "Step Functions could not describe %s: %w", arn, err)
-	}
-	if out.StartDate != nil {
-		end.startedAt = *out.StartDate
-	}
-	if out.Input != nil {
-		end.request, _ = run.ParseRequest([]byte(*out.Input)) // its faults are the execution's error already
-	}
-	switch out.Status {
-	case types.ExecutionStatusAborted:
-		end.status = run.Cancelled
-		end.reason = named.Errorf(named.RunCancelled, "the execution was stopped")
-	case types.ExecutionStatusTimedOut:
-		end.status = run.Failed
-		end.reason = named.Errorf(named.RunTimedOut, "the execution timed out")
-	case types.ExecutionStatusFailed:
-		end.status = run.Failed
-		end.reason = named.ExecutionError(deref(out.Error), deref(out.Cause))
-		if end.reason.Name == named.RunCancelled { // a step that met the stop failed before the stop took hold
-			end.status = run.Cancelled
-		}
-	default:
-		return end, errRunning
-	}
-	return end, nil
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// tombstone closes a run that ended before it had a record; Submit, should it
-// come yet, finds it and starts nothing.
-func (h *Handler) tombstone(ctx context.Context, end ending) (int, error) {
-	record := run.Record{
-		RunID: end.runID, ExecutionARN: end.arn, StartedAt: end.startedAt,
-		Workflow: cmp.Or(end.request.Workflow, run.RescueSlug), MaxSeconds: cmp.Or(end.request.MaxSeconds, run.DefaultMaxSeconds),
-	}
-	if prefix := cmp.Or(end.request.Destination.Prefix, run.DefaultPrefix); run.ValidPrefix(prefix) {
-		record.Prefix = prefix
-	}
-	record.Close(end.status, h.Now().UTC(), end.reason)
-	if err := h.leaveError(ctx, record, end.reason); err != nil {
-		return 0, err
-	}
-	_, err := h.Records.Create(ctx, record)
-	if errors.Is(err, store.ErrExists) {
-		standing, err := h.Records.Get(ctx, end.runID)
-		if err != nil {
-			return 0, err
-		}
-		return h.closeRecord(ctx, standing, end)
-	}
-	return 1, err
-}
-
-// closeRecord does everything before the close that a second call would not do
-// after it: of two calls, both do it, and one closes.
-func (h *Handler) closeRecord(ctx context.Context, record run.Record, end ending) (int, error) {
-	if !record.Status.Open() {
-		return 0, h.closedByAnother(ctx, record)
-	}
-	status, reason := end.status, end.reason
-	if !record.StopRequestedAt.IsZero() {
-		status, reason = run.Cancelled, named.Errorf(named.RunCancelled, "the run was stopped")
-	}
-	switch {
-	case status == run.Failed && record.InDoubt() && reason.Name != named.SubmitOutcomeUnknown:
-		reason = named.Errorf(named.SubmitOutcomeUnknown, "the execution ended while it was in doubt whether its task had started: %s: %s; %s", reason.Name, reason.Cause, doubt(record))
-		// By itself it would find out: a person chooses only if that is not to be.
-		reason.Hint = "mend the cause and redrive the run, which looks for its task before it submits again; or start a run with {\"task_id\": \"…\"} for a task that you know to be this run's"
-	case status == run.Cancelled || reason.Name == named.RunTimedOut:
-		said, err := h.stopPaying(ctx, record)
-		if err != nil {
-			return 0, err
-		}
-		told := *reason
-		told.Cause += "; " + said
-		reason = &told
-	}
-	if err := h.leaveError(ctx, record, reason); err != nil {
-		return 0, err
-	}
-	closed, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
-		if !r.Status.Open() {
-			return errClosed
-		}
-		if r.TaskID != record.TaskID || r.InDoubt() != record.InDoubt() || r.Stopping() != record.Stopping() {
-			return errMoved
-		}
-		r.Close(status, h.Now().UTC(), reason)
-		return nil
-	})
-	switch {
-	case errors.Is(err, errMoved):
-		return h.closeRecord(ctx, closed, end) // Submit posts, or stored a task id, or a person stopped it: it is to be named, or cancelled
-	case errors.Is(err, errClosed):
-		return 0, h.closedByAnother(ctx, closed)
-	case err != nil:
-		return 0, err
-	}
-	h.Log.InfoContext(ctx, "closed", "run_id", record.RunID, "status", status, "error", reason.Name)
-	return 1, h.tidy(ctx, closed)
-}
-
-var (
-	errClosed = errors.New("closed by another")
-	errMoved  = errors.New("the submission went on meanwhile")
-)
-
-// stopPaying cancels the task of a run that ends before it. The service's word
-// that it cannot be is final; an outage is tried again, by Lambda and the sweep, and
-// so is a refused key: one that is being rotated must not leave a task running.
-func (h *Handler) stopPaying(ctx context.Context, record run.Record) (string, error) {
-	switch {
-	case record.InDoubt():
-		return doubt(record), nil
-	case record.TaskID == "":
-		return "nothing had been submitted", nil
-	}
-	may, owner, err := h.Records.MayCancel(ctx, record)
-	switch {
-	case err != nil:
-		return "", err
-	case owner != "": // rescued before this close came: it is another run's delivery now
-		return fmt.Sprintf("its task %s was left alone, since the run %s has taken it over", record.TaskID, owner), nil
-	case !may:
-		return fmt.Sprintf("the task %s was left alone, since this run did not start it", record.TaskID), nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	err = h.Cyberun.Cancel(ctx, record.TaskID)
-	var answer *cyberun.APIError
-	switch {
-	case err == nil:
-		return fmt.Sprintf("its task %s was cancelled", record.TaskID), nil
-	case errors.As(err, &answer) && !answer.Temporary() && answer.Status != http.StatusUnauthorized:
-		return fmt.Sprintf("its task %s could not be cancelled (%v)", record.TaskID, err), nil
-	}
-	return "", cyberun.RemoteError("cancel the task "+record.TaskID, err)
-}
-
-// doubt is what a person needs to find a task that may be the run's.
-func doubt(record run.Record) string {
-	said := fmt.Sprintf("a submission was in doubt from %s to %s: a task of the workflow %s created then may be this run's and was not cancelled",
-		record.Submission.MarkedAt.Format(time.RFC3339), record.Submission.PostUntil.Format(time.RFC3339), record.Workflow)
-	if len(record.Candidates) > 0 {
-		said += "; candidates: " + strings.Join(record.Candidates, ", ")
-	}
-	return said
-}
-
-// abortUploads ends the multipart uploads of a run that nothing will go on with,
-// once its record is closed: a copy that stores another one then looks there, and
-// ends it itself. A failed run keeps its own: a redrive goes on from the parts
-// that are there.
-func (h *Handler) abortUploads(ctx context.Context, record run.Record) error {
-	if record.Status != run.Cancelled {
+// nameCandidates looks once into the submission of a run that has closed in
+// doubt, as soon as its task would be listed.
+func (h *Handler) nameCandidates(ctx context.Context, runID string) error {
+	r, err := h.Closer.Get(ctx, runID)
+	if errors.Is(err, lifecycle.ErrNoRecord) {
 		return nil
 	}
-	err := h.Records.Copies(ctx, record.RunID, func(raw []byte) error {
-		var state struct {
-			Checkpoint *transfer.Checkpoint `json:"checkpoint"`
-		}
-		if json.Unmarshal(raw, &state) != nil || state.Checkpoint == nil {
-			return nil
-		}
-		return transfer.Abort(ctx, h.Bucket, h.OutputBucket, *state.Checkpoint)
-	})
-	if err != nil {
+	if err != nil || r.Status.Open() || !r.InDoubt() || !r.CandidatesAt.IsZero() {
 		return err
 	}
-	return h.Records.ClearCopies(ctx, record.RunID)
+	if left := r.Submission.PostUntil.Add(settle).Sub(r.Submission.ServerTime(h.Now())); left > 0 {
+		if err := h.Sleep(ctx, min(left, maxSettle)); err != nil {
+			return err
+		}
+	}
+	candidates, err := h.Doubts.Candidates(ctx, r.Record)
+	if err != nil {
+		return named.Errorf(named.Unavailable, "the candidates of the run %s cannot be named yet: %w", runID, err)
+	}
+	return h.Closer.NameCandidates(ctx, r, candidates)
+}
+
+// sweep looks at every run whose execution ended: the events are best effort,
+// and one that was lost would leave a record open, and perhaps a task running,
+// for ever.
+func (h *Handler) sweep(ctx context.Context) (Output, error) {
+	begin := ctx
+	if deadline, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		begin, cancel = context.WithDeadline(ctx, deadline.Add(-sweepRest))
+		defer cancel()
+	}
+	var swept []executions.Execution
+	left, err := h.Closer.Sweep(begin, h.Executions, h.pace, func(e executions.Execution) { swept = append(swept, e) })
+	var closed, failed atomic.Int64
+	_ = fanout.Each(ctx, h.Sweepers, len(swept), func(ctx context.Context, i int) error {
+		if begin.Err() != nil {
+			failed.Add(1)
+			return nil
+		}
+		e := swept[i]
+		ctx = observe.WithLog(ctx, observe.Log(ctx).With("run_id", e.Name))
+		did, err := h.sweepOne(ctx, e)
+		if err != nil {
+			failed.Add(1)
+			observe.Log(ctx).WarnContext(ctx, "could not be closed; the next sweep tries again", "cause", err.Error())
+		}
+		if did {
+			closed.Add(1)
+		}
+		return nil
+	})
+	return Output{Closed: int(closed.Load()), Failed: int(failed.Load()) + left}, err
+}
+
+// sweeping is the closer with the sweep's budget for one run.
+func (h *Handler) sweeping() lifecycle.Closer {
+	c := h.Closer
+	c.Budget = lifecycle.SweepBudget
+	return c
+}
+
+func (h *Handler) sweepOne(ctx context.Context, e executions.Execution) (bool, error) {
+	needed, err := h.Closer.NeedsClose(ctx, e)
+	if err != nil || !needed {
+		return false, err
+	}
+	if err := h.pace(ctx); err != nil {
+		return false, err
+	}
+	return h.close(ctx, h.sweeping(), e)
+}
+
+func (h *Handler) pace(ctx context.Context) error {
+	h.pacing.Lock()
+	defer h.pacing.Unlock()
+	return h.Sleep(ctx, describePause)
 }

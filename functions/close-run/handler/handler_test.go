@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
@@ -18,50 +19,56 @@ const lambdaCause = `{"errorMessage":"CUDA out of memory\nHint: use a smaller im
 
 func TestCloses(t *testing.T) {
 	waiting := run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1", AcceptedAt: began}
-	with := func(change func(*run.Record)) run.Record { r := waiting; change(&r); return r }
-	doubt := run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission}
+	with := func(r run.Record, change func(*run.Record)) run.Record { change(&r); return r }
+	doubtful := run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission}
+	named2 := with(doubtful, func(r *run.Record) {
+		r.Candidates, r.CandidatesAt = []run.Candidate{{TaskID: "t7", CreatedAt: began}, {TaskID: "t8", CreatedAt: began}}, began
+	})
+	stopped := with(waiting, func(r *run.Record) { r.StopRequestedAt = began })
 	tests := []struct {
-		name          string
-		record        run.Record
-		ended         types.ExecutionStatus
-		error, cause  string
-		status        run.Status
-		want          string // the error's name
-		text          string
-		cancelled     bool
-		markersRemain bool
+		name        string
+		record      run.Record
+		ended       string
+		error       string
+		cause       string
+		status      run.Status
+		want        string // the error's name
+		text        string
+		cancelled   bool
+		markersStay bool
 	}{
-		{"aborted", waiting, types.ExecutionStatusAborted, "", "", run.Cancelled, named.RunCancelled, "its task t1 was cancelled", true, false},
-		{"stopped through the API", with(func(r *run.Record) { r.StopRequestedAt = began }), types.ExecutionStatusAborted, named.RunCancelled, "x", run.Cancelled, named.RunCancelled, "its task t1 was cancelled", true, false},
-		{"a step met the stop first", with(func(r *run.Record) { r.StopRequestedAt = began }), types.ExecutionStatusFailed, named.TaskCancelled, "x", run.Cancelled, named.RunCancelled, "its task t1 was cancelled", true, false},
-		{"a step failed of the stop", waiting, types.ExecutionStatusFailed, named.RunCancelled, "x", run.Cancelled, named.RunCancelled, "", true, false},
-		{"timed out", waiting, types.ExecutionStatusTimedOut, "", "", run.Failed, named.RunTimedOut, "its task t1 was cancelled", true, false},
-		{"its own deadline", waiting, types.ExecutionStatusFailed, named.RunTimedOut, "max_seconds passed", run.Failed, named.RunTimedOut, "max_seconds passed", true, false},
-		{"task failed", waiting, types.ExecutionStatusFailed, named.TaskFailed, lambdaCause, run.Failed, named.TaskFailed, "CUDA out of memory", false, false},
-		{"outage", waiting, types.ExecutionStatusFailed, named.Unavailable, "x", run.Failed, named.Unavailable, "x", false, false},
-		{"function died", waiting, types.ExecutionStatusFailed, "Lambda.Unknown", strings.Repeat("x", 5000), run.Failed, named.Unavailable, "Lambda.Unknown: xx", false, false},
-		{"no error told", waiting, types.ExecutionStatusFailed, "", "", run.Failed, named.Unavailable, "", false, false},
-		{"while copying", with(func(r *run.Record) { r.Status = run.Copying }), types.ExecutionStatusFailed, named.OutputExpired, "x", run.Failed, named.OutputExpired, "x", false, false},
-		{"adopted, aborted", with(func(r *run.Record) { r.Adopted = true }), types.ExecutionStatusAborted, "", "", run.Cancelled, named.RunCancelled, "the task t1 was left alone", false, false},
-		{"rescued, aborted", with(func(r *run.Record) { r.Rescued = true }), types.ExecutionStatusAborted, "", "", run.Cancelled, named.RunCancelled, "the task t1 was left alone", false, false},
-		{"rescued, timed out", with(func(r *run.Record) { r.Rescued = true }), types.ExecutionStatusTimedOut, "", "", run.Failed, named.RunTimedOut, "left alone", false, false},
-		{"nothing submitted, aborted", run.Record{Status: run.Submitting}, types.ExecutionStatusAborted, "", "", run.Cancelled, named.RunCancelled, "nothing had been submitted", false, false},
-		{"in doubt, aborted", doubt, types.ExecutionStatusAborted, "", "", run.Cancelled, named.RunCancelled, "from 2026-11-23T12:00:01Z to 2026-11-23T12:00:26Z", false, true},
-		{"in doubt, failed otherwise", doubt, types.ExecutionStatusFailed, named.Unavailable, "S3 is away", run.Failed, named.SubmitOutcomeUnknown, "Unavailable: S3 is away", false, true},
-		{"outcome unknown", func() run.Record { r := doubt; r.Candidates = []string{"t7", "t8"}; return r }(), types.ExecutionStatusFailed, named.SubmitOutcomeUnknown, "candidates: t7, t8", run.Failed, named.SubmitOutcomeUnknown, "t7, t8", false, true},
-		{"outcome unknown, then stopped", func() run.Record { r := doubt; r.Candidates = []string{"t7", "t8"}; return r }(), types.ExecutionStatusAborted, "", "", run.Cancelled, named.RunCancelled, "candidates: t7, t8", false, true},
+		{name: "aborted", record: waiting, ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "its task t1 was cancelled", cancelled: true},
+		{name: "stopped through the API", record: stopped, ended: "ABORTED", error: named.RunCancelled, cause: "x", status: run.Cancelled, want: named.RunCancelled, text: "its task t1 was cancelled", cancelled: true},
+		{name: "a step met the stop first", record: stopped, ended: "FAILED", error: named.TaskCancelled, cause: "x", status: run.Cancelled, want: named.RunCancelled, text: "its task t1 was cancelled", cancelled: true},
+		{name: "a step failed of the stop", record: waiting, ended: "FAILED", error: named.RunCancelled, cause: "x", status: run.Cancelled, want: named.RunCancelled, cancelled: true},
+		{name: "timed out", record: waiting, ended: "TIMED_OUT", status: run.Failed, want: named.RunTimedOut, text: "its task t1 was cancelled", cancelled: true},
+		{name: "its own deadline", record: waiting, ended: "FAILED", error: named.RunTimedOut, cause: "max_seconds passed", status: run.Failed, want: named.RunTimedOut, text: "max_seconds passed", cancelled: true},
+		{name: "task failed", record: waiting, ended: "FAILED", error: named.TaskFailed, cause: lambdaCause, status: run.Failed, want: named.TaskFailed, text: "CUDA out of memory"},
+		{name: "outage", record: waiting, ended: "FAILED", error: named.Unavailable, cause: "x", status: run.Failed, want: named.Unavailable, text: "x"},
+		{name: "history full", record: waiting, ended: "FAILED", error: named.HistoryFull, cause: "x", status: run.Failed, want: named.HistoryFull, text: "x"},
+		{name: "function died", record: waiting, ended: "FAILED", error: "Lambda.Unknown", cause: strings.Repeat("x", 5000), status: run.Failed, want: named.Unavailable, text: "Lambda.Unknown: xx"},
+		{name: "no error told", record: waiting, ended: "FAILED", status: run.Failed, want: named.Unavailable},
+		{name: "while copying", record: with(waiting, func(r *run.Record) { r.Status = run.Copying }), ended: "FAILED", error: named.OutputExpired, cause: "x", status: run.Failed, want: named.OutputExpired, text: "x"},
+		{name: "adopted, aborted", record: with(waiting, func(r *run.Record) { r.How, r.Adopted = run.Exclusion, true }), ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "the task t1 was left alone"},
+		{name: "rescued, aborted", record: with(waiting, func(r *run.Record) { r.How = run.Rescue }), ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "the task t1 was left alone"},
+		{name: "rescued, timed out", record: with(waiting, func(r *run.Record) { r.How = run.Rescue }), ended: "TIMED_OUT", status: run.Failed, want: named.RunTimedOut, text: "left alone"},
+		{name: "nothing submitted, aborted", record: run.Record{Status: run.Submitting}, ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "nothing had been submitted"},
+		{name: "in doubt, aborted", record: doubtful, ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "from 2026-11-23T12:00:01Z to 2026-11-23T12:00:26Z", markersStay: true},
+		{name: "in doubt, failed otherwise", record: doubtful, ended: "FAILED", error: named.Unavailable, cause: "S3 is away", status: run.Failed, want: named.SubmitOutcomeUnknown, text: "Unavailable: S3 is away", markersStay: true},
+		{name: "outcome unknown", record: named2, ended: "FAILED", error: named.SubmitOutcomeUnknown, cause: "candidates: t7, t8", status: run.Failed, want: named.SubmitOutcomeUnknown, text: "t7, t8", markersStay: true},
+		{name: "outcome unknown, then stopped", record: named2, ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "candidates: t7, t8", markersStay: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.record(test.record)
-			w.ended("r1", test.ended, test.error, test.cause)
+			w.execution("r1", test.ended, test.error, test.cause)
 			out, err := w.close("r1")
 			if err != nil || out.Closed != 1 {
 				t.Fatalf("%+v, %v", out, err)
 			}
 			record, failure := w.closed("r1")
-			if record.Status != test.status || record.Error.Name != test.want || !record.EndedAt.Equal(w.now) || failure == nil || failure.Error.Cause != record.Error.Cause || failure.Error.Name != record.Error.Name {
+			if record.Status != test.status || record.Error.Name != test.want || record.EndedAt.IsZero() || failure == nil || failure.Error.Cause != record.Error.Cause || failure.Error.Name != record.Error.Name {
 				t.Fatalf("%+v, %+v", record, failure)
 			}
 			if !strings.Contains(record.Error.Cause, test.text) || len(record.Error.Cause) > 2000 {
@@ -70,8 +77,8 @@ func TestCloses(t *testing.T) {
 			if test.cancelled != (fmt.Sprint(w.cancelled) == "[t1]") {
 				t.Errorf("cancelled %v", w.cancelled)
 			}
-			if got := len(w.s3.Keys(stateBucket, "submitting/")) > 0; got != test.markersRemain {
-				t.Errorf("markers remain: %v", got)
+			if got := len(w.s3.Keys(stateBucket, "submitting/")) > 0; got != test.markersStay {
+				t.Errorf("markers stay: %v", got)
 			}
 
 			again, err := w.close("r1")
@@ -79,7 +86,7 @@ func TestCloses(t *testing.T) {
 				t.Fatalf("the event came twice: %+v, %v", again, err)
 			}
 			twice, _ := w.closed("r1")
-			if twice.Nonce != record.Nonce {
+			if twice.WriteID != record.WriteID {
 				t.Error("a closed record was written again")
 			}
 		})
@@ -89,10 +96,10 @@ func TestCloses(t *testing.T) {
 // TestFailsInDoubt of another cause: the window and the candidates are named, once,
 // and that a redrive finds out.
 func TestFailsInDoubt(t *testing.T) {
-	for name, status := range map[string]types.ExecutionStatus{named.Unauthorized: types.ExecutionStatusFailed, named.RunTimedOut: types.ExecutionStatusTimedOut} {
+	for name, status := range map[string]string{named.Unauthorized: "FAILED", named.RunTimedOut: "TIMED_OUT"} {
 		w := newWorld(t)
-		w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission, Candidates: []string{"t7", "t8"}})
-		w.ended("r1", status, name, "the key was refused")
+		w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission, Candidates: []run.Candidate{{TaskID: "t7"}, {TaskID: "t8"}}, CandidatesAt: began})
+		w.execution("r1", status, name, "the key was refused")
 		if _, err := w.close("r1"); err != nil {
 			t.Fatal(err)
 		}
@@ -102,16 +109,75 @@ func TestFailsInDoubt(t *testing.T) {
 				t.Errorf("%q is not once in %q", part, failure.Error.Cause)
 			}
 		}
-		if failure.Error.Name != named.SubmitOutcomeUnknown || !strings.Contains(failure.Error.Hint, "mend the cause and redrive") {
+		if failure.Error.Name != named.SubmitOutcomeUnknown || !strings.Contains(failure.Error.Hint, "redrive the run once the cause is gone") || !strings.Contains(failure.Error.Hint, "relay decide") {
 			t.Errorf("%+v", failure.Error)
 		}
+	}
+}
+
+// TestNamesCandidates of a run that was stopped in doubt, as soon as its task would
+// be listed: never adopted, never cancelled, and no other run's to adopt.
+func TestNamesCandidates(t *testing.T) {
+	row := func(id string, after time.Duration) cyberun.Task {
+		return cyberun.Task{ID: id, WorkflowID: "wf-1", Status: cyberun.StatusRunning, CreatedAt: cyberun.Time{Time: began.Add(after)}}
+	}
+	for _, status := range []string{"ABORTED", "FAILED"} {
+		w := newWorld(t)
+		w.now = began.Add(2 * time.Second) // a second after the POST
+		w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission})
+		w.execution("r1", status, named.Unauthorized, "x")
+		w.set("tasks/t3", run.Ownership{StartedBy: "r3", How: run.Receipt, DeliveredBy: "r3"})
+		looked := time.Duration(0)
+		w.around = func(call string, do func() error) error {
+			if call == "Tasks" {
+				looked = w.clock().Sub(began)
+				w.list = []cyberun.Task{row("late", time.Hour), row("t3", 3*time.Second), row("t1", 2*time.Second), row("early", -time.Hour)}
+			}
+			return do()
+		}
+		if out, err := w.close("r1"); err != nil || out.Closed != 1 {
+			t.Fatal(out, err)
+		}
+		record, failure := w.closed("r1")
+		if looked != 36*time.Second {
+			t.Errorf("looked %s after the start: a POST until 26 s is listed 10 s later", looked)
+		}
+		if len(failure.Candidates) != 1 || failure.Candidates[0].TaskID != "t1" || failure.Candidates[0].TaskStatus != "running" || len(record.Candidates) != 1 || !strings.HasSuffix(record.Error.Cause, "candidates: t1") || failure.Error.Cause != record.Error.Cause {
+			t.Errorf("%s: %+v, %+v", status, failure, record)
+		}
+		if w.cancelled != nil || record.TaskID != "" || record.Pending(w.now) {
+			t.Errorf("cancelled %v, %+v", w.cancelled, record)
+		}
+	}
+	// The list is away: the run is closed at once, and the sweep names them.
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission})
+	w.execution("r1", "ABORTED", "", "")
+	w.around = func(call string, do func() error) error {
+		if call == "Tasks" {
+			return answered(503)
+		}
+		return do()
+	}
+	if _, err := w.close("r1"); !named.Is(err, named.Unavailable) {
+		t.Error(err)
+	}
+	if record, failure := w.closed("r1"); record.Status != run.Cancelled || failure == nil || !record.Pending(w.now) {
+		t.Errorf("%+v, %+v", record, failure)
+	}
+	w.list = []cyberun.Task{row("t1", 2*time.Second)}
+	if out := w.sweep(); out != (Output{}) {
+		t.Errorf("%+v", out)
+	}
+	if record, failure := w.closed("r1"); len(record.Candidates) != 1 || len(failure.Candidates) != 1 || record.Pending(w.now) {
+		t.Errorf("%+v, %+v", record, failure)
 	}
 }
 
 func TestHintSurvives(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-	w.ended("r1", types.ExecutionStatusFailed, named.TaskFailed, lambdaCause)
+	w.execution("r1", "FAILED", named.TaskFailed, lambdaCause)
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
@@ -122,15 +188,53 @@ func TestHintSurvives(t *testing.T) {
 
 // TestNothingToClose: the event came late, after a redrive, or of a good end.
 func TestNothingToClose(t *testing.T) {
-	for _, status := range []types.ExecutionStatus{types.ExecutionStatusRunning, types.ExecutionStatusSucceeded, types.ExecutionStatusPendingRedrive} {
+	tests := map[string]func(w *world) Input{
+		"it succeeded": func(w *world) Input { w.execution("r1", "SUCCEEDED", "", ""); return w.event("r1") },
+		"it was redriven": func(w *world) Input {
+			w.execution("r1", "FAILED", named.Unavailable, "x")
+			event := w.event("r1")
+			e := w.execution("r1", "RUNNING", "", "")
+			e.Redrives = 1
+			w.executions["r1"] = e
+			return event
+		},
+		"it is not known, and young": func(w *world) Input {
+			w.execution("r1", "ABORTED", "", "")
+			event := w.event("r1")
+			delete(w.executions, "r1")
+			return event
+		},
+		"it ended by a call of an earlier life": func(w *world) Input { w.execution("r1", "FAILED", named.Superseded, "x"); return w.event("r1") },
+	}
+	for name, prepare := range tests {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-		w.ended("r1", status, "", "")
-		if out, err := w.close("r1"); err != nil || out.Closed != 0 {
-			t.Errorf("%s: %+v, %v", status, out, err)
+		event := prepare(w)
+		if out, err := w.handler().Handle(t.Context(), event); err != nil || out.Closed != 0 {
+			t.Errorf("%s: %+v, %v", name, out, err)
 		}
 		if record, failure := w.closed("r1"); !record.Status.Open() || failure != nil || w.cancelled != nil {
-			t.Errorf("%s: %+v", status, record)
+			t.Errorf("%s: %+v", name, record)
+		}
+	}
+}
+
+// TestReadsAreLate: DescribeExecution does not show the end yet. A failed run is
+// closed by the event's word; what cannot be undone waits for Step Functions' own.
+func TestReadsAreLate(t *testing.T) {
+	for status, closes := range map[string]bool{"FAILED": true, "ABORTED": false, "TIMED_OUT": false} {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+		w.execution("r1", status, named.Unavailable, "x")
+		event := w.event("r1")
+		ended := w.execution("r1", "RUNNING", "", "")
+		out, err := w.handler().Handle(t.Context(), event)
+		if record, _ := w.closed("r1"); closes != (err == nil && out.Closed == 1) || closes == record.Status.Open() || len(w.cancelled) > 0 || !closes && !named.Is(err, named.Unavailable) {
+			t.Errorf("%s: %+v, %v, %+v", status, out, err, record)
+		}
+		ended = w.execution("r1", status, named.Unavailable, "x")
+		if out, err := w.handler().Handle(t.Context(), event); err != nil || !closes && out.Closed != 1 {
+			t.Errorf("%s, once it shows as %s: %+v, %v", status, ended.State, out, err)
 		}
 	}
 }
@@ -144,9 +248,9 @@ func TestBadEvent(t *testing.T) {
 
 // TestTombstone: the run ended before it had a record.
 func TestTombstone(t *testing.T) {
-	for status, want := range map[types.ExecutionStatus]run.Status{types.ExecutionStatusAborted: run.Cancelled, types.ExecutionStatusFailed: run.Failed} {
+	for status, want := range map[string]run.Status{"ABORTED": run.Cancelled, "FAILED": run.Failed} {
 		w := newWorld(t)
-		w.ended("r1", status, named.Unavailable, "x")
+		w.execution("r1", status, named.Unavailable, "x")
 		out, err := w.close("r1")
 		if err != nil || out.Closed != 1 {
 			t.Fatal(out, err)
@@ -161,85 +265,86 @@ func TestTombstone(t *testing.T) {
 	}
 }
 
-func TestTombstoneOfNonsense(t *testing.T) {
-	tests := map[string]bool{ // input: leaves an error.json
-		`[]`: true, `{"workflow":5}`: true, `{"workflow":"x","destination":{"prefix":"/../"}}`: false,
-	}
-	for input, leaves := range tests {
-		w := newWorld(t)
-		w.ended("r1", types.ExecutionStatusFailed, named.InvalidRequest, "x")
-		w.executions["r1"].Input = &input
-		if _, err := w.close("r1"); err != nil {
-			t.Fatal(err)
-		}
-		if record, failure := w.closed("r1"); record.Status != run.Failed || (failure != nil) != leaves {
-			t.Errorf("%s: %+v, %+v", input, record, failure)
-		}
-	}
-}
-
-// TestCancelOutcomes: an outage is tried again, a refusal is told, and a task that
-// another run has rescued meanwhile is not this one's to cancel.
+// TestCancelOutcomes: tries at 0, 0.5, 1.5, 3.5, 7.5 s and on to 90 s, whatever the
+// answer is that does not say yes; the run is closed then, and the sweep goes on.
 func TestCancelOutcomes(t *testing.T) {
-	for _, status := range []int{429, 500, 503} {
-		w := newWorld(t)
-		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-		w.ended("r1", types.ExecutionStatusAborted, "", "")
-		w.cancelErr = answered(status)
-		if _, err := w.close("r1"); !named.Is(err, named.Unavailable) {
-			t.Errorf("%d: %v", status, err)
-		}
-		if record, failure := w.closed("r1"); !record.Status.Open() || failure != nil {
-			t.Errorf("%d: closed although the task may run on", status)
-		}
-		w.cancelErr = nil
-		if out, err := w.close("r1"); err != nil || out.Closed != 1 || len(w.cancelled) != 1 {
-			t.Errorf("%d: %v, %v", status, err, w.cancelled)
+	refusals := map[string]error{
+		"500": answered(500), "401": answered(401), "404": answered(404), "429": answered(429), `{"success": false}`: &cyberun.AnswerError{Status: 200}, "a page": &cyberun.APIError{Status: 502, Message: "<html>"},
+		"a page with 200": &cyberun.AnswerError{Status: 200}, "no answer": &cyberun.NetworkError{Err: errors.New("x")},
+	}
+	for name, refusal := range refusals {
+		for _, times := range []int{2, 1000} {
+			t.Run(fmt.Sprintf("%s, %d times", name, times), func(t *testing.T) {
+				w := newWorld(t)
+				w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
+				w.execution("r1", "ABORTED", "", "")
+				left := times
+				w.cancelErr = func(string) error {
+					if left--; left >= 0 {
+						return refusal
+					}
+					return nil
+				}
+				out, err := w.close("r1")
+				record, failure := w.closed("r1")
+				if err != nil || out.Closed != 1 || record.Status != run.Cancelled || failure == nil {
+					t.Fatalf("%+v, %v, %+v", out, err, record)
+				}
+				tries := fmt.Sprint(w.cancels[:min(5, len(w.cancels))])
+				if times == 2 {
+					if tries != "[0s 500ms 1.5s]" || record.Pending(w.now) || !strings.Contains(failure.Error.Cause, "its task t1 was cancelled") || record.Cancel.EndedAs != "cancelled" {
+						t.Errorf("tried at %s, %+v", tries, record)
+					}
+					return
+				}
+				if tries != "[0s 500ms 1.5s 3.5s 7.5s]" || w.now.Sub(began.Add(time.Hour)) > lifecycle.CloseBudget || !record.Pending(w.now) || !strings.Contains(failure.Error.Cause, "could not be cancelled yet") {
+					t.Errorf("tried at %s, until %s, %+v", tries, w.now, record)
+				}
+				left = 0
+				if out := w.sweep(); out != (Output{}) || w.ended["t1"] != cyberun.StatusCancelled {
+					t.Errorf("the sweep: %+v, the task is %s", out, w.ended["t1"])
+				}
+				if record, _ := w.closed("r1"); record.Pending(w.now) || record.Cancel.AcceptedAt.IsZero() || record.Cancel.EndedAs != "cancelled" {
+					t.Errorf("%+v", record.Cancel)
+				}
+			})
 		}
 	}
-	for _, status := range []int{403, 404, 409} {
-		w := newWorld(t)
-		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-		w.ended("r1", types.ExecutionStatusAborted, "", "")
-		w.cancelErr = answered(status)
-		if _, err := w.close("r1"); err != nil {
-			t.Errorf("%d: %v", status, err)
-		}
-		if _, failure := w.closed("r1"); !strings.Contains(failure.Error.Cause, fmt.Sprintf("could not be cancelled (Cyberun answered %d", status)) {
-			t.Errorf("%d: %+v", status, failure.Error)
-		}
-	}
+	// A task that had completed is named with its rescue.
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-	w.ended("r1", types.ExecutionStatusAborted, "", "")
-	w.cancelErr = &cyberun.NetworkError{Err: errors.New("x")}
-	if _, err := w.close("r1"); !named.Is(err, named.Unavailable) {
-		t.Error(err)
+	w.execution("r1", "ABORTED", "", "")
+	w.ended["t1"] = cyberun.StatusCompleted
+	w.cancelErr = func(string) error { return &cyberun.AnswerError{Status: 200} }
+	if _, err := w.close("r1"); err != nil {
+		t.Fatal(err)
+	}
+	if record, failure := w.closed("r1"); record.Cancel.EndedAs != "completed" || !strings.Contains(failure.Error.Cause, "`relay rescue t1`") || len(w.cancels) != 1 {
+		t.Errorf("%+v, %+v", record.Cancel, failure.Error)
 	}
 }
 
 // TestAbortsUploads of a run that nothing goes on with; a failed one keeps its
 // parts for a redrive.
 func TestAbortsUploads(t *testing.T) {
-	for status, want := range map[types.ExecutionStatus]string{types.ExecutionStatusAborted: "[up1]", types.ExecutionStatusFailed: "[]"} {
+	for status, want := range map[string]string{"ABORTED": "[up1]", "FAILED": "[]"} {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Copying, TaskID: "t1"})
-		for id, state := range map[string]any{
-			"a": map[string]any{"checkpoint": transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1", PartSize: 1}},
-			"b": map[string]any{"output": run.Output{ID: "b"}},
+		for id, c := range map[string]lifecycle.Checkpoint{
+			"a": {Upload: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1", PartSize: 1}}, "b": {Output: &run.Output{ID: "b"}},
 		} {
-			if err := w.records().PutCopy(t.Context(), "r1", id, state); err != nil {
+			if err := w.runs.PutCheckpoint(t.Context(), "r1", id, c); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w.ended("r1", status, named.OutputTruncated, "x")
+		w.execution("r1", status, named.OutputTruncated, "x")
 		if _, err := w.close("r1"); err != nil {
 			t.Fatal(err)
 		}
 		if fmt.Sprint(w.s3.Aborted()) != want {
 			t.Errorf("%s: aborted %v", status, w.s3.Aborted())
 		}
-		if left := len(w.s3.Keys(stateBucket, "copies/")); left != map[types.ExecutionStatus]int{types.ExecutionStatusFailed: 2}[status] {
+		if left := len(w.s3.Keys(stateBucket, "copies/")); left != map[string]int{"FAILED": 2}[status] {
 			t.Errorf("%s: %d states left", status, left)
 		}
 	}
@@ -247,8 +352,8 @@ func TestAbortsUploads(t *testing.T) {
 
 func TestErrorInItsOwnPlace(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{Status: run.Submitting, Prefix: "by-task/{task_id}/{workflow}/{date}/"})
-	w.ended("r1", types.ExecutionStatusFailed, named.Unauthorized, "x")
+	w.record(run.Record{Status: run.Submitting, Prefix: "by-task/{task_id}/text-to-image/2026-11-23/"})
+	w.execution("r1", "FAILED", named.Unauthorized, "x")
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +364,7 @@ func TestErrorInItsOwnPlace(t *testing.T) {
 
 func TestStateBucketAway(t *testing.T) {
 	w := newWorld(t)
-	w.ended("r1", types.ExecutionStatusAborted, "", "")
+	w.execution("r1", "ABORTED", "", "")
 	w.around = func(string, func() error) error { return storetest.Error(503, "SlowDown") }
 	if _, err := w.close("r1"); !named.Is(err, named.Unavailable) {
 		t.Error(err)

@@ -3,21 +3,34 @@ package handler
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
+
+// atErrorFile has others in when error.json is written, so the closing write is lost.
+func (w *world) atErrorFile(others func()) {
+	w.around = func(call string, do func() error) error {
+		if strings.HasPrefix(call, "PutObject outputs/") {
+			w.around = nil
+			others()
+		}
+		return do()
+	}
+}
 
 // TestSubmitWasFaster: the record comes while the tombstone is made, open or with
 // its task already.
 func TestSubmitWasFaster(t *testing.T) {
 	w := newWorld(t)
-	w.ended("r1", types.ExecutionStatusAborted, "", "")
+	w.execution("r1", "ABORTED", "", "")
 	w.around = func(call string, do func() error) error {
 		if strings.HasPrefix(call, "PutObject state/runs/") {
 			w.around = nil
@@ -33,36 +46,31 @@ func TestSubmitWasFaster(t *testing.T) {
 	}
 }
 
-// TestSubmitGoesOnMeanwhile: between close-run's read and its close Submit marks,
-// or stores its task.
-func TestSubmitGoesOnMeanwhile(t *testing.T) {
+// TestMeanwhile: between close-run's read and its closing write, Submit marks or
+// stores its task, or a person stops the run.
+func TestMeanwhile(t *testing.T) {
 	tests := map[string]struct {
+		record run.Record
+		ended  string
 		change func(*run.Record)
 		text   string
 		cancel string
 	}{
-		"marks":           {func(r *run.Record) { r.Submission = &submission }, "was in doubt", "[]"},
-		"stores its task": {func(r *run.Record) { r.TaskID, r.Submission, r.Status = "t1", nil, run.Waiting }, "its task t1 was cancelled", "[t1]"},
+		"Submit marks": {run.Record{Status: run.Submitting, WorkflowID: "wf-1"}, "ABORTED",
+			func(r *run.Record) { r.Submission = &submission }, "was in doubt", "[]"},
+		"Submit stores its task": {run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission}, "ABORTED",
+			func(r *run.Record) { r.TaskID, r.How, r.Status = "t1", run.Receipt, run.Waiting }, "its task t1 was cancelled", "[t1]"},
+		"a person stops a failed run: the caller was told that it is cancelled": {run.Record{Status: run.Waiting, TaskID: "t1"}, "FAILED",
+			func(r *run.Record) { r.StopRequestedAt = began }, "its task t1 was cancelled", "[t1]"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1"})
-			w.ended("r1", types.ExecutionStatusAborted, "", "")
-			reads := 0
-			w.around = func(call string, do func() error) error {
-				if call == "GetObject state/runs/r1.json" {
-					if reads++; reads == 2 {
-						w.around = nil
-						if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error { test.change(r); return nil }); err != nil {
-							t.Error(err)
-						}
-					}
-				}
-				return do()
-			}
-			if _, err := w.close("r1"); err != nil {
-				t.Fatal(err)
+			w.record(test.record)
+			w.execution("r1", test.ended, named.Unauthorized, "x")
+			w.atErrorFile(func() { w.change(test.change) })
+			if out, err := w.close("r1"); err != nil || out.Closed != 1 {
+				t.Fatal(out, err)
 			}
 			record, failure := w.closed("r1")
 			if record.Status != run.Cancelled || !strings.Contains(failure.Error.Cause, test.text) || fmt.Sprint(w.cancelled) != test.cancel {
@@ -77,8 +85,8 @@ func TestSubmitGoesOnMeanwhile(t *testing.T) {
 func TestTaskStoredAfterTheClose(t *testing.T) {
 	for _, sweep := range []bool{true, false} {
 		w := newWorld(t)
-		w.record(run.Record{Status: run.Cancelled, TaskID: "t1", WorkflowID: "wf-1", EndedAt: began})
-		w.ended("r1", types.ExecutionStatusAborted, "", "")
+		w.record(run.Record{Status: run.Cancelled, TaskID: "t1", WorkflowID: "wf-1", EndedAt: began, Unsettled: true})
+		w.execution("r1", "ABORTED", "", "")
 		var err error
 		if sweep {
 			_, err = w.handler().Handle(t.Context(), Input{Sweep: true})
@@ -97,39 +105,40 @@ func TestTaskStoredAfterTheClose(t *testing.T) {
 func TestTakenOverIsNotCancelled(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-	if err := w.records().TakeOver(t.Context(), "t1", store.Claim{RunID: "r1"}, store.Claim{RunID: "r9"}); err != nil {
-		t.Fatal(err)
-	}
-	w.ended("r1", types.ExecutionStatusAborted, "", "")
+	w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"})
+	w.execution("r1", "ABORTED", "", "")
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, failure := w.closed("r1"); w.cancelled != nil || !strings.Contains(failure.Error.Cause, "the run r9 has taken it over") {
+	if _, failure := w.closed("r1"); w.cancelled != nil || !strings.Contains(failure.Error.Cause, "no longer delivers it") {
 		t.Errorf("cancelled %v, %+v", w.cancelled, failure.Error)
 	}
 }
 
-// TestLosesAgainstSuccess at each of its calls: copy-result closes the record
-// meanwhile. No error.json stays beside the manifest.
+// TestLosesAgainstSuccess at each of its calls: copy-result delivers meanwhile. No
+// error.json stays beside the manifest.
 func TestLosesAgainstSuccess(t *testing.T) {
 	for n := 1; ; n++ {
 		w := newWorld(t)
-		w.record(run.Record{Status: run.Copying, TaskID: "t1"})
-		w.ended("r1", types.ExecutionStatusFailed, "Lambda.Unknown", "x")
+		w.record(run.Record{Status: run.Copying, TaskID: "t1", CopyStartedAt: began})
+		w.execution("r1", "FAILED", "Lambda.Unknown", "x")
 		count, met := 0, false
-		w.around = func(call string, do func() error) error {
+		w.around = func(_ string, do func() error) error {
 			if count++; count == n {
 				met = true
+				around := w.around
 				w.around = nil
-				if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-					if !r.Status.Open() {
-						return errClosed
-					}
-					r.Close(run.Succeeded, w.now, nil)
-					return nil
-				}); err != nil && !errors.Is(err, errClosed) {
+				w.now = w.now.Add(time.Millisecond) // two ends of one nanosecond would be taken for one
+				life := 0
+				r, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life})
+				if err == nil {
+					_, err = w.runs.Deliver(t.Context(), r, run.NewManifest(r.Record, run.Progress{}, nil, w.now))
+				}
+				if err != nil && !named.Is(err, named.Superseded) {
 					t.Error(err)
 				}
+				w.now = w.now.Add(time.Millisecond)
+				w.around = around
 			}
 			return do()
 		}
@@ -137,8 +146,9 @@ func TestLosesAgainstSuccess(t *testing.T) {
 			t.Fatal(err)
 		}
 		record, failure := w.closed("r1")
-		if (record.Status == run.Succeeded) == (failure != nil) {
-			t.Errorf("at call %d: %s with error.json %v", n, record.Status, failure)
+		manifest := slices.Contains(w.s3.Keys(outputBucket, ""), "runs/r1/manifest.json")
+		if (record.Status == run.Succeeded) == (failure != nil) || manifest != (record.Status == run.Succeeded) {
+			t.Errorf("at call %d: %s with error.json %v, manifest %v", n, record.Status, failure, manifest)
 		}
 		if !met {
 			if n < 7 {
@@ -149,96 +159,142 @@ func TestLosesAgainstSuccess(t *testing.T) {
 	}
 }
 
-// TestCrashes at every call, before and after it: the event comes again, and the
-// run is closed once with all that belongs to it.
+// TestFinishesADelivery whose copy-result died past its point of no return.
+func TestFinishesADelivery(t *testing.T) {
+	for _, status := range []string{"FAILED", "ABORTED", "TIMED_OUT"} {
+		w := newWorld(t)
+		w.record(run.Record{Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json", StopRequestedAt: began})
+		w.s3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("fixed")})
+		w.execution("r1", status, "Lambda.Unknown", "x")
+		if out, err := w.close("r1"); err != nil || out.Closed != 1 {
+			t.Errorf("%s: %+v, %v", status, out, err)
+		}
+		record, failure := w.closed("r1")
+		manifest, _ := w.s3.Object(outputBucket, "runs/r1/manifest.json")
+		if record.Status != run.Succeeded || failure != nil || string(manifest.Body) != "fixed" || w.cancelled != nil {
+			t.Errorf("%s: %+v, %q, cancelled %v", status, record, manifest.Body, w.cancelled)
+		}
+	}
+}
+
+// TestCrashes at every call, before and after it: the event comes again, or the
+// sweep, and the run is closed once with all that belongs to it.
 func TestCrashes(t *testing.T) {
 	lost := errors.New("connection reset by peer")
-	for _, after := range []bool{false, true} {
-		for n := 1; ; n++ {
-			w := newWorld(t)
-			w.record(run.Record{Status: run.Copying, TaskID: "t1", WorkflowID: "wf-1"})
-			if err := w.records().PutCopy(t.Context(), "r1", "a", map[string]any{"checkpoint": transfer.Checkpoint{UploadID: "up1", PartSize: 1}}); err != nil {
-				t.Fatal(err)
-			}
-			w.ended("r1", types.ExecutionStatusAborted, "", "")
-			count := 0
-			w.around = func(call string, do func() error) error {
-				if count++; count != n {
-					return do()
+	for _, again := range []string{"event", "sweep"} {
+		for _, after := range []bool{false, true} {
+			for n := 1; ; n++ {
+				w := newWorld(t)
+				w.record(run.Record{Status: run.Copying, TaskID: "t1", WorkflowID: "wf-1"})
+				if err := w.runs.PutCheckpoint(t.Context(), "r1", "a", lifecycle.Checkpoint{Upload: &transfer.Checkpoint{UploadID: "up1", PartSize: 1}}); err != nil {
+					t.Fatal(err)
 				}
-				if after {
-					_ = do()
+				w.execution("r1", "ABORTED", "", "")
+				count, cancel := 0, false
+				w.around = func(call string, do func() error) error {
+					if count++; count < n { // from then on the call is dead
+						return do()
+					}
+					if cancel = cancel || call == "Cancel"; count == n && after {
+						_ = do()
+					}
+					return lost
 				}
-				return lost
-			}
-			_, err := w.close("r1")
-			met := count >= n
-			w.around = nil
-			if met && err == nil {
-				t.Errorf("call %d failed and nobody knows", n)
-			}
-			if _, err := w.close("r1"); err != nil {
-				t.Fatal(err)
-			}
-			record, failure := w.closed("r1")
-			if record.Status != run.Cancelled || failure == nil || len(w.cancelled) == 0 || len(w.s3.Aborted()) == 0 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 || len(w.s3.Keys(stateBucket, "copies/")) > 0 {
-				t.Errorf("after %v, call %d: %+v, %v", after, n, record, failure)
-			}
-			if !met {
-				break
+				_, err := w.close("r1")
+				met := count >= n
+				w.around = nil
+				if met && err == nil {
+					t.Errorf("call %d failed and nobody knows", n)
+				}
+				if again == "event" {
+					_, err = w.close("r1")
+				} else {
+					_, err = w.handler().Handle(t.Context(), Input{Sweep: true})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				record, failure := w.closed("r1")
+				if record.Status != run.Cancelled || failure == nil || len(w.cancelled) == 0 || len(w.s3.Aborted()) == 0 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 || len(w.s3.Keys(stateBucket, "copies/")) > 0 || record.Pending(w.now) {
+					t.Errorf("%s, after %v, call %d: %+v, %v, cancelled %v", again, after, n, record, failure, w.cancelled)
+				}
+				if !met {
+					break
+				}
 			}
 		}
 	}
 }
 
-// TestStopMarkedMeanwhile: a person's stop comes while a failed run is closed. The
-// caller was told that it is cancelled, and so it is.
-func TestStopMarkedMeanwhile(t *testing.T) {
+// TestOwnershipBeforeMarkersGo: Submit stored its task and died each time before it
+// owned it. With neither ownership nor marker another run in doubt would adopt it.
+func TestOwnershipBeforeMarkersGo(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1"})
-	w.ended("r1", types.ExecutionStatusFailed, named.Unauthorized, "x")
-	reads := 0
+	w.s3.Remove(stateBucket, "tasks/t1")
+	w.execution("r1", "FAILED", "Lambda.Unknown", "x")
 	w.around = func(call string, do func() error) error {
-		if call == "GetObject state/runs/r1.json" {
-			if reads++; reads == 2 {
-				w.around = nil
-				if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-					r.StopRequestedAt = w.now
-					return nil
-				}); err != nil {
-					t.Error(err)
-				}
-			}
+		if strings.HasPrefix(call, "DeleteObject state/submitting/") && len(w.s3.Keys(stateBucket, "tasks/t1")) == 0 {
+			t.Error("the marker went first")
 		}
 		return do()
 	}
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if record, _ := w.closed("r1"); record.Status != run.Cancelled || fmt.Sprint(w.cancelled) != "[t1]" {
-		t.Errorf("%s, cancelled %v", record.Status, w.cancelled)
-	}
-}
-
-// TestClaimsBeforeMarkersGo: Submit stored its task and died each time before it
-// claimed it. With neither claim nor marker another run in doubt would adopt it.
-func TestClaimsBeforeMarkersGo(t *testing.T) {
-	w := newWorld(t)
-	w.record(run.Record{Status: run.Waiting, WorkflowID: "wf-1"})
-	if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-		r.TaskID = "t1"
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	w.ended("r1", types.ExecutionStatusFailed, "Lambda.Unknown", "x")
-	if _, err := w.close("r1"); err != nil {
-		t.Fatal(err)
-	}
-	if claim, err := w.records().ClaimOf(t.Context(), "t1"); err != nil || claim.RunID != "r1" {
-		t.Errorf("%+v, %v", claim, err)
+	if o, _, err := w.runs.OwnershipOf(t.Context(), "t1"); err != nil || o.StartedBy != "r1" || o.How != run.Receipt {
+		t.Errorf("%+v, %v", o, err)
 	}
 	if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) != 0 {
 		t.Errorf("markers %v", markers)
+	}
+}
+
+// TestRedrivenAtEachCall: a redrive and its first step come before whatever call of
+// the close. What the redrive has marked since is never taken away, its run never
+// closed by the end of the life before, its task never cancelled.
+func TestRedrivenAtEachCall(t *testing.T) {
+	for _, record := range []run.Record{
+		{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1"}, {Status: run.Submitting, WorkflowID: "wf-1"},
+	} {
+		for n := 1; ; n++ {
+			w := newWorld(t)
+			w.record(record)
+			w.execution("r1", "FAILED", named.Unavailable, "x")
+			count, at := 0, ""
+			w.around = func(call string, do func() error) error {
+				if count++; count == n {
+					around := w.around
+					w.around, at = nil, call
+					e := w.execution("r1", "RUNNING", "", "")
+					e.Redrives = 1
+					w.executions["r1"] = e
+					life := 1
+					r, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life})
+					if err == nil && r.TaskID == "" {
+						_, err = w.runs.Mark(t.Context(), r, "wf-1", run.Submission{Attempt: "a2", MarkedAt: w.now, PostUntil: w.now, LocalAt: w.now})
+					}
+					if err != nil {
+						t.Errorf("before %s: %v", call, err)
+					}
+					w.around = around
+				}
+				return do()
+			}
+			if _, err := w.close("r1"); err != nil {
+				t.Errorf("before %s: %v", at, err)
+			}
+			if count < n {
+				break
+			}
+			w.around = nil
+			got := w.get("r1")
+			if !got.Status.Open() || got.Life != 1 || got.Error != nil || w.cancelled != nil {
+				t.Errorf("before %s: %+v, cancelled %v", at, got, w.cancelled)
+			}
+			if marked := slices.Contains(w.s3.Keys(stateBucket, "submitting/"), "submitting/wf-1/r1/a2"); record.TaskID == "" && !marked {
+				t.Errorf("before %s: the marker of the redrive is gone", at)
+			}
+		}
 	}
 }

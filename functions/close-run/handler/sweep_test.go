@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -27,41 +28,33 @@ func TestSweep(t *testing.T) {
 	w := newWorld(t)
 	w.s3.PageSize = 2
 	w.record(run.Record{RunID: "aborted", Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1"})
-	w.ended("aborted", types.ExecutionStatusAborted, "", "")
+	w.execution("aborted", "ABORTED", "", "")
 	w.record(run.Record{RunID: "failed", Status: run.Copying, TaskID: "t2", WorkflowID: "wf-1"})
-	w.ended("failed", types.ExecutionStatusFailed, named.OutputExpired, "x")
+	w.execution("failed", "FAILED", named.OutputExpired, "x")
 	w.record(run.Record{RunID: "running", Status: run.Waiting, TaskID: "t3", WorkflowID: "wf-1"})
-	w.ended("running", types.ExecutionStatusRunning, "", "")
-	w.record(run.Record{RunID: "gone", Status: run.Waiting, TaskID: "t4"})
-	w.record(run.Record{RunID: "tidied", Status: run.Failed, TaskID: "t5"})
-	w.record(run.Record{RunID: "doubt", Status: run.Failed, WorkflowID: "wf/2", Submission: &submission})
-	for _, id := range []string{"tidied", "expired"} { // a close, or a claim, that died half-way
-		if err := w.records().MarkOpen(t.Context(), id); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, id := range []string{"expired", "tidied"} {
-		if err := w.records().PutMarker(t.Context(), "wf/2", submission.Marker(id)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.execution("running", "RUNNING", "", "")
+	w.record(run.Record{RunID: "gone", Status: run.Waiting, TaskID: "t4", StartedAt: began.Add(-228 * time.Hour)}) // Step Functions has forgotten it
+	w.execution("unrecorded", "FAILED", named.Unavailable, "x")
+	w.record(run.Record{RunID: "untidied", Status: run.Failed, TaskID: "t5", WorkflowID: "wf-2", EndedAt: w.now, Unsettled: true})
+	w.execution("untidied", "FAILED", named.Unavailable, "x")
+	w.record(run.Record{RunID: "tidied", Status: run.Failed, TaskID: "t6", EndedAt: w.now})
+	w.execution("tidied", "FAILED", named.Unavailable, "x")
+	w.record(run.Record{RunID: "doubt", Status: run.Failed, WorkflowID: "wf-3", Submission: &submission, EndedAt: w.now, CandidatesAt: began})
+	w.execution("doubt", "FAILED", named.SubmitOutcomeUnknown, "x")
 
-	if out := w.sweep(); out != (Output{Closed: 3}) {
+	if out := w.sweep(); out != (Output{Closed: 4}) {
 		t.Errorf("%+v", out)
 	}
-	want := map[string]run.Status{"aborted": run.Cancelled, "failed": run.Failed, "running": run.Waiting, "gone": run.Failed, "tidied": run.Failed}
+	want := map[string]run.Status{"aborted": run.Cancelled, "failed": run.Failed, "running": run.Waiting, "gone": run.Failed, "unrecorded": run.Failed, "untidied": run.Failed, "tidied": run.Failed}
 	for id, status := range want {
-		if record, _ := w.closed(id); record.Status != status {
-			t.Errorf("%s is %s", id, record.Status)
+		if record, _ := w.closed(id); record.Status != status || record.Unsettled {
+			t.Errorf("%s is %s, %+v", id, record.Status, record)
 		}
 	}
 	if fmt.Sprint(w.cancelled) != "[t1]" {
 		t.Errorf("cancelled %v", w.cancelled)
 	}
-	if open := w.s3.Keys(stateBucket, "open/"); fmt.Sprint(open) != "[open/expired open/running]" {
-		t.Errorf("open %v", open)
-	}
-	if markers := w.s3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf%2F2/doubt/a1 submitting/wf-1/running/a1]" {
+	if markers := w.s3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/running/a1 submitting/wf-3/doubt/a1]" {
 		t.Errorf("markers %v", markers)
 	}
 	if out := w.sweep(); out != (Output{}) {
@@ -69,133 +62,154 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestSweepGoesOn: one run that cannot be closed keeps no other open.
+// TestSweepGoesOn: one run that cannot be closed keeps no other open, nor one whose
+// tidying fails.
 func TestSweepGoesOn(t *testing.T) {
-	w := newWorld(t)
-	for _, id := range []string{"a", "b", "c"} {
-		w.record(run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id})
-		w.ended(id, types.ExecutionStatusAborted, "", "")
-	}
-	w.around = func(call string, do func() error) error {
-		if strings.HasPrefix(call, "GetObject state/runs/b") {
-			return errors.New("connection reset by peer")
+	for _, closed := range []bool{false, true} {
+		w := newWorld(t)
+		for _, id := range []string{"a", "b", "c", "d"} {
+			r := run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id, WorkflowID: "wf-1"}
+			if closed {
+				r.Status, r.EndedAt, r.Unsettled = run.Cancelled, w.now, true
+			}
+			w.record(r)
+			w.execution(id, "ABORTED", "", "")
 		}
-		return do()
-	}
-	if out := w.sweep(); out != (Output{Closed: 2, Failed: 1}) {
-		t.Errorf("%+v", out)
-	}
-	w.around = nil
-	if out := w.sweep(); out != (Output{Closed: 1}) {
-		t.Errorf("%+v", out)
-	}
-}
-
-// TestSweepMarkersGoesOn: what cannot be cleared is told, all of it, and the rest is cleared.
-func TestSweepMarkersGoesOn(t *testing.T) {
-	w := newWorld(t)
-	for _, id := range []string{"a", "b", "c", "d"} {
-		w.record(run.Record{RunID: id, Status: run.Cancelled, TaskID: "t-" + id, WorkflowID: "wf-1"})
-	}
-	w.around = func(call string, do func() error) error {
-		if strings.HasPrefix(call, "GetObject state/runs/a") || strings.HasPrefix(call, "GetObject state/runs/c") {
-			return errors.New("connection reset by peer")
-		}
-		return do()
-	}
-	_, err := w.handler().Handle(t.Context(), Input{Sweep: true})
-	if !named.Is(err, named.Unavailable) || !strings.Contains(err.Error(), "the run a:") || !strings.Contains(err.Error(), "the run c:") {
-		t.Errorf("%v", err)
-	}
-	if markers := w.s3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/a/a1 submitting/wf-1/c/a1]" {
-		t.Errorf("markers %v", markers)
-	}
-	w.around = nil
-	w.sweep()
-	if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) > 0 || len(w.cancelled) != 4 {
-		t.Errorf("markers %v, cancelled %v", markers, w.cancelled)
-	}
-}
-
-// TestSweepAfterARotation: while the key is refused the run stays open and each
-// sweep tries again; one that was closed before its task was stored keeps its marker.
-func TestSweepAfterARotation(t *testing.T) {
-	for name, late := range map[string]bool{"open": false, "closed before its task was stored": true} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			record := run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1", StopRequestedAt: began}
-			if late {
-				record.Close(run.Cancelled, began, named.Errorf(named.RunCancelled, "x"))
-			}
-			w.record(record)
-			if late {
-				if err := w.records().MarkOpen(t.Context(), "r1"); err != nil { // its close died before the end
-					t.Fatal(err)
-				}
-			}
-			w.ended("r1", types.ExecutionStatusAborted, "", "")
-			w.cancelErr = answered(401)
-			if _, err := w.close("r1"); !named.Is(err, named.Unauthorized) {
-				t.Errorf("the event: %v", err)
-			}
-			out, err := w.handler().Handle(t.Context(), Input{Sweep: true})
-			if out != (Output{Failed: 1}) || late != (err != nil) {
-				t.Errorf("%+v, %v", out, err)
-			}
-			if len(w.s3.Keys(stateBucket, "open/")) != 1 || len(w.s3.Keys(stateBucket, "submitting/")) != 1 || len(w.cancelled) > 0 {
-				t.Errorf("no later sweep will find the task: %v", w.s3.Keys(stateBucket, ""))
-			}
-			w.cancelErr = nil
-			w.sweep()
-			if got, _ := w.closed("r1"); got.Status != run.Cancelled || len(w.cancelled) == 0 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 {
-				t.Errorf("%+v, cancelled %v", got, w.cancelled)
-			}
-		})
-	}
-}
-
-// TestSweepOutOfTime: cancels that hang take the time of one sweep, and not that
-// of the next: it takes them in another order, and the rest is reached.
-func TestSweepOutOfTime(t *testing.T) {
-	w := newWorld(t)
-	const hanging, all = 10, 40
-	for i := range all {
-		id := fmt.Sprintf("r%02d", i) // the hanging ones first, by key
-		w.record(run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id})
-		w.ended(id, types.ExecutionStatusAborted, "", "")
-	}
-	hang := true
-	sweep := func(left time.Duration) Output {
-		ctx, cancel := context.WithTimeout(t.Context(), sweepRest+left)
-		defer cancel()
-		h := w.handler()
-		cancelTask := h.Cyberun.(fakeCyberun).cancel
-		h.Cyberun = fakeCyberun{func(ctx context.Context, id string) error {
-			if hang && id < fmt.Sprintf("t-r%02d", hanging) {
-				time.Sleep(left) // all that the sweep has
+		w.around = func(call string, do func() error) error {
+			if strings.HasPrefix(call, "GetObject state/runs/b") || strings.HasPrefix(call, "GetObject state/runs/d") {
 				return errors.New("connection reset by peer")
 			}
-			return cancelTask(ctx, id)
-		}}
-		out, err := h.Handle(ctx, Input{Sweep: true})
-		if err != nil {
-			t.Fatal(err)
+			return do()
 		}
-		return out
-	}
-	closed := 0
-	for range 100 { // each takes those that hang first with a chance of one in some thousands
-		out := sweep(100 * time.Millisecond)
-		if closed += out.Closed; closed == all-hanging {
-			break
+		want := Output{Closed: 2, Failed: 2}
+		if closed {
+			want.Closed = 0
+		}
+		if out := w.sweep(); out != want {
+			t.Errorf("%+v", out)
+		}
+		if markers := w.s3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/b/a1 submitting/wf-1/d/a1]" {
+			t.Errorf("markers %v", markers)
+		}
+		w.around = nil
+		if want.Failed = 0; !closed {
+			want.Closed = 2
+		}
+		if out := w.sweep(); out != want || len(w.cancelled) != 4 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 {
+			t.Errorf("%+v, cancelled %v", out, w.cancelled)
 		}
 	}
-	if closed != all-hanging {
-		t.Errorf("%d of %d runs that do not hang were closed", closed, all-hanging)
+}
+
+// TestSweepAfterARotation: a revoked key does not hold up the close; the sweep goes
+// on with the cancel, and the key that is put in lets it through.
+func TestSweepAfterARotation(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1", StopRequestedAt: began})
+	w.execution("r1", "ABORTED", "", "")
+	w.cancelErr = func(string) error { return answered(401) }
+	if out, err := w.close("r1"); err != nil || out.Closed != 1 {
+		t.Errorf("%+v, %v", out, err)
 	}
-	hang = false
-	if out := sweep(time.Minute); out.Closed != hanging || out.Failed != 0 {
-		t.Errorf("%+v", out)
+	for range 3 {
+		if out := w.sweep(); out != (Output{}) {
+			t.Errorf("%+v", out)
+		}
+		if record, _ := w.closed("r1"); !record.Pending(w.now) || record.Cancel == nil || !record.Cancel.AcceptedAt.IsZero() || len(w.cancelled) > 0 {
+			t.Fatalf("no later sweep will cancel it: %+v", record)
+		}
+	}
+	w.cancelErr = func(string) error { return nil }
+	w.sweep()
+	if got, _ := w.closed("r1"); got.Status != run.Cancelled || len(w.cancelled) != 1 || got.Pending(w.now) {
+		t.Errorf("%+v, cancelled %v", got, w.cancelled)
+	}
+}
+
+// TestSweepOutOfTime in a bubble of its own time: cancels that hang take their
+// budget each, several at once; the runs behind them are reached, by this sweep or
+// the next ones, and no sweep outlasts its function.
+func TestSweepOutOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.now = time.Now()
+		const hanging, all = 10, 40
+		for i := range all {
+			id := fmt.Sprintf("r%02d", i) // the hanging ones first, by key
+			w.record(run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id})
+			w.execution(id, "ABORTED", "", "")
+		}
+		fake := w.cyberun()
+		inner := fake.cancel
+		fake.cancel = func(ctx context.Context, id string) error {
+			if id < fmt.Sprintf("t-r%02d", hanging) {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return inner(ctx, id)
+		}
+		sleep := func(ctx context.Context, d time.Duration) error {
+			select {
+			case <-time.After(d):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		w.runs.Cyberun, w.runs.Now, w.runs.Sleep = fake, time.Now, sleep
+		closed := 0
+		for n := 1; closed < all && n < 4; n++ {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Second)
+			h := w.handler()
+			h.Now = time.Now
+			h.Sleep = func(context.Context, time.Duration) error { return nil } // a bubble's clock stands still while one waits for another's lock
+			out, err := h.Handle(ctx, Input{Sweep: true})
+			if err != nil || ctx.Err() != nil {
+				t.Fatalf("sweep %d: %+v, %v, %v", n, out, err, ctx.Err())
+			}
+			cancel()
+			closed += out.Closed
+		}
+		if closed != all {
+			t.Errorf("%d of %d runs were closed", closed, all)
+		}
+		for i := range all {
+			if r := w.get(fmt.Sprintf("r%02d", i)); (r.Cancel.AcceptedAt.IsZero()) != (i < hanging) {
+				t.Errorf("%s: %+v", r.RunID, r.Cancel)
+			}
+		}
+	})
+}
+
+// TestSweepPacesItself: it spaces its calls to Step Functions, and describes only
+// what there may be something to do for.
+func TestSweepPacesItself(t *testing.T) {
+	w := newWorld(t)
+	for i := range 10 {
+		id := fmt.Sprint("r", i)
+		r := run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id}
+		if i < 7 {
+			r.Status, r.EndedAt = run.Failed, w.now
+		}
+		w.record(r)
+		w.execution(id, "FAILED", named.Unavailable, "x")
+	}
+	described := 0
+	w.around = func(call string, do func() error) error {
+		if call == "DescribeExecution" {
+			described++
+		}
+		return do()
+	}
+	h := w.handler()
+	h.Sweepers = 1
+	paused := time.Duration(0)
+	h.Sleep = func(_ context.Context, d time.Duration) error { paused += d; return nil }
+	if out, err := h.Handle(t.Context(), Input{Sweep: true}); err != nil || out.Closed != 3 {
+		t.Fatal(out, err)
+	}
+	if described != 3 || paused != 4*describePause { // a page, and three runs
+		t.Errorf("%d described, paused for %s", described, paused)
 	}
 }
 
@@ -203,26 +217,32 @@ func TestSweepOutOfTime(t *testing.T) {
 func TestRedrivenBetween(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-	w.ended("r1", types.ExecutionStatusFailed, named.Unavailable, "x")
+	w.execution("r1", "FAILED", named.Unavailable, "x")
+	late := w.event("r1")
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.records().Continue(t.Context(), "r1"); err != nil { // a redrive's step
+	life := 1
+	e := w.execution("r1", "RUNNING", "", "")
+	e.Redrives = life
+	w.executions["r1"] = e
+	if _, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life}); err != nil { // a redrive's step
 		t.Fatal(err)
 	}
-	w.ended("r1", types.ExecutionStatusRunning, "", "")
 	if out := w.sweep(); out != (Output{}) {
 		t.Errorf("%+v", out)
 	}
-	if out, err := w.close("r1"); err != nil || out.Closed != 0 { // the first failure's event, come late
+	if out, err := w.handler().Handle(t.Context(), late); err != nil || out.Closed != 0 { // the first failure's event, come late
 		t.Errorf("%+v, %v", out, err)
 	}
-	if record, err := w.records().Get(t.Context(), "r1"); err != nil || record.Status != run.Waiting {
-		t.Errorf("%+v, %v", record, err)
+	if record := w.get("r1"); record.Status != run.Waiting {
+		t.Errorf("%+v", record)
 	}
-	w.ended("r1", types.ExecutionStatusFailed, named.OutputExpired, "y")
+	e = w.execution("r1", "FAILED", named.OutputExpired, "y")
+	e.Redrives = life
+	w.executions["r1"] = e
 	if out := w.sweep(); out != (Output{Closed: 1}) {
-		t.Errorf("a reopened run is not in the sweep's list: %+v", out)
+		t.Errorf("a reopened run is in no sweep's list: %+v", out)
 	}
 	if _, failure := w.closed("r1"); failure.Error.Name != named.OutputExpired {
 		t.Errorf("%+v", failure)

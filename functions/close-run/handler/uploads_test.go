@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
@@ -15,17 +15,20 @@ func TestUploadBesideTheClose(t *testing.T) {
 	for n := 1; ; n++ {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Copying, TaskID: "t1", WorkflowID: "wf-1"})
-		w.ended("r1", types.ExecutionStatusAborted, "", "")
+		w.execution("r1", "ABORTED", "", "")
 		count, refused, at := 0, false, ""
 		w.around = func(call string, do func() error) error {
 			if count++; count == n {
 				around := w.around
 				w.around, at = nil, call
-				if err := w.records().PutCopy(t.Context(), "r1", "a", map[string]any{"checkpoint": transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
+				if err := w.runs.PutCheckpoint(t.Context(), "r1", "a", lifecycle.Checkpoint{Upload: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
 					t.Fatal(err)
 				}
-				record, err := w.records().Get(t.Context(), "r1") // as copy-result's save does
-				refused = err != nil || record.Stopping() || !record.Status.Open()
+				r, err := w.runs.Get(t.Context(), "r1") // as copy-result's save does
+				if err == nil {
+					_, err = w.runs.Check(t.Context(), r)
+				}
+				refused = err != nil
 				w.around = around
 			}
 			return do()

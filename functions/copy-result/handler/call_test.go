@@ -27,7 +27,7 @@ func TestCutOff(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	out, err := w.h.Handle(ctx, Input{RunID: "r1"})
+	out, err := w.h.Handle(ctx, Input{RunID: "r1", RedriveCount: new(int)})
 	if err != nil || out.Done {
 		t.Fatalf("%+v, %v", out, err)
 	}
@@ -78,41 +78,47 @@ func TestSlowOrigin(t *testing.T) {
 		}
 	}
 	// A redrive begins with all of them again.
-	if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-		r.Close(run.Failed, w.now, named.Errorf(named.Unavailable, "x"))
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.handle(); err != nil || asked[len(asked)-1] != 0 {
+	w.closes("FAILED", named.Unavailable)
+	if _, err := w.handleIn(1); err != nil || asked[len(asked)-1] != 0 {
 		t.Errorf("connections %v, %v", asked, err)
 	}
 }
 
-// TestUploadOfClosedRun: whatever closes the run while an upload is begun, the
+// TestUploadOfClosedRun: whatever ends the run's life while an upload is begun, the
 // upload is refused, so that Copy aborts it; only a call beside one that delivered
 // has nothing to complain of.
 func TestUploadOfClosedRun(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		end   func(*run.Record)
-		fails bool
+		name string
+		end  func(w *world)
+		want string // the error; empty: none
 	}{
-		{"stop asked for", func(r *run.Record) { r.StopRequestedAt = began }, true},
-		{"cancelled", func(r *run.Record) { r.Close(run.Cancelled, began, named.Errorf(named.RunCancelled, "x")) }, true},
-		{"failed", func(r *run.Record) { r.Close(run.Failed, began, named.Errorf(named.Unavailable, "x")) }, true},
-		{"delivered by another call", func(r *run.Record) {
-			r.ManifestKey = "m"
-			r.Close(run.Succeeded, began, nil)
-		}, false},
+		{name: "stop asked for", end: (*world).stop, want: named.RunCancelled},
+		{name: "cancelled", end: func(w *world) { w.closes("ABORTED", "") }, want: named.Superseded},
+		{name: "failed", end: func(w *world) { w.closes("FAILED", named.Unavailable) }, want: named.Superseded},
+		{name: "redriven", end: func(w *world) { w.change(func(r *run.Record) { r.Life = 1 }) }, want: named.Superseded},
+		{name: "delivered by another call", end: func(w *world) {
+			if out, err := w.beside(); err != nil || !out.Done {
+				w.t.Errorf("%+v, %v", out, err)
+			}
+		}},
+		{name: "being delivered by another call, which died", end: func(w *world) {
+			w.around = func(call string, do func() error) error {
+				if strings.HasPrefix(call, "PutObject outputs/") {
+					return errNetwork
+				}
+				return do()
+			}
+			_, err := w.beside()
+			wantName(w.t, err, named.Unavailable, "manifest.json")
+			w.around = nil
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t).record(nil)
 			refused := false
 			w.eachCopy(func(ctx context.Context, _ transfer.Source, _ transfer.Target, _ *transfer.Checkpoint, save func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
-				if _, err := w.records().Update(ctx, "r1", func(r *run.Record) error { test.end(r); return nil }); err != nil {
-					t.Error(err)
-				}
+				test.end(w)
 				err := save(ctx, transfer.Checkpoint{UploadID: "up"})
 				refused = err != nil
 				return transfer.Result{}, err
@@ -121,27 +127,34 @@ func TestUploadOfClosedRun(t *testing.T) {
 			if !refused {
 				t.Fatal("the upload goes on")
 			}
-			if test.fails {
-				wantName(t, err, named.RunCancelled, "")
-			} else if err != nil || !out.Done || out.ManifestKey != "m" {
-				t.Errorf("%+v, %v", out, err)
+			if test.want != "" {
+				wantName(t, err, test.want, "")
+			} else if err != nil {
+				t.Error(err)
+			} else {
+				w.delivered(out, "output")
 			}
 		})
 	}
 }
 
-// TestRescued: the task of a run that failed while it copied is another run's by
-// now, and a redrive came before the failure was recorded.
-func TestRescued(t *testing.T) {
-	w := newWorld(t).record(func(r *run.Record) { r.RunID = "rescuer" })
-	if _, err := w.records().Create(t.Context(), run.Record{RunID: "r1", StartedAt: began, Status: run.Copying, TaskID: "t1", Prefix: run.DefaultPrefix}); err != nil {
+// beside is another live call of the step, which copies as usual.
+func (w *world) beside() (Output, error) {
+	h := *w.h
+	h.NewCopier = func(time.Time, int) Copier { return copyFunc(w.copy) }
+	return h.Handle(w.t.Context(), Input{RunID: "r1", RedriveCount: new(int)})
+}
+
+// TestRescuedByAnother: two runs that deliver one task do no harm: each delivers to
+// a place of its own.
+func TestRescuedByAnother(t *testing.T) {
+	w := newWorld(t).record(nil)
+	w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "rescuer"})
+	out, err := w.handle()
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err := w.handle()
-	wantName(t, err, named.TaskTaken, "rescuer")
-	if len(w.copies) > 0 || len(w.manifests()) > 0 {
-		t.Errorf("copied %v", w.copies)
-	}
+	w.delivered(out, "output")
 }
 
 // TestRedrivenWithoutItsFiles: a failed run's files may be taken away before it is
@@ -156,17 +169,12 @@ func TestRedrivenWithoutItsFiles(t *testing.T) {
 	})
 	_, err := w.handle()
 	wantName(t, err, named.OutputTruncated, "")
-	if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-		r.Close(run.Failed, w.now, named.Errorf(named.OutputTruncated, "x"))
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	w.closes("FAILED", named.OutputTruncated)
 	for _, key := range w.s3.Keys(outputBucket, "") {
 		w.s3.Remove(outputBucket, key)
 	}
 	w.eachCopy(w.copy)
-	out, err := w.handle()
+	out, err := w.handleIn(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,33 +3,23 @@ package handler
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
-	"golang.org/x/sync/errgroup"
 )
-
-// atOnce bounds how many outputs are under way together. They share the copier's
-// connections; more would only hold more buffers.
-const atOnce = 4
-
-// state is what is stored of an output's copy: where a multipart upload stands,
-// or what the finished object is.
-type state struct {
-	Checkpoint *transfer.Checkpoint `json:"checkpoint,omitempty"`
-	Output     *run.Output          `json:"output,omitempty"`
-}
 
 // copying is one call's share of a run's copies.
 type copying struct {
 	*Handler
-	record     run.Record
+	run        lifecycle.Run
 	copier     Copier
 	stopBefore time.Time // no output begins after it
 	cutOff     time.Time // what is under way ends
@@ -40,34 +30,29 @@ type copying struct {
 
 // copyAll copies what is not there yet. done is false when time ran out first;
 // the next call goes on from the stored states.
-func (h *Handler) copyAll(ctx context.Context, record run.Record, outputs []workflows.RemoteOutput) (copied []run.Output, done bool, err error) {
-	if record.CopyConnections == gaveUp {
+func (h *Handler) copyAll(ctx context.Context, r lifecycle.Run, outputs []workflows.RemoteOutput) (copied []run.Output, done bool, err error) {
+	if r.CopyConnections == gaveUp {
 		return nil, false, errTooSlow()
 	}
-	c := &copying{Handler: h, record: record}
+	c := &copying{Handler: h, run: r}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := deadline.Sub(h.Now())
 		c.stopBefore = deadline.Add(-min(stopMargin, left/2))
 		c.cutOff = deadline.Add(-min(endMargin, left/4))
 	}
-	c.copier = h.NewCopier(c.stopBefore, record.CopyConnections)
+	c.copier = h.NewCopier(c.stopBefore, r.CopyConnections)
 	copied = make([]run.Output, len(outputs))
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	for i, o := range outputs {
-		group.Go(func() (err error) {
-			if copied[i], err = c.one(groupCtx, o); err != nil {
-				return failed(o.ID, err)
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := fanout.Each(ctx, h.AtOnce, len(outputs), func(ctx context.Context, i int) (err error) {
+		if copied[i], err = c.one(ctx, outputs[i]); err != nil {
+			return failed(outputs[i].ID, err)
+		}
+		return nil
+	}); err != nil {
 		return nil, false, err
 	}
 	unfinished := c.unfinished.Load()
 	if unfinished && c.stored.Load() == 0 {
-		return nil, false, h.slowDown(ctx, record)
+		return nil, false, h.slowDown(ctx, r)
 	}
 	return copied, !unfinished, nil
 }
@@ -75,9 +60,6 @@ func (h *Handler) copyAll(ctx context.Context, record run.Record, outputs []work
 // failed names the output in the error's own cause, where Step Functions and
 // error.json show it.
 func failed(outputID string, err error) error {
-	if errors.Is(err, errClosed) {
-		return err
-	}
 	e, ok := named.As(err)
 	if !ok {
 		return named.Errorf(named.Unavailable, "output %s: %w", outputID, err)
@@ -92,27 +74,27 @@ func (c *copying) one(ctx context.Context, o workflows.RemoteOutput) (run.Output
 		c.unfinished.Store(true)
 		return run.Output{}, nil
 	}
-	var known state
-	if _, err := c.Records.Copy(ctx, c.record.RunID, o.ID, &known); err != nil {
+	known, err := c.Runs.Checkpoint(ctx, c.run.RunID, o.ID)
+	if err != nil {
 		return run.Output{}, err
 	}
 	// After a redrive, days may have passed: Copy looks whether the object is still there.
-	if known.Output != nil && !c.record.Redriven {
+	if known.Output != nil && c.run.Life == 0 {
 		return *known.Output, nil
 	}
-	result, err := c.copy(ctx, o, known.Checkpoint)
+	result, err := c.copy(ctx, o, known.Upload)
 	c.stored.Add(result.Stored)
 	if err != nil || !result.Done {
 		c.unfinished.Store(true)
 		return run.Output{}, err
 	}
 	c.stored.Add(1) // the smallest of outputs is progress, and one that was there already
-	c.Log.InfoContext(ctx, "copied", "run_id", c.record.RunID, "output", o.ID, "bytes", result.Bytes, "fetched", result.Copied, "skipped", result.Skipped)
+	observe.Log(ctx).InfoContext(ctx, "copied", "output", o.ID, "bytes", result.Bytes, "fetched", result.Copied, "skipped", result.Skipped)
 	output := run.Output{
 		ID: o.ID, Key: result.Key, Bytes: result.Bytes, CRC32: fmt.Sprintf("%08x", result.CRC32),
 		ContentType: result.ContentType, ETag: result.ETag,
 	}
-	return output, c.Records.PutCopy(ctx, c.record.RunID, o.ID, state{Output: &output})
+	return output, c.Runs.PutCheckpoint(ctx, c.run.RunID, o.ID, lifecycle.Checkpoint{Output: &output})
 }
 
 // copy is cut off in time for what is then to be stored.
@@ -123,52 +105,38 @@ func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *tran
 		defer cancel()
 	}
 	return c.copier.Copy(ctx,
-		transfer.Source{URL: string(o.URL), Refresh: func(ctx context.Context) (string, error) { return c.refresh(ctx, c.record.TaskID, o.ID) }},
+		transfer.Source{URL: string(o.URL), Refresh: func(ctx context.Context) (string, error) { return c.refresh(ctx, o.ID) }},
 		transfer.Target{
-			Bucket:   c.OutputBucket,
-			Metadata: metadata(c.record, o.ID),
+			Bucket:   c.run.Bucket,
+			Metadata: run.OutputMetadata(c.run.Record, o.ID),
 			Key: func(r transfer.Remote) string {
-				return c.record.OutputPrefix() + run.OutputName(o.ID, r.Name, r.ContentType)
+				return c.run.OutputPrefix() + run.OutputName(o.ID, r.Name, r.ContentType)
 			},
 		},
 		from,
 		func(ctx context.Context, cp transfer.Checkpoint) error { return c.save(ctx, o.ID, cp) })
 }
 
-// save stores what finds an upload again, then looks whether anybody will look:
-// close-run ends the uploads of a run that it finds stored, and one begun after
-// that would be nobody's. The upload of a refused checkpoint is aborted.
+// save stores the checkpoint, then reads the record again. If the run was closed
+// in between, its close has already aborted the uploads that it saw: the error
+// makes Copy abort this one. Nor does a call of an earlier life go on.
 func (c *copying) save(ctx context.Context, outputID string, cp transfer.Checkpoint) error {
-	if err := c.Records.PutCopy(ctx, c.record.RunID, outputID, state{Checkpoint: &cp}); err != nil {
+	if err := c.Runs.PutCheckpoint(ctx, c.run.RunID, outputID, lifecycle.Checkpoint{Upload: &cp}); err != nil {
 		return err
 	}
-	record, err := c.Records.Get(ctx, c.record.RunID)
-	switch {
-	case err != nil:
-		return err
-	case record.Stopping():
-		return named.Errorf(named.RunCancelled, "the run was stopped while its outputs were copied")
-	case !record.Status.Open():
-		return errClosed
-	}
-	return nil
+	_, err := c.Runs.Check(ctx, c.run)
+	return err
 }
 
 // slowDown makes the next call share the origin's bytes among half as many
 // connections, so that a part comes to its end within a call. With one
 // connection there is nothing left to do but to say so.
-func (h *Handler) slowDown(ctx context.Context, record run.Record) error {
-	next := cmp.Or(record.CopyConnections, transfer.DefaultConnections) / 2
+func (h *Handler) slowDown(ctx context.Context, r lifecycle.Run) error {
+	next := cmp.Or(r.CopyConnections, transfer.DefaultConnections) / 2
 	if next == 0 {
 		next = gaveUp
 	}
-	_, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
-		if !r.Status.Open() {
-			return errClosed
-		}
-		r.CopyConnections = next
-		return nil
-	})
+	_, err := h.Runs.Note(ctx, r, func(rec *run.Record) { rec.CopyConnections = next })
 	if err == nil && next == gaveUp {
 		err = errTooSlow()
 	}
@@ -184,8 +152,8 @@ func errTooSlow() error {
 }
 
 // refresh mints a fresh URL of one output: the old one lives about an hour.
-func (h *Handler) refresh(ctx context.Context, taskID, outputID string) (string, error) {
-	result, err := h.result(ctx, taskID)
+func (c *copying) refresh(ctx context.Context, outputID string) (string, error) {
+	result, err := c.result(ctx, c.run.RunID, c.run.TaskID)
 	if err != nil {
 		return "", err
 	}
@@ -194,5 +162,5 @@ func (h *Handler) refresh(ctx context.Context, taskID, outputID string) (string,
 			return string(o.URL), nil
 		}
 	}
-	return "", named.Errorf(named.OutputExpired, "the result of the task %s no longer has the output %s", taskID, outputID)
+	return "", named.Errorf(named.OutputExpired, "the result of the task %s no longer has the output %s", c.run.TaskID, outputID)
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
@@ -38,7 +37,7 @@ func TestTwoLiveCalls(t *testing.T) {
 			t.Fatalf("the first call at %d: %v", n, err)
 		}
 		w.around = nil
-		record, _ := w.records().Get(t.Context(), "r1")
+		record := w.get()
 		if !out.Done || record.Status != run.Succeeded || len(w.manifests()) != 1 {
 			t.Fatalf("at %d: %+v, %+v", n, out, record)
 		}
@@ -49,28 +48,20 @@ func TestTwoLiveCalls(t *testing.T) {
 }
 
 // TestStops at whatever call the person's stop comes: either the run is delivered
-// whole, or there is no manifest.
+// whole, or there is no manifest. From the point of no return on it is delivered.
 func TestStops(t *testing.T) {
 	for _, closed := range []bool{false, true} {
-		stopped := 0
+		stopped, delivered := 0, 0
 		for n := 1; ; n++ {
 			w := newWorld(t).record(nil)
-			count := 0
+			count, past := 0, false
 			w.around = func(_ string, do func() error) error {
 				if count++; count == n {
 					around := w.around
 					w.around = nil
-					if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-						switch {
-						case !r.Status.Open():
-						case closed:
-							r.Close(run.Cancelled, w.now, named.Errorf(named.RunCancelled, "x"))
-						default:
-							r.StopRequestedAt = w.now
-						}
-						return nil
-					}); err != nil {
-						t.Fatal(err)
+					past = w.get().Status == run.Delivering || w.get().Status == run.Succeeded
+					if w.stop(); closed {
+						w.closes("ABORTED", "")
 					}
 					w.around = around
 				}
@@ -78,90 +69,138 @@ func TestStops(t *testing.T) {
 			}
 			out, err := w.handle()
 			w.around = nil
-			record, _ := w.records().Get(t.Context(), "r1")
 			if err != nil {
 				stopped++
-				wantName(t, err, named.RunCancelled, "")
-				if len(w.manifests()) > 0 || record.Status == run.Succeeded {
+				if e, _ := named.As(err); e.Name != named.RunCancelled && !(closed && e.Name == named.Superseded) || past {
+					t.Errorf("closed %v, at %d: %v", closed, n, err)
+				}
+				if record := w.get(); len(w.manifests()) > 0 || record.Status == run.Succeeded || closed && record.Status != run.Cancelled {
 					t.Errorf("closed %v, at %d: %v, %+v", closed, n, w.manifests(), record)
 				}
 			} else {
+				delivered++
 				w.delivered(out, "output")
 			}
 			if count < n {
 				break
 			}
 		}
-		if stopped < 8 {
-			t.Errorf("stopped at %d calls only", stopped)
+		if stopped < 5 || delivered < 4 {
+			t.Errorf("stopped at %d calls, delivered at %d", stopped, delivered)
 		}
 	}
 }
 
 func TestRefuses(t *testing.T) {
-	for _, change := range []func(*run.Record){
-		func(r *run.Record) { r.StopRequestedAt = began },
-		func(r *run.Record) { r.Status = run.Cancelled },
-	} {
-		_, err := newWorld(t).record(change).handle()
-		wantName(t, err, named.RunCancelled, "")
+	tests := map[string]struct {
+		change func(*run.Record)
+		want   string
+	}{
+		"stopped":    {func(r *run.Record) { r.StopRequestedAt = began }, named.RunCancelled},
+		"cancelled":  {func(r *run.Record) { r.Status = run.Cancelled }, named.Superseded},
+		"failed":     {func(r *run.Record) { r.Status = run.Failed }, named.Superseded},
+		"later life": {func(r *run.Record) { r.Life = 1 }, named.Superseded},
 	}
-	w := newWorld(t).record(func(r *run.Record) { r.Status = run.Failed })
-	if err := w.records().TakeOver(t.Context(), "t1", store.Claim{RunID: "r1"}, store.Claim{RunID: "r9"}); err != nil {
-		t.Fatal(err)
+	for name, test := range tests {
+		w := newWorld(t).record(test.change)
+		if _, err := w.handle(); !named.Is(err, test.want) || len(w.copies) > 0 || len(w.manifests()) > 0 {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
-	_, err := w.handle()
-	wantName(t, err, named.TaskTaken, "r9")
+	_, err := newWorld(t).handle()
+	wantName(t, err, named.RunNotFound, "r1")
 }
 
 // TestRedrive delivers, and takes away what the failure left, wherever its prefix
 // was filled in then.
 func TestRedrive(t *testing.T) {
-	for _, prefix := range []string{"runs/{run_id}/", "by-task/{task_id}/"} {
-		for _, closed := range []bool{true, false} { // false: close-run died between error.json and its close
-			w := newWorld(t).record(func(r *run.Record) {
-				r.Prefix = prefix
-				if closed {
-					r.Close(run.Failed, began, named.Errorf(named.OutputTruncated, "x"))
-				}
-			})
-			for _, taskID := range []string{"r1", "t1"} {
-				key := run.RenderPrefix(prefix, "r1", taskID, "", began) + run.ErrorName
-				w.s3.Set(outputBucket, key, storetest.Object{Body: []byte("{}")})
-			}
-			out, err := w.handle()
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.delivered(out, "output")
+	for _, at := range []string{"runs/r1/error.json", "by/r1/error.json"} {
+		w := newWorld(t).record(func(r *run.Record) {
+			r.Status, r.EndedAt, r.Error, r.ErrorKey = run.Failed, began, named.Errorf(named.OutputTruncated, "x"), at
+		})
+		w.s3.Set(outputBucket, at, storetest.Object{Body: []byte("{}")})
+		out, err := w.handleIn(1)
+		if err != nil {
+			t.Fatal(err)
 		}
+		w.delivered(out, "output")
 	}
-}
-
-// TestClosedAsFailedMeanwhile: between the manifest and the close.
-func TestClosedAsFailedMeanwhile(t *testing.T) {
+	// close-run died between error.json and its close.
 	w := newWorld(t).record(nil)
-	w.around = func(call string, do func() error) error {
-		err := do()
-		if strings.HasSuffix(call, run.ManifestName) && strings.HasPrefix(call, "PutObject") {
-			w.around = nil
-			if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-				r.Close(run.Failed, w.now, named.Errorf(named.Unavailable, "x"))
-				return nil
-			}); err != nil {
-				t.Error(err)
-			}
-		}
-		return err
-	}
-	_, err := w.handle()
-	wantName(t, err, named.RunCancelled, "closed as failed")
-	if len(w.manifests()) > 0 {
-		t.Error(w.manifests())
-	}
-	out, err := w.handle() // the redrive
+	w.s3.Set(outputBucket, "runs/r1/error.json", storetest.Object{Body: []byte("{}")})
+	out, err := w.handleIn(1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.delivered(out, "output")
+}
+
+// TestClosedMeanwhile: the close of a failed execution comes at any call of a copy
+// that is still alive. There is never a manifest beside an error.json, and what a
+// redrive then does delivers.
+func TestClosedMeanwhile(t *testing.T) {
+	ended := map[run.Status]int{}
+	for n := 1; ; n++ {
+		w := newWorld(t).record(nil)
+		count := 0
+		w.around = func(_ string, do func() error) error {
+			if count++; count == n {
+				around := w.around
+				w.closes("FAILED", "Lambda.Unknown")
+				w.around = around
+			}
+			return do()
+		}
+		out, err := w.handle()
+		w.around = nil
+		status := w.get().Status
+		ended[status]++
+		switch {
+		case err == nil:
+			w.delivered(out, "output")
+		case status == run.Failed:
+			wantName(t, err, named.Superseded, "")
+			if len(w.manifests()) > 0 {
+				t.Errorf("at %d: %v", n, w.manifests())
+			}
+			if out, err = w.handleIn(1); err != nil {
+				t.Fatalf("at %d, redriven: %v", n, err)
+			}
+			w.delivered(out, "output")
+		default:
+			t.Errorf("at %d: %s, %v", n, status, err)
+		}
+		if count < n {
+			break
+		}
+	}
+	if ended[run.Failed] < 5 || ended[run.Succeeded] < 4 {
+		t.Errorf("ended as %v", ended)
+	}
+}
+
+// TestDiesWhileDelivering: copy-result was killed past its point of no return, and
+// nothing of the remote is asked again.
+func TestDiesWhileDelivering(t *testing.T) {
+	w := newWorld(t).record(nil)
+	w.around = func(call string, do func() error) error {
+		if strings.HasPrefix(call, "PutObject outputs/runs/r1/manifest.json") {
+			return errNetwork
+		}
+		return do()
+	}
+	_, err := w.handle()
+	wantName(t, err, named.Unavailable, "manifest.json")
+	if got := w.get(); got.Status != run.Delivering || got.ManifestKey != "runs/r1/manifest.json" {
+		t.Fatalf("%+v", got)
+	}
+	w.around = nil
+	w.refuse, w.h.NewCopier = answered(404), nil
+	for _, life := range []int{0, 1} {
+		out, err := w.handleIn(life)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.delivered(out, "output")
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
@@ -31,8 +32,8 @@ func (w *world) many() *world {
 var manyIDs = []string{"../manifest", "9.images.0", "9.images.1", "error", "größe/ä", "manifest"}
 
 func TestDelivers(t *testing.T) {
-	w := newWorld(t).record(func(r *run.Record) { r.Adopted = true; r.Prefix = "by/{task_id}/{run_id}/{workflow}-{date}/" })
-	if err := w.records().PutProgress(t.Context(), run.Progress{RunID: "r1", Polls: 2, HeldSeconds: 31.5}); err != nil {
+	w := newWorld(t).record(func(r *run.Record) { r.Adopted = true; r.Prefix = "by/t1/r1/text-to-image-2026-11-23/" })
+	if err := w.runs.PutProgress(t.Context(), run.Progress{RunID: "r1", Polls: 2, HeldSeconds: 31.5}); err != nil {
 		t.Fatal(err)
 	}
 	out, err := w.handle()
@@ -81,7 +82,8 @@ func TestManyOutputs(t *testing.T) {
 	}
 }
 
-// TestOrder: the outputs, then the manifest, then the record, then the tidying.
+// TestOrder: the outputs, the manifest's bytes, the point of no return, then the
+// manifest, the end of an error.json, the record, and the tidying.
 func TestOrder(t *testing.T) {
 	w := newWorld(t).record(nil).many()
 	if _, err := w.handle(); err != nil {
@@ -91,17 +93,24 @@ func TestOrder(t *testing.T) {
 	for _, c := range w.s3.Calls("PutObject", "DeleteObject") {
 		order = append(order, c.String())
 	}
-	order = order[slices.Index(order, "PutObject outputs/runs/r1/manifest.json"):]
-	if order[1] != "PutObject state/runs/r1.json" {
+	fixed := slices.IndexFunc(order, func(call string) bool { return strings.HasPrefix(call, "PutObject state/manifests/r1/") })
+	order = order[fixed:]
+	want := []string{
+		order[0], "PutObject state/runs/r1.json", "PutObject outputs/runs/r1/manifest.json",
+		"DeleteObject outputs/runs/r1/error.json", "PutObject state/runs/r1.json",
+	}
+	if !slices.Equal(order[:len(want)], want) {
 		t.Errorf("%v", order)
 	}
-	for _, call := range order[2:] {
+	for _, call := range order[len(want):] {
 		if strings.HasPrefix(call, "PutObject") {
 			t.Errorf("%s after the close", call)
 		}
 	}
-	if order[len(order)-1] != "DeleteObject state/open/r1" { // what the sweep finds the rest by
-		t.Errorf("%v", order)
+	for _, prefix := range []string{"copies/", "manifests/"} {
+		if left := w.s3.Keys(stateBucket, prefix); left != nil {
+			t.Errorf("left behind: %v", left)
+		}
 	}
 }
 
@@ -173,7 +182,7 @@ func TestCopiedBefore(t *testing.T) {
 	w := newWorld(t).record(nil)
 	key := "runs/r1/output.png"
 	w.s3.Set(outputBucket, key, storetest.Object{})
-	if err := w.records().PutCopy(t.Context(), "r1", "output", state{Output: &run.Output{ID: "output", Key: key, Bytes: 7}}); err != nil {
+	if err := w.runs.PutCheckpoint(t.Context(), "r1", "output", lifecycle.Checkpoint{Output: &run.Output{ID: "output", Key: key, Bytes: 7}}); err != nil {
 		t.Fatal(err)
 	}
 	w.h.NewCopier = func(time.Time, int) Copier { return copyFunc(nil) }
@@ -216,7 +225,7 @@ func TestNotDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := w.delivered(out, "output")
-	if record, _ := w.records().Get(t.Context(), "r1"); record.Copies != 2 || !m.Timings.CopyStartedAt.Equal(record.CopyStartedAt) {
+	if record := w.get(); record.Copies != 2 || !m.Timings.CopyStartedAt.Equal(record.CopyStartedAt) {
 		t.Errorf("%+v", record)
 	}
 	stored, _ := w.s3.Object(stateBucket, "runs/r1.json")
@@ -243,7 +252,7 @@ func TestStopBefore(t *testing.T) {
 				return transfer.Result{}, nil
 			})
 		}
-		if out, err := w.h.Handle(ctx, Input{RunID: "r1"}); err != nil || out.Done {
+		if out, err := w.h.Handle(ctx, Input{RunID: "r1", RedriveCount: new(int)}); err != nil || out.Done {
 			t.Errorf("%+v, %v", out, err)
 		}
 		cancel()
@@ -298,7 +307,9 @@ func TestResultFails(t *testing.T) {
 		want, text string
 	}{
 		{"no output", func(w *world) { w.result.DownloadURL = "" }, named.NoOutputs, "t1 is completed"},
-		{"expired", func(w *world) { w.refuse = answered(404) }, named.OutputExpired, "t1"},
+		{"404", func(w *world) { w.refuse = answered(404) }, named.Unavailable, "t1"},
+		{"403", func(w *world) { w.refuse = answered(403) }, named.Unavailable, "t1"},
+		{"401 by a page", func(w *world) { w.refuse = page(401) }, named.Unavailable, ""},
 		{"401", func(w *world) { w.refuse = answered(401) }, named.Unauthorized, ""},
 		{"502", func(w *world) { w.refuse = answered(502) }, named.Unavailable, ""},
 		{"no answer", func(w *world) { w.refuse = &cyberun.NetworkError{Err: errNetwork} }, named.Unavailable, ""},
@@ -309,23 +320,70 @@ func TestResultFails(t *testing.T) {
 			test.prepare(w)
 			_, err := w.handle()
 			wantName(t, err, test.want, test.text)
-			if record, _ := w.records().Get(t.Context(), "r1"); record.Status != run.Waiting {
+			if record := w.get(); record.Status != run.Waiting {
 				t.Errorf("%+v", record)
 			}
 		})
 	}
 }
 
+// TestResultIsGone after five looks over ten minutes, if the task list lacks the
+// task as well; retries of the step are the looks.
+func TestResultIsGone(t *testing.T) {
+	for name, test := range map[string]struct {
+		listed []cyberun.Task
+		gone   int
+	}{
+		"the list lacks the task": {[]cyberun.Task{{ID: "t2"}}, 5}, "the list has it": {[]cyberun.Task{{ID: "t1"}}, 0},
+	} {
+		w := newWorld(t).record(nil)
+		w.refuse, w.listed = answered(404), test.listed
+		for n := 1; n <= 12; n++ {
+			w.now = w.now.Add(150 * time.Second)
+			_, err := w.handle()
+			if n == test.gone {
+				wantName(t, err, named.OutputExpired, "no longer has a result of the task t1")
+				break
+			}
+			if wantName(t, err, named.Unavailable, "read the result of the task t1"); t.Failed() {
+				t.Fatalf("%s: look %d", name, n)
+			}
+		}
+	}
+}
+
+// TestPagesForFiveMinutes: 404 by a page on every call, then health: it delivers.
+func TestPagesForFiveMinutes(t *testing.T) {
+	w := newWorld(t).record(nil)
+	w.refuse = page(404)
+	for range 20 {
+		w.now = w.now.Add(15 * time.Second)
+		_, err := w.handle()
+		wantName(t, err, named.Unavailable, "")
+	}
+	w.refuse = nil
+	out, err := w.handle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.delivered(out, "output")
+}
+
 // TestRefresh mints a new address of the same output.
 func TestRefresh(t *testing.T) {
 	w := newWorld(t).record(nil).many()
-	url, err := w.h.refresh(t.Context(), "t1", "9.images.1")
+	r, err := w.runs.Get(t.Context(), "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &copying{Handler: w.h, run: r}
+	url, err := c.refresh(t.Context(), "9.images.1")
 	if err != nil || url != "https://files.example/b.png"+signed {
 		t.Errorf("%s, %v", url, err)
 	}
-	_, err = w.h.refresh(t.Context(), "t1", "gone")
+	_, err = c.refresh(t.Context(), "gone")
 	wantName(t, err, named.OutputExpired, "no longer has the output gone")
 	w.refuse = answered(503)
-	_, err = w.h.refresh(t.Context(), "t1", "9.images.1")
+	_, err = c.refresh(t.Context(), "9.images.1")
 	wantName(t, err, named.Unavailable, "")
 }

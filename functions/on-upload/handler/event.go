@@ -3,9 +3,9 @@ package handler
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
@@ -14,29 +14,42 @@ import (
 type upload struct {
 	bucket    string
 	key       string
+	version   string // the id of the version that was written; empty where none are kept
 	etag      string // without quotes
 	sequencer string
-	event     string // a classic notification's eventName
+	event     string // what happened: a classic notification's eventName, EventBridge's detail-type
+	size      *int64 // in bytes; nil if the event does not say
+
+	// copied says that S3 made the object from another one, or from itself.
+	copied bool
+	// encoded says that the key may be URL-encoded as well as raw: AWS does not
+	// document which of the two EventBridge gets. A classic key is decoded already.
+	encoded bool
 }
 
-// created: a bucket that is wired by hand may tell of removals, tags and restores as
-// well, and of those no run was meant to start. EventBridge's rule lets none through.
+// created reports whether the event tells of an upload. A bucket that is wired by
+// hand may tell of removals, tags and restores as well, and of those no run was
+// meant to start.
 func (u upload) created() bool {
-	return u.event == "" || strings.HasPrefix(strings.TrimPrefix(u.event, "s3:"), "ObjectCreated:")
+	return u.event == "" || u.event == "Object Created" || strings.HasPrefix(strings.TrimPrefix(u.event, "s3:"), "ObjectCreated:")
 }
 
 // event is both shapes that S3 tells of uploads in: EventBridge's, with one
 // object, and the classic notification's, with several and with encoded keys.
 type event struct {
-	Detail *struct {
+	DetailType string `json:"detail-type"`
+	Detail     *struct {
 		Bucket struct {
 			Name string `json:"name"`
 		} `json:"bucket"`
 		Object struct {
 			Key       string `json:"key"`
+			Size      *int64 `json:"size"`
 			ETag      string `json:"etag"`
+			VersionID string `json:"version-id"`
 			Sequencer string `json:"sequencer"`
 		} `json:"object"`
+		Reason string `json:"reason"`
 	} `json:"detail"`
 	Records []record `json:"Records"`
 	Event   string   `json:"Event"` // "s3:TestEvent", when a notification is set up
@@ -50,7 +63,9 @@ type record struct {
 		} `json:"bucket"`
 		Object struct {
 			Key       string `json:"key"`
+			Size      *int64 `json:"size"`
 			ETag      string `json:"eTag"`
+			VersionID string `json:"versionId"`
 			Sequencer string `json:"sequencer"`
 		} `json:"object"`
 	} `json:"s3"`
@@ -67,28 +82,42 @@ func uploads(raw json.RawMessage) ([]upload, error) {
 	var found []upload
 	var bad []error
 	add := func(u upload) {
-		if u.bucket == "" || u.key == "" {
+		switch {
+		case !u.created(): // told, and passed over, whatever else it says
+		case u.bucket == "" || u.key == "":
 			bad = append(bad, named.Errorf(named.InvalidRequest, "an object of the event has no bucket or no key"))
 			return
+		case !utf8.ValidString(u.key):
+			bad = append(bad, named.Errorf(named.InvalidRequest, "the event's key %q is not UTF-8", u.key))
+			return
 		}
+		if u.version == unversioned {
+			u.version = ""
+		}
+		u.etag = strings.Trim(u.etag, `"`)
 		found = append(found, u)
 	}
 	switch {
 	case e.Event == "s3:TestEvent":
 	case e.Detail != nil:
-		add(upload{bucket: e.Detail.Bucket.Name, key: e.Detail.Object.Key, etag: e.Detail.Object.ETag, sequencer: e.Detail.Object.Sequencer})
+		o := e.Detail.Object
+		add(upload{
+			bucket: e.Detail.Bucket.Name, key: o.Key, version: o.VersionID, etag: o.ETag, sequencer: o.Sequencer, size: o.Size,
+			event: e.DetailType, copied: e.Detail.Reason == "CopyObject", encoded: strings.ContainsAny(o.Key, "%+"),
+		})
 	case len(e.Records) > 0:
 		for _, r := range e.Records {
-			u := upload{r.S3.Bucket.Name, r.S3.Object.Key, r.S3.Object.ETag, r.S3.Object.Sequencer, r.EventName}
-			if !u.created() {
-				found = append(found, u) // told, and passed over, whatever else it says
-				continue
+			o := r.S3.Object
+			u := upload{
+				bucket: r.S3.Bucket.Name, key: o.Key, version: o.VersionID, etag: o.ETag, sequencer: o.Sequencer, size: o.Size,
+				event: r.EventName, copied: strings.HasSuffix(r.EventName, "ObjectCreated:Copy"),
 			}
-			var err error
-			u.key, err = url.QueryUnescape(r.S3.Object.Key) // blanks come as plus signs
-			if err != nil {
-				bad = append(bad, named.Errorf(named.InvalidRequest, "the event's key %q is not URL-encoded: %w", r.S3.Object.Key, err))
-				continue
+			if u.created() {
+				var err error
+				if u.key, err = url.QueryUnescape(o.Key); err != nil { // blanks come as plus signs
+					bad = append(bad, named.Errorf(named.InvalidRequest, "the event's key %q is not URL-encoded: %w", o.Key, err))
+					continue
+				}
 			}
 			add(u)
 		}
@@ -98,4 +127,8 @@ func uploads(raw json.RawMessage) ([]upload, error) {
 	return found, errors.Join(bad...)
 }
 
-func (u upload) String() string { return fmt.Sprintf("s3://%s/%s", u.bucket, u.key) }
+// unversioned is the version id of an object that was written while its bucket
+// kept no versions. It can be written over, so it names nothing for long.
+const unversioned = "null"
+
+func (u upload) String() string { return "s3://" + u.bucket + "/" + u.key }

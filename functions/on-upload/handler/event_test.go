@@ -1,9 +1,7 @@
 package handler
 
 import (
-	"bytes"
 	"encoding/json"
-	"log/slog"
 	"strings"
 	"testing"
 )
@@ -16,16 +14,14 @@ func TestOtherEvents(t *testing.T) {
 	}
 	for event, starts := range tests {
 		w := newWorld()
-		var log bytes.Buffer
-		w.Log = slog.New(slog.NewTextHandler(&log, nil))
-		w.objects["jobs/x.json"] = object{body: job, etag: "e1"}
+		w.set("jobs/x.json", object{body: job, etag: "e1"})
 		raw := strings.Replace(classic("jobs/x.json"), "{", `{"eventName":"`+event+`",`, 1)
 		out, err := w.Handle(t.Context(), Input{json.RawMessage(`{"Records":[` + raw + `]}`)})
-		if err != nil || (len(out.Started) == 1) != starts || (out.Ignored == 1) == starts || len(w.rejected) > 0 {
+		if err != nil || (len(out.Started) == 1) != starts || (out.Ignored == 1) == starts || len(w.rejected(t)) > 0 {
 			t.Errorf("%q: %+v, %v", event, out, err)
 		}
-		if told := strings.Contains(log.String(), "ignored"); told == starts {
-			t.Errorf("%q: logged %s", event, log.String())
+		if told := strings.Contains(w.log.String(), "ignored"); told == starts {
+			t.Errorf("%q: logged %s", event, w.log.String())
 		}
 	}
 	// Its key is nobody's business.

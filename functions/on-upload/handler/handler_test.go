@@ -1,42 +1,23 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
-	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
+	"github.com/google/go-cmp/cmp"
 )
-
-type fakeInbox struct {
-	head func(*s3.HeadObjectInput) (*s3.HeadObjectOutput, error)
-	get  func(*s3.GetObjectInput) (*s3.GetObjectOutput, error)
-	put  func(*s3.PutObjectInput) (*s3.PutObjectOutput, error)
-}
-
-func (f fakeInbox) HeadObject(_ context.Context, in *s3.HeadObjectInput, _ ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
-	return f.head(in)
-}
-func (f fakeInbox) GetObject(_ context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
-	return f.get(in)
-}
-func (f fakeInbox) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
-	return f.put(in)
-}
 
 type startFunc func(*sfn.StartExecutionInput) error
 
@@ -47,58 +28,36 @@ func (f startFunc) StartExecution(_ context.Context, in *sfn.StartExecutionInput
 // world is an inbox in memory, and what was started.
 type world struct {
 	*Handler
-	objects  map[string]object
+	s3       *storetest.S3
+	away     map[string]error  // what reading a key answers, if it fails
 	started  map[string]string // run id → input
-	rejected map[string]rejection
 	startErr error
+	log      bytes.Buffer
 }
 
 type object struct {
 	body     string
-	etag     string
+	etag     string // without quotes; empty: the MD5 of the body
 	metadata map[string]string
-	err      error
+	err      error // reading it fails
 }
 
-func answered(status int) error {
-	return &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
-		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: errors.New(http.StatusText(status)),
-	}}
-}
+const inbox = "inbox"
+
+func answered(status int) error { return storetest.Error(status, http.StatusText(status)) }
 
 func newWorld() *world {
-	w := &world{objects: map[string]object{}, started: map[string]string{}, rejected: map[string]rejection{}}
-	find := func(key, ifMatch string) (object, error) {
-		o, there := w.objects[key]
-		switch {
-		case !there:
-			return o, answered(http.StatusNotFound)
-		case o.err != nil:
-			return o, o.err
-		case ifMatch != "" && ifMatch != `"`+o.etag+`"`:
-			return o, answered(http.StatusPreconditionFailed)
+	w := &world{s3: &storetest.S3{}, away: map[string]error{}, started: map[string]string{}}
+	w.s3.Around = func(c storetest.Call, do func() error) error {
+		if err := w.away[c.Key]; err != nil {
+			return err
 		}
-		return o, nil
+		return do()
 	}
 	w.Handler = &Handler{
 		StateMachineARN: "arn:aws:states:us-east-1:123456789012:stateMachine:relay-run",
-		Log:             slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Inbox: fakeInbox{
-			head: func(in *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
-				o, err := find(*in.Key, "")
-				return &s3.HeadObjectOutput{ETag: aws.String(`"` + o.etag + `"`), Metadata: o.metadata}, err
-			},
-			get: func(in *s3.GetObjectInput) (*s3.GetObjectOutput, error) {
-				o, err := find(*in.Key, aws.ToString(in.IfMatch))
-				return &s3.GetObjectOutput{Body: io.NopCloser(strings.NewReader(o.body))}, err
-			},
-			put: func(in *s3.PutObjectInput) (*s3.PutObjectOutput, error) {
-				var r rejection
-				err := json.NewDecoder(in.Body).Decode(&r)
-				w.rejected[*in.Key] = r
-				return &s3.PutObjectOutput{}, err
-			},
-		},
+		Log:             slog.New(slog.NewTextHandler(&w.log, nil)),
+		Inbox:           w.s3,
 		Executions: startFunc(func(in *sfn.StartExecutionInput) error {
 			if w.startErr != nil {
 				return w.startErr
@@ -113,6 +72,56 @@ func newWorld() *world {
 	return w
 }
 
+// versioned is a world whose inbox keeps versions, as the template's does.
+func versioned() *world {
+	w := newWorld()
+	w.s3.Versioned = []string{inbox}
+	return w
+}
+
+// set uploads an object, and returns it as S3 has it.
+func (w *world) set(key string, o object) storetest.Object {
+	w.away[key] = o.err
+	stored := storetest.Object{Body: []byte(o.body), Metadata: o.metadata}
+	if o.etag != "" {
+		stored.ETag = quoted(o.etag)
+	}
+	w.s3.Set(inbox, key, stored)
+	stored, _ = w.s3.Object(inbox, key)
+	return stored
+}
+
+// rejected are the rejections that were written, by key.
+func (w *world) rejected(t *testing.T) map[string]rejection {
+	t.Helper()
+	all := map[string]rejection{}
+	for _, key := range w.s3.Keys(inbox, rejectedPrefix) {
+		o, _ := w.s3.Object(inbox, key)
+		var r rejection
+		if err := json.Unmarshal(o.Body, &r); err != nil {
+			t.Fatal(err)
+		}
+		all[key] = r
+	}
+	return all
+}
+
+// request is the input of the only run that was started.
+func (w *world) request(t *testing.T) run.Request {
+	t.Helper()
+	if len(w.started) != 1 {
+		t.Fatalf("started %v", w.started)
+	}
+	var r run.Request
+	for _, input := range w.started {
+		var faults named.Violations
+		if r, faults = run.ParseRequest([]byte(input)); len(faults) > 0 {
+			t.Fatalf("%s: %v", input, faults)
+		}
+	}
+	return r
+}
+
 // bridge is an EventBridge event for one object.
 func bridge(key, etag, sequencer string) Input {
 	raw, _ := json.Marshal(map[string]any{"source": "aws.s3", "detail": map[string]any{
@@ -125,7 +134,7 @@ const job = `{"workflow": "text-to-image", "parameters": {"prompt": "a fir", "se
 
 func TestJob(t *testing.T) {
 	w := newWorld()
-	w.objects["jobs/my sunset (1).json"] = object{body: job, etag: "e1"}
+	w.set("jobs/my sunset (1).json", object{body: job, etag: "e1"})
 	for range 3 { // delivered three times
 		out, err := w.Handle(t.Context(), bridge("jobs/my sunset (1).json", "e1", "A1"))
 		if err != nil || len(out.Started) != 1 {
@@ -151,24 +160,14 @@ func TestJob(t *testing.T) {
 func TestFile(t *testing.T) {
 	w := newWorld()
 	key := "files/upscale@1/image/über + 100% .. photo.png"
-	w.objects[key] = object{etag: "e1", metadata: map[string]string{"param-scale": "4", "Param-Note": "hi", "other": "x"}}
+	w.set(key, object{body: "x", etag: "e1", metadata: map[string]string{"param-scale": "4", "Param-Note": "hi", "other": "x"}})
 	if _, err := w.Handle(t.Context(), bridge(key, "e1", "A1")); err != nil {
 		t.Fatal(err)
 	}
-	for _, input := range w.started {
-		var r run.Request
-		if err := json.Unmarshal([]byte(input), &r); err != nil {
-			t.Fatal(err)
-		}
-		want := map[string]any{"image": "s3://inbox/" + key, "scale": "4", "note": "hi"}
-		got, _ := json.Marshal(r.Parameters)
-		expected, _ := json.Marshal(want)
-		if r.Workflow != "upscale@1" || !r.ParametersAsText || string(got) != string(expected) {
-			t.Errorf("%s", input)
-		}
-	}
-	if len(w.started) != 1 {
-		t.Errorf("started %v", w.started)
+	r := w.request(t)
+	want := map[string]any{"image": "s3://inbox/" + key, "scale": "4", "note": "hi"}
+	if diff := cmp.Diff(want, r.Parameters); diff != "" || r.Workflow != "upscale@1" || !r.ParametersAsText || r.InputVersions["image"] != (run.InputVersion{ETag: "e1"}) {
+		t.Errorf("%+v\n%s", r, diff)
 	}
 }
 
@@ -184,11 +183,15 @@ func TestNothingToStart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
-			w.objects["jobs/there.json"] = object{body: job, etag: "e1"}
-			w.objects["files/upscale/image/x.png"] = object{etag: "e1"}
+			w.set("jobs/there.json", object{body: job, etag: "e1"})
+			w.set("files/upscale/image/x.png", object{body: "x", etag: "e1"})
 			out, err := w.Handle(t.Context(), in)
-			if err != nil || out.Ignored != 1 || len(w.started)+len(w.rejected) != 0 {
-				t.Errorf("%+v, %v; started %v, rejected %v", out, err, w.started, w.rejected)
+			if err != nil || out.Ignored != 1 || len(w.started)+len(w.rejected(t)) != 0 {
+				t.Errorf("%+v, %v; started %v, rejected %v", out, err, w.started, w.rejected(t))
+			}
+			u, _ := uploads(in.raw)
+			if !strings.Contains(w.log.String(), "msg=ignored bucket=inbox key="+u[0].key) || !strings.Contains(w.log.String(), "why=") {
+				t.Errorf("logged %s", w.log.String())
 			}
 		})
 	}
@@ -203,24 +206,28 @@ func TestRejected(t *testing.T) {
 	}{
 		"every fault":                {"jobs/x.json", `{"workflw":"a","max_seconds":0}`, 3, "rejected/jobs/x.json"},
 		"not JSON":                   {"jobs/x.json", `prompt=x`, 1, "rejected/jobs/x.json"},
-		"empty":                      {"jobs/x.json", ``, 1, "rejected/jobs/x.json"},
-		"over 256 KiB":               {"jobs/x.json", `{"workflow":"a","parameters":{"p":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, 1, "rejected/jobs/x.json"},
+		"blanks":                     {"jobs/x.json", ` `, 1, "rejected/jobs/x.json"},
+		"UTF-16":                     {"jobs/x.json", "\xff\xfe{\x00}\x00", 1, "rejected/jobs/x.json"},
+		"Latin-1":                    {"jobs/x.json", "{\"workflow\":\"caf\xe9\"}", 1, "rejected/jobs/x.json"},
+		"gzip":                       {"jobs/x.json", "\x1f\x8b\x08\x00", 1, "rejected/jobs/x.json"},
+		"names twice":                {"jobs/x.json", `{"workflow":"a","workflow":"b"}`, 1, "rejected/jobs/x.json"},
+		"too large":                  {"jobs/x.json", `{"workflow":"a","parameters":{"p":"` + strings.Repeat("x", run.MaxRequestBytes) + `"}}`, 1, "rejected/jobs/x.json"},
 		"too large when written out": {"jobs/x.json", `{"workflow":"a","parameters":{"p":[1e38` + strings.Repeat(",1e38", 10_000) + `]}}`, 1, "rejected/jobs/x.json"},
 		"not a .json":                {"jobs/x.txt", job, 1, "rejected/jobs/x.txt-" + hash("jobs/x.txt") + ".json"},
-		"file without a place":       {"files/photo.png", "", 1, "rejected/files/photo.png.json"},
-		"file of no workflow":        {"files//image/photo.png", "", 1, "rejected/files//image/photo.png.json"},
-		"file, odd workflow":         {"files/a@b/image/photo.png", "", 1, "rejected/files/a@b/image/photo.png.json"},
+		"file without a place":       {"files/photo.png", "x", 1, "rejected/files/photo.png.json"},
+		"file of no workflow":        {"files//image/photo.png", "x", 1, "rejected/files//image/photo.png.json"},
+		"file, odd workflow":         {"files/a@b/image/photo.png", "x", 1, "rejected/files/a@b/image/photo.png.json"},
 		"a very long name":           {long, `{}`, 1, rejectedKey(upload{key: long})},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
-			w.objects[tt.key] = object{body: tt.body, etag: "e1"}
+			w.set(tt.key, object{body: tt.body, etag: "e1"})
 			out, err := w.Handle(t.Context(), bridge(tt.key, "e1", "A"))
 			if err != nil || !slices.Equal(out.Rejected, []string{tt.at}) || len(w.started) != 0 || len(tt.at) > 1024 {
 				t.Fatalf("%+v, %v, started %v", out, err, w.started)
 			}
-			r := w.rejected[tt.at]
+			r := w.rejected(t)[tt.at]
 			if len(r.Reasons) != tt.reasons || r.Key != tt.key || r.Error.Name != named.InvalidRequest {
 				t.Errorf("%+v", r)
 			}
@@ -232,16 +239,17 @@ func TestRejected(t *testing.T) {
 // call, so that it comes again.
 func TestOneBadRecordStopsNoOther(t *testing.T) {
 	w := newWorld()
-	w.objects["jobs/a b+c.json"] = object{body: job, etag: "e1"}
-	w.objects["jobs/bad.json"] = object{body: `{`, etag: "e1"}
-	w.objects["jobs/away.json"] = object{err: answered(http.StatusServiceUnavailable)}
-	w.objects["jobs/z.json"] = object{body: job, etag: "e1"}
+	w.set("jobs/a b+c.json", object{body: job, etag: "e1"})
+	w.set("jobs/bad.json", object{body: `{`, etag: "e1"})
+	w.set("jobs/away.json", object{err: answered(http.StatusServiceUnavailable)})
+	w.set("jobs/z.json", object{body: job, etag: "e1"})
 	raw := `{"Records":[` + strings.Join([]string{classic("jobs/a+b%2Bc.json"), classic("jobs/bad.json"), classic("jobs/away.json"), classic("jobs/z.json")}, ",") + `]}`
 	out, err := w.Handle(t.Context(), Input{json.RawMessage(raw)})
 	if !named.Is(err, named.Unavailable) || len(out.Started) != 2 || len(out.Rejected) != 1 {
 		t.Errorf("%+v, %v", out, err)
 	}
-	delete(w.objects, "jobs/away.json")
+	delete(w.away, "jobs/away.json")
+	w.s3.Remove(inbox, "jobs/away.json")
 	if _, err := w.Handle(t.Context(), Input{json.RawMessage(raw)}); err != nil || len(w.started) != 2 {
 		t.Errorf("again: %v, %d runs", err, len(w.started))
 	}
@@ -253,7 +261,7 @@ func classic(key string) string {
 
 func TestStepFunctionsAway(t *testing.T) {
 	w := newWorld()
-	w.objects["jobs/a.json"] = object{body: job, etag: "e1"}
+	w.set("jobs/a.json", object{body: job, etag: "e1"})
 	w.startErr = errors.New("throttled")
 	if _, err := w.Handle(t.Context(), bridge("jobs/a.json", "e1", "A")); !named.Is(err, named.Unavailable) {
 		t.Errorf("%v", err)
@@ -268,28 +276,36 @@ func TestEventsThatAreNone(t *testing.T) {
 	}
 }
 
-func TestSamples(t *testing.T) {
-	want := map[string]int{"on-upload-job.json": 1, "on-upload-file.json": 1, "on-upload-classic.json": 2, "on-upload-test-event.json": 0}
-	eventstest.Each(t, "on-upload*.json", want, func(t *testing.T, started int, raw []byte) {
-		var in Input
-		if err := json.Unmarshal(raw, &in); err != nil {
-			t.Fatal(err)
-		}
-		w := newWorld()
-		w.objects["jobs/sunset.json"] = object{body: job}
-		w.objects["files/upscale/image/my photo+1 ä.png"] = object{}
-		if out, err := w.Handle(t.Context(), in); err != nil || len(out.Started) != started {
-			t.Errorf("%+v, %v", out, err)
-		}
-	})
-}
-
 func FuzzEvent(f *testing.F) {
 	f.Add([]byte(bridge("jobs/x.json", "e", "A").raw))
 	f.Add([]byte(`{"Records":[` + classic("jobs/a+b%2Bc.json") + `]}`))
 	f.Add([]byte(`{"Event":"s3:TestEvent"}`))
+	f.Add([]byte(told{key: "files/upscale/image/my+photo%2B1.png", version: "v", etag: "e-2", sequencer: "A", reason: "CopyObject"}.input().raw))
+	f.Add([]byte(told{key: "files/upscale/image/%7E%24x", version: "null", sequencer: "A", reason: "Copy", classic: true}.input().raw))
+	f.Add([]byte(told{key: "files/upscale/image/._x.png", sequencer: "A"}.input().raw))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		found, _ := uploads(raw) // an unreadable record stops no other
+		found, bad := uploads(raw) // an unreadable record stops no other
+		w := newWorld()
+		for _, u := range found { // each lies there, by its raw key
+			if u.created() {
+				w.s3.Set(u.bucket, u.key, storetest.Object{Body: []byte(job), ETag: quoted(u.etag)})
+			}
+		}
+		out, err := w.Handle(t.Context(), Input{raw})
+		if bad == nil && err != nil {
+			t.Errorf("%v", err)
+		}
+		if n := len(out.Started) + len(out.Rejected) + out.Ignored; err == nil && n != len(found) {
+			t.Errorf("%d uploads became %+v", len(found), out)
+		}
+		if lines := strings.Count(w.log.String(), "msg=ignored"); out.Ignored > 0 && lines != out.Ignored {
+			t.Errorf("%d ignored, %d lines: %s", out.Ignored, lines, w.log.String())
+		}
+		for id, input := range w.started {
+			if r, faults := run.ParseRequest([]byte(input)); len(faults) > 0 || len(id) > 80 {
+				t.Errorf("started %s with %+v: %v", id, r, faults)
+			}
+		}
 		for _, u := range found {
 			if id := runIDFor(u); len(id) > 80 || strings.ContainsFunc(id, func(r rune) bool { return r > '~' || strings.ContainsRune("/ .:", r) }) {
 				t.Errorf("run id %q", id)
@@ -306,9 +322,9 @@ func FuzzJob(f *testing.F) {
 	f.Add([]byte(`{"workflow":1}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		w := newWorld()
-		w.objects["jobs/x.json"] = object{body: string(body), etag: "e"}
+		w.set("jobs/x.json", object{body: string(body), etag: "e"})
 		out, err := w.Handle(t.Context(), bridge("jobs/x.json", "e", "A"))
-		if err != nil || len(out.Started)+len(out.Rejected) != 1 {
+		if err != nil || len(out.Started)+len(out.Rejected)+out.Ignored != 1 || (out.Ignored == 1) != (len(body) == 0) {
 			t.Errorf("%+v, %v", out, err)
 		}
 	})

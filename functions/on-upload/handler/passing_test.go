@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -25,7 +24,7 @@ func TestMetadataBeyondASCII(t *testing.T) {
 	} {
 		w := newWorld()
 		key := "files/upscale/image/x.png"
-		w.objects[key] = object{etag: "e1", metadata: map[string]string{"param-prompt": told}}
+		w.set(key, object{body: "x", etag: "e1", metadata: map[string]string{"param-prompt": told}})
 		if _, err := w.Handle(t.Context(), bridge(key, "e1", "A")); err != nil {
 			t.Fatal(err)
 		}
@@ -41,14 +40,14 @@ func TestMetadataBeyondASCII(t *testing.T) {
 // TestUnreadableRecordStopsNoOther, and still ends in the dead-letter queue.
 func TestUnreadableRecordStopsNoOther(t *testing.T) {
 	w := newWorld()
-	w.objects["jobs/a.json"] = object{body: job, etag: "e1"}
-	w.objects["jobs/b.json"] = object{body: job, etag: "e1"}
+	w.set("jobs/a.json", object{body: job, etag: "e1"})
+	w.set("jobs/b.json", object{body: job, etag: "e1"})
 	raw := `{"Records":[` + strings.Join([]string{classic("jobs/a.json"), classic("jobs/%zz.json"), `{}`, classic("jobs/b.json")}, ",") + `]}`
 	out, err := w.Handle(t.Context(), Input{json.RawMessage(raw)})
 	if !named.Is(err, named.InvalidRequest) || len(out.Started) != 2 || len(w.started) != 2 {
 		t.Errorf("%+v, %v", out, err)
 	}
-	w.objects["jobs/a.json"] = object{err: answered(http.StatusServiceUnavailable)}
+	w.set("jobs/a.json", object{err: answered(http.StatusServiceUnavailable)})
 	if _, err := w.Handle(t.Context(), Input{json.RawMessage(raw)}); !named.Is(err, named.Unavailable) {
 		t.Errorf("the passing failure is not what is told: %v", err)
 	}
@@ -59,19 +58,15 @@ func TestPassingFailures(t *testing.T) {
 	for name, err := range map[string]error{"forbidden": answered(http.StatusForbidden), "throttled": answered(http.StatusServiceUnavailable), "no answer": errors.New("x")} {
 		for _, key := range []string{"jobs/x.json", "files/upscale/image/x.png"} {
 			w := newWorld()
-			w.objects[key] = object{err: err}
-			if out, err := w.Handle(t.Context(), bridge(key, "e1", "A")); !named.Is(err, named.Unavailable) || len(w.rejected)+len(out.Started) > 0 {
+			w.set(key, object{err: err})
+			if out, err := w.Handle(t.Context(), bridge(key, "e1", "A")); !named.Is(err, named.Unavailable) || len(w.rejected(t))+len(out.Started) > 0 {
 				t.Errorf("%s, %s: %+v, %v", name, key, out, err)
 			}
 		}
 	}
 	w := newWorld()
-	w.objects["jobs/x.json"] = object{body: "{", etag: "e1"}
-	inbox := w.Inbox.(fakeInbox)
-	inbox.put = func(*s3.PutObjectInput) (*s3.PutObjectOutput, error) {
-		return nil, answered(http.StatusServiceUnavailable)
-	}
-	w.Inbox = inbox
+	w.set("jobs/x.json", object{body: "{", etag: "e1"})
+	w.away["rejected/jobs/x.json"] = answered(http.StatusServiceUnavailable)
 	if _, err := w.Handle(t.Context(), bridge("jobs/x.json", "e1", "A")); !named.Is(err, named.Unavailable) {
 		t.Errorf("a rejection that nobody can read: %v", err)
 	}
@@ -81,14 +76,14 @@ func TestPassingFailures(t *testing.T) {
 func TestNoLoop(t *testing.T) {
 	for _, key := range []string{"jobs/x.json", "files/x.png", "jobs/jobs/x.txt", "files/jobs/x.json"} {
 		w := newWorld()
-		w.objects[key] = object{body: "{", etag: "e1"}
+		w.set(key, object{body: "{", etag: "e1"})
 		out, err := w.Handle(t.Context(), bridge(key, "e1", "A"))
 		if err != nil || len(out.Rejected) != 1 {
 			t.Fatalf("%s: %+v, %v", key, out, err)
 		}
-		w.objects[out.Rejected[0]] = object{body: "{", etag: "e2"}
+		w.set(out.Rejected[0], object{body: "{", etag: "e2"})
 		again, err := w.Handle(t.Context(), bridge(out.Rejected[0], "e2", "B"))
-		if err != nil || again.Ignored != 1 || len(w.rejected) != 1 {
+		if err != nil || again.Ignored != 1 || len(w.s3.Keys(inbox, rejectedPrefix)) != 1 {
 			t.Errorf("%s: %+v, %v", out.Rejected[0], again, err)
 		}
 	}

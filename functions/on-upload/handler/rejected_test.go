@@ -10,12 +10,12 @@ func TestRejectionsKeptApart(t *testing.T) {
 		"files/photo.png", "files/photo.png.json", "files/photo", "files/photo.json",
 	}
 	for _, key := range keys {
-		w.objects[key] = object{body: "{}", etag: "e1"}
+		w.set(key, object{body: "{}", etag: "e1"})
 		if _, err := w.Handle(t.Context(), bridge(key, "e1", "A")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(w.rejected) != len(keys) {
-		t.Errorf("%d rejections of %d uploads: %v", len(w.rejected), len(keys), w.rejected)
+	if len(w.rejected(t)) != len(keys) {
+		t.Errorf("%d rejections of %d uploads: %v", len(w.rejected(t)), len(keys), w.rejected(t))
 	}
 }

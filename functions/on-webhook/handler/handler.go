@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -16,7 +15,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 // Secrets is where the signing secret comes from.
@@ -25,30 +25,31 @@ type Secrets interface {
 	Refresh(ctx context.Context, rejected string) (string, error)
 }
 
-// Records is what on-webhook does to the state bucket.
-type Records interface {
-	PutHook(ctx context.Context, h store.Hook) error
-	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
-	Token(ctx context.Context, runID string) (string, error)
+// Runs finds the run that delivers a task, and its task token.
+type Runs interface {
+	TokenOfTask(ctx context.Context, taskID string) (runID, token string, err error)
 }
 
-// Waker lets a parked execution go on.
-type Waker interface {
-	Wake(ctx context.Context, token string) error
+// Resumer lets an execution go on that awaits a webhook.
+type Resumer interface {
+	Resume(ctx context.Context, token string) error
 }
 
-// Handler checks a webhook, stores that it came, and wakes the run that waits for
-// it. It decides nothing: poll-status looks at the task itself.
+// Handler checks a webhook and resumes the run that awaits it. It decides nothing:
+// poll-status looks at the task itself, and a webhook that resumes nothing is made
+// up for by the time-out of the state that awaits it.
 type Handler struct {
 	Enabled bool
 	Secrets Secrets
-	Records Records
-	Waker   Waker
+	Runs    Runs
+	Resumer Resumer
 	Log     *slog.Logger
 	Now     func() time.Time
 
 	mu        sync.Mutex
 	refreshed time.Time
+	unread    error     // why the secret could not be read at failedAt; nil: it could
+	failedAt  time.Time // when it was last asked for, if unread
 }
 
 const (
@@ -57,9 +58,9 @@ const (
 	signaturePrefix = "sha256="
 	// maxBody bounds what is hashed: a task's output is a few KiB.
 	maxBody = 1 << 20
-	// refreshEvery bounds how often forged signatures make us read the secret.
+	// refreshEvery bounds how often forged signatures make us read the secret, be
+	// there one or none: each read is paid for, and the route is open to the world.
 	refreshEvery = time.Minute
-	maxTaskID    = 128 // bytes; theirs are UUIDs (36)
 
 	// noSecret is for `relay webhook`, which tells by it a step left out from an outage.
 	noSecret = "no secret is stored"
@@ -67,14 +68,13 @@ const (
 
 // hook is what is used of a webhook's body.
 type hook struct {
-	EventType  string `json:"event_type"`
-	TaskID     string `json:"task_id"`
-	TaskStatus string `json:"task_status"`
+	TaskID string `json:"task_id"`
 }
 
 // Handle answers 204 for whatever is signed well, known task or not: anything
 // else would make Cyberun send it again for nothing.
 func (h *Handler) Handle(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+	defer observe.LogPanic(ctx, h.Log)
 	if !h.Enabled {
 		return answer(http.StatusNotFound), nil
 	}
@@ -96,34 +96,25 @@ func (h *Handler) Handle(ctx context.Context, e events.APIGatewayV2HTTPRequest) 
 		return answer(http.StatusUnauthorized), nil
 	}
 	var got hook
-	if json.Unmarshal(body, &got) != nil || got.TaskID == "" || len(got.TaskID) > maxTaskID || strings.ContainsAny(got.TaskID, "/\\") {
+	if json.Unmarshal(body, &got) != nil || got.TaskID == "" || !run.ValidTaskID(got.TaskID) {
 		return answer(http.StatusBadRequest), nil
 	}
-	if err := h.wake(ctx, got); err != nil {
-		h.Log.WarnContext(ctx, "not woken", "task_id", got.TaskID, "cause", err.Error())
+	if err := h.resume(ctx, got.TaskID); err != nil {
+		h.Log.WarnContext(ctx, "not resumed", "task_id", got.TaskID, "cause", err.Error())
 		return answer(http.StatusServiceUnavailable), nil
 	}
 	return answer(http.StatusNoContent), nil
 }
 
-// wake stores first: what is stored is not lost if the wake fails.
-func (h *Handler) wake(ctx context.Context, got hook) error {
-	if err := h.Records.PutHook(ctx, store.Hook{TaskID: got.TaskID, TaskStatus: got.TaskStatus, ReceivedAt: h.Now().UTC()}); err != nil {
-		return err
-	}
-	claim, err := h.Records.ClaimOf(ctx, got.TaskID)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil // not one of ours, or its Submit is not done: that run will look itself
-	}
-	if err != nil {
-		return err
-	}
-	token, err := h.Records.Token(ctx, claim.RunID)
+// resume lets the run go on that delivers the task. A task that is not one of
+// this stack's, or whose Submit is not done, has none: that run looks itself.
+func (h *Handler) resume(ctx context.Context, taskID string) error {
+	runID, token, err := h.Runs.TokenOfTask(ctx, taskID)
 	if err != nil || token == "" {
 		return err
 	}
-	h.Log.InfoContext(ctx, "woken", "run_id", claim.RunID, "task_id", got.TaskID)
-	return h.Waker.Wake(ctx, token)
+	h.Log.InfoContext(ctx, "resumed", "run_id", runID, "task_id", taskID)
+	return h.Resumer.Resume(ctx, token)
 }
 
 // signed compares in constant time. After a wrong one the secret is read again,
@@ -134,7 +125,7 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 	if !ok || err != nil || len(mac) != sha256.Size {
 		return false, nil
 	}
-	secret, err := h.Secrets.Key(ctx)
+	secret, err := h.key(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -149,6 +140,20 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 		return false, err
 	}
 	return again != secret && matches(again, body, mac), nil
+}
+
+// key is the secret. A failure to read it is told again for refreshEvery without
+// asking anew: a secret that was never stored is not kept as one that was read is.
+// Cyberun sends again what it is refused meanwhile, and poll-status looks besides.
+func (h *Handler) key(ctx context.Context) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.unread != nil && h.Now().Sub(h.failedAt) < refreshEvery {
+		return "", h.unread
+	}
+	secret, err := h.Secrets.Key(ctx)
+	h.unread, h.failedAt = err, h.Now()
+	return secret, err
 }
 
 func (h *Handler) mayRefresh() bool {

@@ -18,7 +18,6 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
 const secret = "whsec_local"
@@ -33,21 +32,17 @@ func (f fakeSecrets) Refresh(_ context.Context, rejected string) (string, error)
 	return f.refresh(rejected)
 }
 
-type fakeRecords struct {
-	putHook func(store.Hook) error
-	claimOf func(taskID string) (store.Claim, error)
-	token   func(runID string) (string, error)
+type fakeRuns struct {
+	tokenOfTask func(taskID string) (runID, token string, err error)
 }
 
-func (f fakeRecords) PutHook(_ context.Context, h store.Hook) error { return f.putHook(h) }
-func (f fakeRecords) ClaimOf(_ context.Context, id string) (store.Claim, error) {
-	return f.claimOf(id)
+func (f fakeRuns) TokenOfTask(_ context.Context, id string) (runID, token string, err error) {
+	return f.tokenOfTask(id)
 }
-func (f fakeRecords) Token(_ context.Context, id string) (string, error) { return f.token(id) }
 
-type wakerFunc func(token string) error
+type resumerFunc func(token string) error
 
-func (f wakerFunc) Wake(_ context.Context, token string) error { return f(token) }
+func (f resumerFunc) Resume(_ context.Context, token string) error { return f(token) }
 
 // world is a handler whose run "r1" waits for the task "t1"; did lists what it did.
 type world struct {
@@ -70,19 +65,15 @@ func newWorld() *world {
 				return cached, nil
 			},
 		},
-		Records: fakeRecords{
-			putHook: func(h store.Hook) error { w.did = append(w.did, "store "+h.TaskID); return nil },
-			claimOf: func(id string) (store.Claim, error) {
-				if id != "t1" {
-					return store.Claim{}, store.ErrNotFound
-				}
-				return store.Claim{RunID: "r1"}, nil
-			},
-			token: func(string) (string, error) { return "token of r1", nil },
-		},
-		Waker: wakerFunc(func(token string) error { w.did = append(w.did, "wake "+token); return nil }),
-		Log:   slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Now:   func() time.Time { return w.clock },
+		Runs: fakeRuns{func(id string) (string, string, error) {
+			if id != "t1" {
+				return "", "", nil
+			}
+			return "r1", "token of r1", nil
+		}},
+		Resumer: resumerFunc(func(token string) error { w.did = append(w.did, "resume "+token); return nil }),
+		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Now:     func() time.Time { return w.clock },
 	}
 	return w
 }
@@ -104,7 +95,7 @@ func TestHandle(t *testing.T) {
 	encoded.IsBase64Encoded = true
 	broken := encoded
 	broken.Body = "%%%"
-	woken := []string{"store t1", "wake token of r1"}
+	resumed := []string{"resume token of r1"}
 	stranger := `{"task_id":"t2","task_status":"failed"}`
 	huge := `{"task_id":"t1","x":"` + strings.Repeat("x", maxBody) + `"}`
 	path := `{"task_id":"../runs/x"}`
@@ -114,8 +105,8 @@ func TestHandle(t *testing.T) {
 		status int
 		did    []string
 	}{
-		"wakes":                      {event: event(completed, sign(secret, completed)), status: 204, did: woken},
-		"base64":                     {event: encoded, status: 204, did: woken},
+		"resumes":                    {event: event(completed, sign(secret, completed)), status: 204, did: resumed},
+		"base64":                     {event: encoded, status: 204, did: resumed},
 		"base64 that is none":        {event: broken, status: 400},
 		"unsigned":                   {event: event(completed, ""), status: 401},
 		"no hex":                     {event: event(completed, "sha256=zz"), status: 401},
@@ -123,20 +114,20 @@ func TestHandle(t *testing.T) {
 		"other prefix":               {event: event(completed, "sha1="+sign(secret, completed)[7:]), status: 401},
 		"forged":                     {event: event(completed, sign("other", completed)), status: 401, did: []string{"refresh"}},
 		"body changed":               {event: event(completed+" ", sign(secret, completed)), status: 401, did: []string{"refresh"}},
-		"rotated":                    {event: event(completed, sign("new", completed)), change: func(w *world) { w.current = "new" }, status: 204, did: append([]string{"refresh"}, woken...)},
+		"rotated":                    {event: event(completed, sign("new", completed)), change: func(w *world) { w.current = "new" }, status: 204, did: append([]string{"refresh"}, resumed...)},
 		"forged after a rotation":    {event: event(completed, sign("other", completed)), change: func(w *world) { w.current = "new" }, status: 401, did: []string{"refresh"}},
 		"off":                        {event: event(completed, sign(secret, completed)), change: func(w *world) { w.Enabled = false }, status: 404},
-		"a task of nobody here":      {event: event(stranger, sign(secret, stranger)), status: 204, did: []string{"store t2"}},
+		"a task of nobody here":      {event: event(stranger, sign(secret, stranger)), status: 204},
 		"not JSON":                   {event: event("hello", sign(secret, "hello")), status: 400},
 		"no task":                    {event: event("{}", sign(secret, "{}")), status: 400},
 		"a task id that is a path":   {event: event(path, sign(secret, path)), status: 400},
 		"too large":                  {event: event(huge, sign(secret, huge)), status: 400},
-		"never parked":               {event: event(completed, sign(secret, completed)), change: func(w *world) { w.setToken("") }, status: 204, did: []string{"store t1"}},
+		"never parked":               {event: event(completed, sign(secret, completed)), change: func(w *world) { w.setToken("") }, status: 204},
 		"the store is away":          {event: event(completed, sign(secret, completed)), change: func(w *world) { w.failStore() }, status: 503},
-		"Step Functions is away":     {event: event(completed, sign(secret, completed)), change: func(w *world) { w.failWake() }, status: 503, did: []string{"store t1"}},
+		"Step Functions is away":     {event: event(completed, sign(secret, completed)), change: func(w *world) { w.failResume() }, status: 503},
 		"the secret cannot be read":  {event: event(completed, sign(secret, completed)), change: func(w *world) { w.failSecret() }, status: 503},
-		"the failed are woken, too":  {event: event(`{"task_id":"t1","task_status":"failed"}`, sign(secret, `{"task_id":"t1","task_status":"failed"}`)), status: 204, did: woken},
-		"a status that no one knows": {event: event(`{"task_id":"t1","task_status":"archived"}`, sign(secret, `{"task_id":"t1","task_status":"archived"}`)), status: 204, did: woken},
+		"a failed one resumes, too":  {event: event(`{"task_id":"t1","task_status":"failed"}`, sign(secret, `{"task_id":"t1","task_status":"failed"}`)), status: 204, did: resumed},
+		"a status that no one knows": {event: event(`{"task_id":"t1","task_status":"archived"}`, sign(secret, `{"task_id":"t1","task_status":"archived"}`)), status: 204, did: resumed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -155,18 +146,14 @@ func TestHandle(t *testing.T) {
 var errAway = errors.New("away")
 
 func (w *world) setToken(token string) {
-	r := w.Records.(fakeRecords)
-	r.token = func(string) (string, error) { return token, nil }
-	w.Records = r
+	w.Runs = fakeRuns{func(string) (string, string, error) { return "r1", token, nil }}
 }
 
 func (w *world) failStore() {
-	r := w.Records.(fakeRecords)
-	r.putHook = func(store.Hook) error { return errAway }
-	w.Records = r
+	w.Runs = fakeRuns{func(string) (string, string, error) { return "", "", errAway }}
 }
 
-func (w *world) failWake() { w.Waker = wakerFunc(func(string) error { return errAway }) }
+func (w *world) failResume() { w.Resumer = resumerFunc(func(string) error { return errAway }) }
 
 func (w *world) failSecret() {
 	s := w.Secrets.(fakeSecrets)
@@ -189,8 +176,8 @@ func TestNoSecretYet(t *testing.T) {
 	}
 }
 
-// TestDuplicates: a webhook that comes again wakes again, and is stored again
-// under the same key: neither does harm.
+// TestDuplicates: a webhook that comes again resumes again, which does no harm: a
+// token that was used up is no error of Step Functions'.
 func TestDuplicates(t *testing.T) {
 	w := newWorld()
 	for range 3 {
@@ -198,7 +185,7 @@ func TestDuplicates(t *testing.T) {
 			t.Fatalf("HTTP %d, %v", got.StatusCode, err)
 		}
 	}
-	if want := slices.Repeat([]string{"store t1", "wake token of r1"}, 3); !slices.Equal(w.did, want) {
+	if want := slices.Repeat([]string{"resume token of r1"}, 3); !slices.Equal(w.did, want) {
 		t.Errorf("did %q", w.did)
 	}
 }
@@ -216,6 +203,49 @@ func TestForgeriesDoNotReadTheSecret(t *testing.T) {
 	w.Handle(t.Context(), event(completed, sign("other", completed)))
 	if len(w.did) != 2 {
 		t.Errorf("a minute later: %q", w.did)
+	}
+}
+
+// A secret that was never stored costs a paid read a minute, however many forgeries
+// come, and is found within that minute once it is stored.
+func TestForgeriesDoNotLookForASecretThatIsNotThere(t *testing.T) {
+	w := newWorld()
+	reads, stored := 0, false
+	s := w.Secrets.(fakeSecrets)
+	s.key = func() (string, error) {
+		reads++
+		if !stored {
+			return "", named.Errorf(named.Unauthorized, "the secret arn:x holds no value yet")
+		}
+		return secret, nil
+	}
+	w.Secrets = s
+	status := func() int {
+		t.Helper()
+		got, err := w.Handle(t.Context(), event(completed, sign(secret, completed)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.StatusCode
+	}
+	for range 100 {
+		if got := status(); got != 503 {
+			t.Fatalf("HTTP %d without a secret", got)
+		}
+	}
+	if reads != 1 {
+		t.Errorf("%d reads for 100 forgeries", reads)
+	}
+	stored = true
+	w.clock = w.clock.Add(refreshEvery - time.Second)
+	if got := status(); got != 503 || reads != 1 {
+		t.Errorf("HTTP %d, %d reads before the minute is over", got, reads)
+	}
+	w.clock = w.clock.Add(time.Second)
+	for range 2 { // what is kept of a success is the secret's own business
+		if got := status(); got != 204 {
+			t.Errorf("HTTP %d a minute after it was stored", got)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -15,7 +16,8 @@ func TestSamples(t *testing.T) {
 		eventstest.RoundTrip(t, raw, &in)
 		w := newWorld(t, look{status: "running"}).record(nil)
 		w.now = w.now.Add(time.Minute)
-		in.RunID = "r1" // the record's
+		in.RunID = "r1"                                                                                                       // the record's
+		w.runs.Executions = executionsFunc(func(string) (executions.Execution, error) { return executions.Execution{}, nil }) // it says no life
 		if out, err := w.h.Handle(t.Context(), in); err != nil || out.Done != done {
 			t.Errorf("%+v, %v", out, err)
 		}
@@ -26,7 +28,10 @@ func TestSamples(t *testing.T) {
 func TestStatesFit(t *testing.T) {
 	states := eventstest.Machine(t)
 	payload, _ := states["AwaitWebhook"].Parameters["Payload"].(map[string]any)
-	if diff := cmp.Diff(eventstest.Sent(payload), eventstest.Fields(t, Input{RunID: "r", TaskToken: "t"})); diff != "" {
+	if diff := cmp.Diff(eventstest.Sent(payload), eventstest.Fields(t, Input{RunID: "r", RedriveCount: new(int), Attempts: 1, TaskToken: "t"})); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(eventstest.Sent(states["PollStatus"].Parameters), eventstest.Fields(t, Input{RunID: "r", RedriveCount: new(int), Attempts: 1})); diff != "" {
 		t.Error(diff)
 	}
 	if got := time.Duration(states["AwaitWebhook"].TimeoutSeconds) * time.Second; got != parkTime {

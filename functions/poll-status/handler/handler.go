@@ -4,20 +4,25 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"log/slog"
 	"math"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
 )
 
 // Input is what the states PollStatus and AwaitWebhook send; only the latter has
 // a token.
 type Input struct {
-	RunID     string `json:"run_id"`
-	TaskToken string `json:"task_token,omitempty"`
+	RunID        string `json:"run_id"`
+	RedriveCount *int   `json:"redrive_count,omitempty"`
+	Attempts     int    `json:"attempts,omitempty"` // of this state before this call
+	TaskToken    string `json:"task_token,omitempty"`
 }
 
 // ID names the run in the log.
@@ -33,71 +38,64 @@ type Output struct {
 
 // Cyberun is what poll-status asks of the service.
 type Cyberun interface {
-	Task(ctx context.Context, id string) (cyberun.Task, error)
+	lifecycle.Cyberun
+	workflows.TaskLister
 	Events(ctx context.Context, taskID string) iter.Seq2[cyberun.Event, error]
-	Cancel(ctx context.Context, id string) error
 }
 
-// Records is what it does to the state bucket.
-type Records interface {
-	Continue(ctx context.Context, runID string) (run.Record, error)
-	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
-	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
-	Progress(ctx context.Context, runID string) (run.Progress, error)
-	PutProgress(ctx context.Context, p run.Progress) error
-	PutToken(ctx context.Context, runID, token string) error
-}
-
-// Waker lets a parked execution go on.
-type Waker interface {
-	Wake(ctx context.Context, token string) error
+// Resumer lets an execution go on that awaits a webhook.
+type Resumer interface {
+	Resume(ctx context.Context, token string) error
 }
 
 // Handler looks at a run's task, and says how long to wait for the next look.
 type Handler struct {
 	Cyberun  Cyberun
-	Records  Records
-	Waker    Waker
-	Hold     time.Duration // how long the event stream is held; 0: never
+	Runs     *lifecycle.Runs
+	Resumer  Resumer
+	Hold     time.Duration // how long the event stream is held after the submission; 0: never
 	Webhooks bool
-	Log      *slog.Logger
 	Now      func() time.Time
 	Sleep    func(ctx context.Context, d time.Duration) error
 }
 
 const (
-	// callTime bounds one call to Cyberun: two thirds of an HTTP API's 30 s, as
-	// everywhere in the relay.
+	// callTime bounds one call to Cyberun: two thirds of an HTTP API's 30 s.
 	callTime = 20 * time.Second
 	// parkTime is AwaitWebhook's time-out. A run that ends sooner than that polls,
 	// or its task would be paid for past max_seconds.
 	parkTime = 5 * time.Minute
-	// newTask is how long a 404 may mean that the task is not there yet.
-	newTask = time.Minute
+	// timeOutBudget is how long the cancel at a deadline may take in this call;
+	// close-run goes on with it.
+	timeOutBudget = 12 * time.Second
 )
 
 // Handle is the states PollStatus and AwaitWebhook.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
-	record, err := h.Records.Continue(ctx, in.RunID)
+	r, err := h.Runs.Continue(ctx, lifecycle.Call{RunID: in.RunID, Redrives: in.RedriveCount})
 	if err != nil {
 		return Output{}, err
 	}
-	if in.TaskToken != "" {
-		return h.park(ctx, record, in.TaskToken)
+	if r.Status == run.Succeeded || r.Status == run.Delivering { // copy-result answers for it
+		return Output{Status: cyberun.StatusCompleted, Done: true}, nil
 	}
-	progress, err := h.Records.Progress(ctx, in.RunID)
+	progress, err := h.Runs.Progress(ctx, in.RunID)
 	if err != nil {
-		h.Log.WarnContext(ctx, "the progress object cannot be read", "run_id", in.RunID, "cause", err.Error())
+		observe.Log(ctx).WarnContext(ctx, "the progress object cannot be read", "cause", err.Error())
+	}
+	if in.TaskToken != "" {
+		return h.park(ctx, r, &progress, in)
 	}
 	progress.Polls++
-	task, err := h.look(ctx, record)
+	progress.Events += run.PollEvents + in.Attempts*run.AttemptEvents
+	task, err := h.look(ctx, r)
 	if err == nil && !task.Status.Terminal() {
-		if budget := h.budget(ctx, record); budget > 0 {
+		if budget := h.budget(ctx, r.Record, in.Attempts); budget > 0 {
 			progress.TaskStatus = string(task.Status)
-			h.hold(ctx, record, &progress, budget)
-			task, err = h.look(ctx, record)
+			h.hold(ctx, r.TaskID, &progress, budget)
+			task, err = h.look(ctx, r)
 		} else {
-			task, err = h.linger(ctx, record, task)
+			task, err = h.pollInline(ctx, r, task)
 		}
 	}
 	if err == nil {
@@ -106,14 +104,15 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 			progress.Progress = 1 // no event says so: the last tick comes before the end
 		}
 	}
+	out, err := h.decide(ctx, r, &progress, task, err)
 	h.save(ctx, &progress)
-	return h.decide(ctx, record, task, err)
+	return out, err
 }
 
-func (h *Handler) look(ctx context.Context, record run.Record) (cyberun.Task, error) {
+func (h *Handler) look(ctx context.Context, r lifecycle.Run) (cyberun.Task, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	return h.Cyberun.Task(ctx, record.TaskID)
+	return h.Cyberun.Task(ctx, r.TaskID)
 }
 
 // young is how long after its start a task that is not held is looked at within
@@ -121,14 +120,14 @@ func (h *Handler) look(ctx context.Context, record run.Record) (cyberun.Task, er
 // and keep the history of a 30 s run under 100 events.
 const young = 2 * run.MinWait
 
-// linger looks at a young task again without leaving the call.
-func (h *Handler) linger(ctx context.Context, record run.Record, task cyberun.Task) (cyberun.Task, error) {
-	for h.Hold == 0 && !h.Webhooks && h.Now().Sub(record.AcceptedAt) < young && h.Now().Before(record.Deadline()) {
+// pollInline looks at a young task again without leaving the call.
+func (h *Handler) pollInline(ctx context.Context, r lifecycle.Run, task cyberun.Task) (cyberun.Task, error) {
+	for h.Hold == 0 && !h.Webhooks && h.Now().Sub(r.AcceptedAt) < young && h.Now().Before(r.Deadline()) {
 		if err := h.Sleep(ctx, run.MinWait); err != nil {
 			return task, nil
 		}
 		var err error
-		if task, err = h.look(ctx, record); err != nil || task.Status.Terminal() {
+		if task, err = h.look(ctx, r); err != nil || task.Status.Terminal() {
 			return task, err
 		}
 	}
@@ -137,52 +136,87 @@ func (h *Handler) linger(ctx context.Context, record run.Record, task cyberun.Ta
 
 // decide turns what was seen into what the state machine does next. The status
 // endpoint alone decides; an outage costs waiting, until the run's deadline.
-func (h *Handler) decide(ctx context.Context, record run.Record, task cyberun.Task, err error) (Output, error) {
+func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Progress, task cyberun.Task, err error) (Output, error) {
 	if err != nil {
-		if e := h.lasting(record, err); e != nil {
+		if e := h.ends(ctx, r, progress, err); e != nil {
 			return Output{}, e
 		}
-	} else if task.Status.Terminal() {
-		return h.finish(ctx, record, task)
+	} else {
+		progress.Missing = nil
+		if task.Status.Terminal() {
+			return h.finish(ctx, r, task)
+		}
 	}
 	now := h.Now()
-	if !now.Before(record.Deadline()) {
-		return h.timeOut(ctx, record)
+	switch {
+	case !now.Before(r.Deadline()):
+		return h.timeOut(ctx, r)
+	case progress.Events >= run.FullHistory:
+		return Output{}, named.Errorf(named.HistoryFull, "the task %s is %s and the execution's history has some %d events of 25,000", r.TaskID, task.Status, progress.Events)
 	}
-	out := Output{Status: task.Status, Park: h.Webhooks && err == nil && record.Deadline().Sub(now) > parkTime}
+	out := Output{Status: task.Status}
 	if err != nil {
 		out.Status = "unknown"
 	}
-	wait := run.NextWait(now.Sub(record.AcceptedAt), time.Duration(record.MaxSeconds)*time.Second)
+	if h.Webhooks && err == nil && r.Deadline().Sub(now) > parkTime && h.mayPark(progress) {
+		out.Park = true
+		return out, nil
+	}
+	wait := run.NextWait(now.Sub(r.AcceptedAt), r.Deadline().Sub(now), progress.Events)
+	if progress.Checks > 0 {
+		wait = run.CheckWait(progress.Checks)
+	}
 	var answer *cyberun.APIError
 	if errors.As(err, &answer) {
 		wait = max(wait, min(answer.RetryAfter, run.MaxWait))
 	}
-	wait = min(wait, record.Deadline().Sub(now))
+	wait = min(wait, r.Deadline().Sub(now))
 	out.WaitSeconds = max(1, int(math.Ceil(wait.Seconds())))
 	return out, nil
 }
 
-// lasting is the error that waiting does not mend; nil for an outage.
-func (h *Handler) lasting(record run.Record, err error) *named.Error {
-	if cyberun.IsNotFound(err) {
-		if h.Now().Sub(record.AcceptedAt) < newTask {
-			return nil
-		}
-		return named.Errorf(named.TaskFailed, "Cyberun no longer knows the task %s: %w", record.TaskID, err)
+// mayPark reports whether the run may await a webhook again. A wake that found
+// nothing is followed by polls first, or a state machine that is woken for
+// nothing would fill its history.
+func (h *Handler) mayPark(progress *run.Progress) bool {
+	if progress.Parks == 0 {
+		return true
 	}
-	e := cyberun.RemoteError("look at the task "+record.TaskID, err)
-	if e.Name == named.Unauthorized || e.Name == named.FeatureNotLicensed {
+	progress.Checks++
+	if run.CheckWait(progress.Checks) < run.MaxWait {
+		return false
+	}
+	progress.Checks = 0
+	return true
+}
+
+// ends returns the error that waiting does not mend; nil for an outage. That
+// Cyberun refuses the key is its own word alone; that a task is gone needs five
+// answers over ten minutes, and a list without it.
+func (h *Handler) ends(ctx context.Context, r lifecycle.Run, progress *run.Progress, err error) error {
+	if cyberun.IsGone(err) {
+		gone, listErr := workflows.Gone(ctx, h.Cyberun, r.TaskID, &progress.Missing, h.Now())
+		if listErr != nil {
+			observe.Log(ctx).WarnContext(ctx, "the task list cannot be read", "cause", listErr.Error())
+		}
+		if gone {
+			return named.Errorf(named.TaskFailed, "Cyberun no longer knows the task %s, nor does its task list: %w", r.TaskID, err)
+		}
+		return nil
+	}
+	if e := cyberun.RemoteError("look at the task "+r.TaskID, err); e.EndsPolling() {
 		return e
 	}
 	return nil
 }
 
 // finish records how the task ended; only a completed one goes on.
-func (h *Handler) finish(ctx context.Context, record run.Record, task cyberun.Task) (Output, error) {
-	latest, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
-		r.TaskStatus, r.CompletedAt = string(task.Status), task.CompletedAt.Time
-		return nil
+func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task) (Output, error) {
+	if err := doubt.SawEnd(ctx, h.Runs.Store, r.Record, task); err != nil {
+		observe.Log(ctx).WarnContext(ctx, "the task's end could not be noted for later runs", "cause", err.Error())
+	}
+	r, err := h.Runs.Note(ctx, r, func(rec *run.Record) {
+		rec.TaskStatus, rec.CompletedAt = string(task.Status), task.CompletedAt.Time
 	})
 	if err != nil {
 		return Output{}, err
@@ -193,61 +227,52 @@ func (h *Handler) finish(ctx context.Context, record run.Record, task cyberun.Ta
 		if message == "" {
 			message = "it gave no reason"
 		}
-		return Output{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", record.TaskID, message)
+		return Output{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", r.TaskID, message)
 	case cyberun.StatusCancelled:
-		if latest.Stopping() {
-			return Output{}, named.Errorf(named.RunCancelled, "the run was stopped, and its task %s was cancelled", record.TaskID)
+		if r.Cancel != nil || r.How == run.Receipt && !h.Now().Before(r.Deadline()) {
+			// By a call of the relay that died after it, most likely.
+			return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", r.MaxSeconds, r.TaskID)
 		}
-		if record.MayCancelTask() && !h.Now().Before(record.Deadline()) {
-			// By a call of ours that died after it, most likely.
-			return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", record.MaxSeconds, record.TaskID)
-		}
-		return Output{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled at Cyberun", record.TaskID)
+		return Output{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled at Cyberun", r.TaskID)
 	}
 	return Output{Status: task.Status, Done: true}, nil
 }
 
 // timeOut stops paying and looks once more: a task that completed in the last
 // moment is delivered after all.
-func (h *Handler) timeOut(ctx context.Context, record run.Record) (Output, error) {
-	may, owner, err := h.Records.MayCancel(ctx, record)
-	switch {
-	case err != nil:
+func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Output, error) {
+	r, err := h.Runs.CancelTask(ctx, r, timeOutBudget)
+	if err != nil {
 		return Output{}, err
-	case owner != "": // since the record was read
-		return Output{}, named.Errorf(named.TaskTaken, "the task %s was taken over by the run %s", record.TaskID, owner)
 	}
-	left := "was left running, since this run did not start it"
-	if may {
-		left = "was cancelled"
-		cancelCtx, cancel := context.WithTimeout(ctx, callTime)
-		defer cancel()
-		if err := h.Cyberun.Cancel(cancelCtx, record.TaskID); err != nil {
-			left = "could not be cancelled yet (" + err.Error() + ")"
-		}
+	if task, err := h.look(ctx, r); err == nil && task.Status == cyberun.StatusCompleted {
+		return h.finish(ctx, r, task)
 	}
-	if task, err := h.look(ctx, record); err == nil && task.Status == cyberun.StatusCompleted {
-		return h.finish(ctx, record, task)
+	left := "it was left running, since this run did not start it or no longer delivers it"
+	if r.Cancel != nil {
+		left = r.Cancel.Text(r.TaskID)
 	}
-	return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it %s", record.MaxSeconds, record.TaskID, left)
+	return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; %s", r.MaxSeconds, r.TaskID, left)
 }
 
-// park keeps the token first and looks then: a webhook that came before the
-// token is seen in the task's status.
-func (h *Handler) park(ctx context.Context, record run.Record, token string) (Output, error) {
-	if err := h.Records.PutToken(ctx, record.RunID, token); err != nil {
+// park stores the token first and looks at the task then: a webhook that came
+// before the token is seen in the task's status.
+func (h *Handler) park(ctx context.Context, r lifecycle.Run, progress *run.Progress, in Input) (Output, error) {
+	if err := h.Runs.PutToken(ctx, r.RunID, in.TaskToken); err != nil {
 		return Output{}, err
 	}
-	progress, err := h.Records.Progress(ctx, record.RunID)
+	progress.Parks++
+	progress.Events += run.ParkEvents
+	task, err := h.look(ctx, r)
 	if err == nil {
-		progress.Parks++
-		h.save(ctx, &progress)
+		progress.Missing = nil
 	}
-	task, err := h.look(ctx, record)
-	decides := err == nil && task.Status.Terminal() || err != nil && h.lasting(record, err) != nil ||
-		record.Deadline().Sub(h.Now()) <= parkTime // no look by itself before the deadline: PollStatus takes over
+	decides := err == nil && task.Status.Terminal() || err != nil && h.ends(ctx, r, progress, err) != nil ||
+		r.Deadline().Sub(h.Now()) <= parkTime || // no look by itself before the deadline: PollStatus takes over
+		progress.Events >= run.FullHistory
+	h.save(ctx, progress)
 	if !decides {
 		return Output{Status: task.Status}, nil // the webhook, or the state's time-out, wakes it
 	}
-	return Output{Status: task.Status}, h.Waker.Wake(ctx, token)
+	return Output{Status: task.Status}, h.Resumer.Resume(ctx, in.TaskToken)
 }

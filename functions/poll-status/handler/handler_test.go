@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
@@ -22,15 +22,10 @@ func at(d time.Duration) func(*world) { return func(w *world) { w.now = began.Ad
 func TestStoppedWhileItLooks(t *testing.T) {
 	var w *world
 	w = newWorld(t, look{status: cyberun.StatusCancelled, change: func(*cyberun.Task) {
-		if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-			r.StopRequestedAt = began
-			return nil
-		}); err != nil {
-			t.Error(err)
-		}
+		w.change(func(r *run.Record) { r.StopRequestedAt = began })
 	}}).record(nil)
 	_, err := w.handle()
-	wantName(t, err, named.RunCancelled, "t1 was cancelled")
+	wantName(t, err, named.RunCancelled, "its task t1")
 }
 
 // TestDecides: what one look leads to, without holding and well after the start.
@@ -65,10 +60,12 @@ func TestDecides(t *testing.T) {
 		{"Retry-After beyond the deadline", look{err: &cyberun.APIError{Status: 429, RetryAfter: 42 * time.Second}}, at(time.Hour - 5*time.Second), Output{Status: "unknown", WaitSeconds: 5}, "", ""},
 		{"Secrets Manager away", look{err: named.Errorf(named.Unavailable, "x")}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
 		{"401", look{err: answered(http.StatusUnauthorized)}, nil, Output{}, named.Unauthorized, "ApiKeySecretArn"},
+		{"401 by a page", look{err: page(http.StatusUnauthorized)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
 		{"no key", look{err: named.Errorf(named.Unauthorized, "the secret holds no value yet")}, nil, Output{}, named.Unauthorized, "no value"},
-		{"403", look{err: answered(http.StatusForbidden)}, nil, Output{}, named.FeatureNotLicensed, ""},
+		{"403", look{err: answered(http.StatusForbidden)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
 		{"404 of a new task", look{err: answered(http.StatusNotFound)}, at(59 * time.Second), Output{Status: "unknown", WaitSeconds: 8}, "", ""},
-		{"404 of an old task", look{err: answered(http.StatusNotFound)}, nil, Output{}, named.TaskFailed, "no longer knows the task t1"},
+		{"404 of an old task", look{err: answered(http.StatusNotFound)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"410", look{err: answered(http.StatusGone)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -86,7 +83,7 @@ func TestDecides(t *testing.T) {
 			if w.did("cancel") != nil {
 				t.Errorf("cancelled: %v", w.log)
 			}
-			record, _ := w.records().Get(t.Context(), "r1")
+			record := w.get()
 			if test.look.status.Terminal() && (record.TaskStatus != string(test.look.status) || !record.CompletedAt.Equal(w.now)) {
 				t.Errorf("recorded %q at %s", record.TaskStatus, record.CompletedAt)
 			}
@@ -97,10 +94,13 @@ func TestDecides(t *testing.T) {
 	}
 }
 
-// TestTimesOut: cancel, look once more, deliver or RunTimedOut.
+// TestTimesOut: cancel, look once more, deliver or RunTimedOut; the error says what
+// became of the task.
 func TestTimesOut(t *testing.T) {
 	running, down := look{status: cyberun.StatusRunning}, look{err: errNetwork}
 	completed, cancelled := look{status: cyberun.StatusCompleted}, look{status: cyberun.StatusCancelled}
+	adopted := func(r *run.Record) { r.How, r.Adopted = run.Exclusion, true }
+	rescued := func(r *run.Record) { r.How = run.Rescue }
 	tests := []struct {
 		name      string
 		change    func(*run.Record)
@@ -110,15 +110,17 @@ func TestTimesOut(t *testing.T) {
 		text      string
 		cancels   int
 	}{
-		{"cancelled", nil, nil, []look{running, cancelled}, false, "it was cancelled", 1},
-		{"still cancelling", nil, nil, []look{running, running}, false, "it was cancelled", 1},
-		{"completed in the last moment", nil, nil, []look{running, completed}, true, "", 1},
-		{"failed in the last moment", nil, nil, []look{running, {status: cyberun.StatusFailed}}, false, "max_seconds (3600)", 1},
-		{"outage", nil, answered(503), []look{down, down}, false, "could not be cancelled yet", 1},
-		{"outage that ends", nil, nil, []look{down, completed}, true, "", 1},
-		{"adopted", func(r *run.Record) { r.Adopted = true }, nil, []look{running, running}, false, "was left running", 0},
-		{"rescued", func(r *run.Record) { r.Rescued = true }, nil, []look{running, running}, false, "was left running", 0},
-		{"rescued and completed", func(r *run.Record) { r.Rescued = true }, nil, []look{running, completed}, true, "", 0},
+		{name: "cancelled", looks: []look{running, cancelled}, text: "its task t1 was cancelled", cancels: 1},
+		{name: "still cancelling", looks: []look{running}, text: "Cyberun accepted the cancel of its task t1", cancels: 1},
+		{name: "completed in the last moment", looks: []look{running, completed}, done: true, cancels: 1},
+		{name: "completed after the cancel", looks: []look{running, running, completed}, done: true, cancels: 1},
+		{name: "failed in the last moment", looks: []look{running, {status: cyberun.StatusFailed}}, text: "max_seconds (3600)", cancels: 1},
+		{name: "outage", cancelErr: answered(503), looks: []look{down}, text: "could not be cancelled yet", cancels: 5},
+		{name: "refused, since it has completed", cancelErr: &cyberun.AnswerError{Status: 200}, looks: []look{running, completed}, done: true, cancels: 1},
+		{name: "outage that ends", looks: []look{down, completed}, done: true, cancels: 1},
+		{name: "adopted", change: adopted, looks: []look{running}, text: "was left running"},
+		{name: "rescued", change: rescued, looks: []look{running}, text: "was left running"},
+		{name: "rescued and completed", change: rescued, looks: []look{running, completed}, done: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -126,8 +128,7 @@ func TestTimesOut(t *testing.T) {
 			w.now = began.Add(time.Hour)
 			fake := w.h.Cyberun.(fakeCyberun)
 			fake.cancel = func(_ context.Context, id string) error { w.log = append(w.log, "cancel "+id); return test.cancelErr }
-			w.h.Cyberun = fake
-			out, err := w.handle()
+			out, err := w.talking(fake).handle()
 			if test.done {
 				if err != nil || !out.Done {
 					t.Errorf("%+v, %v", out, err)
@@ -135,8 +136,8 @@ func TestTimesOut(t *testing.T) {
 			} else {
 				wantName(t, err, named.RunTimedOut, test.text)
 			}
-			if len(w.did("cancel")) != test.cancels {
-				t.Error(w.log)
+			if len(w.did("cancel")) != test.cancels || w.now.Sub(began.Add(time.Hour)) > timeOutBudget {
+				t.Errorf("after %s: %v", w.now.Sub(began.Add(time.Hour)), w.log)
 			}
 			if looked := strings.Join(w.log, " "); test.cancels > 0 && !strings.Contains(looked, "cancel t1 look") {
 				t.Errorf("no look after the cancel: %s", looked)
@@ -145,14 +146,34 @@ func TestTimesOut(t *testing.T) {
 	}
 }
 
-// TestRefuses runs that a person has stopped, and tasks that are another's now.
+// TestDeadlineOfALife: a redrive gives the task max_seconds again.
+func TestDeadlineOfALife(t *testing.T) {
+	w := newWorld(t, look{status: "running"}).record(func(r *run.Record) {
+		r.Status, r.Error, r.EndedAt = run.Failed, named.Errorf(named.RunTimedOut, "x"), began
+	})
+	w.now = began.Add(48 * time.Hour)
+	in := w.input()
+	*in.RedriveCount = 1
+	if out, err := w.h.Handle(t.Context(), in); err != nil || out.WaitSeconds != 90 || w.did("cancel") != nil {
+		t.Errorf("%+v, %v, %v", out, err, w.log)
+	}
+	w.now = w.now.Add(time.Hour)
+	_, err := w.h.Handle(t.Context(), in)
+	wantName(t, err, named.RunTimedOut, "")
+}
+
+// TestRefuses runs that a person has stopped, that have ended, and calls of an
+// earlier life.
 func TestRefuses(t *testing.T) {
 	tests := map[string]struct {
 		change func(*run.Record)
 		want   string
 	}{
-		"stop marked": {func(r *run.Record) { r.StopRequestedAt = began }, named.RunCancelled},
-		"closed":      {func(r *run.Record) { r.Status = run.Cancelled }, named.RunCancelled},
+		"stop marked":             {func(r *run.Record) { r.StopRequestedAt = began }, named.RunCancelled},
+		"cancelled":               {func(r *run.Record) { r.Status = run.Cancelled }, named.Superseded},
+		"failed":                  {func(r *run.Record) { r.Status = run.Failed }, named.Superseded},
+		"of an earlier life":      {func(r *run.Record) { r.Life = 1 }, named.Superseded},
+		"stopped, in a later one": {func(r *run.Record) { r.StopRequestedAt, r.Life = began, 1 }, named.Superseded},
 	}
 	for name, test := range tests {
 		w := newWorld(t).record(test.change)
@@ -162,61 +183,195 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, w.log)
 		}
 	}
-	for _, status := range []run.Status{run.Failed, run.Waiting} { // close-run has heard of it, or not yet
-		w := newWorld(t, look{status: cyberun.StatusRunning}).record(func(r *run.Record) { r.Status = status })
-		w.rescuedBy("r9")
-		w.now = began.Add(2 * time.Hour) // past its deadline: the rescuer's task must live
-		w.log = nil
-		_, err := w.handle()
-		wantName(t, err, named.TaskTaken, "r9")
-		if w.log != nil {
-			t.Errorf("%s: %v", status, w.log)
-		}
-	}
+	_, err := newWorld(t).handle()
+	wantName(t, err, named.RunNotFound, "r1")
 }
 
-func (w *world) rescuedBy(runID string) {
-	w.t.Helper()
-	if err := w.records().TakeOver(w.t.Context(), "t1", store.Claim{RunID: "r1"}, store.Claim{RunID: runID}); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// TestRescuedWhileItLooks: the claim is asked once more before the cancel.
-func TestRescuedWhileItLooks(t *testing.T) {
+// TestRescuedByAnother: two runs that deliver one task do no harm, but the rescuer's
+// task is not this run's to cancel, also when it is rescued while this one looks.
+func TestRescuedByAnother(t *testing.T) {
+	rescued := run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}
 	var w *world
-	w = newWorld(t, look{status: cyberun.StatusRunning, change: func(*cyberun.Task) { w.rescuedBy("r9") }}).record(nil)
+	w = newWorld(t, look{status: "running", change: func(*cyberun.Task) { w.set("tasks/t1", rescued) }}).record(nil)
+	if out, err := w.handle(); err != nil || out.Done {
+		t.Errorf("%+v, %v", out, err)
+	}
 	w.now = began.Add(2 * time.Hour)
 	_, err := w.handle()
-	wantName(t, err, named.TaskTaken, "r9")
+	wantName(t, err, named.RunTimedOut, "no longer delivers it")
 	if w.did("cancel") != nil {
 		t.Errorf("cancelled r9's: %v", w.log)
 	}
 }
 
-// TestRedrive opens the record again, and marks it open for the sweep.
+// TestDeliveredAlready: copy-result answers for a run that is delivered, or is past
+// its point of no return; nobody is asked.
+func TestDeliveredAlready(t *testing.T) {
+	for _, status := range []run.Status{run.Succeeded, run.Delivering} {
+		w := newWorld(t).record(func(r *run.Record) { r.Status = status })
+		if out, err := w.handle(); err != nil || !out.Done || w.log != nil {
+			t.Errorf("%s: %+v, %v, %v", status, out, err, w.log)
+		}
+	}
+}
+
+// TestRedrive opens the record again, in the redrive's life.
 func TestRedrive(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusRunning}).record(func(r *run.Record) {
-		r.Close(run.Failed, began, named.Errorf(named.Unauthorized, "x"))
+		r.Status, r.EndedAt, r.Error, r.Unsettled = run.Failed, began, named.Errorf(named.Unauthorized, "x"), true
 	})
 	w.now = began.Add(time.Minute)
-	if out, err := w.handle(); err != nil || out.Done || out.WaitSeconds != 9 {
+	in := w.input()
+	*in.RedriveCount = 1
+	if out, err := w.h.Handle(t.Context(), in); err != nil || out.Done || out.WaitSeconds != 9 {
 		t.Fatalf("%+v, %v", out, err)
 	}
-	record, _ := w.records().Get(t.Context(), "r1")
-	if record.Status != run.Waiting || !record.Redriven || record.Error != nil || len(w.s3.Keys(stateBucket, "open/r1")) != 1 {
-		t.Errorf("%+v", record)
+	if r := w.get(); r.Status != run.Waiting || r.Life != 1 || r.Error != nil || r.Unsettled || !r.EndedAt.IsZero() {
+		t.Errorf("%+v", r)
 	}
 }
 
 // TestRedrivenAfterItsDeadline: what completed meanwhile is delivered.
 func TestRedrivenAfterItsDeadline(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusCompleted}).record(func(r *run.Record) {
-		r.Close(run.Failed, began, named.Errorf(named.RunTimedOut, "x"))
+		r.Status, r.EndedAt, r.Error = run.Failed, began, named.Errorf(named.RunTimedOut, "x")
 	})
-	w.now = began.Add(48 * time.Hour)
-	if out, err := w.handle(); err != nil || !out.Done {
+	w.now = began.Add(8 * 24 * time.Hour)
+	in := w.input()
+	*in.RedriveCount = 1
+	if out, err := w.h.Handle(t.Context(), in); err != nil || !out.Done {
 		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// TestGone: a task counts as gone after five looks over ten minutes, and only if
+// the task list, read whole, lacks it. Whatever stands before Cyberun may say 404.
+func TestGone(t *testing.T) {
+	empty := func(cyberun.Page) (cyberun.TaskList, error) {
+		return cyberun.TaskList{Page: cyberun.PageMeta{TotalCount: 0}}, nil
+	}
+	others := func(p cyberun.Page) (cyberun.TaskList, error) {
+		return cyberun.TaskList{Tasks: []cyberun.Task{{ID: fmt.Sprint("other-", p.Number)}}, Page: cyberun.PageMeta{TotalCount: 3}}, nil
+	}
+	listed := func(p cyberun.Page) (cyberun.TaskList, error) {
+		list, err := others(p)
+		if p.Number == 3 {
+			list.Tasks[0].ID = "T1"
+		}
+		return list, err
+	}
+	tests := []struct {
+		name  string
+		looks []look // the last one stays
+		every time.Duration
+		list  func(cyberun.Page) (cyberun.TaskList, error)
+		gone  int // the look that ends the run; 0: none of twenty
+		read  string
+	}{
+		{name: "404, and the list lacks it", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: others, gone: 5, read: "[list 1 list 2 list 3]"},
+		{name: "404, and the list is empty", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: empty, gone: 5, read: "[list 1]"},
+		{name: "410, 403 and pages of both", looks: []look{{err: answered(410)}, {err: answered(403)}, {err: page(404)}, {err: page(403)}, {err: page(404)}}, every: 150 * time.Second, list: empty, gone: 5, read: "[list 1]"},
+		{name: "five looks within less than ten minutes", looks: []look{{err: answered(404)}}, every: time.Minute, list: empty, gone: 11, read: "[list 1]"},
+		{name: "three looks over an hour", looks: []look{{err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}}, every: 20 * time.Minute},
+		{name: "it is found between", looks: []look{{err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}}, every: 5 * time.Minute},
+		{name: "the list still has it", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: listed},
+		{name: "the list cannot be read", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: func(cyberun.Page) (cyberun.TaskList, error) { return cyberun.TaskList{}, page(404) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, test.looks...).record(func(r *run.Record) { r.MaxSeconds = 7 * 86400 })
+			w.list = test.list
+			for n := 1; n <= 20; n++ {
+				w.now = w.now.Add(test.every)
+				out, err := w.handle()
+				if n == test.gone {
+					wantName(t, err, named.TaskFailed, "no longer knows the task t1")
+					if fmt.Sprint(w.did("list")) != test.read {
+						t.Errorf("read %v", w.did("list"))
+					}
+					return
+				}
+				if err != nil || out.Done || out.WaitSeconds < 1 {
+					t.Fatalf("look %d: %+v, %v", n, out, err)
+				}
+			}
+			if test.gone != 0 {
+				t.Error("it never ends")
+			}
+		})
+	}
+}
+
+// TestPagesForFiveMinutes: 404 by a page on every call, then health: it is delivered.
+func TestPagesForFiveMinutes(t *testing.T) {
+	w := newWorld(t, look{err: page(404)}).record(nil)
+	for w.now.Before(began.Add(5 * time.Minute)) {
+		out, err := w.handle()
+		if err != nil || out.Status != "unknown" {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		w.now = w.now.Add(time.Duration(out.WaitSeconds) * time.Second)
+	}
+	w.looks = []look{{status: "completed"}}
+	if out, err := w.handle(); err != nil || !out.Done || w.progress().Missing != nil {
+		t.Errorf("%+v, %v, %+v", out, err, w.progress())
+	}
+}
+
+// TestCountsTheHistory: nine events a poll and three an attempt; from 20,000 the
+// waits grow so that the rest fits, at 23,000 the run ends, to be redriven, and
+// nothing is cancelled.
+func TestCountsTheHistory(t *testing.T) {
+	w := newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 86400 })
+	w.now = began.Add(time.Hour)
+	in := w.input()
+	in.Attempts = 4
+	for _, call := range []Input{w.input(), in} {
+		if _, err := w.h.Handle(t.Context(), call); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := w.progress(); p.Events != 2*run.PollEvents+4*run.AttemptEvents || p.Polls != 2 {
+		t.Errorf("%+v", p)
+	}
+	for _, test := range []struct {
+		events int // before the poll
+		wait   int
+	}{{19_990, 60}, {20_000, 248}, {22_900, 8280}} {
+		w.set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: test.events})
+		out, err := w.handle()
+		if err != nil || out.WaitSeconds < test.wait || out.WaitSeconds > test.wait+test.wait/10 {
+			t.Errorf("after %d events: %+v, %v; want a wait of some %d s", test.events, out, err, test.wait)
+		}
+	}
+	w.set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: run.FullHistory - run.PollEvents})
+	_, err := w.handle()
+	wantName(t, err, named.HistoryFull, "t1")
+	if w.did("cancel") != nil || !w.get().Status.Open() {
+		t.Errorf("%v, %+v", w.log, w.get())
+	}
+	w.set("progress/r1.json", run.Progress{RunID: "r1", Events: run.FullHistory})
+	w.looks = []look{{status: "completed"}}
+	if out, err := w.handle(); err != nil || !out.Done {
+		t.Errorf("what has completed is delivered: %+v, %v", out, err)
+	}
+}
+
+// TestTellsLaterRuns how the task ended: they expect theirs by it, and know their
+// list by it.
+func TestTellsLaterRuns(t *testing.T) {
+	for _, status := range []cyberun.Status{"completed", "failed", "cancelled", "running"} {
+		w := newWorld(t, look{status: status, change: func(t *cyberun.Task) {
+			t.CreatedAt.Time, t.StartedAt.Time = began.Add(2*time.Second), began.Add(5*time.Second)
+		}}).record(func(r *run.Record) {
+			r.Workflow, r.Submission = "a/b@2", &run.Submission{MarkedAt: began, PostUntil: began.Add(25 * time.Second)}
+		})
+		w.now = began.Add(20 * time.Second)
+		_, _ = w.handle()
+		keys := w.s3.Keys(stateBucket, "ended/a%2Fb@2/")
+		if told := len(keys) == 1 && strings.HasSuffix(keys[0], "-3000-15000-t1"); told != status.Terminal() {
+			t.Errorf("%s: %v", status, w.s3.Keys(stateBucket, "ended/"))
+		}
 	}
 }
 
@@ -252,6 +407,13 @@ func TestLostWrite(t *testing.T) {
 	wantName(t, err, named.Unavailable, "")
 	_, err = w.handle()
 	wantName(t, err, named.TaskFailed, "")
+}
+
+// executionsFunc describes executions.
+type executionsFunc func(arn string) (executions.Execution, error)
+
+func (f executionsFunc) Describe(_ context.Context, arn string) (executions.Execution, error) {
+	return f(arn)
 }
 
 // TestLingers: with HoldSeconds=0 a young task is looked at again within the call.

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"iter"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,8 +18,7 @@ type events = func(context.Context, string) iter.Seq2[cyberun.Event, error]
 func (w *world) stream(e events) *world {
 	fake := w.h.Cyberun.(fakeCyberun)
 	fake.events = e
-	w.h.Cyberun = fake
-	return w
+	return w.talking(fake)
 }
 
 // sends yields events, and then ends as the error says.
@@ -96,16 +96,18 @@ func TestHoldIsBounded(t *testing.T) {
 		max      int
 		want     time.Duration
 		webhooks bool
+		attempts int
 	}{
-		{"a fresh task, for HoldSeconds", 30 * time.Second, 0, 0, 3600, 30 * time.Second, false},
-		{"a task of 20 s, for the rest", 30 * time.Second, 20 * time.Second, 0, 3600, 10 * time.Second, false},
-		{"an older one, at a glance", 30 * time.Second, 10 * time.Minute, 0, 3600, time.Second, false},
-		{"webhooks hold as well", 30 * time.Second, 0, 0, 3600, 30 * time.Second, true},
-		{"within the call", 300 * time.Second, 0, 60 * time.Second, 3600, 25 * time.Second, false},
-		{"no time left", 300 * time.Second, 0, 30 * time.Second, 3600, 0, false},
-		{"within the run", 300 * time.Second, 0, 0, 7, 7 * time.Second, false},
-		{"the deadline has passed", 300 * time.Second, 8 * time.Second, 0, 7, 0, false},
-		{"never", 0, 10 * time.Minute, 0, 3600, 0, false},
+		{name: "a fresh task, for HoldSeconds", hold: 30 * time.Second, max: 3600, want: 30 * time.Second},
+		{name: "a task of 20 s, for the rest", hold: 30 * time.Second, age: 20 * time.Second, max: 3600, want: 10 * time.Second},
+		{name: "an older one, at a glance", hold: 30 * time.Second, age: 10 * time.Minute, max: 3600, want: time.Second},
+		{name: "webhooks hold as well", hold: 30 * time.Second, max: 3600, want: 30 * time.Second, webhooks: true},
+		{name: "within the call", hold: 300 * time.Second, left: 60 * time.Second, max: 3600, want: 25 * time.Second},
+		{name: "no time left", hold: 300 * time.Second, left: 30 * time.Second, max: 3600},
+		{name: "within the run", hold: 300 * time.Second, max: 7, want: 7 * time.Second},
+		{name: "the deadline has passed", hold: 300 * time.Second, age: 8 * time.Second, max: 7},
+		{name: "never", age: 10 * time.Minute, max: 3600},
+		{name: "after a throttled attempt", hold: 30 * time.Second, max: 3600, attempts: 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -113,7 +115,9 @@ func TestHoldIsBounded(t *testing.T) {
 				w := newWorld(t, look{status: "running"})
 				start := time.Now()
 				w.h.Now = time.Now
-				w.record(func(r *run.Record) { r.StartedAt, r.AcceptedAt, r.MaxSeconds = start, start, test.max })
+				w.record(func(r *run.Record) {
+					r.StartedAt, r.LifeStartedAt, r.AcceptedAt, r.MaxSeconds = start, start, start, test.max
+				})
 				time.Sleep(test.age)
 				held := time.Duration(-1)
 				w.stream(func(ctx context.Context, _ string) iter.Seq2[cyberun.Event, error] {
@@ -131,7 +135,9 @@ func TestHoldIsBounded(t *testing.T) {
 					ctx, cancel = context.WithTimeout(ctx, test.left)
 					defer cancel()
 				}
-				_, err := w.h.Handle(ctx, Input{RunID: "r1"})
+				in := w.input()
+				in.Attempts = test.attempts
+				_, err := w.h.Handle(ctx, in)
 				if test.max == 7 {
 					wantName(t, err, named.RunTimedOut, "")
 				} else if err != nil {
@@ -208,7 +214,10 @@ func TestRemoteTextIsBounded(t *testing.T) {
 	if _, err := w.handle(); err != nil {
 		t.Fatal(err)
 	}
-	if p := w.progress(); len(p.Message) > maxText || len(p.CurrentNode) > maxText || len(p.Stage) > maxText {
-		t.Errorf("%d, %d, %d bytes", len(p.Message), len(p.CurrentNode), len(p.Stage))
+	p := w.progress()
+	for _, text := range []string{p.Message, p.CurrentNode, p.Stage} {
+		if kept, cut := strings.CutSuffix(text, "…"); !cut || len(kept) != maxText {
+			t.Errorf("%d bytes: %s", len(text), text)
+		}
 	}
 }

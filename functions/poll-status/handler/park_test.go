@@ -13,6 +13,13 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
+// awaits is a call of the state AwaitWebhook.
+func (w *world) awaits() (Output, error) {
+	in := w.input()
+	in.TaskToken = "tok"
+	return w.h.Handle(context.Background(), in)
+}
+
 // TestParks only while there is time to be woken in.
 func TestParks(t *testing.T) {
 	tests := []struct {
@@ -33,7 +40,7 @@ func TestParks(t *testing.T) {
 			w.h.Webhooks = true
 			w.now = began.Add(test.now)
 			out, err := w.handle()
-			if err != nil || out.Park != test.park || out.WaitSeconds < 1 && !out.Done {
+			if err != nil || out.Park != test.park || out.WaitSeconds < 1 && !out.Done && !out.Park {
 				t.Errorf("%+v, %v", out, err)
 			}
 		})
@@ -59,24 +66,25 @@ func TestAwaitsWebhook(t *testing.T) {
 		{"an outage", look{err: errNetwork}, time.Minute, false},
 		{"an outage past the deadline", look{err: errNetwork}, time.Hour, true},
 		{"the key was revoked", look{err: answered(401)}, time.Minute, true},
-		{"the task is gone", look{err: answered(404)}, 2 * time.Minute, true},
+		{"a page says that the key was revoked", look{err: page(401)}, time.Minute, false},
+		{"a 404: PollStatus or the next look tells whether it is gone", look{err: answered(404)}, 2 * time.Minute, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.look).record(nil)
 			w.now = began.Add(test.now)
-			if _, err := w.h.Handle(context.Background(), Input{RunID: "r1", TaskToken: "tok"}); err != nil {
+			if _, err := w.awaits(); err != nil {
 				t.Fatal(err)
 			}
-			want := "[put wake/r1.json put progress/r1.json look]"
+			want := "[put wake/r1.json look put progress/r1.json]"
 			if test.wake {
-				want = "[put wake/r1.json put progress/r1.json look wake tok]"
+				want = "[put wake/r1.json look put progress/r1.json resume tok]"
 			}
 			if fmt.Sprint(w.log) != want {
 				t.Error(w.log)
 			}
-			if token, err := w.records().Token(t.Context(), "r1"); err != nil || token != "tok" {
-				t.Errorf("%q, %v", token, err)
+			if runID, token, err := w.runs.TokenOfTask(t.Context(), "t1"); err != nil || runID != "r1" || token != "tok" {
+				t.Errorf("%q, %q, %v", runID, token, err)
 			}
 			if p := w.progress(); p.Parks != 1 || p.Polls != 0 {
 				t.Errorf("%+v", p)
@@ -87,7 +95,7 @@ func TestAwaitsWebhook(t *testing.T) {
 
 func TestParkRefuses(t *testing.T) {
 	w := newWorld(t).record(func(r *run.Record) { r.StopRequestedAt = began })
-	_, err := w.h.Handle(context.Background(), Input{RunID: "r1", TaskToken: "tok"})
+	_, err := w.awaits()
 	wantName(t, err, named.RunCancelled, "")
 	if w.log != nil {
 		t.Error(w.log)
@@ -104,16 +112,88 @@ func TestTokenCannotBeStored(t *testing.T) {
 		}
 		return do()
 	}
-	_, err := w.h.Handle(context.Background(), Input{RunID: "r1", TaskToken: "tok"})
+	_, err := w.awaits()
 	wantName(t, err, named.Unavailable, "")
 	if w.did("look") != nil {
 		t.Error(w.log)
 	}
 }
 
-func TestWakeFails(t *testing.T) {
+func TestResumeFails(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusCompleted}).record(nil)
-	w.h.Waker = fakeWaker{func(string) error { return named.Errorf(named.Unavailable, "x") }}
-	_, err := w.h.Handle(context.Background(), Input{RunID: "r1", TaskToken: "tok"})
+	w.h.Resumer = fakeResumer{func(string) error { return named.Errorf(named.Unavailable, "x") }}
+	_, err := w.awaits()
 	wantName(t, err, named.Unavailable, "")
+}
+
+// TestChecksAfterAWake: a wake that found nothing is followed by polls, 3 s apart,
+// doubling to 60 s, before the run parks again: a state machine that is woken for
+// nothing, by whoever sends webhooks, does not spin.
+func TestChecksAfterAWake(t *testing.T) {
+	w := newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 86400 })
+	w.h.Webhooks = true
+	w.now = began.Add(time.Hour)
+	out, err := w.handle()
+	if err != nil || !out.Park {
+		t.Fatalf("before any wake: %+v, %v", out, err)
+	}
+	for range 3 {
+		if _, err := w.awaits(); err != nil {
+			t.Fatal(err)
+		}
+		var waits []int
+		for len(waits) < 20 {
+			if out, err = w.handle(); err != nil || out.Park {
+				break
+			}
+			waits = append(waits, out.WaitSeconds)
+			w.now = w.now.Add(time.Duration(out.WaitSeconds) * time.Second)
+		}
+		if err != nil || fmt.Sprint(waits) != "[3 6 12 24 48]" {
+			t.Errorf("waited %v, then %+v, %v", waits, out, err)
+		}
+	}
+}
+
+// TestParkedTaskIsGone: looks of the parked run count as PollStatus's do, and one
+// that finds the task ends the count.
+func TestParkedTaskIsGone(t *testing.T) {
+	gone, there := look{err: answered(404)}, look{status: "running"}
+	tests := []struct {
+		name   string
+		looks  []look
+		resume bool
+	}{
+		{"five over ten minutes", []look{gone, gone, gone, gone, gone}, true},
+		{"one found it between", []look{gone, gone, gone, gone, there, gone}, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, test.looks...).record(nil)
+			w.list = func(cyberun.Page) (cyberun.TaskList, error) { return cyberun.TaskList{}, nil }
+			for range test.looks {
+				w.now = w.now.Add(3 * time.Minute)
+				if _, err := w.awaits(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if resumed := w.did("resume") != nil; resumed != test.resume {
+				t.Errorf("%v", w.log)
+			}
+		})
+	}
+}
+
+// TestParkedHistory: the looks of a parked run fill the history too.
+func TestParkedHistory(t *testing.T) {
+	w := newWorld(t, look{status: "running"}).record(nil)
+	w.set("progress/r1.json", run.Progress{RunID: "r1", Parks: 1, Events: run.FullHistory - run.ParkEvents - 1})
+	if _, err := w.awaits(); err != nil || w.did("resume") != nil {
+		t.Fatalf("%v, %v", err, w.log)
+	}
+	if _, err := w.awaits(); err != nil || w.did("resume") == nil {
+		t.Errorf("%v, %v", err, w.log)
+	}
+	_, err := w.handle()
+	wantName(t, err, named.HistoryFull, "t1")
 }

@@ -2,16 +2,17 @@ package handler
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
 	"iter"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
@@ -27,6 +28,7 @@ var (
 
 type fakeCyberun struct {
 	task   func(ctx context.Context, id string) (cyberun.Task, error)
+	tasks  func(ctx context.Context, page cyberun.Page) (cyberun.TaskList, error)
 	events func(ctx context.Context, id string) iter.Seq2[cyberun.Event, error]
 	cancel func(ctx context.Context, id string) error
 }
@@ -34,16 +36,19 @@ type fakeCyberun struct {
 func (f fakeCyberun) Task(ctx context.Context, id string) (cyberun.Task, error) {
 	return f.task(ctx, id)
 }
+func (f fakeCyberun) Tasks(ctx context.Context, page cyberun.Page) (cyberun.TaskList, error) {
+	return f.tasks(ctx, page)
+}
 func (f fakeCyberun) Events(ctx context.Context, id string) iter.Seq2[cyberun.Event, error] {
 	return f.events(ctx, id)
 }
 func (f fakeCyberun) Cancel(ctx context.Context, id string) error { return f.cancel(ctx, id) }
 
-type fakeWaker struct {
-	wake func(token string) error
+type fakeResumer struct {
+	resume func(token string) error
 }
 
-func (f fakeWaker) Wake(_ context.Context, token string) error { return f.wake(token) }
+func (f fakeResumer) Resume(_ context.Context, token string) error { return f.resume(token) }
 
 // look is one answer of the status endpoint.
 type look struct {
@@ -57,8 +62,10 @@ type world struct {
 	t     *testing.T
 	s3    *storetest.S3
 	now   time.Time
-	looks []look // the last one stays
+	looks []look                                            // the last one stays
+	list  func(page cyberun.Page) (cyberun.TaskList, error) // nil: nobody is to read it
 	h     *Handler
+	runs  *lifecycle.Runs
 	log   []string
 }
 
@@ -76,7 +83,6 @@ func newWorld(t *testing.T, looks ...look) *world {
 		}
 	}
 	w.h = &Handler{
-		Records: w.records(),
 		Cyberun: fakeCyberun{
 			task: func(ctx context.Context, id string) (cyberun.Task, error) {
 				timed(ctx)
@@ -98,50 +104,96 @@ func newWorld(t *testing.T, looks ...look) *world {
 				t.Error("the stream was held")
 				return func(func(cyberun.Event, error) bool) {}
 			},
+			tasks: func(ctx context.Context, page cyberun.Page) (cyberun.TaskList, error) {
+				timed(ctx)
+				w.log = append(w.log, fmt.Sprint("list ", page.Number))
+				if w.list == nil {
+					t.Error("the task list was read")
+					return cyberun.TaskList{}, errNetwork
+				}
+				return w.list(page)
+			},
 			cancel: func(ctx context.Context, id string) error {
 				timed(ctx)
 				w.log = append(w.log, "cancel "+id)
 				return nil
 			},
 		},
-		Waker: fakeWaker{func(token string) error { w.log = append(w.log, "wake "+token); return nil }},
-		Log:   slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Now:   func() time.Time { return w.now },
+		Resumer: fakeResumer{func(token string) error { w.log = append(w.log, "resume "+token); return nil }},
+		Now:     func() time.Time { return w.now },
 		Sleep: func(_ context.Context, d time.Duration) error {
 			w.log = append(w.log, "sleep "+d.String())
 			w.now = w.now.Add(d)
 			return nil
 		},
 	}
-	return w
+	ids := 0
+	w.runs = &lifecycle.Runs{
+		Store: &store.Store{S3: w.s3, Bucket: stateBucket, NoPause: true},
+		Now:   func() time.Time { return w.h.Now() }, Sleep: w.h.Sleep, NewID: func() string { ids++; return fmt.Sprint("w", ids) },
+	}
+	w.h.Runs = w.runs
+	return w.talking(w.h.Cyberun.(fakeCyberun))
 }
 
-func (w *world) records() *store.Store { return &store.Store{S3: w.s3, Bucket: stateBucket} }
+// talking gives the handler, and the runs it cancels by, another Cyberun.
+func (w *world) talking(fake fakeCyberun) *world {
+	w.h.Cyberun, w.runs.Cyberun = fake, fake
+	return w
+}
 
 // record puts a waiting run there, as Submit leaves it.
 func (w *world) record(change func(*run.Record)) *world {
 	w.t.Helper()
-	r := run.Record{RunID: "r1", StartedAt: began, AcceptedAt: began, Status: run.Waiting, TaskID: "t1", MaxSeconds: 3600, Workflow: "x", Prefix: run.DefaultPrefix}
+	r := run.Record{
+		RunID: "r1", ExecutionARN: "arn:r1", StartedAt: began, LifeStartedAt: began, AcceptedAt: began, Status: run.Waiting, TaskID: "t1", How: run.Receipt,
+		MaxSeconds: 3600, Workflow: "x", Prefix: "runs/r1/", Bucket: "outputs",
+	}
 	if change != nil {
 		change(&r)
 	}
-	if _, err := w.records().Create(w.t.Context(), r); err != nil {
-		w.t.Fatal(err)
-	}
-	if _, err := w.records().Claim(w.t.Context(), r.TaskID, store.Claim{RunID: "r1"}); err != nil {
-		w.t.Fatal(err)
+	w.set("runs/r1.json", r)
+	if r.How != "" {
+		w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: r.How, DeliveredBy: "r1"})
 	}
 	w.log = nil
 	return w
 }
 
-func (w *world) handle() (Output, error) {
-	return w.h.Handle(context.Background(), Input{RunID: "r1"})
+// set puts an object there, as another function does.
+func (w *world) set(key string, v any) {
+	w.t.Helper()
+	body, err := json.Marshal(v)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.s3.Set(stateBucket, key, storetest.Object{Body: body})
 }
+
+func (w *world) get() run.Record {
+	w.t.Helper()
+	r, err := w.runs.Get(w.t.Context(), "r1")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r.Record
+}
+
+// change has another function change the record.
+func (w *world) change(how func(*run.Record)) {
+	r := w.get()
+	how(&r)
+	w.set("runs/r1.json", r)
+}
+
+func (w *world) handle() (Output, error) { return w.h.Handle(context.Background(), w.input()) }
+
+// input is a call of the run's first life.
+func (w *world) input() Input { return Input{RunID: "r1", RedriveCount: new(int)} }
 
 func (w *world) progress() run.Progress {
 	w.t.Helper()
-	p, err := w.records().Progress(w.t.Context(), "r1")
+	p, err := w.runs.Progress(w.t.Context(), "r1")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -158,8 +210,14 @@ func (w *world) did(prefix string) (entries []string) {
 	return entries
 }
 
+// answered is a refusal that Cyberun itself gave.
 func answered(status int) error {
-	return &cyberun.APIError{Status: status, Message: http.StatusText(status)}
+	return &cyberun.APIError{Status: status, Message: http.StatusText(status), JSON: true}
+}
+
+// page is a refusal by what stands before it.
+func page(status int) error {
+	return &cyberun.APIError{Status: status, Message: "<html>"}
 }
 
 func wantName(t *testing.T, err error, name, text string) {

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -10,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
@@ -21,9 +21,7 @@ type fate struct {
 	meet func(w *world, call string, do func() error) error
 }
 
-var errNetwork = errors.New("connection reset by peer")
-
-func onS3(call string) bool { return strings.Contains(call, " ") }
+var errNetwork = functiontest.ErrNetwork
 
 var fates = []fate{
 	{"killed before", func(*world, string, func() error) error { panic(killed{}) }},
@@ -34,13 +32,13 @@ var fates = []fate{
 	{"500 after", func(_ *world, call string, do func() error) error { _ = do(); return serverError(call) }},
 	{"slow beyond its time", func(w *world, _ string, do func() error) error {
 		_ = do()
-		w.now = w.now.Add(DefaultWaits.Post)
+		w.Now = w.Now.Add(DefaultWaits.Post)
 		return errNetwork
 	}},
 	// The SDK's own retry after a lost reply, and S3's answer to two at once.
 	{"sent twice", func(_ *world, call string, do func() error) error {
 		err := do()
-		if onS3(call) {
+		if functiontest.OnS3(call) {
 			return do()
 		}
 		return err
@@ -54,16 +52,16 @@ var fates = []fate{
 }
 
 func serverError(call string) error {
-	if onS3(call) {
+	if functiontest.OnS3(call) {
 		return storetest.Error(http.StatusInternalServerError, "InternalError")
 	}
-	return answered(http.StatusInternalServerError)
+	return functiontest.Answered(http.StatusInternalServerError)
 }
 
 // at lets the n-th call, counted from 1, meet a fate.
 func (w *world) at(n int, f fate) {
 	count := 0
-	w.around = func(call string, do func() error) error {
+	w.Around = func(call string, do func() error) error {
 		if count++; count == n {
 			return f.meet(w, call, do)
 		}
@@ -74,14 +72,14 @@ func (w *world) at(n int, f fate) {
 // withFile is a request with an input to upload, so that every call submit can
 // make on the straight way is made.
 func withFile(w *world, runID string) Input {
-	w.s3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("png"), ContentType: "image/png"})
+	w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("png"), ContentType: "image/png"})
 	return w.input(runID, fmt.Sprintf(`{"workflow":%q,"parameters":{"prompt":%q,"image":"s3://inbox/photo.png"}}`, workflowRef, runID))
 }
 
 func calls(t *testing.T, prepare func(*world) Input) (names []string) {
-	w := newWorld(t)
+	w := witnessed(t)
 	in := prepare(w)
-	w.around = func(call string, do func() error) error { names = append(names, call); return do() }
+	w.Around = func(call string, do func() error) error { names = append(names, call); return do() }
 	if _, err := w.drive(in); err != nil {
 		t.Fatal(err)
 	}
@@ -103,8 +101,8 @@ func TestOneFault(t *testing.T) {
 			cells++
 			t.Run(fmt.Sprintf("%s/%d %s", f.name, n+1, call), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				w.service.lag = 38 * time.Second
+				w := witnessed(t)
+				w.Cyberun.Lag = 38 * time.Second
 				in := prepare(w)
 				w.at(n+1, f)
 				out, err := w.drive(in)
@@ -117,8 +115,8 @@ func TestOneFault(t *testing.T) {
 				if n >= uploaded && n <= uploaded+2 {
 					most = 2
 				}
-				if got := len(w.service.uploads); got < 1 || got > most {
-					t.Errorf("uploaded %d times: %v", got, w.service.uploads)
+				if got := len(w.Cyberun.Uploads); got < 1 || got > most {
+					t.Errorf("uploaded %d times: %v", got, w.Cyberun.Uploads)
 				}
 			})
 		}
@@ -130,17 +128,17 @@ func TestOneFault(t *testing.T) {
 func TestTwoFaults(t *testing.T) {
 	prepare := func(w *world) Input { return w.input("r1", prompted("r1")) }
 	names := calls(t, prepare)
-	const deep = 60 // calls; the way over reconcile and a second POST is shorter
+	const deep = 80 // calls; the way over two looks and a second POST is shorter
 	for _, a := range fates[:4] {
 		for _, b := range fates[:4] {
 			t.Run(a.name+", then "+b.name, func(t *testing.T) {
 				t.Parallel()
 				for n := 1; n <= len(names); n++ {
 					for m := n + 1; m <= deep; m++ {
-						w := newWorld(t)
+						w := witnessed(t)
 						in := prepare(w)
 						count := 0
-						w.around = func(call string, do func() error) error {
+						w.Around = func(call string, do func() error) error {
 							switch count++; count {
 							case n:
 								return a.meet(w, call, do)
@@ -159,6 +157,9 @@ func TestTwoFaults(t *testing.T) {
 						if count < m {
 							break // that far it never came
 						}
+						if m == deep {
+							t.Errorf("fault at %d (%s): over %d calls", n, names[n-1], deep)
+						}
 					}
 				}
 			})
@@ -173,14 +174,14 @@ func TestOutage(t *testing.T) {
 	for _, s3 := range []bool{true, false} {
 		for n := range names {
 			for _, long := range []time.Duration{30 * time.Second, 3 * time.Minute} {
-				w := newWorld(t)
+				w := witnessed(t)
 				in := prepare(w)
 				count, until := 0, time.Time{}
-				w.around = func(call string, do func() error) error {
+				w.Around = func(call string, do func() error) error {
 					if count++; count == n+1 {
-						until = w.now.Add(long)
+						until = w.Now.Add(long)
 					}
-					if onS3(call) == s3 && w.now.Before(until) {
+					if functiontest.OnS3(call) == s3 && w.Now.Before(until) {
 						return errNetwork
 					}
 					return do()
@@ -207,11 +208,11 @@ func TestTwoCalls(t *testing.T) {
 				t.Run(fmt.Sprintf("whole %v, after %v, %s", whole, after, pause), func(t *testing.T) {
 					t.Parallel()
 					for n, name := range names {
-						w := newWorld(t)
+						w := witnessed(t)
 						in := prepare(w)
 						second := func() {
-							w.around = nil
-							w.now = w.now.Add(pause)
+							w.Around = nil
+							w.Now = w.Now.Add(pause)
 							if whole {
 								if _, err := w.drive(in); err != nil {
 									t.Errorf("the second call, at %d %s: %v", n+1, name, err)
@@ -246,38 +247,92 @@ func TestTwoCalls(t *testing.T) {
 
 // TestManyRuns plays many runs of one workflow at once: calls stand still in the
 // middle of others, die, lose replies, and come twice. Nobody pays twice and
-// nobody gets another's task, whatever the luck.
+// nobody gets another's task, whatever the luck and the setting.
 func TestManyRuns(t *testing.T) {
-	const runs, seeds = 6, 150
-	unknown, adopted := 0, 0
-	for seed := range uint64(seeds) {
+	t.Run(string(Verify), func(t *testing.T) {
+		adopted, again, unknown := manyRuns(t, Verify, 150)
+		if adopted == 0 || unknown == 0 || again == 0 || unknown > 6*150/4 {
+			t.Error("the play does not show what it should")
+		}
+	})
+	t.Run(string(AbsentOnly), func(t *testing.T) {
+		if adopted, again, unknown := manyRuns(t, AbsentOnly, 50); adopted > 0 || again == 0 || unknown == 0 {
+			t.Error("the play does not show what it should")
+		}
+	})
+	t.Run(string(StopDoubt), func(t *testing.T) {
+		if adopted, again, unknown := manyRuns(t, StopDoubt, 50); adopted > 0 || again > 0 || unknown == 0 {
+			t.Error("the play does not show what it should")
+		}
+	})
+}
+
+func manyRuns(t *testing.T, setting InDoubt, seeds uint64) (adopted, again, unknown int) {
+	const runs = 6
+	for seed := range seeds {
 		w := newWorld(t)
+		w.inDoubt = setting
 		luck := rand.New(rand.NewPCG(seed, 1))
-		w.service.skew = time.Duration(luck.IntN(600)-300) * time.Second
-		w.service.ascend = luck.IntN(2) == 0
-		w.service.page = 1 + luck.IntN(7)
-		w.service.lag = time.Duration(luck.IntN(40)) * time.Second
+		w.Cyberun.Skew = time.Duration(luck.IntN(600)-300) * time.Second
+		w.Cyberun.Ascending = luck.IntN(2) == 0
+		w.Cyberun.PerPage = 1 + luck.IntN(7)
+		w.Cyberun.Lag = time.Duration(luck.IntN(40)) * time.Second
+		if luck.IntN(4) > 0 { // the others are fresh stacks
+			w.Now = began.Add(-3 * time.Minute)
+			if _, err := w.drive(w.input("witness", prompted("witness"))); err != nil {
+				t.Fatal(err)
+			}
+			w.Now = began
+		}
 		ended := map[string]string{}
 		due := map[string]time.Time{}
+		inputs := map[string]Input{}
 		for i := range runs {
-			due[fmt.Sprintf("r%d", i)] = began.Add(time.Duration(luck.IntN(40)) * time.Second)
+			id := fmt.Sprintf("r%d", i)
+			due[id] = began.Add(time.Duration(luck.IntN(40)) * time.Second)
+			inputs[id] = w.input(id, prompted(id))
 		}
 		depth := 0
 		step := func(id string) {
-			_, name, err, died := w.once(w.input(id, prompted(id)))
+			_, name, err, died := w.once(inputs[id])
 			switch {
+			case ended[id] != "": // by another call of it, which came in between
 			case died || name == named.Unavailable:
-				due[id] = w.now.Add(time.Duration(1+luck.IntN(8)) * time.Second)
+				due[id] = w.Now.Add(time.Duration(1+luck.IntN(8)) * time.Second)
+			case name == named.WorkflowInDoubt:
+				due[id] = w.Now.Add(time.Duration(luck.IntN(1000)) * time.Millisecond)
 			case name == named.SubmitInDoubt:
-				due[id] = w.now.Add(time.Duration(luck.IntN(30)) * time.Second)
+				due[id] = w.Now.Add(time.Duration(luck.IntN(30)) * time.Second)
 			case err != nil:
 				ended[id] = name
-				closeFailed(w, id)
+				w.fail(id, err)
 			default:
 				ended[id] = "ok"
 			}
 		}
-		w.around = func(call string, do func() error) error {
+		// next returns the run that is due first, if one is by then.
+		next := func(by time.Time) string {
+			first := ""
+			for i := range runs {
+				id := fmt.Sprintf("r%d", i)
+				if ended[id] == "" && (first == "" || due[id].Before(due[first])) {
+					first = id
+				}
+			}
+			if first == "" || due[first].After(by) {
+				return ""
+			}
+			return first
+		}
+		w.Asleep = func() { // the others go on while one waits
+			if id := next(w.Now); id != "" && depth < 3 {
+				depth++
+				due[id] = w.Now.Add(time.Hour) // while it is at work
+				step(id)
+				depth--
+			}
+		}
+		w.Around = func(call string, do func() error) error {
 			if luck.IntN(12) == 0 && depth < 3 {
 				depth++
 				id := fmt.Sprintf("r%d", luck.IntN(runs))
@@ -287,7 +342,7 @@ func TestManyRuns(t *testing.T) {
 				depth--
 			}
 			if luck.IntN(40) == 0 {
-				w.now = w.now.Add(time.Duration(luck.IntN(20)) * time.Second)
+				w.Now = w.Now.Add(time.Duration(luck.IntN(20)) * time.Second)
 			}
 			chance := 40
 			if call == "Run" {
@@ -298,69 +353,45 @@ func TestManyRuns(t *testing.T) {
 			}
 			return do()
 		}
-		for turn := 0; len(ended) < runs && turn < 5000; turn++ {
-			next := ""
-			for i := range runs {
-				id := fmt.Sprintf("r%d", i)
-				if ended[id] == "" && (next == "" || due[id].Before(due[next])) {
-					next = id
-				}
+		turns := 0
+		for ; len(ended) < runs && turns < 5000; turns++ {
+			id := next(w.Now)
+			if id == "" {
+				id = next(w.Now.Add(1000 * time.Hour))
+				w.Now = due[id]
 			}
-			if due[next].After(w.now) {
-				w.now = due[next]
-			}
-			step(next)
+			due[id] = w.Now.Add(time.Hour)
+			step(id)
 		}
-		w.around = nil
+		w.Around, w.Asleep = nil, nil
 		for i := range runs {
 			id := fmt.Sprintf("r%d", i)
-			if paid := w.service.paid(id); len(paid) > 1 {
+			if paid := w.Cyberun.Paid(id); len(paid) > 1 {
 				t.Errorf("seed %d: %s paid for %v", seed, id, paid)
 			}
-			record, err := w.records().Get(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
+			record := w.Run(id)
+			if record.TaskID != "" && w.Cyberun.Of(record.TaskID).Prompt != id {
+				t.Errorf("seed %d: %s has %s, which is %s's", seed, id, record.TaskID, w.Cyberun.Of(record.TaskID).Prompt)
 			}
-			if record.TaskID != "" && w.service.task(record.TaskID).prompt != id {
-				t.Errorf("seed %d: %s has %s, which is %s's", seed, id, record.TaskID, w.service.task(record.TaskID).prompt)
+			if len(record.ExtraTasks) > 0 {
+				t.Errorf("seed %d: %s has extra tasks: %v", seed, id, record.ExtraTasks)
 			}
 			switch {
 			case ended[id] == named.SubmitOutcomeUnknown:
 				unknown++
 			case ended[id] != "ok":
 				t.Errorf("seed %d: %s ended as %q", seed, id, ended[id])
-			case record.Adopted:
+			case record.How == run.Exclusion:
 				adopted++
+			}
+			if record.Posts > 1 {
+				again++
 			}
 		}
 		if t.Failed() {
-			t.FailNow()
+			t.Fatalf("after %d turns", turns)
 		}
 	}
-	t.Logf("of %d runs %d were adopted and %d ended as SubmitOutcomeUnknown", runs*seeds, adopted, unknown)
-	if adopted == 0 || unknown == 0 || unknown > runs*seeds/4 {
-		t.Error("the play does not show what it should")
-	}
-}
-
-// closeFailed is what close-run does to a run whose execution failed.
-func closeFailed(w *world, runID string) {
-	around := w.around
-	w.around = nil
-	defer func() { w.around = around }()
-	w.running[arnPrefix+runID] = false
-	ctx := w.t.Context()
-	record, err := w.records().Update(ctx, runID, func(r *run.Record) error {
-		r.Close(run.Failed, w.now, named.Errorf(named.SubmitOutcomeUnknown, "x"))
-		return nil
-	})
-	if err == nil && record.WorkflowID != "" && !record.InDoubt() {
-		err = w.records().ClearMarkers(ctx, record.WorkflowID, runID)
-	}
-	if err == nil {
-		err = w.records().ClearOpen(ctx, runID)
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	t.Logf("of %d runs %d were adopted, %d submitted again, and %d ended as SubmitOutcomeUnknown", runs*seeds, adopted, again, unknown)
+	return adopted, again, unknown
 }

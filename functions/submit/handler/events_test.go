@@ -6,6 +6,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/google/go-cmp/cmp"
 )
@@ -17,8 +18,8 @@ func TestSamples(t *testing.T) {
 		var in Input
 		eventstest.RoundTrip(t, raw, &in)
 		w := newWorld(t)
-		w.now = in.StartedAt
-		w.service.tasks = []remoteTask{{Task: cyberun.Task{ID: "0b8f8a52-6f0e-4a3d-9d5c-2f7f6f1f7a11"}}}
+		w.Now = in.StartedAt
+		w.Cyberun.Started = []functiontest.Task{{Task: cyberun.Task{ID: "0b8f8a52-6f0e-4a3d-9d5c-2f7f6f1f7a11"}}}
 		out, err := w.drive(in)
 		switch {
 		case name != "":
@@ -33,7 +34,7 @@ func TestSamples(t *testing.T) {
 // state's Parameters; what it selects of the result is in Output.
 func TestInputIsWhatTheStateSends(t *testing.T) {
 	state := eventstest.Machine(t)["Submit"]
-	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{Request: json.RawMessage("{}")})); diff != "" {
+	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{RedriveCount: new(int), Request: json.RawMessage("{}")})); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(state.Selected(), eventstest.Fields(t, Output{})); diff != "" {

@@ -1,9 +1,10 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"mime"
+	"maps"
 	"net/http"
 	"path"
 	"strings"
@@ -12,30 +13,31 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
-
-// maxInputFile is Cyberun's default limit for a file; a deployment may have set
-// another, which its presign then tells.
-const maxInputFile = 500 << 20
 
 // inputFile is a file parameter whose value is an object to give to Cyberun.
 type inputFile struct {
 	parameter   string
 	uri         string
 	bucket, key string
-	etag        string
+	pin         run.InputVersion // what the request names; empty: what lies there now
+	etag        string           // with its quotes
 	size        int64
 	contentType string
 }
 
 // inputFiles looks at every s3:// value before anything is uploaded: what is
 // missing, forbidden, too large or of the wrong type is a fault of the request.
-func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters map[string]any) ([]inputFile, named.Violations, error) {
+// pins are the request's input_versions: of a parameter that has one, that version
+// is looked at and no other; InputReplaced and InputGone tell that it is no more.
+func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters map[string]any, pins map[string]run.InputVersion) ([]inputFile, named.Violations, error) {
 	var files []inputFile
 	var faults named.Violations
 	for _, p := range w.Parameters {
@@ -43,7 +45,7 @@ func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters
 		if p.Type != cyberun.TypeFile || !run.IsS3URI(uri) {
 			continue
 		}
-		file, problem, err := h.inspect(ctx, p, uri)
+		file, problem, err := h.inspect(ctx, p, uri, pinOf(pins, p.Key))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -56,7 +58,21 @@ func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters
 	return files, faults, nil
 }
 
-func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) (file inputFile, problem string, err error) {
+// pinOf finds a parameter's pin. Parameters that come as text are spelled by the
+// workflow, whatever case their names came in; their pins are spelled as they came.
+func pinOf(pins map[string]run.InputVersion, parameter string) run.InputVersion {
+	if pin, ok := pins[parameter]; ok {
+		return pin
+	}
+	for name, pin := range pins {
+		if strings.EqualFold(name, parameter) {
+			return pin
+		}
+	}
+	return run.InputVersion{}
+}
+
+func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string, pin run.InputVersion) (file inputFile, problem string, err error) {
 	bucket, key, err := run.ParseS3URI(uri)
 	if err != nil {
 		return file, "does not name an S3 object", nil
@@ -64,7 +80,15 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) 
 	if bucket == h.StateBucket { // submit's role may read it; a request may not
 		return file, "may not be read: it is the relay's own state", nil
 	}
-	head, err := h.Buckets.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	file = inputFile{parameter: p.Key, uri: uri, bucket: bucket, key: key, pin: pin}
+	ask := &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: file.versionID()}
+	if pin.ETag != "" {
+		ask.IfMatch = aws.String(`"` + pin.ETag + `"`)
+	}
+	head, err := h.Buckets.HeadObject(ctx, ask)
+	if lost := file.lost(err); lost != nil {
+		return file, "", lost
+	}
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) {
 		switch answer.HTTPStatusCode() {
@@ -73,39 +97,56 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string) 
 		case http.StatusForbidden:
 			return file, forbidden, nil
 		case http.StatusBadRequest, http.StatusMovedPermanently:
-			return file, "cannot be read: its bucket lies in another region, or the key is not valid", nil
+			return file, "cannot be read: its bucket lies in another region, or the key or the version id is not valid", nil
 		}
 	}
 	if err != nil {
 		return file, "", named.Errorf(named.Unavailable, "S3 could not look up %s: %w", uri, err)
 	}
-	file = inputFile{
-		parameter: p.Key, uri: uri, bucket: bucket, key: key,
-		etag: aws.ToString(head.ETag), size: aws.ToInt64(head.ContentLength), contentType: aws.ToString(head.ContentType),
+	file.etag, file.size, file.contentType = aws.ToString(head.ETag), aws.ToInt64(head.ContentLength), aws.ToString(head.ContentType)
+	if pin.ETag != "" && strings.Trim(file.etag, `"`) != pin.ETag { // a store that knows no If-Match
+		return file, "", file.replaced()
 	}
-	if genericType(file.contentType) {
-		if byName := mime.TypeByExtension(strings.ToLower(path.Ext(key))); byName != "" {
-			file.contentType = byName
-		}
-	}
-	if archived(head) {
-		return file, inArchive, nil
+	if store.Archived(head) {
+		return file, store.InArchive, nil
 	}
 	return file, file.problem(p.Accept), nil
 }
 
-// What is told of an object that no retry makes readable.
-const (
-	forbidden = "may not be read by the relay: put it into the inbox bucket, or name its bucket in the stack parameter ExtraInputBucketArns; if a KMS key of its own encrypts it, that key's policy has to let the submit function's role use kms:Decrypt"
-	inArchive = "lies in an archive: restore it, or copy it to a storage class that can be read at once"
-)
-
-// archived reports whether the object would have to be restored before it can be read.
-func archived(head *s3.HeadObjectOutput) bool {
-	restored := strings.Contains(aws.ToString(head.Restore), `ongoing-request="false"`)
-	deep := head.StorageClass == types.StorageClassGlacier || head.StorageClass == types.StorageClassDeepArchive
-	return (deep || head.ArchiveStatus != "") && !restored
+// versionID is what S3 is asked for; nil: what lies there now.
+func (f inputFile) versionID() *string {
+	if f.pin.VersionID == "" {
+		return nil
+	}
+	return aws.String(f.pin.VersionID)
 }
+
+// lost is the named error of an answer that says that a pinned version is no more:
+// 412 that other bytes lie there, 404 that it was deleted or has expired, 405 that
+// the version is a delete marker. It is nil without a pin, and for other answers.
+func (f inputFile) lost(err error) error {
+	var answer *awshttp.ResponseError
+	if f.pin == (run.InputVersion{}) || !errors.As(err, &answer) {
+		return nil
+	}
+	switch answer.HTTPStatusCode() {
+	case http.StatusPreconditionFailed:
+		return f.replaced()
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
+		if f.pin.VersionID != "" {
+			return named.Errorf(named.InputGone, "%s: the version %s of %s is gone", f.parameter, f.pin.VersionID, f.uri)
+		}
+		return named.Errorf(named.InputGone, "%s: %s is gone; its ETag was %s", f.parameter, f.uri, f.pin.ETag)
+	}
+	return nil
+}
+
+func (f inputFile) replaced() error {
+	return named.Errorf(named.InputReplaced, "%s: %s has other bytes by now than those with the ETag %s", f.parameter, f.uri, cmp.Or(f.pin.ETag, f.etag))
+}
+
+// forbidden is told of an object that no retry makes readable.
+const forbidden = "may not be read by the relay: put it into the inbox bucket, or name its bucket in the stack parameter ExtraInputBucketArns; if a KMS key of its own encrypts it, that key's policy has to let the submit function's role use kms:Decrypt"
 
 // unreadable is what keeps an object that is there from being read, for good; empty:
 // that may pass.
@@ -116,7 +157,7 @@ func unreadable(err error) string {
 	}
 	switch answer.ErrorCode() {
 	case "InvalidObjectState":
-		return inArchive
+		return store.InArchive
 	case "AccessDenied", "KMS.AccessDeniedException", "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException":
 		return forbidden
 	}
@@ -128,43 +169,12 @@ func (f inputFile) problem(accept []string) string {
 	switch {
 	case f.size == 0:
 		return "is empty"
-	case f.size > maxInputFile:
+	case f.size > run.MaxInputFile:
 		return "is larger than the 500 MiB that Cyberun takes for a file"
-	case !accepted(accept, f.key, f.contentType):
+	case !media.Accepts(accept, f.key, f.contentType):
 		return "is of a type that is not accepted; accepted are " + strings.Join(accept, ", ")
 	}
 	return ""
-}
-
-// genericType reports whether a content type says nothing: S3's default for an
-// upload that named none.
-func genericType(contentType string) bool {
-	return contentType == "" || contentType == "binary/octet-stream" || contentType == "application/octet-stream"
-}
-
-// accepted compares as a browser's file dialogue does: extensions by name, MIME
-// types by the object's own, image/* by its first half.
-func accepted(accept []string, key, contentType string) bool {
-	if len(accept) == 0 {
-		return true
-	}
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		mediaType = contentType
-	}
-	for _, a := range accept {
-		a = strings.ToLower(strings.TrimSpace(a))
-		family, anyOf := strings.CutSuffix(a, "/*")
-		switch {
-		case a == "*" || a == "*/*" || strings.EqualFold(a, mediaType):
-			return true
-		case a != "" && !strings.Contains(a, "/") && strings.EqualFold(strings.TrimPrefix(path.Ext(key), "."), strings.TrimPrefix(a, ".")):
-			return true
-		case anyOf && strings.HasPrefix(strings.ToLower(mediaType), family+"/"):
-			return true
-		}
-	}
-	return false
 }
 
 // fileKept is how long an uploaded file is counted on: Cyberun removes input
@@ -173,24 +183,22 @@ const fileKept = 18 * time.Hour
 
 // uploadFiles gives each file to Cyberun, once: the record keeps its file_key,
 // so that a step tried again does not upload it again. A redrive days later does.
-func (h *Handler) uploadFiles(ctx context.Context, record run.Record, files []inputFile, parameters map[string]any) error {
+func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inputFile, parameters map[string]any) error {
 	for _, f := range files {
-		done, ok := record.Uploads[f.parameter]
+		done, ok := r.Uploads[f.parameter]
 		if !ok || done.Source != f.uri || done.ETag != f.etag || h.Now().Sub(done.At) > fileKept {
 			fileKey, err := h.upload(ctx, f)
 			if err != nil {
 				return err
 			}
 			done = run.Upload{Source: f.uri, ETag: f.etag, FileKey: fileKey, At: h.Now().UTC()}
-			if _, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
-				if r.Stopping() {
-					return stopped(*r)
+			if r, err = h.Runs.Note(ctx, r, func(rec *run.Record) {
+				uploads := maps.Clone(rec.Uploads)
+				if uploads == nil {
+					uploads = map[string]run.Upload{}
 				}
-				if r.Uploads == nil {
-					r.Uploads = map[string]run.Upload{}
-				}
-				r.Uploads[f.parameter] = done
-				return nil
+				uploads[f.parameter] = done
+				rec.Uploads = uploads
 			}); err != nil {
 				return err
 			}
@@ -203,11 +211,14 @@ func (h *Handler) uploadFiles(ctx context.Context, record run.Record, files []in
 func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: f.contentType})
+	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: media.Type(f.key, f.contentType)})
 	if err != nil {
-		return "", cyberun.RemoteError("announce the file "+f.uri, err)
+		return "", cyberun.PrepareError("announce the file "+f.uri, err)
 	}
-	object, err := h.Buckets.GetObject(ctx, &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, IfMatch: &f.etag})
+	object, err := h.Buckets.GetObject(ctx, &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, VersionId: f.versionID(), IfMatch: &f.etag})
+	if lost := f.lost(err); lost != nil {
+		return "", lost
+	}
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusPreconditionFailed {
 		return "", named.Violations{{Parameter: f.parameter, Message: f.uri + " changed while the run was prepared"}}.Err()
@@ -231,7 +242,7 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 func uploadError(uri string, err error) error {
 	var answer *cyberun.APIError
 	if errors.As(err, &answer) && (answer.Status == http.StatusRequestEntityTooLarge || answer.Code == "EntityTooLarge") {
-		return cyberun.RemoteError("upload the file "+uri, err)
+		return cyberun.PrepareError("upload the file "+uri, err)
 	}
 	if told, ok := named.As(err); ok { // the address leads where none may
 		return told

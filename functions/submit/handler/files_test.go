@@ -8,19 +8,11 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
-
-// fails answers every call whose name begins so with an error.
-func (w *world) fails(prefix string, err error) {
-	w.around = func(call string, do func() error) error {
-		if strings.HasPrefix(call, prefix) {
-			return err
-		}
-		return do()
-	}
-}
 
 func TestUploadsFile(t *testing.T) {
 	w := newWorld(t)
@@ -29,8 +21,8 @@ func TestUploadsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.checkSettled("r1", out)
-	if fmt.Sprint(w.service.uploads) != "[file-1-photo.png=png]" || w.service.tasks[0].parameters["image"] != "file-1-photo.png" {
-		t.Errorf("uploaded %v, sent %v", w.service.uploads, w.service.tasks[0].parameters)
+	if fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=png]" || w.Cyberun.Started[0].Parameters["image"] != "file-1-photo.png" {
+		t.Errorf("uploaded %v, sent %v", w.Cyberun.Uploads, w.Cyberun.Started[0].Parameters)
 	}
 }
 
@@ -40,19 +32,19 @@ func TestUploadsFileAgain(t *testing.T) {
 	for later, want := range map[time.Duration]int{fileKept - time.Hour: 1, fileKept + time.Hour: 2} {
 		w := newWorld(t)
 		in := withFile(w, "r1")
-		w.fails("PutObject state/submitting/", errNetwork)
-		if _, name, _, _ := w.once(in); name != named.Unavailable || len(w.service.uploads) != 1 {
-			t.Fatalf("%s, uploaded %v", name, w.service.uploads)
+		w.Fails("PutObject state/submitting/", errNetwork)
+		if _, name, _, _ := w.once(in); name != named.Unavailable || len(w.Cyberun.Uploads) != 1 {
+			t.Fatalf("%s, uploaded %v", name, w.Cyberun.Uploads)
 		}
-		w.around = nil
-		w.now = w.now.Add(later)
+		w.Around = nil
+		w.Now = w.Now.Add(later)
 		out, err := w.drive(in)
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.checkSettled("r1", out)
-		if len(w.service.uploads) != want {
-			t.Errorf("%s later: uploaded %v, want %d", later, w.service.uploads, want)
+		if len(w.Cyberun.Uploads) != want {
+			t.Errorf("%s later: uploaded %v, want %d", later, w.Cyberun.Uploads, want)
 		}
 	}
 }
@@ -62,8 +54,8 @@ func TestFileKeyIsPassedOn(t *testing.T) {
 	if _, err := w.drive(w.input("r1", `{"workflow":"text-to-image","parameters":{"prompt":"r1","image":"inputs/given.png"}}`)); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.service.uploads) != 0 || w.service.tasks[0].parameters["image"] != "inputs/given.png" {
-		t.Errorf("uploaded %v, sent %v", w.service.uploads, w.service.tasks[0].parameters)
+	if len(w.Cyberun.Uploads) != 0 || w.Cyberun.Started[0].Parameters["image"] != "inputs/given.png" {
+		t.Errorf("uploaded %v, sent %v", w.Cyberun.Uploads, w.Cyberun.Started[0].Parameters)
 	}
 }
 
@@ -71,48 +63,49 @@ func TestFileKeyIsPassedOn(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	put := func(key, contentType string, size int) func(*world) {
 		return func(w *world) {
-			w.s3.Set(inboxBucket, key, storetest.Object{Body: make([]byte, size), ContentType: contentType})
+			w.S3.Set(inboxBucket, key, storetest.Object{Body: make([]byte, size), ContentType: contentType})
 		}
 	}
 	tests := []struct {
-		name, uri string
-		prepare   func(*world)
-		want      string
-		text      string
+		name    string
+		uri     string
+		prepare func(*world)
+		want    string
+		text    string
 	}{
 		{"missing", "s3://inbox/gone.png", nil, named.InvalidRequest, "image: s3://inbox/gone.png is not there"},
-		{"forbidden", "s3://private/x.png", func(w *world) { w.fails("HeadObject private", storetest.Error(http.StatusForbidden, "Forbidden")) }, named.InvalidRequest, "ExtraInputBucketArns"},
-		{"another region", "s3://far/x.png", func(w *world) { w.fails("HeadObject far", storetest.Error(http.StatusMovedPermanently, "")) }, named.InvalidRequest, "another region"},
+		{"forbidden", "s3://private/x.png", func(w *world) { w.Fails("HeadObject private", storetest.Error(http.StatusForbidden, "Forbidden")) }, named.InvalidRequest, "ExtraInputBucketArns"},
+		{"another region", "s3://far/x.png", func(w *world) { w.Fails("HeadObject far", storetest.Error(http.StatusMovedPermanently, "")) }, named.InvalidRequest, "another region"},
 		{"the relay's own state", "s3://state/wake/r9.json", put("x.png", "image/png", 9), named.InvalidRequest, "may not be read: it is the relay's own state"},
 		{"no key", "s3://inbox", nil, named.InvalidRequest, "does not name an S3 object"},
 		{"no bucket", "s3:///x.png", nil, named.InvalidRequest, "does not name an S3 object"},
 		{"empty", "s3://inbox/e.png", put("e.png", "image/png", 0), named.InvalidRequest, "is empty"},
 		{"wrong type", "s3://inbox/x.pdf", put("x.pdf", "application/pdf", 9), named.InvalidRequest, "accepted are image/*, txt"},
-		{"S3 away", "s3://inbox/x.png", func(w *world) { w.fails("HeadObject", errNetwork) }, named.Unavailable, "could not look up s3://inbox/x.png"},
-		{"throttled", "s3://inbox/x.png", func(w *world) { w.fails("HeadObject", storetest.Error(http.StatusServiceUnavailable, "SlowDown")) }, named.Unavailable, ""},
+		{"S3 away", "s3://inbox/x.png", func(w *world) { w.Fails("HeadObject", errNetwork) }, named.Unavailable, "could not look up s3://inbox/x.png"},
+		{"throttled", "s3://inbox/x.png", func(w *world) { w.Fails("HeadObject", storetest.Error(http.StatusServiceUnavailable, "SlowDown")) }, named.Unavailable, ""},
 		{"presign refused", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Presign", answered(http.StatusUnprocessableEntity))
+			w.Fails("Presign", functiontest.Answered(http.StatusUnprocessableEntity))
 		}, named.RunRejected, "announce the file"},
 		{"store refuses the size", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Upload", answered(http.StatusRequestEntityTooLarge))
+			w.Fails("Upload", functiontest.Answered(http.StatusRequestEntityTooLarge))
 		}, named.RunRejected, "upload the file"},
 		{"store stalled", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Upload", answered(http.StatusBadRequest))
+			w.Fails("Upload", functiontest.Answered(http.StatusBadRequest))
 		}, named.Unavailable, "upload the file"},
 		{"address ran out", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Upload", answered(http.StatusForbidden))
+			w.Fails("Upload", functiontest.Answered(http.StatusForbidden))
 		}, named.Unavailable, "upload the file"},
 		{"taken already", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.fails("Upload", answered(http.StatusPreconditionFailed))
+			w.Fails("Upload", functiontest.Answered(http.StatusPreconditionFailed))
 		}, named.Unavailable, "upload the file"},
 		{"changed meanwhile", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.around = func(call string, do func() error) error {
+			w.Around = func(call string, do func() error) error {
 				err := do()
 				if call == "Presign" {
 					put("x.png", "image/png", 10)(w)
@@ -122,10 +115,10 @@ func TestBadFiles(t *testing.T) {
 		}, named.InvalidRequest, "changed while the run was prepared"},
 		{"taken away meanwhile", "s3://inbox/x.png", func(w *world) {
 			put("x.png", "image/png", 9)(w)
-			w.around = func(call string, do func() error) error {
+			w.Around = func(call string, do func() error) error {
 				err := do()
 				if call == "Presign" {
-					w.s3.Remove(inboxBucket, "x.png")
+					w.S3.Remove(inboxBucket, "x.png")
 				}
 				return err
 			}
@@ -139,8 +132,8 @@ func TestBadFiles(t *testing.T) {
 			}
 			_, _, err, _ := w.once(w.input("r1", fmt.Sprintf(`{"workflow":"text-to-image","parameters":{"prompt":"r1","image":%q}}`, test.uri)))
 			wantName(t, err, test.want, test.text)
-			if len(w.service.tasks) > 0 || len(w.service.uploads) > 0 {
-				t.Errorf("tasks %v, uploads %v", w.service.tasks, w.service.uploads)
+			if len(w.Cyberun.Started) > 0 || len(w.Cyberun.Uploads) > 0 {
+				t.Errorf("tasks %v, uploads %v", w.Cyberun.Started, w.Cyberun.Uploads)
 			}
 		})
 	}
@@ -148,7 +141,7 @@ func TestBadFiles(t *testing.T) {
 
 // TestTooLarge never reads the file: its head tells.
 func TestTooLarge(t *testing.T) {
-	file := inputFile{size: maxInputFile + 1, contentType: "image/png", key: "x.png"}
+	file := inputFile{size: run.MaxInputFile + 1, contentType: "image/png", key: "x.png"}
 	if problem := file.problem([]string{"image/png"}); !strings.Contains(problem, "500 MiB") {
 		t.Error(problem)
 	}
@@ -158,38 +151,11 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-func TestAccepted(t *testing.T) {
-	tests := []struct {
-		accept           []string
-		key, contentType string
-		want             bool
-	}{
-		{nil, "x.exe", "application/x-msdownload", true},
-		{[]string{"image/png"}, "x", "image/png", true},
-		{[]string{"IMAGE/PNG"}, "x", "image/png; charset=binary", true},
-		{[]string{"image/png"}, "x.png", "image/jpeg", false},
-		{[]string{"image/*"}, "x", "image/webp", true},
-		{[]string{"image/*"}, "x", "imagery/webp", false},
-		{[]string{".png"}, "X.PNG", "application/zip", true},
-		{[]string{"png", "jpg"}, "x.jpg", "", true},
-		{[]string{"png"}, "png", "", false},
-		{[]string{".png"}, "x.png.exe", "", false},
-		{[]string{"*/*"}, "x", "a/b", true},
-		{[]string{"*"}, "x", "", true},
-		{[]string{" .glb "}, "x.glb", "model/gltf-binary", true},
-	}
-	for _, test := range tests {
-		if got := accepted(test.accept, test.key, test.contentType); got != test.want {
-			t.Errorf("%q takes %s (%s): %v", test.accept, test.key, test.contentType, got)
-		}
-	}
-}
-
 // TestTypeByName: an upload that named no type is known by its extension.
 func TestTypeByName(t *testing.T) {
-	for _, contentType := range []string{"", "binary/octet-stream", "application/octet-stream"} {
+	for _, contentType := range []string{"", "binary/octet-stream", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain", "image/x-png"} {
 		w := newWorld(t)
-		w.s3.Set(inboxBucket, "dir/photo.PNG", storetest.Object{Body: []byte("x"), ContentType: contentType})
+		w.S3.Set(inboxBucket, "dir/photo.PNG", storetest.Object{Body: []byte("x"), ContentType: contentType})
 		if _, err := w.drive(w.input("r1", `{"workflow":"text-to-image","parameters":{"prompt":"r1","image":"s3://inbox/dir/photo.PNG"}}`)); err != nil {
 			t.Errorf("%q: %v", contentType, err)
 		}
@@ -202,13 +168,11 @@ func TestChangedBetweenTries(t *testing.T) {
 	for _, changed := range []bool{true, false} {
 		w := newWorld(t)
 		in := withFile(w, "r1")
-		w.service.refuse = func() error {
-			return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: answered(http.StatusTooManyRequests)}
-		}
+		w.Cyberun.Refuse = func() error { return functiontest.Refused(http.StatusTooManyRequests) }
 		_, _, err, _ := w.once(in)
 		wantName(t, err, named.Unavailable, "")
-		if w.service.refuse = nil; changed {
-			w.s3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("newer"), ContentType: "image/png"})
+		if w.Cyberun.Refuse = nil; changed {
+			w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("newer"), ContentType: "image/png"})
 		}
 		if _, err := w.drive(in); err != nil {
 			t.Fatal(err)
@@ -217,8 +181,142 @@ func TestChangedBetweenTries(t *testing.T) {
 		if changed {
 			want = "[file-1-photo.png=png file-2-photo.png=newer]"
 		}
-		if fmt.Sprint(w.service.uploads) != want {
-			t.Errorf("changed %v: %v", changed, w.service.uploads)
+		if fmt.Sprint(w.Cyberun.Uploads) != want {
+			t.Errorf("changed %v: %v", changed, w.Cyberun.Uploads)
 		}
+	}
+}
+
+// pinnedTo is a request for photo.png whose input is pinned.
+func pinnedTo(field, value string) string {
+	return fmt.Sprintf(`{"workflow":"text-to-image","parameters":{"prompt":"r1","image":"s3://inbox/photo.png"},"input_versions":{"image":{%q:%q}}}`, field, value)
+}
+
+// TestPinned: each run reads what its request names, whatever lies at the key when
+// it comes to it, or ends by a name; nothing is announced or paid for then.
+func TestPinned(t *testing.T) {
+	photo := func(body string) storetest.Object {
+		return storetest.Object{Body: []byte(body), ContentType: "image/png"}
+	}
+	tests := []struct {
+		name      string
+		versioned bool
+		request   func(a, b storetest.Object) string
+		between   func(w *world, a storetest.Object) // after photo A and photo B were put
+		uploaded  string                             // to Cyberun
+		want      string                             // the error's name, if any
+		text      string
+	}{
+		{"the older version", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) }, nil, "[file-1-photo.png=photo A]", "", ""},
+		{"the newer version", true, func(_, b storetest.Object) string { return pinnedTo("version_id", b.VersionID) }, nil, "[file-1-photo.png=photo B]", "", ""},
+		{"a version behind a delete marker", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, _ storetest.Object) { w.S3.Remove(inboxBucket, "photo.png") }, "[file-1-photo.png=photo A]", "", ""},
+		{"a version that expired", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, a storetest.Object) { w.S3.RemoveVersion(inboxBucket, "photo.png", a.VersionID) }, "[]", named.InputGone, "image: the version version-1 of s3://inbox/photo.png is gone"},
+		{"a delete marker itself", true, func(storetest.Object, storetest.Object) string { return pinnedTo("version_id", "version-3") },
+			func(w *world, _ storetest.Object) { w.S3.Remove(inboxBucket, "photo.png") }, "[]", named.InputGone, "version-3"},
+		{"another object's version", true, func(storetest.Object, storetest.Object) string { return pinnedTo("version_id", "version-99") }, nil, "[]", named.InputGone, "version-99"},
+		{"the ETag of what lies there", false, func(_, b storetest.Object) string { return pinnedTo("etag", strings.Trim(b.ETag, `"`)) }, nil, "[file-1-photo.png=photo B]", "", ""},
+		{"the ETag with its quotes", false, func(_, b storetest.Object) string { return pinnedTo("etag", b.ETag) }, nil, "[file-1-photo.png=photo B]", "", ""},
+		{"the ETag of what was replaced", false, func(a, _ storetest.Object) string { return pinnedTo("etag", strings.Trim(a.ETag, `"`)) }, nil, "[]", named.InputReplaced, "image: s3://inbox/photo.png has other bytes"},
+		{"the ETag of what was taken away", false, func(_, b storetest.Object) string { return pinnedTo("etag", strings.Trim(b.ETag, `"`)) },
+			func(w *world, _ storetest.Object) { w.S3.Remove(inboxBucket, "photo.png") }, "[]", named.InputGone, "image: s3://inbox/photo.png is gone"},
+		{"an ETag, replaced once it was looked up", false, func(_, b storetest.Object) string { return pinnedTo("etag", strings.Trim(b.ETag, `"`)) },
+			func(w *world, _ storetest.Object) {
+				w.Around = after("Presign", func() { w.S3.Set(inboxBucket, "photo.png", photo("photo C")) })
+			}, "[]", named.InputReplaced, "has other bytes"},
+		{"an ETag, taken away once it was looked up", false, func(_, b storetest.Object) string { return pinnedTo("etag", strings.Trim(b.ETag, `"`)) },
+			func(w *world, _ storetest.Object) {
+				w.Around = after("Presign", func() { w.S3.Remove(inboxBucket, "photo.png") })
+			}, "[]", named.InputGone, "is gone"},
+		{"a version, expired once it was looked up", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, a storetest.Object) {
+				w.Around = after("Presign", func() { w.S3.RemoveVersion(inboxBucket, "photo.png", a.VersionID) })
+			}, "[]", named.InputGone, "version-1"},
+		{"a version, S3 away", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, _ storetest.Object) {
+				w.Fails("HeadObject inbox", storetest.Error(http.StatusServiceUnavailable, "SlowDown"))
+			}, "[]", named.Unavailable, "could not look up"},
+		{"a version, no right", true, func(a, _ storetest.Object) string { return pinnedTo("version_id", a.VersionID) },
+			func(w *world, _ storetest.Object) {
+				w.Fails("HeadObject inbox", storetest.Error(http.StatusForbidden, "AccessDenied"))
+			}, "[]", named.InvalidRequest, "ExtraInputBucketArns"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			if test.versioned {
+				w.S3.Versioned = []string{inboxBucket}
+			}
+			w.S3.Set(inboxBucket, "photo.png", photo("photo A"))
+			a, _ := w.S3.Object(inboxBucket, "photo.png")
+			w.S3.Set(inboxBucket, "photo.png", photo("photo B"))
+			b, _ := w.S3.Object(inboxBucket, "photo.png")
+			if test.between != nil {
+				test.between(w, a)
+			}
+			_, _, err, _ := w.once(w.input("r1", test.request(a, b)))
+			if test.want != "" {
+				wantName(t, err, test.want, test.text)
+			} else if err != nil {
+				t.Error(err)
+			}
+			if fmt.Sprint(w.Cyberun.Uploads) != test.uploaded || (len(w.Cyberun.Started) == 1) != (test.want == "") {
+				t.Errorf("uploaded %v, tasks %v", w.Cyberun.Uploads, w.Cyberun.Started)
+			}
+		})
+	}
+}
+
+// after does something once a call of that name has ended.
+func after(name string, do func()) func(string, func() error) error {
+	return func(call string, send func() error) error {
+		err := send()
+		if call == name {
+			do()
+		}
+		return err
+	}
+}
+
+// TestPinnedAsText: a parameter's name comes from a key, its spelling from the
+// workflow; the pin goes with it.
+func TestPinnedAsText(t *testing.T) {
+	w := newWorld(t)
+	w.S3.Versioned = []string{inboxBucket}
+	w.Cyberun.Flow.Parameters[2].Key = "Image"
+	for _, body := range []string{"photo A", "photo B"} {
+		w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte(body), ContentType: "image/png"})
+	}
+	request := strings.Replace(pinnedTo("version_id", "version-1"), "{", `{"parameters_as_text":true,`, 1)
+	if _, err := w.drive(w.input("r1", request)); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=photo A]" {
+		t.Errorf("uploaded %v", w.Cyberun.Uploads)
+	}
+	if pin := pinOf(map[string]run.InputVersion{"image": {ETag: "e"}}, "mask"); pin != (run.InputVersion{}) {
+		t.Errorf("the pin of another parameter: %v", pin)
+	}
+}
+
+// TestPinnedRetry: a step tried again after its file was replaced does not take the
+// newer bytes for the pinned ones.
+func TestPinnedRetry(t *testing.T) {
+	w := newWorld(t)
+	w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("photo A"), ContentType: "image/png"})
+	a, _ := w.S3.Object(inboxBucket, "photo.png")
+	w.Cyberun.Refuse = func() error {
+		return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: functiontest.Refused(http.StatusTooManyRequests)}
+	}
+	in := w.input("r1", pinnedTo("etag", strings.Trim(a.ETag, `"`)))
+	_, _, err, _ := w.once(in)
+	wantName(t, err, named.Unavailable, "")
+	w.Cyberun.Refuse = nil
+	w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("photo B"), ContentType: "image/png"})
+	_, err = w.drive(in)
+	wantName(t, err, named.InputReplaced, "")
+	if len(w.Cyberun.Started) > 0 || fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=photo A]" {
+		t.Errorf("uploaded %v, tasks %v", w.Cyberun.Uploads, w.Cyberun.Started)
 	}
 }

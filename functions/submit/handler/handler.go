@@ -10,9 +10,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
 )
 
@@ -21,6 +22,7 @@ type Input struct {
 	RunID        string          `json:"run_id"`
 	ExecutionARN string          `json:"execution_arn"`
 	StartedAt    time.Time       `json:"started_at"`
+	RedriveCount *int            `json:"redrive_count,omitempty"`
 	Request      json.RawMessage `json:"request"`
 }
 
@@ -35,139 +37,131 @@ type Output struct {
 
 // Cyberun is what submit asks of the service.
 type Cyberun interface {
+	lifecycle.Cyberun
+	doubt.Cyberun
 	Workflow(ctx context.Context, ref string) (cyberun.Workflow, error)
+	WorkflowByID(ctx context.Context, id string) (cyberun.Workflow, error)
 	Run(ctx context.Context, ref string, parameters map[string]any) (cyberun.RunReceipt, error)
-	Task(ctx context.Context, id string) (cyberun.Task, error)
-	Tasks(ctx context.Context, q cyberun.TaskQuery) (cyberun.TaskList, error)
-	Cancel(ctx context.Context, id string) error
 	Presign(ctx context.Context, r cyberun.PresignRequest) (cyberun.Presigned, error)
 	Upload(ctx context.Context, p cyberun.Presigned, body io.Reader, size int64) error
 }
 
-// Records is what submit does to the state bucket.
-type Records interface {
-	Create(ctx context.Context, r run.Record) (run.Record, error)
-	Get(ctx context.Context, runID string) (run.Record, error)
-	Update(ctx context.Context, runID string, change func(*run.Record) error) (run.Record, error)
-	Reopen(ctx context.Context, runID string) (run.Record, error)
-	Claim(ctx context.Context, taskID string, c store.Claim) (store.Claim, error)
-	ClaimOf(ctx context.Context, taskID string) (store.Claim, error)
-	MayCancel(ctx context.Context, r run.Record) (may bool, owner string, err error)
-	TakeOver(ctx context.Context, taskID string, from, to store.Claim) error
-	PutMarker(ctx context.Context, workflowID string, m run.Marker) error
-	ClearMarker(ctx context.Context, workflowID, runID, attempt string) error
-	ClearMarkers(ctx context.Context, workflowID, runID string) error
-	Markers(ctx context.Context, workflowID string) ([]run.Marker, error)
-}
-
-// Buckets is what submit asks of S3 beside the records: whether the outputs'
-// bucket can be reached, and the files that are inputs.
+// Buckets is what submit asks of S3 beside the state bucket: the proof that the
+// outputs can be written, and the files that are inputs.
 type Buckets interface {
-	HeadBucket(context.Context, *s3.HeadBucketInput, ...func(*s3.Options)) (*s3.HeadBucketOutput, error)
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
-}
-
-// Executions tells whether another run's execution still runs.
-type Executions interface {
-	Running(ctx context.Context, executionARN string) (bool, error)
+	CreateMultipartUpload(context.Context, *s3.CreateMultipartUploadInput, ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error)
+	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
 }
 
 // Handler claims a run, prepares it, submits it once, and finds out what became
 // of a submission whose reply was lost.
 type Handler struct {
 	Cyberun      Cyberun
-	Records      Records
+	Runs         *lifecycle.Runs
+	Doubts       doubt.Investigator
 	Buckets      Buckets
-	Executions   Executions
 	OutputBucket string
+	OutputPrefix string
 	StateBucket  string
 	Waits        Waits
-	InDoubtStop  bool // never adopt or submit again after a lost reply
+	InDoubt      InDoubt
 	Now          func() time.Time
+	Sleep        func(ctx context.Context, d time.Duration) error
 	NewID        func() string
+	Random       func(most time.Duration) time.Duration // from 0 to most
+
+	proof proof
 }
 
-// callTime bounds one call to Cyberun, as everywhere in the relay; the POST and
-// the uploads have times of their own.
+// InDoubt says what may follow a lost reply without a person.
+type InDoubt string
+
+// The settings of the stack parameter InDoubt.
+const (
+	Verify     InDoubt = "verify"      // adopt a single candidate; submit again after proof of absence
+	AbsentOnly InDoubt = "absent-only" // submit again after proof of absence, leave every candidate to a person
+	StopDoubt  InDoubt = "stop"        // leave both to a person
+)
+
+// callTime bounds one call to Cyberun; the POST and the uploads have times of
+// their own.
 const callTime = 20 * time.Second
 
 // Waits are the times of the submit protocol. Tests shorten them, and never
 // their order.
 type Waits struct {
 	Post     time.Duration // how long a POST may take
-	Settle   time.Duration // after that, until the task list is believed
-	Between  time.Duration // two empty looks
+	Settle   time.Duration // after that, until the task list is believed to show a task
+	Between  time.Duration // two looks that found nothing
+	Absence  time.Duration // after a POST's end, until a second look may prove absence
 	Patience time.Duration // in doubt, before a person is asked
+	// Spread is over how long the runs go on that waited for another one's doubt.
+	// Of a hundred runs in two minutes with every 20th reply lost, a minute leaves
+	// none to a person and takes them 9 minutes; without it half of the lost
+	// replies are lost in company, and it takes 13.
+	Spread time.Duration
 }
 
 // DefaultWaits are the design's.
-var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Between: 30 * time.Second, Patience: 5 * time.Minute}
+var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Between: 30 * time.Second, Absence: time.Minute, Patience: 5 * time.Minute, Spread: time.Minute}
 
 // Handle is the state Submit. Whatever happened to an earlier call of the same
 // run, it goes on from what the record says.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
-	request, faults := run.ParseRequest(in.Request)
-	record, err := h.claim(ctx, in, request)
+	request, violations := run.ParseRequest(in.Request)
+	r, err := h.Runs.Begin(ctx, lifecycle.Call{
+		RunID: in.RunID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Redrives: in.RedriveCount,
+	}, request, h.OutputBucket, h.OutputPrefix)
 	if err != nil {
 		return Output{}, err
 	}
-	if record.TaskID != "" {
-		return h.settle(ctx, record)
-	}
-	if record.Stopping() {
-		return Output{}, stopped(record)
-	}
-	if record.InDoubt() {
-		if record, err = h.reconcile(ctx, record); err != nil {
+	if r.TaskID == "" && r.InDoubt() {
+		if r, err = h.reconcile(ctx, r); err != nil {
 			return Output{}, err
 		}
-		if record.TaskID != "" {
-			return h.settle(ctx, record)
-		}
 	}
-	if h.Now().After(record.Deadline()) {
-		return Output{}, named.Errorf(named.RunTimedOut, "nothing was submitted within max_seconds (%d)", record.MaxSeconds)
+	if r.TaskID != "" {
+		return output(h.Runs.Settle(ctx, r))
 	}
-	if request.TaskID != "" && len(faults) == 0 {
-		return h.rescue(ctx, record, request.TaskID)
+	if h.Now().After(r.SubmitBy()) {
+		return Output{}, named.Errorf(named.RunTimedOut, "nothing was submitted within max_seconds (%d)", r.MaxSeconds)
 	}
-	ready, err := h.prepare(ctx, record, request, faults)
+	if request.TaskID != "" && len(violations) == 0 {
+		return h.rescue(ctx, r, request.TaskID)
+	}
+	ready, err := h.prepare(ctx, r, request, violations)
 	if err != nil {
 		return Output{}, err
 	}
-	return h.submit(ctx, record, ready)
+	return h.submit(ctx, r, ready)
 }
 
-// sameStart is how far two accounts of one execution's start may lie apart: the
-// state machine's context and DescribeExecution round it differently.
-const sameStart = time.Minute
+func output(r lifecycle.Run, err error) (Output, error) {
+	if err != nil {
+		return Output{}, err
+	}
+	return Output{RunID: r.RunID, TaskID: r.TaskID}, nil
+}
 
-// claim makes the run ours: this execution's, however often its step is tried.
-// An input that is no object at all has no defaults yet; without them it would
-// end as timed out, not as invalid.
-func (h *Handler) claim(ctx context.Context, in Input, request run.Request) (run.Record, error) {
-	record := run.Record{
-		RunID: in.RunID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: run.Submitting,
-		Workflow: cmp.Or(request.Workflow, run.RescueSlug), MaxSeconds: cmp.Or(request.MaxSeconds, run.DefaultMaxSeconds),
+// rescue takes an existing task as the run's own: it is waited for, copied and
+// delivered, and never cancelled.
+func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (Output, error) {
+	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	task, err := h.Cyberun.Task(callCtx, taskID)
+	if cyberun.IsNotFound(err) {
+		return Output{}, named.Violations{{Parameter: "task_id", Message: "Cyberun knows no task " + taskID + " for this key"}}.Err()
 	}
-	if prefix := cmp.Or(request.Destination.Prefix, run.DefaultPrefix); run.ValidPrefix(prefix) {
-		record.Prefix = prefix
+	if err != nil {
+		return Output{}, cyberun.RemoteError("look up the task "+taskID, err)
 	}
-	created, err := h.Records.Create(ctx, record)
-	if !errors.Is(err, store.ErrExists) {
-		return created, err
+	slug := ""
+	if workflow, err := h.Cyberun.WorkflowByID(callCtx, task.WorkflowID); err == nil {
+		slug = workflow.Slug // for the manifest; a workflow that is gone does not keep its task from being delivered
 	}
-	standing, err := h.Records.Get(ctx, in.RunID)
-	switch {
-	case err != nil:
-		return standing, err
-	case standing.ExecutionARN != in.ExecutionARN || standing.StartedAt.Sub(in.StartedAt).Abs() > sameStart:
-		return standing, named.Errorf(named.InvalidRequest, "the run id %s was used before, by %s: start the execution under another name", in.RunID, standing.ExecutionARN)
-	case standing.Status == run.Failed:
-		return h.Records.Reopen(ctx, in.RunID) // a redrive: the execution goes on where it had failed
-	}
-	return standing, nil
+	return output(h.Runs.RescueTask(ctx, r, task.ID, slug))
 }
 
 // ready is a request that was checked completely and can be submitted.
@@ -178,47 +172,92 @@ type ready struct {
 	clock      serverClock
 }
 
-// serverClock is Cyberun's clock, and a moment of ours that is not after it.
+// serverClock is Cyberun's clock, and a moment of the relay's that is not after it.
 type serverClock struct {
 	server time.Time
 	local  time.Time
 }
 
 // prepare is everything that can fail before anything is paid for.
-func (h *Handler) prepare(ctx context.Context, record run.Record, request run.Request, faults named.Violations) (ready, error) {
+func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Request, violations named.Violations) (ready, error) {
 	if request.Workflow == "" || request.TaskID != "" {
-		return ready{}, faults.Err()
+		return ready{}, violations.Err()
 	}
 	workflow, clock, err := h.workflow(ctx, request.Workflow)
 	if err != nil {
-		if len(faults) > 0 {
-			return ready{}, faults.Err() // these stand, whatever the workflow would say
+		if len(violations) > 0 {
+			return ready{}, violations.Err() // these stand, whatever the workflow would say
 		}
 		return ready{}, err
 	}
 	parameters, more := workflows.CheckParameters(request, workflow)
-	files, fileFaults, err := h.inputFiles(ctx, workflow, parameters)
+	files, wrongFiles, err := h.inputFiles(ctx, workflow, parameters, request.InputVersions)
 	if err != nil {
 		return ready{}, err
 	}
-	if invalid := append(append(faults, more...), fileFaults...).Err(); invalid != nil {
-		return ready{}, invalid
+	if err := append(append(violations, more...), wrongFiles...).Err(); err != nil {
+		return ready{}, err
 	}
-	if disabled := workflows.CheckWorkflow(request.Workflow, workflow); disabled != nil {
-		return ready{}, disabled
+	if err := workflows.CheckWorkflow(request.Workflow, workflow); err != nil {
+		return ready{}, err
 	}
-	if _, err := h.Buckets.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &h.OutputBucket}); err != nil {
-		return ready{}, named.Errorf(named.Unavailable, "the output bucket %s cannot be reached, so nothing was submitted: %w", h.OutputBucket, err)
+	if err := h.proof.writable(ctx, h.Buckets, r.Record, h.Now()); err != nil {
+		return ready{}, err
+	}
+	waited, err := h.awaitOthers(ctx, workflow.ID, r)
+	if err != nil {
+		return ready{}, err
 	}
 	if len(files) > 0 {
-		if err := h.uploadFiles(ctx, record, files, parameters); err != nil {
+		if err := h.uploadFiles(ctx, r, files, parameters); err != nil {
 			return ready{}, err
 		}
+	}
+	if waited || len(files) > 0 {
 		if workflow, clock, err = h.workflow(ctx, request.Workflow); err != nil { // its clock, not minutes old
 			return ready{}, err
 		}
 	}
 	return ready{ref: request.Workflow, workflowID: workflow.ID, parameters: parameters, clock: clock}, nil
+}
+
+const (
+	// othersPause is how often a run looks whether another one is still in doubt,
+	// and maxOthers for how long within one call: a LIST costs a fifth of a
+	// transition.
+	othersPause = 5 * time.Second
+	maxOthers   = 5 * time.Minute
+)
+
+// awaitOthers waits while another run of the workflow finds out what became of
+// its POST: only POSTs already under way can then be lost together, and a lone
+// lost reply leaves one candidate. Those who waited go on at moments of their own
+// and look once more then: all at once they would lose replies together again.
+func (h *Handler) awaitOthers(ctx context.Context, workflowID string, r lifecycle.Run) (waited bool, err error) {
+	until, spread, blocker := h.Now().Add(maxOthers), false, ""
+	for {
+		other, err := h.Runs.OtherInDoubt(ctx, workflowID, r.RunID)
+		blocker = cmp.Or(other, blocker)
+		left, pause := r.SubmitBy().Sub(h.Now()), othersPause
+		switch {
+		case err != nil:
+			return waited, err
+		case other == "" && (!waited || spread):
+			return waited, nil
+		case left < 0:
+			return true, named.Errorf(named.RunTimedOut, "nothing was submitted within max_seconds (%d): the run %s of the same workflow was in doubt", r.MaxSeconds, blocker)
+		case other == "":
+			pause, spread = h.Random(min(h.Waits.Spread, left)), true
+		case !h.Now().Before(until):
+			return true, named.Errorf(named.WorkflowInDoubt, "the run %s is in doubt whether its task has started", other)
+		default:
+			spread = false
+		}
+		if err := h.Sleep(ctx, pause); err != nil {
+			return true, err
+		}
+		waited = true
+	}
 }
 
 // workflow reads the local clock before it asks: an answer that was long under
@@ -233,67 +272,53 @@ func (h *Handler) workflow(ctx context.Context, ref string) (cyberun.Workflow, s
 		return w, serverClock{}, cyberun.WorkflowError(ref, err)
 	}
 	if w.Date.IsZero() {
-		return w, serverClock{}, named.Errorf(named.Unavailable, "Cyberun's answers carry no Date header, so a lost reply could not be traced; nothing was submitted")
+		return w, serverClock{}, named.Errorf(named.Unavailable, "Cyberun's answer has no Date header of its own, or came from a cache, so a lost reply could not be traced; nothing was submitted")
 	}
 	return w, serverClock{server: w.Date, local: asked}, nil
 }
 
-// settle finishes what follows a known task id: the claim, then the markers'
-// end. It is safe to repeat.
-func (h *Handler) settle(ctx context.Context, record run.Record) (Output, error) {
-	claim, err := h.Records.Claim(ctx, record.TaskID, store.Claim{RunID: record.RunID})
+const (
+	// maxPosts bounds how often a submission that surely never started is made
+	// again: by then it is not the network.
+	maxPosts = 5
+	// leastPost: with less time than this left of a POST's own, none is begun.
+	leastPost = time.Second
+)
+
+// submit marks, posts once, and accepts. The order is the protocol's: see ADR 4.
+func (h *Handler) submit(ctx context.Context, r lifecycle.Run, ready ready) (Output, error) {
+	if r.Posts >= maxPosts {
+		e := named.Errorf(named.RunRejected, "%d submissions in a row reached Cyberun and never started a task", r.Posts)
+		e.Hint = "look at Cyberun's own status, then start a new run; no task was paid for"
+		return Output{}, e
+	}
+	r, err := h.Runs.Mark(ctx, r, ready.workflowID, run.Submission{
+		Attempt: h.NewID(), MarkedAt: ready.clock.server.UTC(), PostUntil: ready.clock.server.Add(h.Waits.Post).UTC(), LocalAt: ready.clock.local.UTC(),
+	})
 	if err != nil {
 		return Output{}, err
 	}
-	// A receipt is certain: it outweighs what a run in doubt named as a candidate.
-	certain := !record.Adopted && !record.Rescued
-	if claim.Candidate && (certain || claim.RunID == record.RunID) {
-		if err := h.Records.TakeOver(ctx, record.TaskID, claim, store.Claim{RunID: record.RunID}); err != nil {
-			return Output{}, err
-		}
-	} else if claim.RunID != record.RunID {
-		return Output{}, named.Errorf(named.TaskTaken, "the task %s belongs to the run %s by now", record.TaskID, claim.RunID)
+	left := h.Waits.Post - h.Now().Sub(ready.clock.local)
+	if left < min(leastPost, h.Waits.Post/2) {
+		return Output{}, h.Runs.Unmark(ctx, r, named.Errorf(named.Unavailable, "the state bucket was too slow to submit in time; nothing was submitted"))
 	}
-	if record.Stopping() {
-		// Before the markers go: by them the sweep finds a task whose call died here.
-		if err := h.cancel(ctx, record); err != nil {
-			return Output{}, err
-		}
-	}
-	if record.WorkflowID != "" {
-		if err := h.Records.ClearMarkers(ctx, record.WorkflowID, record.RunID); err != nil {
-			return Output{}, err
-		}
-	}
-	if record.Stopping() {
-		return Output{}, stopped(record)
-	}
-	return Output{RunID: record.RunID, TaskID: record.TaskID}, nil
-}
-
-// cancel stops paying for a task whose run was stopped while it was submitted.
-func (h *Handler) cancel(ctx context.Context, record run.Record) error {
-	may, _, err := h.Records.MayCancel(ctx, record)
-	if err != nil || !may {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	postCtx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	if err := h.Cyberun.Cancel(ctx, record.TaskID); err != nil {
-		return cyberun.RemoteError("cancel the task "+record.TaskID, err)
+	receipt, err := h.Cyberun.Run(postCtx, ready.ref, ready.parameters)
+	if err == nil {
+		if r, err = h.Runs.Accept(ctx, r, receipt.TaskID); err != nil {
+			return Output{}, err
+		}
+		return output(h.Runs.Check(ctx, r)) // the run may have been stopped, or redriven, while this call posted
 	}
-	return nil
-}
-
-func stopped(record run.Record) error {
-	if record.InDoubt() {
-		return named.Errorf(named.RunCancelled, "the run was stopped while it was in doubt whether its task had started")
+	var failed *cyberun.RunError
+	if errors.As(err, &failed) && failed.Outcome == cyberun.NotStarted {
+		return Output{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ready.ref, err))
 	}
-	if record.TaskID == "" {
-		return named.Errorf(named.RunCancelled, "the run was stopped before anything was submitted")
+	doubtCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
+	defer cancel()
+	if err := h.Runs.AnnounceDoubt(doubtCtx, r.Record); err != nil {
+		return Output{}, err
 	}
-	if !record.MayCancelTask() {
-		return named.Errorf(named.RunCancelled, "the run was stopped; the task %s was not started by it and was left alone", record.TaskID)
-	}
-	return named.Errorf(named.RunCancelled, "the run was stopped and its task %s cancelled", record.TaskID)
+	return Output{}, named.Errorf(named.SubmitInDoubt, "%w", err)
 }

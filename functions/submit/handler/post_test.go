@@ -2,12 +2,18 @@ package handler
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 // TestRefused: these surely started nothing, so the mark is taken back and the
@@ -17,36 +23,36 @@ func TestRefused(t *testing.T) {
 		status int
 		want   string
 	}{
-		{http.StatusBadRequest, named.RunRejected},
-		{http.StatusUnauthorized, named.Unauthorized},
-		{http.StatusPaymentRequired, named.RunRejected},
-		{http.StatusForbidden, named.FeatureNotLicensed},
-		{http.StatusNotFound, named.WorkflowNotFound},
-		{http.StatusMethodNotAllowed, named.RunRejected},
-		{http.StatusRequestEntityTooLarge, named.RunRejected},
-		{http.StatusUnsupportedMediaType, named.RunRejected},
-		{http.StatusUnprocessableEntity, named.RunRejected},
-		{http.StatusTooManyRequests, named.Unavailable},
-		{0, named.Unavailable}, // the headers were never written
+		{status: http.StatusBadRequest, want: named.RunRejected},
+		{status: http.StatusUnauthorized, want: named.Unauthorized},
+		{status: http.StatusPaymentRequired, want: named.RunRejected},
+		{status: http.StatusForbidden, want: named.FeatureNotLicensed},
+		{status: http.StatusNotFound, want: named.WorkflowNotFound},
+		{status: http.StatusMethodNotAllowed, want: named.RunRejected},
+		{status: http.StatusRequestEntityTooLarge, want: named.RunRejected},
+		{status: http.StatusUnsupportedMediaType, want: named.RunRejected},
+		{status: http.StatusUnprocessableEntity, want: named.RunRejected},
+		{status: http.StatusTooManyRequests, want: named.Unavailable},
+		{status: 0, want: named.Unavailable}, // the headers were never written
 	}
 	for _, test := range tests {
 		t.Run(http.StatusText(test.status), func(t *testing.T) {
 			w := newWorld(t)
 			in := w.input("r1", prompted("r1"))
-			w.service.refuse = func() error {
-				err := error(&cyberun.NetworkError{Err: errNetwork})
-				if test.status > 0 {
-					err = answered(test.status)
+			w.Cyberun.Refuse = func() error {
+				if test.status == 0 {
+					return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: &cyberun.NetworkError{Err: errNetwork}}
 				}
-				return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: err}
+				return functiontest.Refused(test.status)
 			}
 			_, _, err, _ := w.once(in)
 			wantName(t, err, test.want, "")
-			record, _ := w.records().Get(t.Context(), "r1")
-			if record.Submission != nil || record.Posts != 0 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 {
-				t.Errorf("the mark stands: %+v", record)
+			record := w.Run("r1")
+			if record.Submission != nil || record.Posts != 0 {
+				t.Errorf("the mark stands: %+v", record.Record)
 			}
-			w.service.refuse = nil
+			w.checkNoTraces("r1")
+			w.Cyberun.Refuse = nil
 			out, _, err, _ := w.once(in)
 			if err != nil {
 				t.Fatal(err)
@@ -57,61 +63,65 @@ func TestRefused(t *testing.T) {
 }
 
 // TestDoubted: of these nobody can say, so nothing is posted again before the
-// list was read.
+// list was read. A page that is not Cyberun's says nothing, whatever its status.
 func TestDoubted(t *testing.T) {
-	for _, status := range []int{301, 402 + 6, 409, 500, 502, 503, 504} {
+	for _, status := range []int{301, 408, 409, 500, 502, 503, 504} {
 		for _, started := range []bool{true, false} {
-			t.Run(http.StatusText(status), func(t *testing.T) {
-				w := newWorld(t)
+			t.Run(fmt.Sprintf("%s, started %v", http.StatusText(status), started), func(t *testing.T) {
+				w := witnessed(t)
 				in := w.input("r1", prompted("r1"))
-				w.around = func(call string, do func() error) error {
+				w.Around = func(call string, do func() error) error {
 					if call != "Run" {
 						return do()
 					}
-					w.around = nil
+					w.Around = nil
 					if started {
 						_ = do()
 					}
-					return answered(status)
+					return functiontest.Answered(status)
 				}
 				_, _, err, _ := w.once(in)
 				wantName(t, err, named.SubmitInDoubt, "")
-				if record, _ := w.records().Get(t.Context(), "r1"); !record.InDoubt() || len(w.s3.Keys(stateBucket, "submitting/wf-1/r1/")) != 1 {
-					t.Errorf("no mark: %+v", record)
+				if record := w.Run("r1"); !record.InDoubt() || len(w.S3.Keys(stateBucket, "submitting/wf-1/r1/")) != 1 || len(w.S3.Keys(stateBucket, "doubt/wf-1/r1")) != 1 {
+					t.Errorf("no mark: %+v", record.Record)
 				}
 				out, err := w.drive(in)
 				if err != nil {
 					t.Fatal(err)
 				}
 				w.checkSettled("r1", out)
-				if record, _ := w.records().Get(t.Context(), "r1"); record.Adopted != started {
-					t.Errorf("adopted: %v", record.Adopted)
+				if record := w.Run("r1"); record.Adopted != started || record.How == run.Exclusion != started {
+					t.Errorf("adopted: %v, %s", record.Adopted, record.How)
 				}
 			})
 		}
 	}
 }
 
-// TestUnstored: the task is there, and its id stands nowhere but in the error.
+// TestUnstored: the task is there, and its id stands nowhere but in the error. It
+// is tried for as long as the call lives.
 func TestUnstored(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	posted := false
-	w.around = func(call string, do func() error) error {
-		posted = posted || call == "Run"
-		if posted && call == "PutObject state/runs/r1.json" {
+	posted := time.Time{}
+	w.Around = func(call string, do func() error) error {
+		if call == "Run" {
+			posted = w.Now
+		}
+		if !posted.IsZero() && call == "PutObject state/runs/r1.json" {
 			return errNetwork
 		}
 		return do()
 	}
 	_, _, err, _ := w.once(in)
-	if len(w.service.tasks) != 1 {
-		t.Fatalf("%v", w.service.tasks)
+	if len(w.Cyberun.Started) != 1 {
+		t.Fatalf("%v", w.Cyberun.Started)
 	}
-	for _, task := range w.service.tasks {
-		wantName(t, err, named.Unavailable, "the task "+task.ID)
+	wantName(t, err, named.Unavailable, "the task "+w.Cyberun.Started[0].ID+" is this run's")
+	if tried := w.Now.Sub(posted); tried < lambdaTime-time.Minute {
+		t.Errorf("tried for %s of %s", tried, lambdaTime)
 	}
-	w.around = nil
+	w.Around = nil
 	out, err := w.drive(in)
 	if err != nil {
 		t.Fatal(err)
@@ -123,10 +133,10 @@ func TestUnstored(t *testing.T) {
 func TestRateLimited(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	until := w.now.Add(10 * time.Minute)
-	w.service.refuse = func() error {
-		if w.now.Before(until) {
-			return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: answered(http.StatusTooManyRequests)}
+	until := w.Now.Add(10 * time.Minute)
+	w.Cyberun.Refuse = func() error {
+		if w.Now.Before(until) {
+			return functiontest.Refused(http.StatusTooManyRequests)
 		}
 		return nil
 	}
@@ -140,10 +150,10 @@ func TestRateLimited(t *testing.T) {
 // TestNeverStarts: a POST that gets through and never makes a task is not made
 // for ever.
 func TestNeverStarts(t *testing.T) {
-	w := newWorld(t)
+	w := witnessed(t)
 	in := w.input("r1", prompted("r1"))
 	posts := 0
-	w.service.refuse = func() error { posts++; return answered(http.StatusBadGateway) }
+	w.Cyberun.Refuse = func() error { posts++; return functiontest.Answered(http.StatusBadGateway) }
 	_, err := w.drive(in)
 	wantName(t, err, named.RunRejected, "5 submissions")
 	if posts != maxPosts {
@@ -155,16 +165,18 @@ func TestNeverStarts(t *testing.T) {
 func TestSlowMark(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	w.around = func(call string, do func() error) error {
-		if call == "PutObject state/submitting/wf-1/r1/id-1" {
-			w.now = w.now.Add(DefaultWaits.Post)
+	slow := true
+	w.Around = func(call string, do func() error) error {
+		if slow && strings.HasPrefix(call, "PutObject state/submitting/wf-1/r1/") {
+			slow = false
+			w.Now = w.Now.Add(DefaultWaits.Post)
 		}
 		return do()
 	}
 	_, _, err, _ := w.once(in)
 	wantName(t, err, named.Unavailable, "nothing was submitted")
-	if len(w.service.tasks) > 0 {
-		t.Error("paid")
+	if len(w.Cyberun.Started) > 0 || w.Run("r1").InDoubt() {
+		t.Error("paid, or in doubt")
 	}
 	out, err := w.drive(in)
 	if err != nil {
@@ -176,22 +188,21 @@ func TestSlowMark(t *testing.T) {
 // TestSlowWorkflow: the window of a lost reply is counted from the Date header,
 // so the POST's time must not begin when a slow answer with an old Date arrives.
 func TestSlowWorkflow(t *testing.T) {
-	w := newWorld(t)
+	w := witnessed(t)
 	in := w.input("r1", prompted("r1"))
-	w.service.skew = -3 * time.Minute
-	w.around = func(call string, do func() error) error {
+	w.Around = func(call string, do func() error) error {
 		err := do()
 		if call == "Workflow" {
-			w.now = w.now.Add(18 * time.Second)
+			w.Now = w.Now.Add(18 * time.Second)
 		}
 		return err
 	}
 	h := w.handler()
-	h.Cyberun = latest{w.service}
+	h.Cyberun = latest{w.Cyberun, w}
 	if _, err := h.Handle(t.Context(), in); !named.Is(err, named.SubmitInDoubt) {
 		t.Fatal(err)
 	}
-	w.around = nil
+	w.Around = nil
 	out, err := w.drive(in)
 	if err != nil {
 		t.Fatal(err)
@@ -200,21 +211,25 @@ func TestSlowWorkflow(t *testing.T) {
 }
 
 // latest starts its task at the last moment that a POST has, and loses the reply.
-type latest struct{ *service }
+type latest struct {
+	*functiontest.Cyberun
+	world *world
+}
 
-func (s latest) Run(ctx context.Context, _ string, parameters map[string]any) (cyberun.RunReceipt, error) {
+func (l latest) Run(ctx context.Context, _ string, parameters map[string]any) (cyberun.RunReceipt, error) {
 	deadline, _ := ctx.Deadline()
-	s.now = s.now.Add(time.Until(deadline))
-	s.start(parameters)
+	l.world.Now = l.world.Now.Add(time.Until(deadline))
+	l.Start(parameters)
 	return cyberun.RunReceipt{}, &cyberun.RunError{Outcome: cyberun.InDoubt, Err: context.DeadlineExceeded}
 }
 
+// TestStateBucketFailsAfterTheReceipt, for longer than the call lives.
 func TestStateBucketFailsAfterTheReceipt(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
 	down := false
-	w.around = func(call string, do func() error) error {
-		if down && onS3(call) {
+	w.Around = func(call string, do func() error) error {
+		if down && functiontest.OnS3(call) {
 			return errNetwork
 		}
 		err := do()
@@ -222,8 +237,8 @@ func TestStateBucketFailsAfterTheReceipt(t *testing.T) {
 		return err
 	}
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.Unavailable, "")
-	w.around = nil
+	wantName(t, err, named.Unavailable, "task-")
+	w.Around = nil
 	out, err := w.drive(in)
 	if err != nil {
 		t.Fatal(err)
@@ -231,24 +246,222 @@ func TestStateBucketFailsAfterTheReceipt(t *testing.T) {
 	w.checkSettled("r1", out)
 }
 
-// TestReceiptOutweighsCandidate: another run in doubt named this run's task as a
-// candidate between the receipt and the claim.
-func TestReceiptOutweighsCandidate(t *testing.T) {
-	w := newWorld(t)
-	in := w.input("r1", prompted("r1"))
-	w.around = func(call string, do func() error) error {
+// TestReceiptIsSurer: another run in doubt named this run's task as a candidate,
+// or a rescue took it, between the receipt and the ownership.
+func TestReceiptIsSurer(t *testing.T) {
+	tests := []struct {
+		name      string
+		known     run.Ownership
+		deliverer string
+	}{
+		{name: "a candidate of another", known: run.Ownership{StartedBy: "r9", How: run.Named}, deliverer: "r1"},
+		{name: "rescued", known: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, deliverer: "r9"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			in := w.input("r1", prompted("r1"))
+			w.Around = func(call string, do func() error) error {
+				err := do()
+				if call == "Run" {
+					w.Around = nil
+					w.own(w.Cyberun.Started[0].ID, test.known)
+				}
+				return err
+			}
+			out, _, err, _ := w.once(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o := w.ownership(out.TaskID); (o != run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: test.deliverer}) {
+				t.Errorf("%+v", o)
+			}
+			w.checkNoTraces("r1")
+		})
+	}
+}
+
+// late lets another call's whole way come in between a call's POST and its
+// answer, and returns what the late receipt came to.
+func (w *world) late(in Input, meanwhile func(taskID string)) error {
+	w.Around = func(call string, do func() error) error {
 		err := do()
 		if call == "Run" {
-			w.around = nil
-			if _, err := w.records().Claim(context.Background(), w.service.tasks[0].ID, candidateOf("r9")); err != nil {
-				t.Error(err)
-			}
+			w.Around = nil
+			meanwhile(w.Cyberun.Paid(in.RunID)[0])
 		}
 		return err
 	}
-	out, err := w.drive(in)
-	if err != nil {
-		t.Fatal(err)
+	_, _, err, _ := w.once(in)
+	w.Around = nil
+	return err
+}
+
+// TestLateReceipt: a receipt is taken from any life and in any state of the
+// record; what it does there follows from the state.
+func TestLateReceipt(t *testing.T) {
+	aborted := func(w *world) {
+		w.stop("r1")
+		w.Executions.End("r1", executions.Aborted, named.Errorf(named.RunCancelled, "x"))
+		w.Close("r1")
 	}
-	w.checkSettled("r1", out)
+	tests := []struct {
+		name      string
+		meanwhile func(w *world, in Input, taskID string)
+		status    run.Status
+		how       run.How
+		ends      cyberun.Status // of the task
+		text      string         // of the late call's error; empty: it succeeds
+	}{
+		{name: "adopted by a second call", meanwhile: func(w *world, in Input, _ string) {
+			w.Now = w.Now.Add(time.Minute)
+			if _, err := w.drive(in); err != nil {
+				w.T.Fatal(err)
+			}
+		}, status: run.Waiting, how: run.Receipt, ends: cyberun.StatusPending},
+		{name: "failed", meanwhile: func(w *world, _ Input, _ string) { w.fail("r1", named.Errorf(named.Unavailable, "x")) },
+			status: run.Failed, how: run.Receipt, ends: cyberun.StatusPending, text: "Superseded"},
+		{name: "failed and redriven", meanwhile: func(w *world, in Input, _ string) {
+			w.fail("r1", named.Errorf(named.Unavailable, "x"))
+			in = w.redrive(in)
+			w.once(in) // in doubt
+		}, status: run.Waiting, how: run.Receipt, ends: cyberun.StatusPending, text: "Superseded"},
+		{name: "stopped", meanwhile: func(w *world, _ Input, _ string) { w.stop("r1") },
+			status: run.Waiting, how: run.Receipt, ends: cyberun.StatusCancelled, text: "RunCancelled"},
+		{name: "cancelled", meanwhile: func(w *world, _ Input, _ string) { aborted(w) },
+			status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
+		{name: "cancelled, and named as a candidate", meanwhile: func(w *world, _ Input, id string) {
+			aborted(w)
+			w.own(id, run.Ownership{StartedBy: "r1", How: run.Named})
+		}, status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
+		{name: "cancelled, and its candidates named", meanwhile: func(w *world, _ Input, id string) {
+			aborted(w)
+			w.Undisturbed(func() {
+				closer := lifecycle.Closer{Runs: w.Runs(), Bucket: outputBucket}
+				if err := closer.NameCandidates(w.T.Context(), w.Run("r1"), []run.Candidate{{TaskID: id}}); err != nil {
+					w.T.Fatal(err)
+				}
+			})
+			if w.Run("r1").Pending(w.Now) {
+				w.T.Error("the sweep would look at it again and again")
+			}
+		}, status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
+		{name: "a person said that it is this one", meanwhile: func(w *world, in Input, id string) {
+			w.fail("r1", named.Errorf(named.SubmitOutcomeUnknown, "x"))
+			w.decide("r1", run.Decision{TaskID: id})
+			if _, err := w.drive(w.redrive(in)); err != nil {
+				w.T.Fatal(err)
+			}
+		}, status: run.Waiting, how: run.Receipt, ends: cyberun.StatusPending, text: "Superseded"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := witnessed(t)
+			in := w.input("r1", prompted("r1"))
+			var id string
+			err := w.late(in, func(taskID string) { id = taskID; test.meanwhile(w, in, taskID) })
+			switch {
+			case test.text == "" && err != nil:
+				t.Error(err)
+			case test.text != "" && (err == nil || !strings.Contains(err.Error(), test.text)):
+				t.Errorf("%v, want %s", err, test.text)
+			}
+			record := w.Run("r1")
+			if record.Status != test.status && !(test.status == run.Waiting && record.Status == run.Submitting) || record.TaskID != id || record.How != test.how || record.Adopted || record.InDoubt() {
+				t.Errorf("%+v", record.Record)
+			}
+			if got := w.Cyberun.Of(id).Status; got != test.ends {
+				t.Errorf("the task is %s, want %s", got, test.ends)
+			}
+			if o := w.ownership(id); o.How != run.Receipt || o.StartedBy != "r1" || o.DeliveredBy != "r1" {
+				t.Errorf("%+v", o)
+			}
+			if len(record.ExtraTasks) > 0 || len(w.Cyberun.Paid("r1")) != 1 {
+				t.Errorf("extra %v, paid %v", record.ExtraTasks, w.Cyberun.Paid("r1"))
+			}
+			w.checkNoTraces("r1")
+			if record.Status.Open() {
+				return
+			}
+			if !record.Pending(w.Now) {
+				t.Error("the sweep passes it over")
+			}
+			w.Close("r1") // as the sweep does
+			if again := w.Run("r1"); again.Unsettled {
+				t.Errorf("not settled: %+v", again.Record)
+			}
+			if o, _ := w.S3.Object(outputBucket, "runs/r1/error.json"); !strings.Contains(string(o.Body), `"task_id": "`+id+`"`) {
+				t.Errorf("error.json does not name the task: %s", o.Body)
+			}
+		})
+	}
+}
+
+// TestSecondReceipt: an assumption broke, and the run was submitted twice. The
+// second task is owned, cancelled and named; the first one stays the run's.
+func TestSecondReceipt(t *testing.T) {
+	tests := []struct {
+		name      string
+		cancels   []error
+		stubborn  bool
+		cancelled bool
+	}{
+		{name: "cancelled", cancelled: true},
+		{name: "cancelled at the third try", cancels: []error{functiontest.Answered(500), functiontest.Page(200)}, cancelled: true},
+		{name: "not cancelled within the call", cancels: slowCancels(20)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := witnessed(t)
+			in := w.input("r1", prompted("r1"))
+			var kept string
+			err := w.late(in, func(first string) {
+				// A person is wrong: the task was there.
+				w.fail("r1", named.Errorf(named.SubmitOutcomeUnknown, "x"))
+				w.decide("r1", run.Decision{NotStarted: true})
+				out, err := w.drive(w.redrive(in))
+				if err != nil || out.TaskID == first {
+					t.Fatalf("%+v, %v", out, err)
+				}
+				kept = out.TaskID
+				w.Cyberun.Cancels = test.cancels
+			})
+			if err == nil {
+				t.Error("the call of an earlier life succeeded")
+			}
+			extra := w.Cyberun.Paid("r1")[0]
+			record := w.Run("r1")
+			if record.TaskID != kept || len(record.ExtraTasks) != 1 || record.ExtraTasks[0] != (run.ExtraTask{TaskID: extra, Cancelled: test.cancelled}) {
+				t.Errorf("%+v", record.Record)
+			}
+			if o := w.ownership(extra); (o != run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}) {
+				t.Errorf("%+v", o)
+			}
+			if ended := w.Cyberun.Of(extra).Status == cyberun.StatusCancelled; ended != test.cancelled {
+				t.Errorf("the extra task is %s", w.Cyberun.Of(extra).Status)
+			}
+			if w.Cyberun.Of(kept).Status.Terminal() {
+				t.Error("the run's own task was cancelled")
+			}
+			if m := run.NewManifest(record.Record, run.Progress{}, nil, w.Now); len(m.ExtraTasks) != 1 {
+				t.Errorf("the manifest names %v", m.ExtraTasks)
+			}
+			// The close goes on with the cancel.
+			w.Cyberun.Cancels = nil
+			w.fail("r1", named.Errorf(named.TaskFailed, "x"))
+			if got := w.Cyberun.Of(extra).Status; got != cyberun.StatusCancelled {
+				t.Errorf("after the close the extra task is %s", got)
+			}
+			if o, found := w.S3.Object(outputBucket, "runs/r1/error.json"); !found || !strings.Contains(string(o.Body), extra) {
+				t.Errorf("error.json: %s", o.Body)
+			}
+		})
+	}
+}
+
+func slowCancels(n int) (answers []error) {
+	for range n {
+		answers = append(answers, functiontest.Answered(503))
+	}
+	return answers
 }

@@ -2,158 +2,117 @@ package handler
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
 // reconcile finds out what became of a submission whose reply was lost. It
-// returns a record with its task, or one that may submit again; an error
-// SubmitInDoubt means: look again later.
-func (h *Handler) reconcile(ctx context.Context, record run.Record) (run.Record, error) {
-	submission := *record.Submission
-	// A redrive comes after the close took the marker: others must see it again.
-	if err := h.Records.PutMarker(ctx, record.WorkflowID, submission.Marker(record.RunID)); err != nil {
-		return record, err
+// returns a run with its task, or one that may submit again; SubmitInDoubt means
+// that the step is to look again later, SubmitOutcomeUnknown that a person has to
+// say what happened.
+func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run, error) {
+	if d := r.Decision; d != nil && d.Attempt == r.Submission.Attempt {
+		return h.decided(ctx, r, *d)
 	}
-	found, now, err := h.candidates(ctx, record)
-	if errors.Is(err, errUnreadable) {
-		return record, h.unknown(ctx, record, nil, err.Error())
+	if err := h.Runs.AnnounceDoubt(ctx, r.Record); err != nil {
+		return r, err
+	}
+	settled := r.Submission.PostUntil.Add(h.Waits.Settle)
+	if now := r.Submission.ServerTime(h.Now()); now.Before(settled) {
+		return r, named.Errorf(named.SubmitInDoubt, "the reply to the submission was lost; the task list is believed from %s on", settled.Format(time.RFC3339))
+	}
+	f, err := h.Doubts.Look(ctx, r.Record)
+	if e, ok := named.As(err); ok {
+		return r, e // the state bucket's, or the key's: retried, or to be redriven
 	}
 	if err != nil {
 		e := cyberun.RemoteError("read the task list", err)
-		if e.Name == named.Unauthorized || e.Name == named.FeatureNotLicensed {
-			return record, e // no waiting mends it; the mark stands, so a redrive looks first
+		if e.Name != named.Unavailable {
+			return r, e // no waiting mends it; the mark stands, so a redrive looks first
 		}
-		return h.stillInDoubt(ctx, record, h.Now(), nil, e.Cause)
+		return r, h.lookAgain(ctx, r, doubt.Finding{Why: e.Cause}, h.Waits.Patience)
 	}
-	if now.Before(submission.PostUntil.Add(h.Waits.Settle)) {
-		return record, named.Errorf(named.SubmitInDoubt, "the reply to the submission was lost; the task list is believed from %s on", submission.PostUntil.Add(h.Waits.Settle).Format(time.RFC3339))
-	}
-	// The list first, then the markers, then the claims: a run that settles
-	// claims its task before its markers go, so it is seen in one of the two.
-	markers, err := h.Records.Markers(ctx, record.WorkflowID)
-	if err != nil {
-		return record, err
-	}
-	for i := range found {
-		if err := h.owner(ctx, &found[i]); err != nil {
-			return record, err
-		}
-	}
-	verdict, ids := run.Judge(record.RunID, found, markers)
 	switch {
-	case h.InDoubtStop:
-		return record, h.unknown(ctx, record, ids, "InDoubt=stop")
-	case verdict == run.Ours:
-		return h.adopt(ctx, record, ids[0])
-	case verdict == run.Absent:
-		return h.absent(ctx, record, now)
-	case verdict == run.Rivals:
-		return h.stillInDoubt(ctx, record, now, ids, "other runs of the workflow are in doubt as well")
+	case f.Verdict == doubt.Found: // an earlier call of this run knew that it is its task
+		return h.adopt(ctx, r, f.TaskID)
+	case h.InDoubt == StopDoubt:
+		f.Why = "InDoubt=stop leaves it to a person"
+		return r, h.unknown(ctx, r, f)
+	case f.Verdict == doubt.Alone && h.InDoubt == AbsentOnly:
+		f.Why = "InDoubt=absent-only leaves a candidate to a person"
+		return r, h.unknown(ctx, r, f)
+	case f.Verdict == doubt.Alone:
+		return h.adopt(ctx, r, f.TaskID)
+	case f.Verdict == doubt.Absent:
+		return h.absent(ctx, r)
+	case f.Verdict == doubt.Rivals:
+		return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
+	case len(f.Candidates) > 0:
+		return r, h.unknown(ctx, r, f)
+	case f.NoWitness: // by then a task would be listed
+		return r, h.lookAgain(ctx, r, f, h.Waits.Absence)
 	}
-	return record, h.unknown(ctx, record, ids, fmt.Sprintf("%d tasks could be this run's", len(ids)))
+	return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
 }
 
-// owner finds the run that has a task. What a run could only name as a candidate,
-// be it this one, is a person's to choose: another run in doubt at that time may
-// have ended since without a trace, and the task may be its. Nor does a rescue say
-// who started a task that nobody had claimed.
-func (h *Handler) owner(ctx context.Context, c *run.Candidate) error {
-	claim, err := h.Records.ClaimOf(ctx, c.TaskID)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return nil
-	case err != nil:
-		return err
-	case claim.Candidate || claim.Rescued:
-		c.Disputed = true
-	default:
-		c.Owner = claim.RunID
+// decided does what a person said of this submission.
+func (h *Handler) decided(ctx context.Context, r lifecycle.Run, d run.Decision) (lifecycle.Run, error) {
+	if d.NotStarted {
+		return h.Runs.NotStarted(ctx, r)
 	}
-	return nil
+	return h.adopt(ctx, r, d.TaskID)
 }
 
-// adopt claims before it records: of two runs that would adopt one task, the
-// claim lets one through.
-func (h *Handler) adopt(ctx context.Context, record run.Record, taskID string) (run.Record, error) {
-	claim, err := h.Records.Claim(ctx, taskID, store.Claim{RunID: record.RunID})
-	if err != nil {
-		return record, err
+func (h *Handler) adopt(ctx context.Context, r lifecycle.Run, taskID string) (lifecycle.Run, error) {
+	found, other, err := h.Runs.Adopt(ctx, r, taskID, run.Exclusion)
+	if err == nil && other != "" {
+		err = named.Errorf(named.SubmitInDoubt, "the task %s was found to be the run %s's just now", taskID, other)
 	}
-	if claim != (store.Claim{RunID: record.RunID}) {
-		return record, named.Errorf(named.SubmitInDoubt, "the task %s was claimed by the run %s just now", taskID, claim.RunID)
-	}
-	return h.store(ctx, record.RunID, taskID, func(r *run.Record) { r.Adopted = true })
+	return found, err
 }
 
 // absent needs two looks: a task that the list did not have yet would be paid
 // twice.
-func (h *Handler) absent(ctx context.Context, record run.Record, now time.Time) (run.Record, error) {
-	first := record.Submission.EmptyAt
-	if !first.IsZero() && now.Sub(first) < h.Waits.Between {
-		return record, named.Errorf(named.SubmitInDoubt, "no task of this submission was listed at %s; a second look follows", first.Format(time.RFC3339))
-	}
-	looked, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
-		switch {
-		case r.Submission == nil || r.Submission.Attempt != record.Submission.Attempt:
-			return errMarked
-		case first.IsZero():
-			r.Submission.EmptyAt = now
-		default:
-			r.Submission = nil // it never started: submit again
-		}
-		return nil
-	})
+func (h *Handler) absent(ctx context.Context, r lifecycle.Run) (lifecycle.Run, error) {
+	now, first := r.Submission.ServerTime(h.Now()), r.Submission.EmptyAt
 	switch {
-	case errors.Is(err, errMarked):
-		return looked, named.Errorf(named.SubmitInDoubt, "%w", err)
-	case err != nil:
-		return looked, err
 	case first.IsZero():
-		return looked, named.Errorf(named.SubmitInDoubt, "no task of this submission is listed; a second look follows")
-	}
-	// Its window is done with: left there it would hold up other runs' doubts.
-	if err := h.Records.ClearMarker(ctx, record.WorkflowID, record.RunID, record.Submission.Attempt); err != nil {
-		return looked, err
-	}
-	if looked.Stopping() {
-		return looked, stopped(looked)
-	}
-	return looked, nil
-}
-
-// stillInDoubt asks for another look, until a person has to be asked.
-func (h *Handler) stillInDoubt(ctx context.Context, record run.Record, now time.Time, ids []string, why string) (run.Record, error) {
-	if now.After(record.Submission.PostUntil.Add(h.Waits.Patience)) {
-		return record, h.unknown(ctx, record, ids, why)
-	}
-	return record, named.Errorf(named.SubmitInDoubt, "%s", why)
-}
-
-// unknown names the candidates and keeps every other run from adopting one: it
-// may be this run's.
-func (h *Handler) unknown(ctx context.Context, record run.Record, ids []string, why string) error {
-	for _, id := range ids {
-		if _, err := h.Records.Claim(ctx, id, store.Claim{RunID: record.RunID, Candidate: true}); err != nil {
-			return err
+		attempt := r.Submission.Attempt
+		r, err := h.Runs.Note(ctx, r, func(rec *run.Record) {
+			if rec.InDoubt() && rec.Submission.Attempt == attempt {
+				looked := *rec.Submission
+				looked.EmptyAt = now.UTC()
+				rec.Submission = &looked
+			}
+		})
+		if err != nil {
+			return r, err
 		}
+		return r, named.Errorf(named.SubmitInDoubt, "no task of this submission is listed; a second look follows")
+	case now.Sub(first) < h.Waits.Between, now.Before(r.Submission.PostUntil.Add(h.Waits.Absence)):
+		return r, named.Errorf(named.SubmitInDoubt, "no task of this submission was listed at %s; a second look follows", first.Format(time.RFC3339))
 	}
-	if _, err := h.Records.Update(ctx, record.RunID, func(r *run.Record) error {
-		r.Candidates = ids
-		return nil
-	}); err != nil {
+	return h.Runs.NotStarted(ctx, r) // it never started: submit again
+}
+
+// lookAgain asks for another look, until a person has to be asked.
+func (h *Handler) lookAgain(ctx context.Context, r lifecycle.Run, f doubt.Finding, patience time.Duration) error {
+	if r.Submission.ServerTime(h.Now()).After(r.Submission.PostUntil.Add(patience)) {
+		return h.unknown(ctx, r, f)
+	}
+	return named.Errorf(named.SubmitInDoubt, "%s", f.Why)
+}
+
+// unknown leaves the outcome to a person.
+func (h *Handler) unknown(ctx context.Context, r lifecycle.Run, f doubt.Finding) error {
+	if err := h.Runs.Unknown(ctx, r, f.Candidates); err != nil {
 		return err
 	}
-	candidates := "none was found"
-	if len(ids) > 0 {
-		candidates = strings.Join(ids, ", ")
-	}
-	return named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s); candidates: %s", why, candidates)
+	return named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s); candidates: %s",
+		f.Why, lifecycle.CandidateIDs(f.Candidates))
 }

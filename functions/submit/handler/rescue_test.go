@@ -1,21 +1,46 @@
 package handler
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
+
+func rescueOf(taskID string) string { return fmt.Sprintf(`{"task_id":%q}`, taskID) }
 
 // rescuing is a world with a task and a run that was started for it.
 func rescuing(t *testing.T) (*world, Input, string) {
 	w := newWorld(t)
-	id := w.service.start(map[string]any{"prompt": "r1"})
-	return w, w.input("r1", fmt.Sprintf(`{"task_id":%q}`, id)), id
+	id := w.Cyberun.Start(map[string]any{"prompt": "r1"})
+	return w, w.input("r1", rescueOf(id)), id
+}
+
+// owned makes a task the run r0's, by how it is known; r0 is of that status, and
+// its execution runs or has ended.
+func (w *world) owned(taskID string, how run.How, status run.Status, running bool) {
+	w.own(taskID, run.Ownership{StartedBy: "r0", How: how, DeliveredBy: "r0"})
+	w.standing("r0", taskID, status, running)
+}
+
+// standing writes the record of a run with a task.
+func (w *world) standing(runID, taskID string, status run.Status, running bool) {
+	in := w.input(runID, prompted(runID))
+	if !running {
+		w.Executions.End(runID, executions.Failed, named.Errorf(named.Unavailable, "x"))
+	}
+	body, err := json.Marshal(run.Record{RunID: runID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: status, TaskID: taskID, How: run.Receipt, MaxSeconds: 60})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	w.put("runs/"+runID+".json", body)
 }
 
 func TestRescue(t *testing.T) {
@@ -24,30 +49,56 @@ func TestRescue(t *testing.T) {
 		prepare func(w *world, id string)
 		want    string
 		text    string
+		after   run.Ownership // of the task, if it was rescued
 	}{
-		{"nobody's", func(*world, string) {}, "", ""},
-		{"its own already", func(w *world, id string) { w.claim(id, store.Claim{RunID: "r1"}) }, "", ""},
-		{"its own candidate", func(w *world, id string) { w.claim(id, candidateOf("r1")) }, "", ""},
-		{"a live run's", func(w *world, id string) { w.owned(id, "r0", run.Waiting, true) }, named.TaskTaken, "belongs to the run r0"},
-		{"a live run's candidate", func(w *world, id string) { w.owned(id, "r0", run.Submitting, true); w.recandidate(id, "r0") }, named.TaskTaken, "r0"},
-		{"a failed run's", func(w *world, id string) { w.owned(id, "r0", run.Failed, false) }, "", ""},
-		{"a failed run's candidate", func(w *world, id string) { w.owned(id, "r0", run.Failed, false); w.recandidate(id, "r0") }, "", ""},
-		{"a cancelled run's", func(w *world, id string) { w.owned(id, "r0", run.Cancelled, false) }, "", ""},
-		{"a delivered run's", func(w *world, id string) { w.owned(id, "r0", run.Succeeded, false) }, "", ""},
-		{"a run's that ended, not closed yet", func(w *world, id string) { w.owned(id, "r0", run.Waiting, false) }, "", ""},
-		{"an expired run's", func(w *world, id string) { w.claim(id, store.Claim{RunID: "r0"}) }, "", ""},
-		{"key refused", func(w *world, _ string) { w.fails("Task", answered(http.StatusUnauthorized)) }, named.Unauthorized, ""},
-		{"Cyberun away", func(w *world, _ string) { w.fails("Task", errNetwork) }, named.Unavailable, ""},
-		{"Step Functions away", func(w *world, id string) {
-			w.owned(id, "r0", run.Waiting, false)
-			w.fails("DescribeExecution", named.Errorf(named.Unavailable, "x"))
-		}, named.Unavailable, ""},
+		{name: "nobody's", after: run.Ownership{How: run.Rescue, DeliveredBy: "r1"}},
+		{name: "its own already", prepare: func(w *world, id string) { w.own(id, run.Ownership{How: run.Rescue, DeliveredBy: "r1"}) },
+			after: run.Ownership{How: run.Rescue, DeliveredBy: "r1"}},
+		{name: "a candidate of a run that has ended", prepare: func(w *world, id string) {
+			w.own(id, run.Ownership{StartedBy: "r0", How: run.Named})
+		}, after: run.Ownership{StartedBy: "r0", How: run.Named, DeliveredBy: "r1"}},
+		{name: "a live run's", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Waiting, true) }, want: named.TaskTaken, text: "the run r0"},
+		{name: "a live run's by exclusion", prepare: func(w *world, id string) { w.owned(id, run.Exclusion, run.Copying, true) }, want: named.TaskTaken, text: "r0"},
+		{name: "a failed run's", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Failed, false) },
+			after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+		{name: "a cancelled run's", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Cancelled, false) },
+			after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+		{name: "a delivered run's", prepare: func(w *world, id string) { w.owned(id, run.Exclusion, run.Succeeded, false) },
+			after: run.Ownership{StartedBy: "r0", How: run.Exclusion, DeliveredBy: "r1"}},
+		{name: "a run's that ended, not closed yet", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Waiting, false) },
+			after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+		{name: "a live run's that is about to record it", prepare: func(w *world, id string) {
+			w.owned(id, run.Receipt, run.Submitting, true)
+			w.standing("r0", "", run.Submitting, true)
+		},
+			want: named.TaskTaken, text: "the run r0"},
+		{name: "a run's that never got it", prepare: func(w *world, id string) {
+			w.owned(id, run.Receipt, run.Waiting, true)
+			w.standing("r0", "another", run.Waiting, true)
+		}, after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+		{name: "an expired run's", prepare: func(w *world, id string) {
+			w.own(id, run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r0"})
+		}, after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+		{name: "a live rescue's", prepare: func(w *world, id string) {
+			w.own(id, run.Ownership{StartedBy: "r9", How: run.Receipt, DeliveredBy: "r0"})
+			w.standing("r0", id, run.Waiting, true)
+		}, want: named.TaskTaken, text: "the run r0"},
+		{name: "key refused", prepare: func(w *world, _ string) { w.Fails("Task", functiontest.Answered(http.StatusUnauthorized)) }, want: named.Unauthorized},
+		{name: "Cyberun away", prepare: func(w *world, _ string) { w.Fails("Task", errNetwork) }, want: named.Unavailable},
+		{name: "not there, says a proxy", prepare: func(w *world, _ string) { w.Fails("Task", functiontest.Page(http.StatusNotFound)) }, want: named.Unavailable},
+		{name: "Step Functions away", prepare: func(w *world, id string) {
+			w.owned(id, run.Receipt, run.Waiting, false)
+			w.Fails("DescribeExecution", named.Errorf(named.Unavailable, "x"))
+		}, want: named.Unavailable},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w, in, id := rescuing(t)
-			test.prepare(w, id)
+			if test.prepare != nil {
+				test.prepare(w, id)
+			}
 			out, _, err, _ := w.once(in)
+			w.Around = nil
 			if test.want != "" {
 				wantName(t, err, test.want, test.text)
 				return
@@ -55,75 +106,77 @@ func TestRescue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.checkSettled("r1", out)
-			record, _ := w.records().Get(t.Context(), "r1")
-			if !record.Rescued || record.Workflow != run.RescueSlug || record.MayCancelTask() {
-				t.Errorf("%+v", record)
+			record := w.Run("r1")
+			if out.TaskID != id || record.TaskID != id || record.How != run.Rescue || record.Workflow != run.RescueSlug || record.TaskWorkflow != "text-to-image" || record.Status != run.Waiting {
+				t.Errorf("%+v, %+v", out, record.Record)
 			}
-			if len(w.service.tasks) != 1 {
+			if o := w.ownership(id); o != test.after || o.MayCancel("r1") {
+				t.Errorf("%+v, want %+v", o, test.after)
+			}
+			if len(w.Cyberun.Started) != 1 {
 				t.Error("submitted one as well")
 			}
 		})
 	}
 }
 
-// owned makes a task some run's.
-func (w *world) owned(taskID, runID string, status run.Status, running bool) {
-	w.claim(taskID, store.Claim{RunID: runID})
-	w.running[arnPrefix+runID] = running
-	if _, err := w.records().Create(w.t.Context(), run.Record{RunID: runID, ExecutionARN: arnPrefix + runID, StartedAt: began, Status: status, TaskID: taskID}); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) recandidate(taskID, runID string) {
-	if err := w.records().TakeOver(w.t.Context(), taskID, store.Claim{RunID: runID}, candidateOf(runID)); err != nil {
-		w.t.Fatal(err)
+// TestRescueOfAForgottenWorkflow: a workflow that is gone does not keep its task
+// from being delivered.
+func TestRescueOfAForgottenWorkflow(t *testing.T) {
+	w, in, id := rescuing(t)
+	w.Cyberun.Flow.ID = "wf-2"
+	if out, err := w.drive(in); err != nil || out.TaskID != id {
+		t.Errorf("%+v, %v", out, err)
 	}
 }
 
 func TestRescueWithAFault(t *testing.T) {
 	w, _, id := rescuing(t)
-	_, _, err, _ := w.once(w.input("r1", fmt.Sprintf(`{"task_id":%q,"parameters":{}}`, id)))
+	_, _, err, _ := w.once(w.input("r2", fmt.Sprintf(`{"task_id":%q,"parameters":{}}`, id)))
 	wantName(t, err, named.InvalidRequest, "parameters")
 }
 
-// TestRescuedTwice at once: one gets it.
+// TestRescuedTwice at once: one gets it, wherever the other comes in between.
 func TestRescuedTwice(t *testing.T) {
-	w, in, id := rescuing(t)
-	w.owned(id, "r0", run.Failed, false)
-	other := w.input("r2", string(in.Request))
-	var otherErr error
-	count := 0
-	w.around = func(call string, do func() error) error {
-		if count++; call == "PutObject state/tasks/"+id && count > 6 { // the take-over itself
-			w.around = nil
-			_, _, otherErr, _ = w.once(other)
+	for n := 1; ; n++ {
+		w, in, id := rescuing(t)
+		w.owned(id, run.Receipt, run.Failed, false)
+		other := w.input("r2", string(in.Request))
+		var otherErr error
+		count := 0
+		w.Around = func(_ string, do func() error) error {
+			if count++; count == n {
+				w.Undisturbed(func() { _, otherErr = w.drive(other) })
+			}
+			return do()
 		}
-		return do()
-	}
-	_, err := w.drive(in)
-	if w.around = nil; otherErr != nil {
-		t.Fatal(otherErr)
-	}
-	wantName(t, err, named.TaskTaken, "")
-	claim, _ := w.records().ClaimOf(t.Context(), id)
-	if claim.RunID != "r2" {
-		t.Errorf("%+v", claim)
+		_, err := w.drive(in)
+		if w.Around = nil; count < n {
+			break
+		}
+		got := w.ownership(id).DeliveredBy
+		switch {
+		case err == nil && otherErr == nil:
+			t.Errorf("at call %d both got it", n)
+		case err != nil && otherErr != nil:
+			t.Errorf("at call %d neither got it: %v, %v", n, err, otherErr)
+		case err != nil && (got != "r2" || !named.Is(err, named.TaskTaken)), err == nil && (got != "r1" || !named.Is(otherErr, named.TaskTaken)):
+			t.Errorf("at call %d: %s delivers it; %v, %v", n, got, err, otherErr)
+		}
 	}
 }
 
 // TestRescueCrashes at every call.
 func TestRescueCrashes(t *testing.T) {
 	prepare := func(w *world) Input {
-		id := w.service.start(map[string]any{"prompt": "r1"})
-		w.owned(id, "r0", run.Waiting, false)
-		return w.input("r1", fmt.Sprintf(`{"task_id":%q}`, id))
+		id := w.Cyberun.Start(map[string]any{"prompt": "r1"})
+		w.owned(id, run.Receipt, run.Waiting, false)
+		return w.input("r1", rescueOf(id))
 	}
 	w := newWorld(t)
 	in := prepare(w)
 	var names []string
-	w.around = func(call string, do func() error) error { names = append(names, call); return do() }
+	w.Around = func(call string, do func() error) error { names = append(names, call); return do() }
 	if _, err := w.drive(in); err != nil {
 		t.Fatal(err)
 	}
@@ -136,17 +189,17 @@ func TestRescueCrashes(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s at %d %s: %v", f.name, n+1, call, err)
 			}
-			w.around = nil
-			claim, _ := w.records().ClaimOf(t.Context(), out.TaskID)
-			record, _ := w.records().Get(t.Context(), "r1")
-			if claim.RunID != "r1" || claim.Candidate || !record.Rescued || record.TaskID != out.TaskID {
-				t.Errorf("%s at %d %s: %+v, %+v", f.name, n+1, call, claim, record)
+			w.Around = nil
+			o, record := w.ownership(out.TaskID), w.Run("r1")
+			if o.DeliveredBy != "r1" || o.StartedBy != "r0" || o.How != run.Receipt || record.How != run.Rescue || record.TaskID != out.TaskID {
+				t.Errorf("%s at %d %s: %+v, %+v", f.name, n+1, call, o, record.Record)
 			}
 		}
 	}
 }
 
-// TestTakenOver: the run whose task was rescued is refused when it is redriven.
+// TestTakenOver: the run whose task was rescued is refused when it is redriven,
+// for as long as the rescue lives; then it may have its task back.
 func TestTakenOver(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
@@ -154,14 +207,110 @@ func TestTakenOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeFailed(w, "r1")
-	if _, err := w.drive(w.input("r2", fmt.Sprintf(`{"task_id":%q}`, out.TaskID))); err != nil {
+	w.fail("r1", named.Errorf(named.Unavailable, "x"))
+	if _, err := w.drive(w.input("r2", rescueOf(out.TaskID))); err != nil {
 		t.Fatal(err)
 	}
+	in = w.redrive(in)
 	_, err = w.drive(in)
-	wantName(t, err, named.TaskTaken, "belongs to the run r2")
-	if task := w.service.task(out.TaskID); task.Status == cyberun.StatusCancelled {
+	wantName(t, err, named.TaskTaken, "the run r2")
+	if task := w.Cyberun.Of(out.TaskID); task.Status == cyberun.StatusCancelled {
 		t.Error("cancelled")
+	}
+	w.fail("r1", err)
+	w.fail("r2", named.Errorf(named.Unavailable, "x"))
+	again, err := w.drive(w.redrive(in))
+	if err != nil || again.TaskID != out.TaskID {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	w.checkSettled("r1", again)
+}
+
+// TestRedriveAfterADeadRescue: a rescue that died after it had taken the delivery,
+// before its record had the task, does not bar the run that started it.
+func TestRedriveAfterADeadRescue(t *testing.T) {
+	for _, closed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the rescue is closed %v", closed), func(t *testing.T) {
+			w := newWorld(t)
+			in := w.input("r1", prompted("r1"))
+			out, err := w.drive(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.fail("r1", named.Errorf(named.Unavailable, "x"))
+			writes := 0
+			w.Around = func(call string, do func() error) error {
+				if call == "PutObject state/runs/r5.json" {
+					if writes++; writes > 1 { // the record is there, and never gets its task
+						panic(killed{})
+					}
+				}
+				return do()
+			}
+			_, err = w.drive(w.input("r5", rescueOf(out.TaskID)))
+			w.Around = nil
+			if err == nil || w.ownership(out.TaskID).DeliveredBy != "r5" || w.Run("r5").TaskID != "" {
+				t.Fatalf("the rescue was to die with the delivery: %v, %+v", err, w.ownership(out.TaskID))
+			}
+			w.Executions.End("r5", executions.Failed, named.Errorf(named.Unavailable, "ten deaths"))
+			if closed {
+				w.Close("r5")
+			}
+			again, err := w.drive(w.redrive(in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.checkSettled("r1", again)
+		})
+	}
+}
+
+// TestRedriveAfterARescueOfAnOwnedTask: r1 in doubt found its task, owned it, and
+// died before its record had it. A rescue takes the delivery and leaves who
+// started it: redriven, r1 knows its task and never pays for a second one.
+func TestRedriveAfterARescueOfAnOwnedTask(t *testing.T) {
+	for _, rescueEnds := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the rescue ends %v", rescueEnds), func(t *testing.T) {
+			w, in := doubtful(t, true)
+			mine := w.Cyberun.Paid("r1")[0]
+			w.Now = began.Add(time.Minute)
+			w.Around = func(call string, do func() error) error {
+				if call == "PutObject state/tasks/"+mine {
+					_ = do()
+					panic(killed{})
+				}
+				return do()
+			}
+			if _, _, _, died := w.once(in); !died {
+				t.Fatal("it was to die")
+			}
+			w.Around = nil
+			w.fail("r1", named.Errorf(named.Unavailable, "ten deaths"))
+			if _, err := w.drive(w.input("r5", rescueOf(mine))); err != nil {
+				t.Fatal(err)
+			}
+			if o := w.ownership(mine); (o != run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r5"}) {
+				t.Errorf("%+v", o)
+			}
+			if rescueEnds {
+				w.fail("r5", named.Errorf(named.Unavailable, "x"))
+			}
+			out, err := w.drive(w.redrive(in))
+			if paid := w.Cyberun.Paid("r1"); len(paid) != 1 {
+				t.Errorf("paid %v", paid)
+			}
+			if rescueEnds {
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.checkSettled("r1", out)
+				return
+			}
+			wantName(t, err, named.TaskTaken, "r5")
+			if record := w.Run("r1"); record.TaskID != mine {
+				t.Errorf("%+v", record.Record)
+			}
+		})
 	}
 }
 
@@ -170,31 +319,32 @@ func TestTakenOver(t *testing.T) {
 func TestRescueOfTaskInDoubt(t *testing.T) {
 	rescue := func(w *world, task string) {
 		t.Helper()
-		if _, _, err, _ := w.once(w.input("b1", fmt.Sprintf(`{"task_id":%q}`, task))); err != nil {
+		if _, _, err, _ := w.once(w.input("b1", rescueOf(task))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Run("while the run lives", func(t *testing.T) {
 		w, in := doubtful(t, true)
-		rescue(w, w.service.paid("r1")[0])
+		rescue(w, w.Cyberun.Paid("r1")[0])
 		_, err := w.drive(in)
-		wantName(t, err, named.SubmitOutcomeUnknown, w.service.paid("r1")[0])
-		if paid := w.service.paid("r1"); len(paid) != 1 {
+		wantName(t, err, named.SubmitOutcomeUnknown, w.Cyberun.Paid("r1")[0])
+		if record := w.Run("r1"); len(record.Candidates) != 1 || record.Candidates[0].DeliveredBy != "b1" {
+			t.Errorf("a person is told %+v", record.Candidates)
+		}
+		if paid := w.Cyberun.Paid("r1"); len(paid) != 1 {
 			t.Errorf("paid %v", paid)
 		}
 	})
-	t.Run("as its hint says, then redriven", func(t *testing.T) {
+	t.Run("by hand, then redriven", func(t *testing.T) {
 		w, in := doubtful(t, true)
 		w.mark("r9", began) // a rival: r1 must not adopt
 		_, err := w.drive(in)
 		wantName(t, err, named.SubmitOutcomeUnknown, "")
-		closeFailed(w, "r1")
-		w.running[arnPrefix+"r1"] = false
-		rescue(w, w.service.paid("r1")[0])
-		w.running[arnPrefix+"r1"] = true
-		_, err = w.drive(in)
+		w.fail("r1", err)
+		rescue(w, w.Cyberun.Paid("r1")[0])
+		_, err = w.drive(w.redrive(in))
 		wantName(t, err, named.SubmitOutcomeUnknown, "")
-		if paid := w.service.paid("r1"); len(paid) != 1 {
+		if paid := w.Cyberun.Paid("r1"); len(paid) != 1 {
 			t.Errorf("paid %v", paid)
 		}
 	})

@@ -2,25 +2,24 @@ package handler
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// markStop is what DELETE /runs/{id} does to a record.
-func (w *world) markStop(runID string) bool {
-	around := w.around
-	w.around = nil
-	defer func() { w.around = around }()
-	_, err := w.records().Update(w.t.Context(), runID, func(r *run.Record) error {
-		if r.Status.Open() {
-			r.StopRequestedAt = w.now
+// stop is the mark that DELETE /runs/{id} leaves, before it cancels anything.
+func (w *world) stop(runID string) {
+	w.Undisturbed(func() {
+		if _, _, err := w.Runs().Stop(w.T.Context(), runID, *w.Executions.Of(runID), outputBucket, ""); err != nil {
+			w.T.Errorf("stop %s: %v", runID, err)
 		}
-		return nil
 	})
-	return err == nil
 }
 
 // TestStopAtEveryCall: from the moment of the stop on either nothing is started,
@@ -30,75 +29,75 @@ func TestStopAtEveryCall(t *testing.T) {
 	for n, call := range calls(t, prepare) {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d %s, after %v", n+1, call, after), func(t *testing.T) {
-				w := newWorld(t)
+				w := witnessed(t)
 				in := prepare(w)
-				stopped := false
 				w.at(n+1, fate{meet: func(_ *world, _ string, do func() error) error {
 					if !after {
-						stopped = w.markStop("r1")
+						w.stop("r1")
 						return do()
 					}
 					err := do()
-					stopped = w.markStop("r1")
+					w.stop("r1")
 					return err
 				}})
 				out, err := w.drive(in)
-				w.around = nil
-				if !stopped { // no record to mark yet: the API leaves a tombstone then
-					w.checkSettled("r1", out)
-					return
+				w.Around = nil
+				if err != nil { // the execution fails by it
+					w.fail("r1", err)
 				}
-				record, _ := w.records().Get(t.Context(), "r1")
+				record := w.Run("r1")
 				if err == nil {
-					if record.TaskID == "" || len(w.service.tasks) != 1 {
-						t.Fatalf("%+v", record)
+					if record.TaskID == "" || out.TaskID != record.TaskID || len(w.Cyberun.Paid("r1")) != 1 {
+						t.Fatalf("%+v", record.Record)
 					}
 					return // the stop came after submit's last look: poll-status and close-run honour it
 				}
 				wantName(t, err, named.RunCancelled, "")
-				for _, task := range w.service.tasks {
-					if task.Status != cyberun.StatusCancelled || record.TaskID != task.ID {
-						t.Errorf("%s runs on: %s", task.ID, task.Status)
+				if record.Status != run.Cancelled {
+					t.Errorf("the run is %s", record.Status)
+				}
+				for _, id := range w.Cyberun.Paid("r1") {
+					if task := w.Cyberun.Of(id); task.Status != cyberun.StatusCancelled || record.TaskID != id || record.Cancel.EndedAs != "cancelled" {
+						t.Errorf("%s runs on: %s, %+v", id, task.Status, record.Cancel)
 					}
 				}
-				if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) > 0 {
-					t.Errorf("markers %v", markers)
-				}
+				w.checkNoTraces("r1")
 			})
 		}
 	}
 }
 
-func TestTombstone(t *testing.T) {
-	tests := map[string]run.Record{
-		"the API's":   {Status: run.Submitting, StopRequestedAt: began},
-		"close-run's": {Status: run.Cancelled, EndedAt: began},
+// TestStoppedBeforeItsRecord: a stop, or the end of the execution, that comes
+// before Submit leaves a record that Submit honours.
+func TestStoppedBeforeItsRecord(t *testing.T) {
+	tests := []struct {
+		name string
+		ends func(w *world)
+		want string
+	}{
+		{name: "the API's", ends: func(w *world) { w.stop("r1") }, want: named.RunCancelled},
+		{name: "close-run's", ends: func(w *world) {
+			w.Executions.End("r1", executions.Aborted, named.Errorf(named.RunCancelled, "x"))
+			w.Close("r1")
+		}, want: named.Superseded},
 	}
-	for name, tombstone := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			in := w.input("r1", prompted("r1"))
-			tombstone.RunID, tombstone.ExecutionARN, tombstone.StartedAt = in.RunID, in.ExecutionARN, in.StartedAt
-			if _, err := w.records().Create(t.Context(), tombstone); err != nil {
-				t.Fatal(err)
-			}
+			test.ends(w)
 			_, err := w.drive(in)
-			wantName(t, err, named.RunCancelled, "before anything was submitted")
-			if len(w.service.tasks) > 0 {
+			wantName(t, err, test.want, "")
+			if len(w.Cyberun.Started) > 0 {
 				t.Error("paid")
 			}
+			if status := w.Run("r1").Status; test.want == named.Superseded && status != run.Cancelled {
+				t.Errorf("it is %s", status)
+			}
+			if test.want == named.RunCancelled {
+				wantName(t, err, test.want, "before anything was submitted")
+			}
 		})
-	}
-}
-
-// TestStoppedInDoubt says so: "nothing was submitted" would be a guess.
-func TestStoppedInDoubt(t *testing.T) {
-	w, in := doubtful(t, true)
-	w.markStop("r1")
-	_, err := w.drive(in)
-	wantName(t, err, named.RunCancelled, "in doubt")
-	if w.service.tasks[0].Status == cyberun.StatusCancelled {
-		t.Error("a task that is only a candidate was cancelled")
 	}
 }
 
@@ -107,64 +106,155 @@ func TestStoppedInDoubt(t *testing.T) {
 func TestStoppedBeforeTheReceipt(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	w.around = func(call string, do func() error) error {
+	w.Around = func(call string, do func() error) error {
 		err := do()
 		if call == "Run" {
-			w.around = nil
-			if _, err := w.records().Update(t.Context(), "r1", func(r *run.Record) error {
-				r.Close(run.Cancelled, w.now, named.Errorf(named.RunCancelled, "x"))
-				return nil
-			}); err != nil {
-				t.Error(err)
-			}
+			w.Around = nil
+			w.stop("r1")
+			w.Executions.End("r1", executions.Aborted, named.Errorf(named.RunCancelled, "x"))
+			w.Close("r1")
 		}
 		return err
 	}
-	_, err := w.drive(in)
-	wantName(t, err, named.RunCancelled, "its task task-2 cancelled")
-	record, _ := w.records().Get(t.Context(), "r1")
-	if record.Status != run.Cancelled || record.TaskID != "task-2" || w.service.tasks[0].Status != cyberun.StatusCancelled {
-		t.Errorf("%+v, %+v", record, w.service.tasks)
-	}
-}
-
-// TestAdoptedIsNotCancelled: it might be a colleague's.
-func TestAdoptedIsNotCancelled(t *testing.T) {
-	w, in := doubtful(t, true)
-	w.around = func(call string, do func() error) error {
-		if call == "Tasks" {
-			defer w.markStop("r1")
-		}
-		return do()
-	}
-	w.now = began.Add(DefaultWaits.Post + DefaultWaits.Settle)
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.RunCancelled, "was left alone")
-	if w.service.tasks[0].Status == cyberun.StatusCancelled {
-		t.Error("cancelled")
+	if err == nil {
+		t.Error("the state machine of a stopped run would go on")
+	}
+	record, id := w.Run("r1"), w.Cyberun.Paid("r1")[0]
+	if record.Status != run.Cancelled || record.TaskID != id || w.Cyberun.Of(id).Status != cyberun.StatusCancelled || record.Cancel.EndedAs != "cancelled" {
+		t.Errorf("%+v, %+v", record.Record, w.Cyberun.Started)
+	}
+	if !record.Unsettled {
+		t.Error("the sweep would pass it over: its error.json lacks the task")
 	}
 }
 
-// TestCancelFails while Cyberun is away: the step is tried again.
-func TestCancelFails(t *testing.T) {
+// TestFailedBeforeTheReceipt: a failed run's task is left for a redrive.
+func TestFailedBeforeTheReceipt(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	failed := false
-	w.around = func(call string, do func() error) error {
-		switch {
-		case call == "Run":
-			defer w.markStop("r1")
-		case call == "Cancel" && !failed:
-			failed = true
-			return answered(503)
+	w.Around = func(call string, do func() error) error {
+		err := do()
+		if call == "Run" {
+			w.Around = nil
+			w.fail("r1", named.Errorf(named.Unavailable, "ten deaths"))
+		}
+		return err
+	}
+	w.once(in)
+	record, id := w.Run("r1"), w.Cyberun.Paid("r1")[0]
+	if record.Status != run.Failed || record.TaskID != id || record.How != run.Receipt || w.Cyberun.Of(id).Status.Terminal() {
+		t.Errorf("%+v, %+v", record.Record, w.Cyberun.Started)
+	}
+	out, err := w.drive(w.redrive(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.checkSettled("r1", out)
+}
+
+// TestAdoptedIsNotCancelled: it might be a stranger's. The run is stopped between
+// its look and its adoption, or after it.
+func TestAdoptedIsNotCancelled(t *testing.T) {
+	for _, at := range []string{"Tasks", "PutObject state/tasks/", "PutObject state/runs/r1.json"} {
+		t.Run(at, func(t *testing.T) {
+			w, in := doubtful(t, true)
+			w.Now = began.Add(DefaultWaits.Post + DefaultWaits.Settle)
+			w.Around = func(call string, do func() error) error {
+				if strings.HasPrefix(call, at) {
+					defer w.stop("r1")
+				}
+				return do()
+			}
+			_, _, err, _ := w.once(in)
+			if err != nil { // otherwise the stop came after submit's last look
+				wantName(t, err, named.RunCancelled, "")
+			}
+			w.Executions.End("r1", executions.Aborted, named.Errorf(named.RunCancelled, "x"))
+			w.Close("r1")
+			if w.Cyberun.Of(w.Cyberun.Paid("r1")[0]).Status == cyberun.StatusCancelled {
+				t.Error("cancelled")
+			}
+			if record := w.Run("r1"); record.Cancel != nil || record.Status != run.Cancelled {
+				t.Errorf("%+v", record.Record)
+			}
+		})
+	}
+}
+
+// TestCancelsThatAreNotAccepted: Cyberun answers a stop's first cancels 500, with
+// a no, or by a proxy's page. The call goes on until the task is cancelled.
+func TestCancelsThatAreNotAccepted(t *testing.T) {
+	no := &cyberun.AnswerError{Method: "POST", Path: "/r/tasks/x/cancel", Status: 200, Reason: "but without success"}
+	tests := []struct {
+		name    string
+		answers []error
+		most    time.Duration
+	}{
+		{name: "500, then a page", answers: []error{functiontest.Answered(500), functiontest.Page(200)}, most: 3 * time.Second},
+		{name: "no, twice", answers: []error{no, no}, most: 3 * time.Second},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			in := w.input("r1", prompted("r1"))
+			w.Cyberun.Cancels = test.answers
+			var stopped time.Time
+			w.Around = func(call string, do func() error) error {
+				if call == "Run" {
+					defer func() { w.stop("r1"); stopped = w.Now }()
+				}
+				return do()
+			}
+			_, _, err, _ := w.once(in)
+			wantName(t, err, named.RunCancelled, "was cancelled")
+			if w.Cyberun.Of(w.Cyberun.Paid("r1")[0]).Status != cyberun.StatusCancelled {
+				t.Error("runs on")
+			}
+			if took := w.Now.Sub(stopped); took > test.most {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
+// TestCancelOutlastsTheCall: what is not accepted within the call's time is said,
+// and left to close-run.
+func TestCancelOutlastsTheCall(t *testing.T) {
+	w := newWorld(t)
+	in := w.input("r1", prompted("r1"))
+	for range 20 {
+		w.Cyberun.Cancels = append(w.Cyberun.Cancels, functiontest.Answered(503))
+	}
+	w.Around = func(call string, do func() error) error {
+		if call == "Run" {
+			defer w.stop("r1")
 		}
 		return do()
 	}
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.Unavailable, "cancel the task")
-	_, err = w.drive(in)
-	wantName(t, err, named.RunCancelled, "cancelled")
-	if w.service.tasks[0].Status != cyberun.StatusCancelled {
-		t.Error("runs on")
+	wantName(t, err, named.RunCancelled, "could not be cancelled yet")
+	w.Around, w.Cyberun.Cancels = nil, nil
+	w.Executions.End("r1", executions.Aborted, err)
+	w.Close("r1")
+	if record := w.Run("r1"); record.Status != run.Cancelled || record.Cancel.EndedAs != "cancelled" || w.Cyberun.Of(record.TaskID).Status != cyberun.StatusCancelled {
+		t.Errorf("%+v", record.Record)
 	}
+}
+
+// TestCompletedBeforeTheCancel names what can still be had.
+func TestCompletedBeforeTheCancel(t *testing.T) {
+	w := newWorld(t)
+	in := w.input("r1", prompted("r1"))
+	w.Around = func(call string, do func() error) error {
+		if call == "Run" {
+			defer func() {
+				w.Cyberun.Started[0].Status = cyberun.StatusCompleted
+				w.stop("r1")
+			}()
+		}
+		return do()
+	}
+	_, _, err, _ := w.once(in)
+	wantName(t, err, named.RunCancelled, "relay rescue "+w.Cyberun.Paid("r1")[0])
 }

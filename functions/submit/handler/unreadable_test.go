@@ -48,9 +48,9 @@ func TestArchived(t *testing.T) {
 	}
 	for _, test := range tests {
 		w := newWorld(t)
-		w.s3.Set(inboxBucket, "x.png", storetest.Object{Body: []byte("x"), ContentType: "image/png"})
+		w.S3.Set(inboxBucket, "x.png", storetest.Object{Body: []byte("x"), ContentType: "image/png"})
 		h := w.handler()
-		h.Buckets = archive{w.s3, func(out *s3.HeadObjectOutput) {
+		h.Buckets = archive{w.S3, func(out *s3.HeadObjectOutput) {
 			out.StorageClass, out.ArchiveStatus = test.class, test.status
 			if test.restore != "" {
 				out.Restore = aws.String(test.restore)
@@ -64,8 +64,8 @@ func TestArchived(t *testing.T) {
 			continue
 		}
 		wantName(t, err, named.InvalidRequest, "image: s3://inbox/x.png lies in an archive: restore it")
-		if len(w.service.uploads) > 0 || len(w.service.tasks) > 0 {
-			t.Errorf("%+v: uploads %v, tasks %v", test, w.service.uploads, w.service.tasks)
+		if len(w.Cyberun.Uploads) > 0 || len(w.Cyberun.Started) > 0 {
+			t.Errorf("%+v: uploads %v, tasks %v", test, w.Cyberun.Uploads, w.Cyberun.Started)
 		}
 	}
 }
@@ -90,12 +90,12 @@ func TestUnreadableInput(t *testing.T) {
 	for _, test := range tests {
 		t.Run(fmt.Sprint(test.status, test.code), func(t *testing.T) {
 			w := newWorld(t)
-			w.s3.Set(inboxBucket, "x.png", storetest.Object{Body: []byte("x"), ContentType: "image/png"})
-			w.fails("GetObject inbox", storetest.Error(test.status, test.code))
+			w.S3.Set(inboxBucket, "x.png", storetest.Object{Body: []byte("x"), ContentType: "image/png"})
+			w.Fails("GetObject inbox", storetest.Error(test.status, test.code))
 			_, _, err, _ := w.once(w.input("r1", photoRequest))
 			wantName(t, err, test.want, test.text)
-			if len(w.service.uploads) > 0 || len(w.service.tasks) > 0 {
-				t.Errorf("uploads %v, tasks %v", w.service.uploads, w.service.tasks)
+			if len(w.Cyberun.Uploads) > 0 || len(w.Cyberun.Started) > 0 {
+				t.Errorf("uploads %v, tasks %v", w.Cyberun.Uploads, w.Cyberun.Started)
 			}
 		})
 	}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -40,6 +41,15 @@ type Object struct {
 	ETag        string // with its quotes
 	ContentType string
 	Metadata    map[string]string
+	Modified    time.Time // when it was last written, by [S3.Now]
+	VersionID   string    // given by S3 in a bucket that keeps versions, else empty
+	Archived    bool      // in a storage class that has to be restored from
+}
+
+// version is one that a bucket keeps of a key.
+type version struct {
+	Object
+	deleteMarker bool
 }
 
 // S3 is all buckets there are: one comes into being when it is written to.
@@ -50,11 +60,20 @@ type S3 struct {
 	Around func(c Call, do func() error) error
 	// PageSize of lists; 0: S3's 1,000.
 	PageSize int
+	// Now stamps what is written, and lists say it as LastModified; nil: they say
+	// nothing.
+	Now func() time.Time
+	// Versioned are the buckets that keep versions. It is set before anything is
+	// written.
+	Versioned []string
 
-	mu      sync.Mutex
-	buckets map[string]map[string]Object
-	calls   []Call
-	aborted []string
+	mu       sync.Mutex
+	buckets  map[string]map[string]Object
+	versions map[string]map[string][]version // by bucket and key, the oldest first
+	made     int                             // versions so far
+	calls    []Call
+	aborted  []string
+	uploads  int // multipart uploads that were begun
 }
 
 // Error is an answer of S3 that is not 2xx.
@@ -83,8 +102,48 @@ func (s *S3) set(bucket, key string, o Object) Object {
 		sum := md5.Sum(o.Body)
 		o.ETag = `"` + hex.EncodeToString(sum[:]) + `"`
 	}
+	if o.Modified.IsZero() && s.Now != nil {
+		o.Modified = s.Now()
+	}
+	if slices.Contains(s.Versioned, bucket) {
+		o.VersionID = s.keep(bucket, key, version{Object: o})
+	}
 	s.buckets[bucket][key] = o
 	return o
+}
+
+// keep adds a version of a key and returns its id.
+func (s *S3) keep(bucket, key string, v version) string {
+	if s.versions == nil {
+		s.versions = map[string]map[string][]version{}
+	}
+	if s.versions[bucket] == nil {
+		s.versions[bucket] = map[string][]version{}
+	}
+	s.made++
+	v.VersionID = fmt.Sprintf("version-%d", s.made)
+	s.versions[bucket][key] = append(s.versions[bucket][key], v)
+	return v.VersionID
+}
+
+// remove takes an object away; in a bucket that keeps versions a delete marker
+// hides them.
+func (s *S3) remove(bucket, key string) {
+	if slices.Contains(s.Versioned, bucket) {
+		s.keep(bucket, key, version{deleteMarker: true})
+	}
+	delete(s.buckets[bucket], key)
+}
+
+// RemoveVersion takes one version away for good, as its expiry does; of the newest
+// one the object goes as well.
+func (s *S3) RemoveVersion(bucket, key, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.versions[bucket][key] = slices.DeleteFunc(s.versions[bucket][key], func(v version) bool { return v.VersionID == id })
+	if s.buckets[bucket][key].VersionID == id {
+		delete(s.buckets[bucket], key)
+	}
 }
 
 // Object is what lies there.
@@ -99,7 +158,7 @@ func (s *S3) Object(bucket, key string) (Object, bool) {
 func (s *S3) Remove(bucket, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.buckets[bucket], key)
+	s.remove(bucket, key)
 }
 
 // Keys are all of a bucket's below a prefix, sorted.
@@ -154,9 +213,22 @@ func (s *S3) call(ctx context.Context, op string, bucket, key *string, do func()
 	return s.Around(c, done)
 }
 
-// find is the object, or why not.
-func (s *S3) find(bucket, key, ifMatch *string) (Object, error) {
+// find is the object, or why not. A version id finds that version, also when a newer
+// one or a delete marker hides it.
+func (s *S3) find(bucket, key, ifMatch, versionID *string) (Object, error) {
 	o, ok := s.buckets[aws.ToString(bucket)][aws.ToString(key)]
+	if versionID != nil {
+		versions := s.versions[aws.ToString(bucket)][aws.ToString(key)]
+		i := slices.IndexFunc(versions, func(v version) bool { return v.VersionID == *versionID })
+		if i < 0 {
+			return o, Error(http.StatusNotFound, "NoSuchVersion")
+		}
+		if versions[i].deleteMarker {
+			return o, Error(http.StatusMethodNotAllowed, "MethodNotAllowed")
+		}
+		o, ok = versions[i].Object, true
+		o.VersionID = *versionID
+	}
 	switch {
 	case !ok:
 		return o, Error(http.StatusNotFound, "NoSuchKey")
@@ -170,29 +242,43 @@ func (s *S3) find(bucket, key, ifMatch *string) (Object, error) {
 func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
 	var out *s3.GetObjectOutput
 	err := s.call(ctx, "GetObject", in.Bucket, in.Key, func() error {
-		o, err := s.find(in.Bucket, in.Key, in.IfMatch)
+		o, err := s.find(in.Bucket, in.Key, in.IfMatch, in.VersionId)
 		if err != nil {
 			return err
 		}
+		if o.Archived {
+			return Error(http.StatusForbidden, "InvalidObjectState")
+		}
 		out = &s3.GetObjectOutput{
 			Body: io.NopCloser(bytes.NewReader(o.Body)), ETag: &o.ETag, ContentLength: aws.Int64(int64(len(o.Body))),
-			ContentType: &o.ContentType, Metadata: maps.Clone(o.Metadata),
+			ContentType: &o.ContentType, Metadata: maps.Clone(o.Metadata), VersionId: o.version(),
 		}
 		return nil
 	})
 	return out, err
 }
 
+// version is what an answer says of it: nothing, where none are kept.
+func (o Object) version() *string {
+	if o.VersionID == "" {
+		return nil
+	}
+	return &o.VersionID
+}
+
 // HeadObject is S3's.
 func (s *S3) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
 	var out *s3.HeadObjectOutput
 	err := s.call(ctx, "HeadObject", in.Bucket, in.Key, func() error {
-		o, err := s.find(in.Bucket, in.Key, in.IfMatch)
+		o, err := s.find(in.Bucket, in.Key, in.IfMatch, in.VersionId)
 		if err != nil {
 			return err
 		}
 		out = &s3.HeadObjectOutput{
-			ETag: &o.ETag, ContentLength: aws.Int64(int64(len(o.Body))), ContentType: &o.ContentType, Metadata: maps.Clone(o.Metadata),
+			ETag: &o.ETag, ContentLength: aws.Int64(int64(len(o.Body))), ContentType: &o.ContentType, Metadata: maps.Clone(o.Metadata), VersionId: o.version(),
+		}
+		if o.Archived {
+			out.StorageClass = types.StorageClassGlacier
 		}
 		return nil
 	})
@@ -215,7 +301,7 @@ func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3
 	}
 	var out *s3.PutObjectOutput
 	err := s.call(ctx, "PutObject", in.Bucket, in.Key, func() error {
-		_, err := s.find(in.Bucket, in.Key, in.IfMatch)
+		_, err := s.find(in.Bucket, in.Key, in.IfMatch, nil)
 		switch {
 		case in.IfMatch != nil && err != nil:
 			return err
@@ -225,7 +311,7 @@ func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3
 		o := s.set(*in.Bucket, *in.Key, Object{
 			Body: body, ContentType: aws.ToString(in.ContentType), Metadata: maps.Clone(in.Metadata),
 		})
-		out = &s3.PutObjectOutput{ETag: &o.ETag}
+		out = &s3.PutObjectOutput{ETag: &o.ETag, VersionId: o.version()}
 		return nil
 	})
 	return out, err
@@ -234,7 +320,7 @@ func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3
 // DeleteObject is S3's: what is not there is deleted as well.
 func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
 	return &s3.DeleteObjectOutput{}, s.call(ctx, "DeleteObject", in.Bucket, in.Key, func() error {
-		delete(s.buckets[*in.Bucket], *in.Key)
+		s.remove(*in.Bucket, *in.Key)
 		return nil
 	})
 }
@@ -261,7 +347,61 @@ func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...
 				out.IsTruncated, out.NextContinuationToken = aws.Bool(true), out.Contents[size-1].Key
 				return nil
 			}
-			out.Contents = append(out.Contents, types.Object{Key: aws.String(key)})
+			listed := types.Object{Key: aws.String(key)}
+			if at := s.buckets[*in.Bucket][key].Modified; !at.IsZero() {
+				listed.LastModified = &at
+			}
+			out.Contents = append(out.Contents, listed)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// CreateMultipartUpload gives each upload an id of its own.
+func (s *S3) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
+	var out *s3.CreateMultipartUploadOutput
+	err := s.call(ctx, "CreateMultipartUpload", in.Bucket, in.Key, func() error {
+		s.uploads++
+		out = &s3.CreateMultipartUploadOutput{UploadId: aws.String(fmt.Sprintf("upload-%d", s.uploads))}
+		return nil
+	})
+	return out, err
+}
+
+// ListObjectVersions is S3's, of the first MaxKeys versions and delete markers after
+// the markers: by key, the newest first.
+func (s *S3) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersionsInput, _ ...func(*s3.Options)) (*s3.ListObjectVersionsOutput, error) {
+	out := &s3.ListObjectVersionsOutput{}
+	err := s.call(ctx, "ListObjectVersions", in.Bucket, in.Prefix, func() error {
+		*out = s3.ListObjectVersionsOutput{IsTruncated: aws.Bool(false)}
+		size := int(aws.ToInt32(in.MaxKeys))
+		if size == 0 {
+			size = defaultPage
+		}
+		after, afterVersion := aws.ToString(in.KeyMarker), aws.ToString(in.VersionIdMarker)
+		for _, key := range slices.Sorted(maps.Keys(s.versions[*in.Bucket])) {
+			if !strings.HasPrefix(key, aws.ToString(in.Prefix)) || key < after || key == after && afterVersion == "" {
+				continue
+			}
+			versions := s.versions[*in.Bucket][key]
+			passed := key != after
+			for i, v := range slices.Backward(versions) {
+				if !passed {
+					passed = v.VersionID == afterVersion
+					continue
+				}
+				if len(out.Versions)+len(out.DeleteMarkers) == size {
+					out.IsTruncated = aws.Bool(true)
+					return nil
+				}
+				newest := aws.Bool(i == len(versions)-1)
+				if v.deleteMarker {
+					out.DeleteMarkers = append(out.DeleteMarkers, types.DeleteMarkerEntry{Key: aws.String(key), VersionId: aws.String(v.VersionID), IsLatest: newest})
+					continue
+				}
+				out.Versions = append(out.Versions, types.ObjectVersion{Key: aws.String(key), VersionId: aws.String(v.VersionID), ETag: aws.String(v.ETag), IsLatest: newest})
+			}
 		}
 		return nil
 	})

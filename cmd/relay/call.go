@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+)
+
+type callCmd struct {
+	Slug    string   `arg:"" name:"container" help:"The container service's slug, as relay containers lists it."`
+	Path    string   `arg:"" help:"Path behind it, with a query if there is one: /v1/models?limit=3. Escapes in it (%2F) reach the container as they are."`
+	Method  string   `short:"X" name:"request" placeholder:"METHOD" help:"HTTP method. Otherwise GET, or POST with --data."`
+	Header  []string `short:"H" sep:"none" placeholder:"NAME: VALUE" help:"Header to send; may be repeated. \"NAME;\" sends an empty one, \"NAME:\" none."`
+	Data    []string `short:"d" sep:"none" placeholder:"DATA|@FILE" help:"Body to send: as it stands, from a file, or from stdin (@-). Several are joined with &. Its type is application/json if it is JSON, else application/x-www-form-urlencoded."`
+	Output  string   `short:"o" placeholder:"FILE" help:"Write the answer's body there instead of to stdout."`
+	Include bool     `short:"i" help:"Write the answer's status and headers before its body."`
+}
+
+// maxSent is what Lambda takes in one call, 6 MiB: more surely does not arrive.
+const maxSent = 6 << 20
+
+// Run calls a container service once, and tells by the exit code which class of
+// status it answered.
+func (c *callCmd) Run(ctx context.Context, s *session) error {
+	if !cyberun.IsContainerSlug(c.Slug) {
+		return noContainer(c.Slug)
+	}
+	body, err := c.body(s.stdin)
+	if err != nil {
+		return err
+	}
+	header, err := c.header(body)
+	if err != nil {
+		return err
+	}
+	api, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	response, content, err := api.callContainer(ctx, c.Slug, c.Path, c.method(), header, body)
+	if err != nil {
+		return err
+	}
+	if err := c.write(s.stdout, response, content); err != nil {
+		return &failure{code: codeFailed, what: "the answer could not be saved: " + cause(err), err: err}
+	}
+	switch {
+	case response.StatusCode >= http.StatusInternalServerError:
+		return &failure{code: codeServerError, what: answered(response)}
+	case response.StatusCode >= http.StatusBadRequest:
+		return &failure{code: codeClientError, what: answered(response)}
+	}
+	return nil
+}
+
+func answered(response *http.Response) string {
+	return strings.TrimSpace(fmt.Sprintf("the container answered %d %s", response.StatusCode, http.StatusText(response.StatusCode)))
+}
+
+func (c *callCmd) method() string {
+	switch {
+	case c.Method != "":
+		return strings.ToUpper(c.Method)
+	case len(c.Data) > 0:
+		return http.MethodPost
+	}
+	return http.MethodGet
+}
+
+// body puts the pieces of --data together. Unlike curl's, a file is sent with
+// its line ends.
+func (c *callCmd) body(stdin io.Reader) ([]byte, error) {
+	var body []byte
+	for i, piece := range c.Data {
+		if i > 0 {
+			body = append(body, '&')
+		}
+		name, isFile := strings.CutPrefix(piece, "@")
+		if !isFile {
+			body = append(body, piece...)
+			continue
+		}
+		var content []byte
+		var err error
+		if name == "-" {
+			content, err = io.ReadAll(io.LimitReader(stdin, maxSent+1))
+		} else {
+			content, err = readFile(name)
+		}
+		if err != nil {
+			return nil, &failure{code: codeUsage, what: "--data cannot be read: " + cause(err), err: err}
+		}
+		body = append(body, content...)
+	}
+	if len(body) > maxSent {
+		return nil, &failure{code: codeUsage, what: "--data is more than the 6 MiB that a call can have", hint: "what is not text travels as base64: then at most 4 MB"}
+	}
+	return body, nil
+}
+
+func readFile(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxSent+1))
+}
+
+// header are the headers to send, with curl's defaults for those not given.
+func (c *callCmd) header(body []byte) (http.Header, error) {
+	header := http.Header{"Accept": {"*/*"}, "User-Agent": {"relay/" + version()}}
+	if len(c.Data) > 0 {
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if json.Valid(body) {
+			header.Set("Content-Type", "application/json")
+		}
+	}
+	given := map[string]bool{}
+	for _, line := range c.Header {
+		name, value, found := strings.Cut(line, ":")
+		if !found {
+			if name, found = strings.CutSuffix(line, ";"); !found {
+				return nil, &failure{code: codeUsage, what: fmt.Sprintf("--header %q is neither NAME: VALUE nor NAME;", line), hint: "relay call --help"}
+			}
+			given[line] = true // an empty one is meant
+		}
+		key := http.CanonicalHeaderKey(strings.TrimSpace(name))
+		value = strings.TrimSpace(value)
+		if !given[key] {
+			header.Del(key)
+			given[key] = true
+		}
+		if value != "" || given[line] {
+			header[key] = append(header[key], value)
+		}
+	}
+	if header.Get("Accept-Encoding") == "" {
+		header.Set("Accept-Encoding", "identity") // else net/http asks for gzip and unpacks it
+	}
+	return header, nil
+}
+
+func (c *callCmd) write(stdout io.Writer, response *http.Response, content []byte) error {
+	var out bytes.Buffer
+	if c.Include {
+		fmt.Fprintf(&out, "%s %s\r\n", response.Proto, response.Status)
+		names := make([]string, 0, len(response.Header))
+		for name := range response.Header {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			for _, value := range response.Header[name] {
+				fmt.Fprintf(&out, "%s: %s\r\n", name, value)
+			}
+		}
+		out.WriteString("\r\n")
+	}
+	out.Write(content)
+	if c.Output != "" && c.Output != "-" {
+		return os.WriteFile(c.Output, out.Bytes(), 0o644)
+	}
+	_, err := stdout.Write(out.Bytes())
+	return err
+}
+
+// callContainer sends one call and reads its answer. It is sent once: a call to
+// a container may do anything, and who knows it decides to send it again. The
+// relay's own answers and the gateway's are errors.
+func (c *client) callContainer(ctx context.Context, slug, target, method string, header http.Header, body []byte) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	path, query, _ := strings.Cut(target, "?")
+	path = cyberun.EscapePath("/"+strings.TrimPrefix(path, "/"), func(string) bool { return true })
+	said := ""
+	if strings.Contains(path, "%") {
+		said = path // the gateway decodes the path: this says how it was
+	}
+	if path == "/" {
+		path, said = "//", path // the gateway has no route for one slash alone
+	}
+	address := strings.TrimRight(c.base.String(), "/") + "/containers/" + slug + path
+	query = cyberun.EscapeQuery(query)
+	if query != "" {
+		address += "?" + query
+	}
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, &failure{code: codeUsage, what: cause(err)}
+	}
+	request.Header = header
+	if said != "" {
+		request.Header.Set("Relay-Path", said)
+	}
+	if err := c.signNormalized(ctx, request, body); err != nil {
+		return nil, nil, err
+	}
+	request.GetBody = nil // net/http must not send it again
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, nil, c.reached(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, nil, c.reached(err)
+	}
+	if response.Header.Get("Relay-Error") != "" || isGateways(response, content) {
+		return nil, nil, problemOf(response, content)
+	}
+	return response, content, nil
+}
+
+// signNormalized signs a request for the path and query that AWS makes of it: a
+// path without its dots and repeated slashes, a query in order. The request
+// itself keeps what it has.
+func (c *client) signNormalized(ctx context.Context, request *http.Request, body []byte) error {
+	sent := *request.URL
+	if path, err := url.PathUnescape(normalPath(sent.EscapedPath())); err == nil {
+		request.URL.RawPath, request.URL.Path = normalPath(sent.EscapedPath()), path
+	}
+	hash := sha256.Sum256(body)
+	err := c.sign(ctx, request, hex.EncodeToString(hash[:]))
+	query := request.URL.RawQuery
+	*request.URL = sent
+	if _, unclear := url.ParseQuery(sent.RawQuery); unclear != nil {
+		request.URL.RawQuery = query // of what cannot be read only the signer's form fits the signature
+	}
+	return err
+}
+
+// normalPath takes the segments out of an escaped path that lead nowhere. One
+// that leads up is left: the relay refuses it.
+func normalPath(escaped string) string {
+	var kept []string
+	segments := strings.Split(escaped, "/")
+	for _, segment := range segments {
+		if segment != "" && segment != "." {
+			kept = append(kept, segment)
+		}
+	}
+	path := "/" + strings.Join(kept, "/")
+	if last := segments[len(segments)-1]; len(kept) > 0 && (last == "" || last == ".") {
+		path += "/"
+	}
+	return path
+}
+
+// isGateways reports whether an answer is the HTTP API's own: a message and
+// nothing else, in its words.
+func isGateways(response *http.Response, content []byte) bool {
+	if response.StatusCode < http.StatusBadRequest {
+		return false
+	}
+	var said map[string]any
+	if json.Unmarshal(content, &said) != nil || len(said) != 1 {
+		return false
+	}
+	message, _ := said["message"].(string)
+	if message == "" {
+		message, _ = said["Message"].(string)
+	}
+	switch response.StatusCode {
+	case http.StatusForbidden:
+		return message == "Forbidden" || strings.Contains(message, "security token") || strings.Contains(message, "signature") || strings.Contains(message, "Signature") || strings.Contains(message, "execute-api:Invoke")
+	case http.StatusRequestEntityTooLarge:
+		return strings.HasPrefix(message, "Request") && strings.Contains(message, "oo ")
+	}
+	return message == http.StatusText(response.StatusCode)
+}

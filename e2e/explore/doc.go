@@ -1,0 +1,23 @@
+// Package explore runs the real handlers of the functions beside each other, over
+// S3, Cyberun and Step Functions in memory, in every order that their I/O allows,
+// with a budget of faults: a call killed before or after an I/O, a request or a
+// reply lost, a stale answer of DescribeExecution. It holds invariants at each end:
+// no run pays twice, no receipt is lost, a stopped run's task is cancelled or named,
+// every end has a closed record and either a manifest or an error.json.
+//
+//	make explore                          every scenario with one fault
+//	make explore FAULTS=2 ONLY=NAME       one of them, deeper
+//	make explore ONLY=NAME REPLAY=…       one schedule, as a violation printed it
+//
+// # How it explores
+//
+// An actor is one coroutine that runs real code: a state machine with its steps, a
+// late call, a person's DELETE, an event of close-run, the sweep. Each I/O suspends
+// its actor; the search decides who goes on and how. Time stands still but in waits.
+// Replays are from the start, since code cannot be copied half-way; states that were
+// seen before are not explored again, and of two I/Os that touch different keys only
+// one order is (sleep sets).
+//
+// A state is what the buckets, Cyberun and Step Functions hold, the clock, the faults
+// left, and for each actor what it has been answered so far: code is a function of that.
+package explore

@@ -1,0 +1,201 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+const ann = "arn:aws:iam::123456789012:user/ann"
+
+// says is a person's POST /runs/{id}/outcome.
+func (w *world) says(id, word string) answer {
+	w.t.Helper()
+	e := httpEvent("POST", "/runs/"+id+"/outcome", word)
+	e.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{UserARN: ann}}
+	return w.event(e)
+}
+
+// doubtful puts a run there that failed in doubt, whose execution may be redriven.
+func (w *world) doubtful() *world {
+	w.record(run.Record{
+		RunID: "r1", Status: run.Failed, WorkflowID: "wf-1", Submission: &run.Submission{Attempt: "a1"}, Posts: 1, EndedAt: began,
+		Error: named.Errorf(named.SubmitOutcomeUnknown, "x"), Candidates: []run.Candidate{{TaskID: "t1"}},
+	})
+	w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Named})
+	w.start("r1", body, executions.Failed)
+	return w
+}
+
+// TestOutcome: a person's word is stored with the attempt it speaks of and who said
+// it, then the run is redriven.
+func TestOutcome(t *testing.T) {
+	for word, want := range map[string]run.Decision{`{"task_id":"t1"}`: {TaskID: "t1"}, `{"not_started":true}`: {NotStarted: true}} {
+		w := newWorld(t).doubtful()
+		a := w.says("r1", word)
+		if a.status != 202 || a.body["run_id"] != "r1" || a.body["status"] != "submitting" || len(a.body) != 2 {
+			t.Fatalf("%+v", a)
+		}
+		want.Attempt, want.DecidedBy, want.DecidedAt = "a1", ann, began
+		if d := w.get("r1").Decision; d == nil || *d != want || fmt.Sprint(w.machine.redriven) != "[r1]" {
+			t.Errorf("stored %+v, redriven %v", d, w.machine.redriven)
+		}
+		// The same word again, before and after the redrive's step: 202, nothing new.
+		for range 2 {
+			if a := w.says("r1", word); a.status != 202 || a.body["run_id"] != "r1" {
+				t.Errorf("the same word: %+v", a)
+			}
+			life := 1
+			if _, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, other := range []string{`{"task_id":"t2"}`, `{"not_started":true}`, `{"task_id":"t1"}`} {
+			w.tasks["t2"] = cyberun.StatusRunning
+			if a := w.says("r1", other); other != word && (a.status != 409 || a.body["title"] != "NotInDoubt") {
+				t.Errorf("%s after %s: %+v", other, word, a)
+			}
+		}
+		if d := w.get("r1").Decision; *d != want || len(w.machine.redriven) != 1 {
+			t.Errorf("stored %+v, redriven %v", d, w.machine.redriven)
+		}
+	}
+}
+
+// TestOutcomeRefuses what is no word, speaks of no such task, or of a run that is
+// not in doubt; nothing is stored and nothing redriven.
+func TestOutcomeRefuses(t *testing.T) {
+	task := `{"task_id":"t1"}`
+	tests := []struct {
+		name    string
+		id      string
+		word    string
+		prepare func(w *world)
+		status  int
+		title   string
+		faults  string
+	}{
+		{name: "nothing", word: "", status: 400, title: "InvalidRequest", faults: "[outcome]"},
+		{name: "no JSON", word: "{", status: 400, title: "InvalidRequest", faults: "[outcome]"},
+		{name: "an array", word: "[]", status: 400, title: "InvalidRequest", faults: "[outcome]"},
+		{name: "neither", word: "{}", status: 400, title: "InvalidRequest", faults: "[outcome]"},
+		{name: "both", word: `{"task_id":"t1","not_started":true}`, status: 400, title: "InvalidRequest", faults: "[outcome]"},
+		{name: "an unknown field", word: `{"task_id":"t1","why":"x"}`, status: 400, title: "InvalidRequest", faults: "[why]"},
+		{name: "another type", word: `{"task_id":7}`, status: 400, title: "InvalidRequest", faults: "[outcome]"},
+		{name: "not started is false", word: `{"not_started":false}`, status: 400, title: "InvalidRequest", faults: "[not_started]"},
+		{name: "not an id", word: `{"task_id":"../x"}`, status: 400, title: "InvalidRequest", faults: "[task_id]"},
+		{name: "an empty id", word: `{"task_id":""}`, status: 400, title: "InvalidRequest", faults: "[task_id]"},
+		{name: "too large", word: `{"task_id":"` + strings.Repeat("x", maxOutcome) + `"}`, status: 400, title: "InvalidRequest", faults: "[outcome]"},
+		{name: "a task that Cyberun does not know", word: `{"task_id":"t9"}`, status: 400, title: "InvalidRequest", faults: "[task_id]"},
+		{name: "a page says that it does not", word: task, prepare: func(w *world) {
+			w.cyberun.task = func(context.Context, string) (cyberun.Task, error) {
+				return cyberun.Task{}, &cyberun.APIError{Status: 404, Message: "<html>"}
+			}
+		}, status: 503, title: "Unavailable", faults: "[]"},
+		{name: "the key was revoked", word: task, prepare: func(w *world) {
+			w.cyberun.task = func(context.Context, string) (cyberun.Task, error) { return cyberun.Task{}, answered(401) }
+		}, status: 502, title: "Unauthorized", faults: "[]"},
+		{name: "another run delivers it", word: task, prepare: func(w *world) {
+			w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Named, DeliveredBy: "r9"})
+		}, status: 409, title: "TaskTaken", faults: "[]"},
+		{name: "another run started it", word: task, prepare: func(w *world) {
+			w.set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.Receipt})
+		}, status: 409, title: "TaskTaken", faults: "[]"},
+		{name: "no such run", id: "nope", word: task, status: 404, title: "RunNotFound", faults: "[]"},
+		{name: "a run that waits", word: task, prepare: func(w *world) { w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}) }, status: 409, title: "NotInDoubt", faults: "[]"},
+		{name: "a run that failed otherwise", word: `{"not_started":true}`, prepare: func(w *world) {
+			w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+		}, status: 409, title: "NotInDoubt", faults: "[]"},
+		{name: "a run in doubt that has not ended", word: task, prepare: func(w *world) {
+			w.record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{Attempt: "a1"}})
+		}, status: 409, title: "NotInDoubt", faults: "[]"},
+		{name: "a run that was stopped in doubt", word: task, prepare: func(w *world) {
+			w.record(run.Record{RunID: "r1", Status: run.Cancelled, Submission: &run.Submission{Attempt: "a1"}, EndedAt: began})
+		}, status: 409, title: "NotInDoubt", faults: "[]"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t).doubtful()
+			if test.prepare != nil {
+				test.prepare(w)
+			}
+			if test.id == "" {
+				test.id = "r1"
+			}
+			a := w.says(test.id, test.word)
+			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.faults()) != test.faults {
+				t.Errorf("%d %s", a.status, a.raw)
+			}
+			if d := w.get("r1").Decision; d != nil || w.machine.redriven != nil {
+				t.Errorf("stored %+v, redriven %v", d, w.machine.redriven)
+			}
+		})
+	}
+}
+
+// TestOutcomeThroughOutages: what was stored stands, and the same word redrives.
+func TestOutcomeThroughOutages(t *testing.T) {
+	w := newWorld(t).doubtful()
+	w.machine.fail = func(op string) error {
+		if op == "Redrive" {
+			return away
+		}
+		return nil
+	}
+	if a := w.says("r1", `{"not_started":true}`); a.status != 503 || w.get("r1").Decision == nil {
+		t.Errorf("%+v, %+v", a, w.get("r1").Decision)
+	}
+	w.machine.fail = nil
+	w.now = w.now.Add(time.Minute)
+	if a := w.says("r1", `{"not_started":true}`); a.status != 202 || fmt.Sprint(w.machine.redriven) != "[r1]" || !w.get("r1").Decision.DecidedAt.Equal(began) {
+		t.Errorf("%+v, redriven %v", a, w.machine.redriven)
+	}
+	// Somebody else has redriven it by now.
+	w = newWorld(t).doubtful()
+	w.machine.runs["r1"].State = executions.Running
+	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
+		t.Errorf("%+v", a)
+	}
+	// It ended over 14 days ago, or is forgotten: the answer says what is left to do.
+	w = newWorld(t).doubtful()
+	delete(w.machine.runs, "r1")
+	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 409 || a.body["title"] != "NotInDoubt" || !strings.Contains(a.raw, "task_id") {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestOutcomeOfATaskThatEnded: it is the run's all the same; the redrive says how
+// it ended, or delivers it.
+func TestOutcomeOfATaskThatEnded(t *testing.T) {
+	for _, status := range []cyberun.Status{"completed", "failed", "cancelled"} {
+		w := newWorld(t).doubtful()
+		w.tasks["t1"] = status
+		if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
+			t.Errorf("%s: %+v", status, a)
+		}
+	}
+}
+
+func FuzzOutcome(f *testing.F) {
+	for _, s := range []string{`{"task_id":"t1"}`, `{"not_started":true}`, `{"task_id":null}`, `{"not_started":0}`, "null", "", "{", "\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		said, err := parseOutcome(strings.NewReader(body))
+		if err != nil && !named.Is(err, named.InvalidRequest) {
+			t.Fatal(err)
+		}
+		if err == nil && (said.TaskID == nil) == (said.NotStarted == nil) {
+			t.Fatalf("%q says %+v", body, said)
+		}
+	})
+}

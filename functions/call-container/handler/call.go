@@ -1,0 +1,183 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+const (
+	// maxRequest is what Lambda takes in one call, 6 MiB. In AWS nothing larger
+	// arrives here: the gateway answers 413 itself.
+	maxRequest = 6 << 20
+	// maxResponse is what Lambda returns from one call: it says so when more is
+	// returned, "exceeded maximum allowed payload size (6291556 bytes)".
+	maxResponse = 6_291_556
+)
+
+// doubtful are the statuses that Cyberun itself may have answered for a container
+// that does not exist, does not run or cannot be reached, or for a key that it
+// refuses. A container's own look no different.
+var doubtful = []int{
+	http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
+	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+}
+
+// call passes a call on to a container and its answer back.
+func (h *Handler) call(ctx context.Context, e events.APIGatewayV2HTTPRequest, moved *traffic) (none events.APIGatewayV2HTTPResponse, err error) {
+	slug, path, query, err := target(e)
+	if err != nil {
+		return none, err
+	}
+	header, err := requestHeader(e.Headers)
+	if err != nil {
+		return none, err
+	}
+	body, err := requestBody(e)
+	if err != nil {
+		return none, err
+	}
+	moved.in = len(body)
+	k := cyberun.ContainerCall{Slug: slug, Method: e.RequestContext.HTTP.Method, Path: path, Query: query, Header: header, MaxAnswer: maxResponse}
+	if len(body) > 0 {
+		k.Body, k.Length = bytes.NewReader(body), int64(len(body))
+	}
+	within, cancel := context.WithTimeout(ctx, h.CallTime)
+	defer cancel()
+	answer, err := h.Cyberun.CallContainer(within, k)
+	if err != nil {
+		return none, h.failed(ctx, within, slug, err)
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	moved.out = len(content)
+	if errors.Is(err, cyberun.ErrContainerAnswerTooLarge) {
+		return none, tooLarge(slug, answer.Status)
+	}
+	if err != nil {
+		return none, h.failed(ctx, within, slug, err)
+	}
+	if slices.Contains(doubtful, answer.Status) {
+		if err := h.lookUp(ctx, slug, fmt.Sprintf("the call got a %d", answer.Status)); err != nil {
+			return none, err
+		}
+	}
+	return pack(slug, k.Method, answer, content)
+}
+
+// requestBody is the body as the caller sent it.
+func requestBody(e events.APIGatewayV2HTTPRequest) ([]byte, error) {
+	if len(e.Body) > maxRequest {
+		return nil, named.Errorf(named.ContainerBodyTooLarge, "the body takes %d bytes of Lambda's %d for a call", len(e.Body), maxRequest)
+	}
+	if !e.IsBase64Encoded {
+		return []byte(e.Body), nil
+	}
+	body, err := base64.StdEncoding.DecodeString(e.Body)
+	if err != nil {
+		return nil, named.Violations{{Parameter: "body", Message: "is said to be base64 and is not"}}.Err()
+	}
+	return body, nil
+}
+
+// failed names the error of a call that got no whole answer. The container's
+// detail is asked, unless the time is what ran out.
+func (h *Handler) failed(ctx, within context.Context, slug string, err error) error {
+	if _, ok := named.As(err); ok {
+		return err // from the key's source, which names its own
+	}
+	outcome := "the call may have been carried out"
+	if cyberun.NeverSent(err) {
+		outcome = "nothing was sent to the container"
+	}
+	if within.Err() != nil {
+		if cyberun.NeverSent(err) {
+			return named.Errorf(named.Unavailable, "Cyberun could not be reached within %s; %s: %w", h.CallTime, outcome, err)
+		}
+		return named.Errorf(named.ContainerTimedOut, "the container service %s had not answered after %s; the call may go on there", slug, h.CallTime)
+	}
+	if lookUp := h.lookUp(ctx, slug, err.Error()+"; "+outcome); lookUp != nil {
+		return lookUp
+	}
+	return named.Errorf(named.Unavailable, "%w; %s", err, outcome)
+}
+
+// lookUp asks what a container is. It returns nil for one that runs: whatever
+// came back is its own. happened says what the call came to, for the error that
+// says that Cyberun could not tell.
+func (h *Handler) lookUp(ctx context.Context, slug, happened string) error {
+	ctx, cancel := context.WithTimeout(ctx, h.LookUpTime)
+	defer cancel()
+	found, err := h.Cyberun.Container(ctx, slug)
+	if err != nil {
+		e, _ := named.As(lookUpError(slug, err))
+		if e.Name == named.Unavailable {
+			return named.Errorf(named.Unavailable, "%s, and the state of the container service %s could not be asked: %w", happened, slug, err)
+		}
+		return e
+	}
+	if found.Status == cyberun.ContainerRunning || found.Status == "" {
+		return nil
+	}
+	found.Slug = slug
+	return &serviceError{named.Errorf(named.ContainerNotRunning, "the container service %s is %s", slug, found.Status), found}
+}
+
+func tooLarge(slug string, status int) error {
+	return named.Errorf(named.ContainerAnswerTooLarge, "the container service %s answered %d with more than the %d bytes that Lambda returns; the call was carried out", slug, status, maxResponse)
+}
+
+// pack puts an answer into the payload of an HTTP API, as text where that is
+// shorter than base64 and arrives as the same bytes.
+func pack(slug, method string, answer *cyberun.ContainerAnswer, content []byte) (events.APIGatewayV2HTTPResponse, error) {
+	out := events.APIGatewayV2HTTPResponse{StatusCode: answer.Status}
+	out.Headers, out.Cookies = responseHeader(answer.Header, method == http.MethodHead)
+	frame, err := json.Marshal(out)
+	if err != nil {
+		return out, err
+	}
+	size := base64.StdEncoding.EncodedLen(len(content))
+	if text, ok := textLength(content); ok && text <= size {
+		size, out.Body = text, string(content)
+	}
+	if len(frame)+size > maxResponse {
+		return events.APIGatewayV2HTTPResponse{}, tooLarge(slug, answer.Status)
+	}
+	if out.Body == "" && len(content) > 0 {
+		out.Body, out.IsBase64Encoded = base64.StdEncoding.EncodeToString(content), true
+	}
+	return out, nil
+}
+
+// textLength is how long content is within a JSON string, if it is text that
+// JSON brings back as the same bytes. Control characters are left to base64:
+// who decodes them on the way is not known.
+func textLength(content []byte) (n int, ok bool) {
+	if !utf8.Valid(content) {
+		return 0, false
+	}
+	for _, r := range string(content) {
+		switch {
+		case r == '"', r == '\\', r == '\n', r == '\r', r == '\t':
+			n += 2
+		case r < ' ':
+			return 0, false
+		case r == '\u2028', r == '\u2029':
+			n += 6
+		default:
+			n += utf8.RuneLen(r)
+		}
+	}
+	return n, true
+}

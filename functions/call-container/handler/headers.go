@@ -1,0 +1,79 @@
+package handler
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// hopByHop are headers between two neighbours on the way, besides those that
+// Connection names.
+var hopByHop = map[string]bool{
+	"connection": true, "keep-alive": true, "proxy-authenticate": true, "proxy-authorization": true, "proxy-connection": true,
+	"te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
+}
+
+// callersOwn are headers of a request that concern the caller and the gateway:
+// credentials and signature, who forwarded the call, and how long it is.
+var callersOwn = map[string]bool{
+	"authorization": true, "cookie": true, "host": true, "content-length": true,
+	"expect":               true, // the gateway has told the caller to go on
+	"x-amz-date":           true,
+	"x-amz-security-token": true, "x-amz-content-sha256": true, "x-amzn-trace-id": true,
+	"forwarded": true, "via": true, "x-real-ip": true,
+	pathHeader: true,
+}
+
+// requestHeader are the headers that go on to the container.
+func requestHeader(given map[string]string) (http.Header, error) {
+	dropped := namedByConnection(given["connection"])
+	out := http.Header{}
+	var faults named.Violations
+	for name, value := range given {
+		lower := strings.ToLower(name)
+		if hopByHop[lower] || callersOwn[lower] || dropped[lower] || strings.HasPrefix(lower, "x-forwarded-") {
+			continue
+		}
+		if !isToken(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			faults.Add("headers", "one cannot be sent on: its name or value holds a character that no header can have")
+			continue
+		}
+		out.Set(name, value)
+	}
+	return out, faults.Err()
+}
+
+// responseHeader are the headers that go back to the caller, in an HTTP API's
+// form: one value a name, and cookies apart, which cannot be joined.
+func responseHeader(given http.Header, isHead bool) (header map[string]string, cookies []string) {
+	dropped := namedByConnection(strings.Join(given["Connection"], ","))
+	header = map[string]string{}
+	for name, values := range given {
+		lower := strings.ToLower(name)
+		switch {
+		case hopByHop[lower], dropped[lower], lower == errorHeader:
+		case lower == "content-length" && !isHead: // the gateway counts
+		case lower == "set-cookie":
+			cookies = values
+		default:
+			header[lower] = strings.Join(values, ", ")
+		}
+	}
+	return header, cookies
+}
+
+func namedByConnection(value string) map[string]bool {
+	list := map[string]bool{}
+	for name := range strings.SplitSeq(value, ",") {
+		list[strings.ToLower(strings.TrimSpace(name))] = true
+	}
+	return list
+}
+
+// isToken: what RFC 9110 lets a header be called.
+func isToken(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
+}

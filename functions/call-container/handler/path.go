@@ -1,0 +1,116 @@
+package handler
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// pathHeader is how a caller says which escapes the path had: an HTTP API hands
+// it over decoded. It has to decode to the very path that was called, since
+// that is what the caller was granted.
+const pathHeader = "relay-path"
+
+// target reads from an event where in which container a call goes: the path and
+// the query as they are sent on, escaped.
+func target(e events.APIGatewayV2HTTPRequest) (slug, path, query string, err error) {
+	slug = e.PathParameters["slug"]
+	var faults named.Violations
+	if slug == "." || slug == ".." {
+		faults.Add("path", "holds a .. segment, which would lead to another path than the one that was asked for")
+		return "", "", "", faults.Err()
+	}
+	if !cyberun.IsContainerSlug(slug) {
+		return "", "", "", notFound(slug)
+	}
+	handed := handedPath(e, slug)
+	path = escapePath(handed)
+	if exact := e.Headers[pathHeader]; exact != "" {
+		if !samePath(exact, handed) {
+			faults.Add(pathHeader, "is not the path that was called: decoded it has to be that path behind the container's slug")
+		}
+		path = exact
+	}
+	if err := cyberun.CheckContainerPath(path); err != nil {
+		faults.Add("path", "%v", err)
+	}
+	switch method := e.RequestContext.HTTP.Method; method {
+	case http.MethodTrace, http.MethodConnect:
+		faults.Add("method", "%s is not passed on to containers", method)
+	}
+	return slug, path, escapeQuery(e.RawQueryString), faults.Err()
+}
+
+// handedPath is the path behind the slug, as the gateway hands it over. rawPath
+// has a stage or a base path in front of it where the API has one. pathParameters
+// hold the same without the slashes at its start, and are used where rawPath
+// does not show the slug as it is.
+func handedPath(e events.APIGatewayV2HTTPRequest, slug string) string {
+	if _, rest, found := strings.Cut(e.RawPath, "/containers/"+slug+"/"); found {
+		return "/" + rest
+	}
+	return "/" + e.PathParameters["path"]
+}
+
+// escapePath escapes what an HTTP API has decoded. Of the escapes it is known to
+// keep only %25, as the local stack does; every other percent sign was decoded
+// from one, and is a sign of its own.
+func escapePath(handed string) string {
+	return cyberun.EscapePath(handed, func(digits string) bool { return digits == "25" })
+}
+
+// samePath reports whether an escaped path is the one that was handed over, be
+// it as it came, decoded, or decoded but for %25. The container's root is also
+// two slashes: an HTTP API has no route for a path that ends behind the slug's.
+func samePath(escaped, handed string) bool {
+	if escaped == "/" && handed == "//" {
+		return true
+	}
+	whole, err := url.PathUnescape(escaped)
+	if err != nil {
+		return false
+	}
+	partly, err := url.PathUnescape(strings.ReplaceAll(escaped, "%25", "%2525"))
+	return err == nil && (escaped == handed || sameText(whole, handed) || sameText(partly, handed))
+}
+
+// sameText compares bytes with the text that they become in JSON, where what is
+// not UTF-8 turns into replacement characters, one or several.
+func sameText(bytes, text string) bool {
+	return oneReplacement(strings.ToValidUTF8(bytes, "\uFFFD")) == oneReplacement(text)
+}
+
+func oneReplacement(s string) string {
+	for strings.Contains(s, "\uFFFD\uFFFD") {
+		s = strings.ReplaceAll(s, "\uFFFD\uFFFD", "\uFFFD")
+	}
+	return s
+}
+
+// signatureParameters carry the caller's signature in a presigned address.
+var signatureParameters = map[string]bool{
+	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
+	"x-amz-signedheaders": true, "x-amz-signature": true, "x-amz-security-token": true,
+}
+
+// escapeQuery passes a query on as it is, but for the caller's own signature and
+// for bytes that cannot travel.
+func escapeQuery(raw string) string {
+	lower := strings.ToLower(raw)
+	if strings.Contains(lower, "x-amz-") || strings.Contains(lower, "x%2damz") {
+		var kept []string
+		for part := range strings.SplitSeq(raw, "&") {
+			name, _, _ := strings.Cut(part, "=")
+			if plain, err := url.QueryUnescape(name); err == nil && signatureParameters[strings.ToLower(plain)] {
+				continue
+			}
+			kept = append(kept, part)
+		}
+		raw = strings.Join(kept, "&")
+	}
+	return cyberun.EscapeQuery(raw)
+}

@@ -1,0 +1,275 @@
+package cyberun
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestContainers(t *testing.T) {
+	vllm := Container{Slug: "vllm", DisplayName: "vLLM", Status: ContainerRunning, Type: "deployed", UsagePrompt: "POST /v1/chat/completions", OpenAPIURL: "https://x.test/openapi.json"}
+	for _, test := range []struct {
+		name, body string
+		want       []Container
+		total      int
+		fails      string
+	}{
+		{"as the other lists are", `{"container_list":[{"container_slug":"vllm","display_name":"vLLM","container_status":"running","container_type":"deployed","usage_prompt":"POST /v1/chat/completions","openapi_url":"https://x.test/openapi.json"}],"page_meta":{"total_count":7}}`, []Container{vllm}, 7, ""},
+		{"plain names", `{"containers":[{"slug":"vllm","name":"vLLM","status":"running","type":"deployed","usage_prompt":"POST /v1/chat/completions","openapi_url":"https://x.test/openapi.json"}]}`, []Container{vllm}, -1, ""},
+		{"unknown state", `{"container_list":[{"slug":"a-b","status":"melting","openapi_url":null}]}`, []Container{{Slug: "a-b", Status: "melting"}}, -1, ""},
+		{"none", `{"container_list":[]}`, []Container{}, -1, ""},
+		{"no list", `{"rows":[]}`, nil, 0, "without container_list"},
+		{"no slug", `{"container_list":[{"status":"running"}]}`, nil, 0, "without a container's slug (row 1)"},
+		{"not an object", `{"container_list":[7]}`, nil, 0, "not an object (row 1)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, c := serve(t, raw(200, test.body))
+			got, err := c.Containers(t.Context(), Page{Number: 2, Size: 7})
+			if s.asked[0] != "GET /api/v1/r/containers?current_page=2&per_page=7" {
+				t.Error(s.asked)
+			}
+			if test.fails != "" {
+				if err == nil || !strings.Contains(err.Error(), test.fails) {
+					t.Error(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(test.want, got.Containers); err != nil || diff != "" || got.Page.TotalCount != test.total {
+				t.Errorf("%v, total %d %s", err, got.Page.TotalCount, diff)
+			}
+		})
+	}
+	s, c := serve(t, raw(200, `{"slug":"vllm","status":"stopped"}`))
+	if got, err := c.Container(t.Context(), "vllm"); err != nil || got.Status != ContainerStopped || s.asked[0] != "GET /api/v1/r/containers/vllm" {
+		t.Errorf("%+v %v %v", got, err, s.asked)
+	}
+	if _, err := c.Container(t.Context(), ".."); err == nil || len(s.asked) != 1 {
+		t.Errorf("%v %v", err, s.asked)
+	}
+}
+
+// What goes out is what was given and the key; what comes back is unchanged.
+func TestContainerCallIsPassedOn(t *testing.T) {
+	sent := make([]byte, 70<<10)
+	rand.Read(sent)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write([]byte("hello"))
+	z.Close()
+	type arrival struct {
+		Method, URI, Auth string
+		Header            http.Header
+		Body              []byte
+		Length            int64
+	}
+	var got arrival
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got = arrival{r.Method, r.RequestURI, r.Header.Get("Authorization"), r.Header, body, r.ContentLength}
+		got.Header.Del("Authorization")
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(303)
+		w.Write(packed.Bytes())
+	}))
+	defer server.Close()
+	c := &Client{BaseURL: server.URL + "/api/v1", Keys: StaticKey(testKey), HTTP: server.Client()}
+	for _, method := range []string{"POST", "PUT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PROPFIND"} {
+		k := ContainerCall{Slug: "echo", Method: method, Path: "/v1//a%2fb;x=1/%00%C3%A9", Query: "b=2&a=1&a=%20+%zz&&", MaxAnswer: 1 << 20,
+			Header: http.Header{"X-Two": {"one", "two"}, "X-Empty": {""}, "Authorization": {"AWS4-HMAC-SHA256 mine"}, "Host": {"evil.test"}, "Content-Length": {"1"}}}
+		if method == "POST" || method == "PUT" {
+			k.Body, k.Length = bytes.NewReader(sent), int64(len(sent))
+		}
+		answer, err := c.CallContainer(t.Context(), k)
+		if err != nil {
+			t.Fatal(method, err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.Status != 303 || answer.Header.Get("Location") != "/elsewhere" || answer.Header.Get("Content-Encoding") != "gzip" || method != "HEAD" && !bytes.Equal(body, packed.Bytes()) {
+			t.Errorf("%s: %v %+v %q", method, err, answer, body)
+		}
+		want := arrival{Method: method, URI: "/api/v1/r/containers/echo" + k.Path + "?" + k.Query, Auth: "Bearer " + testKey,
+			Header: http.Header{"X-Two": {"one", "two"}, "X-Empty": {""}, "Connection": {"close"}}, Body: []byte{}}
+		if k.Body != nil {
+			want.Body, want.Length = sent, int64(len(sent))
+			want.Header.Set("Content-Length", fmt.Sprint(len(sent)))
+		} else if method == "PATCH" {
+			want.Header.Set("Content-Length", "0")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", method, diff)
+		}
+	}
+	// A transport of the caller's own cannot be told to leave gzip alone.
+	c.HTTP = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) { return http.DefaultTransport.RoundTrip(r) })}
+	answer, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "GET", Path: "/", MaxAnswer: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, _ := io.ReadAll(answer.Body); !bytes.Equal(body, packed.Bytes()) || got.Header.Get("Accept-Encoding") != "identity" {
+		t.Errorf("%q %v", body, got.Header)
+	}
+}
+
+func TestContainerAnswerIsBounded(t *testing.T) {
+	for _, test := range []struct{ bytes, most int64 }{{0, 0}, {10, 10}, {11, 10}, {100_000, 99_999}, {99_999, 99_999}} {
+		_, c := serve(t, raw(200, strings.Repeat("x", int(test.bytes))))
+		answer, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "GET", Path: "/", MaxAnswer: test.most})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if large := test.bytes > test.most; errors.Is(err, ErrContainerAnswerTooLarge) != large || int64(len(body)) != min(test.bytes, test.most) {
+			t.Errorf("%+v: %d bytes, %v", test, len(body), err)
+		}
+	}
+}
+
+// The key is read again after a 401 and the call sent again only if it changed;
+// a container's own 401 is its answer.
+func TestContainerCallWithARotatedKey(t *testing.T) {
+	for _, test := range []struct {
+		fresh          string
+		err            error
+		status, called int
+	}{{"sk-local-2", nil, 200, 2}, {"sk-local-1", nil, 401, 1}, {"sk-local-3", nil, 401, 2}, {"", errors.New("down"), 401, 1}} {
+		s, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "Bearer sk-local-2" {
+				raw(401, "who?")(w, r)
+				return
+			}
+			raw(200, "fine")(w, r)
+		})
+		c.Keys = keys{func() (string, error) { return "sk-local-1", nil }, func(string) (string, error) { return test.fresh, test.err }}
+		answer, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "POST", Path: "/x", Body: strings.NewReader("twice"), Length: 5, MaxAnswer: 100})
+		if err != nil || answer.Status != test.status || len(s.asked) != test.called {
+			t.Fatalf("%+v: %+v %v, called %d times", test, answer, err, len(s.asked))
+		}
+		for _, body := range s.body {
+			if body != "twice" {
+				t.Errorf("sent %q", body)
+			}
+		}
+		answer.Body.Close()
+	}
+}
+
+// Only a connection that was never made is tried again, and only for GET and HEAD.
+func TestContainerCallIsSentOnce(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
+		var hits, dials atomic.Int32
+		server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			hits.Add(1)
+			panic(http.ErrAbortHandler)
+		}))
+		defer server.Close()
+		refuse := true
+		transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials.Add(1)
+			if refuse {
+				return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}}
+		c := &Client{BaseURL: server.URL + "/api/v1", Keys: StaticKey(testKey), HTTP: &http.Client{Transport: transport}}
+		k := ContainerCall{Slug: "echo", Method: method, Path: "/a/private/path", Query: "token=geheim"}
+		want := int32(1)
+		if method == "GET" || method == "HEAD" {
+			want = 2
+		}
+		_, err := c.CallContainer(t.Context(), k)
+		if !NeverSent(err) || dials.Load() != want || !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s: %d dials: %v", method, dials.Load(), err)
+		}
+		refuse = false
+		_, err = c.CallContainer(t.Context(), k)
+		if err == nil || NeverSent(err) || hits.Load() != 1 {
+			t.Errorf("%s: reached %d times: %v", method, hits.Load(), err)
+		}
+		for _, secret := range []string{testKey, "geheim", "private"} {
+			if strings.Contains(fmt.Sprintf("%v %#v", err, err), secret) {
+				t.Errorf("%s shows %s", err, secret)
+			}
+		}
+	}
+}
+
+func TestContainerCallsThatAreRefused(t *testing.T) {
+	s, c := serve(t, raw(200, ""))
+	for _, k := range []ContainerCall{
+		{Slug: "..", Method: "GET", Path: "/x"}, {Slug: "a/b", Method: "GET", Path: "/x"}, {Slug: "Echo", Method: "GET", Path: "/x"},
+		{Slug: "echo", Method: "GET", Path: "/../x"}, {Slug: "echo", Method: "GET", Path: "x"}, {Slug: "echo", Method: "GET", Path: "/a b"}, {Slug: "echo", Method: "GET", Path: "/?x"},
+		{Slug: "echo", Method: "TRACE", Path: "/x"}, {Slug: "echo", Method: "CONNECT", Path: "/x"},
+	} {
+		if _, err := c.CallContainer(t.Context(), k); !NeverSent(err) {
+			t.Errorf("%+v: %v", k, err)
+		}
+	}
+	if len(s.asked) > 0 {
+		t.Error(s.asked)
+	}
+}
+
+func TestCheckContainerPath(t *testing.T) {
+	for path, want := range map[string]error{
+		"": nil, "/": nil, "//": nil, "/v1/models": nil, "/a//b/": nil, "/a%2Fb": nil, "/%00": nil, "/%C3%A9": nil, "/a;b=1,2/c@d:e": nil, "/...": nil, "/..a": nil, "/a..": nil,
+		"/./a/.": nil, "/%2e": nil, "/%252525": nil,
+		"/..": errDots, "/../x": errDots, "/a/..": errDots, "/a/../b": errDots, "//../x": errDots, "/./../x": errDots,
+		"/%2e%2e": errDots, "/%2E./x": errDots, "/a/.%2e/x": errDots, "/%252e%252e/x": errDots, "/%25252e%25252e/x": errDots, "/%25%32%65./x": errDots,
+		"/%2f..": errDots, "/a%2f..%2fx": errDots, "/a%252f..%252fx": errDots, "/a%2f%2e%2e": errDots,
+		"/..%5cx": errDots, "/%5c..%5cx": errDots, "/a/x%5c..": errDots, "/..;x=1/y": errDots, "/..%3bx/y": errDots, "/..%00/x": errDots, "/%00..": errDots, "/%20../x": errDots,
+		"/%c0%ae%c0%ae/x": errDots, "/..%c0%afx": errDots,
+		"x": errNoSlash, "..": errNoSlash, "/%": errCharacter, "/%2": errCharacter, "/%zz": errCharacter, "/a b": errCharacter, "/a?b": errCharacter, "/a#b": errCharacter, "/é": errCharacter, "/\\..": errCharacter, "/a\x00": errCharacter,
+		"/%" + strings.Repeat("25", maxNesting-1) + "2e": nil, "/%" + strings.Repeat("25", maxNesting) + "2e": errNested,
+	} {
+		if got := CheckContainerPath(path); got != want {
+			t.Errorf("%q: %v, want %v", path, got, want)
+		}
+	}
+}
+
+// FuzzContainerPath: whatever is let through has no .. for a reader that decodes
+// it up to three times, and goes out as it was given.
+func FuzzContainerPath(f *testing.F) {
+	for _, seed := range []string{"/a/../b", "/%2e%2e/x", "/a%2f..%2f..", "//..//a", "/a/..;/..", "/%252e./%5c"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, given string) {
+		path := EscapePath("/"+given, func(string) bool { return true })
+		if CheckContainerPath(path) != nil {
+			return
+		}
+		text := path
+		for range 4 {
+			for _, reading := range []string{text, strings.ReplaceAll(text, `\`, "/")} {
+				for segment := range strings.SplitSeq(reading, "/") {
+					if segment == ".." {
+						t.Fatalf("%q climbs as %q", path, reading)
+					}
+				}
+			}
+			text = decodeOnce(text)
+		}
+		u, err := url.Parse("https://x.test/api" + path)
+		if err != nil || u.EscapedPath() != "/api"+path {
+			t.Errorf("%q goes out as %v (%v)", path, u, err)
+		}
+	})
+}

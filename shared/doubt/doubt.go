@@ -1,0 +1,211 @@
+package doubt
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// Cyberun is what an investigation asks of the service.
+type Cyberun interface {
+	Tasks(ctx context.Context, page cyberun.Page) (cyberun.TaskList, error)
+}
+
+// Investigator looks into submissions whose outcome is unknown.
+type Investigator struct {
+	Cyberun Cyberun
+	Runs    *lifecycle.Runs
+	Now     func() time.Time
+}
+
+// Verdict is what a look into a submission came to.
+type Verdict int
+
+const (
+	// Unclear says that a person has to decide: Finding.Why says what stands in the way.
+	Unclear Verdict = iota
+	// Found says that the run surely started Finding.TaskID.
+	Found
+	// Alone says that Finding.TaskID is the one task that may be the run's, that
+	// no run of this stack is known to have started it, and that no other run's
+	// submission could have.
+	Alone
+	// Rivals says that other runs of this stack are in doubt about the same tasks:
+	// they may yet be told apart.
+	Rivals
+	// Absent says that surely no task of the submission was in the list at that moment.
+	Absent
+)
+
+// Finding is what one look came to.
+type Finding struct {
+	Verdict    Verdict
+	TaskID     string
+	Candidates []run.Candidate // the tasks that may be the run's, the oldest first
+	Why        string          // of Unclear: the condition that failed
+	// NoWitness says that absence could not be shown because this stack knows no
+	// task yet that the list must show.
+	NoWitness bool
+	Date      time.Time // Cyberun's clock at the look
+}
+
+// maxOwned bounds the ownerships that one look reads: of the tasks that started
+// in a submission's half minute, or, where absence is to be shown, since then.
+const maxOwned = 300
+
+// Look reads the task list once and judges the run's submission by it. The list
+// comes first, then the markers, then the ownerships: a run that settles owns its
+// task before its marker goes, so it is seen in one of the two.
+func (i Investigator) Look(ctx context.Context, r run.Record) (Finding, error) {
+	s := *r.Submission
+	witness, known, err := i.witness(ctx, r)
+	if err != nil {
+		return Finding{}, err
+	}
+	back := s.Window().From
+	if known && witness.from().Before(back) {
+		back = witness.from()
+	}
+	list, err := i.read(ctx, back, func() time.Time { return s.ServerTime(i.Now()) })
+	if err != nil {
+		return Finding{}, err
+	}
+	markers, err := i.Runs.Markers(ctx, r.WorkflowID, s.LocalAt)
+	if err != nil {
+		return Finding{}, err
+	}
+	f, free, err := i.inWindow(ctx, r, list.rows, func(t cyberun.Task) bool { return t.WorkflowID == r.WorkflowID || t.WorkflowID == "" })
+	if err != nil {
+		return Finding{}, err
+	}
+	f.Date = list.date
+	switch {
+	case f.Verdict == Found:
+		return f, nil
+	case len(f.Candidates) > 0 && rivals(r.RunID, f.Candidates, markers):
+		f.Verdict, f.Why = Rivals, "other runs of the workflow are in doubt as well"
+		return f, nil
+	case len(f.Candidates) == 1 && len(free) == 1:
+		f.Verdict, f.TaskID = Alone, free[0].ID
+		return f, nil
+	case len(f.Candidates) > 0:
+		f.Why = fmt.Sprintf("%d tasks could be this run's, or a run in doubt has named one of them", len(f.Candidates))
+		return f, nil
+	}
+	return i.absence(ctx, r, f, list, witness, known)
+}
+
+// inWindow finds the tasks of a submission's window that may be the run's: those
+// which no other run of this stack surely started. free are those of which
+// nothing is known at all.
+func (i Investigator) inWindow(ctx context.Context, r run.Record, rows []cyberun.Task, counts func(cyberun.Task) bool) (f Finding, free []cyberun.Task, err error) {
+	window := r.Submission.Window()
+	owned := 0
+	for _, t := range rows {
+		if !window.Contains(t.CreatedAt.Time) || !counts(t) {
+			continue
+		}
+		if owned++; owned > maxOwned {
+			f.Why = fmt.Sprintf("over %d tasks started in the submission's window", maxOwned)
+			return f, nil, nil
+		}
+		o, known, err := i.Runs.OwnershipOf(ctx, t.ID)
+		switch {
+		case err != nil:
+			return f, nil, err
+		case known && o.How.Certain() && o.StartedBy == r.RunID:
+			return Finding{Verdict: Found, TaskID: t.ID}, nil, nil
+		case known && o.How.Certain():
+			continue
+		case !known:
+			free = append(free, t)
+		}
+		f.Candidates = append(f.Candidates, run.Candidate{
+			TaskID: t.ID, CreatedAt: t.CreatedAt.Time, TaskStatus: string(t.Status), DeliveredBy: o.DeliveredBy,
+		})
+	}
+	slices.SortFunc(f.Candidates, func(a, b run.Candidate) int {
+		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
+			return c
+		}
+		return strings.Compare(a.TaskID, b.TaskID)
+	})
+	return f, free, nil
+}
+
+// rivals reports whether another run's submission could have started one of the
+// tasks. A marker whose window lies elsewhere could not.
+func rivals(runID string, tasks []run.Candidate, markers []run.Marker) bool {
+	for _, m := range markers {
+		for _, t := range tasks {
+			if m.RunID != runID && m.Window.Contains(t.CreatedAt) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// absence says whether the list proves that no task is the run's. What has never
+// been seen in a list is not believed to be absent from it: the list must show a
+// witness, where and as it must be.
+func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list listing, w witness, known bool) (Finding, error) {
+	if f.Why != "" {
+		return f, nil
+	}
+	if list.broken != "" {
+		f.Why = list.broken
+		return f, nil
+	}
+	if !known {
+		f.Why, f.NoWitness = "this stack has not yet seen a task of its own in the list", true
+		return f, nil
+	}
+	if f.Why = w.fault(list.rows, r.WorkflowID); f.Why != "" {
+		// A workflow's id in the list may be another than its detail says: then any
+		// task of the window may be the run's.
+		all, _, err := i.inWindow(ctx, r, list.rows, func(cyberun.Task) bool { return true })
+		f.Candidates = all.Candidates
+		return f, err
+	}
+	from, owned := r.Submission.Window().From, 0
+	for _, t := range list.rows {
+		if t.CreatedAt.Before(from) || w.WorkflowID == r.WorkflowID && t.WorkflowID != r.WorkflowID && t.WorkflowID != "" {
+			continue
+		}
+		if owned++; owned > maxOwned {
+			f.Why = fmt.Sprintf("over %d tasks started since the submission", maxOwned)
+			return f, nil
+		}
+		o, known, err := i.Runs.OwnershipOf(ctx, t.ID)
+		if err != nil {
+			return f, err
+		}
+		if !known || !o.How.Certain() || o.StartedBy == r.RunID {
+			f.Why = fmt.Sprintf("the task %s started at %s, after the submission, and it is not known who started it", t.ID, t.CreatedAt.Format(time.RFC3339))
+			f.Candidates = append(f.Candidates, run.Candidate{TaskID: t.ID, CreatedAt: t.CreatedAt.Time, TaskStatus: string(t.Status), DeliveredBy: o.DeliveredBy})
+			return f, nil
+		}
+	}
+	f.Verdict = Absent
+	return f, nil
+}
+
+// Candidates returns the tasks that may be a run's, for a run that has closed in
+// doubt.
+func (i Investigator) Candidates(ctx context.Context, r run.Record) ([]run.Candidate, error) {
+	f, err := i.Look(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if f.Verdict == Found {
+		return []run.Candidate{{TaskID: f.TaskID, CreatedAt: r.Submission.MarkedAt}}, nil
+	}
+	return f.Candidates, nil
+}

@@ -1,0 +1,170 @@
+// Package doubt finds out what became of a POST whose reply was lost: it reads
+// Cyberun's task list, holds it against what this stack knows for certain, and
+// says whether a task is the run's, whether there is surely none, or why neither
+// can be said. It decides nothing: what follows is the caller's.
+//
+// What it assumes of the remote is measured where it can be: see ADR 4.
+//
+// It imports shared/cyberun, shared/lifecycle and shared/run.
+package doubt
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+)
+
+const (
+	// callTime bounds one call to Cyberun.
+	callTime = 20 * time.Second
+	// listPage is the most rows that Cyberun gives at once.
+	listPage = 100
+	// maxPages bounds one look: 2,000 tasks since a witness of at most six days
+	// are more than most teams start.
+	maxPages = 20
+	// slack is what two neighbours in a sorted list may be out of order by, and
+	// what two readings of one clock may differ by: a Date header has whole
+	// seconds, and the service's hosts have clocks of their own.
+	slack = 5 * time.Second
+)
+
+// listing is the task list as far back as it was read.
+type listing struct {
+	rows []cyberun.Task
+	date time.Time // Cyberun's clock, of the first page
+	// broken says why the list cannot prove that a task is absent; empty if it can.
+	broken string
+}
+
+func (l *listing) breaks(format string, args ...any) {
+	if l.broken == "" {
+		l.broken = fmt.Sprintf(format, args...)
+	}
+}
+
+// read reads the task list from its newer end, whichever that is, back to a
+// moment of Cyberun's clock. A list whose order cannot be told is read whole.
+// Taking a part of the list for all of it would pay twice, so whatever may have
+// made a hole in it is noted in broken. expected is what Cyberun's clock should
+// say now.
+func (i Investigator) read(ctx context.Context, back time.Time, expected func() time.Time) (listing, error) {
+	var l listing
+	page := func(number int) (cyberun.TaskList, error) {
+		callCtx, cancel := context.WithTimeout(ctx, callTime)
+		defer cancel()
+		list, err := i.Cyberun.Tasks(callCtx, cyberun.Page{Number: number, Size: listPage})
+		if err != nil {
+			return list, err
+		}
+		switch off := list.Date.Sub(expected()).Abs(); {
+		case list.Age > 0:
+			l.breaks("page %d of the task list came from a cache, %s old", number, list.Age)
+		case list.Date.IsZero():
+			l.breaks("page %d of the task list has no Date header", number)
+		case off > slack:
+			l.breaks("the Date of page %d of the task list is %s off what Cyberun's clock said at the submission", number, off.Round(time.Second))
+		}
+		return list, nil
+	}
+	first, err := page(1)
+	if err != nil {
+		return l, err
+	}
+	l.date = first.Date
+	pages, number, step := pagesOf(first), 1, 1
+	w := walk{back: back.Add(-slack), seen: map[string]bool{}}
+	switch order := orderOf(first.Tasks); {
+	case order > 0 && pages > 1:
+		number, step = pages, -1
+	case order >= 0:
+		w.unordered = true // or its newer end is not known
+	}
+	current := first
+	for range maxPages {
+		if number != 1 {
+			if current, err = page(number); err != nil {
+				return l, err
+			}
+			if current.Page.TotalCount < first.Page.TotalCount {
+				l.breaks("the task list shrank from %d to %d tasks while it was read", first.Page.TotalCount, current.Page.TotalCount)
+			}
+		}
+		if len(current.Tasks) == 0 && first.Page.TotalCount > 0 {
+			return l, fmt.Errorf("page %d of the task list's %d is empty", number, pages)
+		}
+		reached := w.page(&l, current.Tasks, step < 0)
+		number += step
+		if reached || len(current.Tasks) == 0 || pages != unsaid && (number < 1 || number > pages) {
+			return l, nil
+		}
+		if number == 1 {
+			current = first
+		}
+	}
+	l.breaks("more than %d tasks are newer than the submission", maxPages*len(first.Tasks))
+	return l, nil
+}
+
+// unsaid is the number of pages of a list that does not tell how long it is: it
+// ends with an empty page.
+const unsaid = 0
+
+// pagesOf counts by the rows that came: a remote that gives fewer than were asked
+// for has more pages than it would seem.
+func pagesOf(first cyberun.TaskList) int {
+	total, rows := first.Page.TotalCount, len(first.Tasks)
+	switch {
+	case total < 0:
+		return unsaid
+	case total <= rows:
+		return 1
+	case rows == 0:
+		return total // claims rows and shows none: the read ends on that
+	}
+	return (total + rows - 1) / rows
+}
+
+// orderOf is 1 for a list that begins with its oldest task, -1 for one that
+// begins with its newest, and 0 if the first page does not tell.
+func orderOf(tasks []cyberun.Task) int {
+	if len(tasks) == 0 {
+		return 0
+	}
+	return tasks[len(tasks)-1].CreatedAt.Compare(tasks[0].CreatedAt.Time)
+}
+
+// walk goes through the pages of a list.
+type walk struct {
+	back      time.Time
+	oldest    time.Time // row so far
+	unordered bool
+	seen      map[string]bool
+}
+
+// page takes the rows of a page in, and reports whether all that follow are older
+// than the moment that the list is read back to.
+func (w *walk) page(l *listing, tasks []cyberun.Task, reversed bool) bool {
+	for i := range tasks {
+		t := tasks[i]
+		if reversed {
+			t = tasks[len(tasks)-1-i]
+		}
+		if t.CreatedAt.IsZero() {
+			l.breaks("the task %s in the list has no created_at", t.ID)
+			continue
+		}
+		if !w.oldest.IsZero() && t.CreatedAt.After(w.oldest.Add(slack)) {
+			w.unordered = true
+		}
+		if w.oldest.IsZero() || t.CreatedAt.Before(w.oldest) {
+			w.oldest = t.CreatedAt.Time
+		}
+		if !w.seen[t.ID] { // a task that started meanwhile moves the others onto the next page
+			w.seen[t.ID] = true
+			l.rows = append(l.rows, t)
+		}
+	}
+	return !w.unordered && w.oldest.Before(w.back)
+}

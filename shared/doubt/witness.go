@@ -1,0 +1,170 @@
+package doubt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+// witness is a task that a receipt told this stack of, with what a task list must
+// show of it: an object ended/{workflow}/{newest first}-{queue ms}-{run ms}-{task id}
+// in the state bucket, or what a record says.
+type witness struct {
+	TaskID     string     `json:"task_id"`
+	WorkflowID string     `json:"workflow_id"`
+	CreatedAt  time.Time  `json:"created_at,omitzero"` // by Cyberun's clock, if the task was seen to end
+	Window     run.Window `json:"window"`              // of the POST that started it
+	Ended      bool       `json:"ended"`
+	How        run.How    `json:"how"`
+}
+
+// from is the moment back to which a list must be read to show the witness.
+func (w witness) from() time.Time {
+	if !w.CreatedAt.IsZero() {
+		return w.CreatedAt
+	}
+	return w.Window.From
+}
+
+// fault says how a list fails to show the witness; empty if it shows it.
+func (w witness) fault(rows []cyberun.Task, workflowID string) string {
+	for _, t := range rows {
+		if t.ID != w.TaskID {
+			continue
+		}
+		switch {
+		case t.WorkflowID != w.WorkflowID:
+			return fmt.Sprintf("the task list shows the task %s, a run of this stack, under the workflow id %q instead of %q", t.ID, t.WorkflowID, w.WorkflowID)
+		case !w.Window.Contains(t.CreatedAt.Time):
+			return fmt.Sprintf("the task list shows the task %s as created at %s, outside of its own submission (%s to %s): its times are not those of Cyberun's clock",
+				t.ID, t.CreatedAt.Format(time.RFC3339), w.Window.From.Format(time.RFC3339), w.Window.Until.Format(time.RFC3339))
+		case w.Ended && !t.Status.Terminal():
+			return fmt.Sprintf("the task list shows the task %s as %s, though it has ended: it is out of date", t.ID, t.Status)
+		}
+		if w.WorkflowID != workflowID {
+			return openRow(rows, w.TaskID)
+		}
+		return ""
+	}
+	return fmt.Sprintf("the task list does not show the task %s, which a receipt told of", w.TaskID)
+}
+
+// openRow is for a witness of another workflow, which shows nothing of the form of
+// this one's id: then no task of any workflow may be open.
+func openRow(rows []cyberun.Task, witness string) string {
+	for _, t := range rows {
+		if t.ID != witness && !t.Status.Terminal() {
+			return fmt.Sprintf("this stack has not yet seen a task of this workflow in the list, and the task %s of another one is %s", t.ID, t.Status)
+		}
+	}
+	return ""
+}
+
+const (
+	endedPrefix = "ended/"
+	// latestMillis is the year 2286: 13 digits until then.
+	latestMillis = 9999999999999
+
+	// A witness is old enough to be listed by now, and young enough to be within
+	// the list's pages and the service's retention.
+	youngest = 60 * time.Second
+	oldest   = 6 * 24 * time.Hour
+	// maxLooked bounds how many tasks and runs are looked at for a witness.
+	maxLooked = 50
+)
+
+func endedIn(workflow string) string { return endedPrefix + url.PathEscape(workflow) + "/" }
+
+func newestFirst(t time.Time) string { return fmt.Sprintf("%013d", latestMillis-t.UnixMilli()) }
+
+// SawEnd notes that a run's task ended, once for all who look later. A note that
+// is written twice, or not at all, changes nothing.
+func SawEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) error {
+	if t.CreatedAt.IsZero() || r.Submission == nil {
+		return nil
+	}
+	milliseconds := func(from, to cyberun.Time) int64 {
+		if from.IsZero() || to.IsZero() {
+			return 0
+		}
+		return max(0, to.Sub(from.Time).Milliseconds())
+	}
+	body, err := json.Marshal(witness{
+		TaskID: t.ID, WorkflowID: r.WorkflowID, CreatedAt: t.CreatedAt.Time, Window: r.Submission.Window(), Ended: true, How: r.How,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Put(ctx, fmt.Sprintf("%s%s-%d-%d-%s", endedIn(r.Workflow), newestFirst(t.CreatedAt.Time),
+		milliseconds(t.CreatedAt, t.StartedAt), milliseconds(t.StartedAt, t.CompletedAt), url.PathEscape(t.ID)), body)
+}
+
+// witness returns the newest task that a receipt told this stack of, 60 s to 6
+// days old: of the same workflow if there is one, else of any of the stack's.
+func (i Investigator) witness(ctx context.Context, r run.Record) (w witness, found bool, err error) {
+	now := i.Now()
+	var keys []string
+	if err := i.Runs.Store.List(ctx, endedIn(r.Workflow), endedIn(r.Workflow)+newestFirst(now.Add(-youngest)), func(e store.Entry) bool {
+		keys = append(keys, e.Key)
+		return len(keys) < maxLooked
+	}); err != nil {
+		return w, false, err
+	}
+	for _, key := range keys {
+		object, err := i.Runs.Store.Get(ctx, key)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return w, false, err
+		}
+		if json.Unmarshal(object.Body, &w) == nil && w.How == run.Receipt && w.WorkflowID == r.WorkflowID && now.Sub(w.CreatedAt) < oldest {
+			return w, true, nil
+		}
+	}
+	return i.amongRuns(ctx, r, now)
+}
+
+// amongRuns looks for a witness among the newest runs: one of the same workflow
+// comes before any other.
+func (i Investigator) amongRuns(ctx context.Context, r run.Record, now time.Time) (best witness, found bool, err error) {
+	var ids []string
+	if err := i.Runs.Newest(ctx, "", func(runID, _ string) bool {
+		ids = append(ids, runID)
+		return len(ids) < maxLooked
+	}); err != nil {
+		return best, false, err
+	}
+	for _, id := range ids {
+		if id == r.RunID {
+			continue
+		}
+		other, err := i.Runs.Get(ctx, id)
+		if errors.Is(err, lifecycle.ErrNoRecord) {
+			continue
+		}
+		if err != nil {
+			return best, false, err
+		}
+		age := now.Sub(other.AcceptedAt)
+		if other.How != run.Receipt || other.Submission == nil || age < youngest || age >= oldest {
+			continue
+		}
+		w := witness{TaskID: other.TaskID, WorkflowID: other.WorkflowID, Window: other.Submission.Window(), Ended: !other.CompletedAt.IsZero(), How: run.Receipt}
+		if other.Workflow == r.Workflow && other.WorkflowID == r.WorkflowID {
+			return w, true, nil
+		}
+		if !found {
+			best, found = w, true
+		}
+	}
+	return best, found, nil
+}

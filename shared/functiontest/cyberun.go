@@ -1,0 +1,327 @@
+package functiontest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+)
+
+// The workflow that a world begins with.
+const (
+	WorkflowID  = "wf-1"
+	WorkflowRef = "text-to-image@2"
+)
+
+// TextToImage returns the workflow that a world begins with.
+func TextToImage() cyberun.Workflow {
+	low, high := 1.0, 50.0
+	return cyberun.Workflow{
+		ID: WorkflowID, Slug: "text-to-image", Status: cyberun.WorkflowActive,
+		Parameters: []cyberun.Parameter{
+			{Key: "prompt", Type: cyberun.TypeString, Required: true},
+			{Key: "steps", Type: cyberun.TypeInteger, Min: &low, Max: &high},
+			{Key: "image", Type: cyberun.TypeFile, Accept: []string{"image/*", "txt"}},
+		},
+	}
+}
+
+// Cyberun is the service. What was started is in Started, whatever became of the
+// reply: that is what is paid. Its fields spoil what it answers.
+type Cyberun struct {
+	Flow    cyberun.Workflow
+	Started []Task // the oldest first, unless a test puts them elsewhere
+	Uploads []string
+	Results map[string]cyberun.Result
+
+	Skew   time.Duration // of its clock
+	NoDate bool
+	// Refuse answers a POST instead of starting a task; nil, or a nil error, starts one.
+	Refuse func() error
+	// Late is how long a started task lies in a queue before it is created.
+	Late time.Duration
+	// Cancels are the answers to the next cancels, nil for one that is done; after
+	// the last, each is done. What has ended stays as it ended.
+	Cancels []error
+	// Stubborn tasks go on running after a cancel that was accepted.
+	Stubborn bool
+	// Heard are the events of a task's stream.
+	Heard func(taskID string) iter.Seq2[cyberun.Event, error]
+
+	// The task list.
+	Ascending  bool
+	PerPage    int           // rows, whatever was asked for; 0: as asked
+	Lag        time.Duration // until a task is in it
+	Cached     time.Duration // how old the answer is; its rows are as old, its Date is gone
+	StaleRows  time.Duration // the same, of a cache that says nothing of it
+	SnapshotID string        // the workflow id of its rows, where it is not Flow's
+	LiveOnly   bool          // it lacks tasks that have ended
+	Shifted    time.Duration // of its created_at: local time without a zone
+	Spoil      func(*cyberun.TaskList)
+
+	world *World
+	keys  int
+}
+
+// Task is one that was started, and what for.
+type Task struct {
+	cyberun.Task
+	Prompt     string
+	Parameters map[string]any
+}
+
+// Clock is the service's own.
+func (c *Cyberun) Clock() time.Time { return c.world.Now.Add(c.Skew) }
+
+func (c *Cyberun) date() time.Time {
+	if c.NoDate {
+		return time.Time{}
+	}
+	return c.Clock().Truncate(time.Second)
+}
+
+// Answered is an error of Cyberun's own: a status with a JSON object.
+func Answered(status int) error {
+	return &cyberun.APIError{Status: status, Message: http.StatusText(status), JSON: true}
+}
+
+// Page is the same status with a page that is not Cyberun's.
+func Page(status int) error {
+	return &cyberun.APIError{Status: status, Message: "<html>" + http.StatusText(status) + "</html>"}
+}
+
+// Refused is Answered for a POST that surely started nothing.
+func Refused(status int) error {
+	return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: Answered(status)}
+}
+
+// ErrNetwork is a call without an answer.
+var ErrNetwork = errors.New("connection reset by peer")
+
+// Workflow is the client's.
+func (c *Cyberun) Workflow(_ context.Context, ref string) (w cyberun.Workflow, err error) {
+	err = c.world.Call("Workflow", func() error {
+		if slug, _, _ := strings.Cut(ref, "@"); slug != c.Flow.Slug {
+			return Answered(http.StatusNotFound)
+		}
+		w = c.Flow
+		w.Date = c.date()
+		return nil
+	})
+	return w, err
+}
+
+// WorkflowByID is the client's.
+func (c *Cyberun) WorkflowByID(_ context.Context, id string) (w cyberun.Workflow, err error) {
+	err = c.world.Call("WorkflowByID", func() error {
+		if id != c.Flow.ID {
+			return Answered(http.StatusNotFound)
+		}
+		w = c.Flow
+		return nil
+	})
+	return w, err
+}
+
+// Run honours the caller's time by the world's clock: a call that was held up
+// before its request went out sends none.
+func (c *Cyberun) Run(ctx context.Context, _ string, parameters map[string]any) (cyberun.RunReceipt, error) {
+	entered := c.world.Now
+	deadline, _ := ctx.Deadline()
+	left := time.Until(deadline) + time.Second // the test's own time is not the world's
+	var receipt cyberun.RunReceipt
+	err := c.world.Call("Run", func() error {
+		if c.world.Now.Sub(entered) > left {
+			return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded}
+		}
+		if c.Refuse != nil {
+			if err := c.Refuse(); err != nil {
+				return err
+			}
+		}
+		receipt = cyberun.RunReceipt{TaskID: c.Start(parameters), Date: c.date()}
+		return nil
+	})
+	var told *cyberun.RunError
+	if err != nil && !errors.As(err, &told) {
+		err = &cyberun.RunError{Outcome: cyberun.InDoubt, Err: err}
+	}
+	return receipt, err
+}
+
+// Start starts a task of the workflow and returns its id.
+func (c *Cyberun) Start(parameters map[string]any) string {
+	id := fmt.Sprintf("task-%d", c.world.next())
+	prompt, _ := parameters["prompt"].(string)
+	c.Started = append(c.Started, Task{
+		Task:   cyberun.Task{ID: id, WorkflowID: c.Flow.ID, Status: cyberun.StatusPending, CreatedAt: cyberun.Time{Time: c.Clock().Add(c.Late)}},
+		Prompt: prompt, Parameters: parameters,
+	})
+	return id
+}
+
+// Strangers starts n tasks of a workflow by nobody of this stack, a second apart,
+// from a moment of the service's clock on. The first one's id is returned.
+func (c *Cyberun) Strangers(n int, workflow string, at time.Time) (first string) {
+	for i := range n {
+		id := c.Start(map[string]any{"prompt": "a stranger's"})
+		t := c.Of(id)
+		t.WorkflowID, t.CreatedAt.Time = workflow, at.Add(time.Duration(i)*time.Second)
+		if i == 0 {
+			first = id
+		}
+	}
+	slices.SortStableFunc(c.Started, func(a, b Task) int { return a.CreatedAt.Compare(b.CreatedAt.Time) })
+	return first
+}
+
+// Of returns a task; nil if there is none.
+func (c *Cyberun) Of(id string) *Task {
+	i := slices.IndexFunc(c.Started, func(t Task) bool { return t.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &c.Started[i]
+}
+
+// Paid returns the tasks that were started for a prompt.
+func (c *Cyberun) Paid(prompt string) (ids []string) {
+	for _, t := range c.Started {
+		if t.Prompt == prompt {
+			ids = append(ids, t.ID)
+		}
+	}
+	return ids
+}
+
+// Task is the client's.
+func (c *Cyberun) Task(_ context.Context, id string) (task cyberun.Task, err error) {
+	err = c.world.Call("Task", func() error {
+		t := c.Of(id)
+		if t == nil {
+			return Answered(http.StatusNotFound)
+		}
+		task = t.Task
+		return nil
+	})
+	return task, err
+}
+
+// Tasks is the client's, spoilt as the fields say.
+func (c *Cyberun) Tasks(_ context.Context, page cyberun.Page) (list cyberun.TaskList, err error) {
+	err = c.world.Call("Tasks", func() error {
+		size := page.Size
+		if c.PerPage > 0 {
+			size = min(size, c.PerPage)
+		}
+		clock := c.Clock().Add(-c.Cached - c.StaleRows)
+		var rows []cyberun.Task
+		for _, t := range c.Started {
+			if clock.Sub(t.CreatedAt.Time) < c.Lag || c.LiveOnly && t.Status.Terminal() {
+				continue
+			}
+			row := t.Task
+			if !row.CreatedAt.IsZero() {
+				row.CreatedAt.Time = row.CreatedAt.Add(c.Shifted)
+			}
+			if c.SnapshotID != "" && row.WorkflowID == c.Flow.ID {
+				row.WorkflowID = c.SnapshotID
+			}
+			rows = append(rows, row)
+		}
+		if !c.Ascending {
+			slices.Reverse(rows)
+		}
+		from := min((page.Number-1)*size, len(rows))
+		list = cyberun.TaskList{
+			Tasks: slices.Clone(rows[from:min(from+size, len(rows))]),
+			Page:  cyberun.PageMeta{CurrentPage: page.Number, PerPage: size, TotalCount: len(rows)}, Date: c.date(), Age: c.Cached,
+		}
+		if c.Cached > 0 {
+			list.Date = time.Time{}
+		}
+		if c.Spoil != nil {
+			c.Spoil(&list)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Cancel is the client's.
+func (c *Cyberun) Cancel(_ context.Context, id string) error {
+	return c.world.Call("Cancel", func() error {
+		if len(c.Cancels) > 0 {
+			answer := c.Cancels[0]
+			c.Cancels = c.Cancels[1:]
+			if answer != nil {
+				return answer
+			}
+		}
+		if t := c.Of(id); t != nil && !t.Status.Terminal() && !c.Stubborn {
+			t.Status = cyberun.StatusCancelled
+		}
+		return nil
+	})
+}
+
+// Result is the client's.
+func (c *Cyberun) Result(_ context.Context, id string) (result cyberun.Result, err error) {
+	err = c.world.Call("Result", func() error {
+		known, ok := c.Results[id]
+		if !ok {
+			return Answered(http.StatusNotFound)
+		}
+		result = known
+		return nil
+	})
+	return result, err
+}
+
+// Events is the client's.
+func (c *Cyberun) Events(_ context.Context, id string) iter.Seq2[cyberun.Event, error] {
+	err := c.world.Call("Events", func() error { return nil })
+	return func(yield func(cyberun.Event, error) bool) {
+		if err != nil {
+			yield(cyberun.Event{}, err)
+			return
+		}
+		if c.Heard == nil {
+			return
+		}
+		for e, err := range c.Heard(id) {
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// Presign is the client's.
+func (c *Cyberun) Presign(_ context.Context, r cyberun.PresignRequest) (p cyberun.Presigned, err error) {
+	err = c.world.Call("Presign", func() error {
+		c.keys++
+		p = cyberun.Presigned{FileKey: fmt.Sprintf("file-%d-%s", c.keys, r.FileName), UploadURL: "https://files.example/put"}
+		return nil
+	})
+	return p, err
+}
+
+// Upload is the client's.
+func (c *Cyberun) Upload(_ context.Context, p cyberun.Presigned, body io.Reader, size int64) error {
+	read, err := io.ReadAll(body)
+	if err != nil || int64(len(read)) != size {
+		return fmt.Errorf("read %d of %d: %w", len(read), size, err)
+	}
+	return c.world.Call("Upload", func() error {
+		c.Uploads = append(c.Uploads, p.FileKey+"="+string(read))
+		return nil
+	})
+}

@@ -1,0 +1,116 @@
+package lifecycle
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+const (
+	// cancelTry bounds one try at a cancel, and one look at the task after it.
+	cancelTry = 5 * time.Second
+	// firstCancelPause doubles after each try: tries at 0, 0.5, 1.5, 3.5, 7.5 s …
+	firstCancelPause = 500 * time.Millisecond
+	maxCancelPause   = 8 * time.Second
+	// callBudget is for callers that somebody waits for: an HTTP API allows 30 s,
+	// and the design 15 for a stop.
+	callBudget = 12 * time.Second
+	// CloseBudget is for close-run, which nobody waits for, and SweepBudget for its
+	// sweep, in which one run must not keep another from being reached.
+	CloseBudget = 90 * time.Second
+	SweepBudget = callBudget
+)
+
+// CancelTask stops paying for the run's task, if it is the run's to cancel: it
+// tries until Cyberun accepts or the budget is over, looks at the task once, and
+// notes in the record what came of it. A record whose Cancel is nil afterwards
+// has no task, or one that is not its to cancel. It needs Cyberun and Sleep.
+func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run, error) {
+	if r.TaskID == "" || r.Cancel != nil && r.Cancel.EndedAs != "" {
+		return r, nil
+	}
+	o, found, err := s.OwnershipOf(ctx, r.TaskID)
+	if err != nil {
+		return r, err
+	}
+	if !found { // its submit died before it wrote the ownership: the record knows as much
+		o = run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}
+	}
+	if !o.MayCancel(r.RunID) {
+		return r, nil
+	}
+	outcome := run.Cancel{AskedAt: s.Now().UTC()}
+	if r.Cancel != nil {
+		outcome = *r.Cancel
+	}
+	accepted, endedAs := s.cancel(ctx, r.TaskID, budget)
+	if accepted && outcome.AcceptedAt.IsZero() {
+		outcome.AcceptedAt = s.Now().UTC()
+	}
+	outcome.EndedAs = endedAs
+	before := r.Error
+	r, _, err = s.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		if rec.Error != nil { // the run has closed before this was known
+			said := *rec.Error
+			said.Cause = strings.Replace(said.Cause, rec.Cancel.Text(rec.TaskID), outcome.Text(rec.TaskID), 1)
+			rec.Error = &said
+		}
+		rec.Cancel = &outcome
+		return nil
+	}})
+	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause {
+		return r, err
+	}
+	return r, s.repairError(ctx, r.RunID)
+}
+
+// cancel is the one call of Cyberun's cancel. An answer that does not say yes is
+// believed only if the task says that it ended: a cancel of one that has just
+// ended may be refused.
+func (s *Runs) cancel(ctx context.Context, taskID string, budget time.Duration) (accepted bool, endedAs string) {
+	deadline := s.Now().Add(budget)
+	ctx, end := context.WithTimeout(ctx, budget) // the last try, and the look after it, have what is left
+	defer end()
+	for pause := firstCancelPause; ; pause = min(2*pause, maxCancelPause) {
+		tryCtx, done := context.WithTimeout(ctx, cancelTry)
+		err := s.Cyberun.Cancel(tryCtx, taskID)
+		done()
+		if endedAs = s.endOf(ctx, taskID); err == nil || endedAs != "" {
+			return true, endedAs
+		}
+		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "task_id", taskID, "cause", err.Error())
+		if !s.Now().Add(pause).Before(deadline) || s.Sleep(ctx, pause) != nil {
+			return false, ""
+		}
+	}
+}
+
+// endOf returns the task's terminal status; empty if it has none yet, or cannot be asked.
+func (s *Runs) endOf(ctx context.Context, taskID string) string {
+	ctx, done := context.WithTimeout(ctx, cancelTry)
+	defer done()
+	t, err := s.Cyberun.Task(ctx, taskID)
+	if err != nil || !t.Status.Terminal() {
+		return ""
+	}
+	return string(t.Status)
+}
+
+// cancelExtra cancels a task that a second receipt named, and notes it.
+func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, error) {
+	accepted, _ := s.cancel(ctx, taskID, callBudget)
+	r, _, err := s.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		for i := range rec.ExtraTasks {
+			if rec.ExtraTasks[i].TaskID == taskID {
+				extra := append([]run.ExtraTask(nil), rec.ExtraTasks...)
+				extra[i].Cancelled = accepted
+				rec.ExtraTasks = extra
+			}
+		}
+		return nil
+	}})
+	return r, err
+}

@@ -1,0 +1,449 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+const (
+	// maxTurns bounds how often a close begins anew because the record changed
+	// under it: a record has a handful of writers.
+	maxTurns = 8
+	// forgotten is how old a run must be before an execution that Step Functions
+	// does not know counts as gone. A run lives at most 8 days, and reads of a new
+	// one lag behind.
+	forgotten = 9 * 24 * time.Hour
+)
+
+// errMoved says that the record changed between a close's look and its write.
+var errMoved = errors.New("the record changed while the run was closed")
+
+// Closer closes runs whose execution ended otherwise than well. It needs all of
+// Runs.
+type Closer struct {
+	*Runs
+	// Bucket and OutputPrefix are the stack's, for a run that has no record.
+	Bucket, OutputPrefix string
+	// Budget is how long one cancel may take; 0: CloseBudget.
+	Budget time.Duration
+}
+
+func (c Closer) budget() time.Duration { return cmp.Or(c.Budget, CloseBudget) }
+
+// Ended returns an execution as it ended, by Step Functions' own account, and ok
+// false if there is nothing to close: it runs, it was redriven, it succeeded.
+// event is what an EventBridge event said, which may come twice, late, or after
+// a redrive. sure is false where DescribeExecution does not name the end yet:
+// that is enough to close a run as failed, but not for what cannot be undone.
+func (c Closer) Ended(ctx context.Context, event executions.Execution) (e executions.Execution, sure, ok bool, err error) {
+	e, err = c.Executions.Describe(ctx, event.ARN)
+	if errors.Is(err, executions.ErrNotFound) {
+		r, err := c.Get(ctx, event.Name)
+		if errors.Is(err, ErrNoRecord) || err == nil && c.Now().Sub(r.StartedAt) < forgotten {
+			return e, false, false, nil
+		}
+		event.State, event.Redrives, event.StartedAt = executions.Failed, r.Life, r.StartedAt
+		event.Error = named.Errorf(named.Unavailable, "the execution no longer exists: its state machine was deleted, or it ended over 90 days ago")
+		return event, true, err == nil, err
+	}
+	switch {
+	case err != nil:
+		return e, false, false, err
+	case e.State.Ended() && e.Redrives >= event.Redrives:
+		return e, true, true, nil
+	case event.State.Ended() && event.Error != nil && e.Redrives <= event.Redrives && e.State != executions.Succeeded:
+		event.StartedAt, event.Input = e.StartedAt, e.Input
+		return event, false, true, nil // its reads lag behind its events
+	}
+	return e, false, false, nil
+}
+
+// Close closes the run of an execution that ended, and reports whether this call
+// did. An execution of an earlier life than the record's, or one that ended as
+// Superseded, closes nothing. sure is Ended's.
+func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (closed bool, err error) {
+	for range maxTurns {
+		r, err := c.Get(ctx, e.Name)
+		switch {
+		case errors.Is(err, ErrNoRecord):
+			closed, err = c.closeUnrecorded(ctx, e)
+			if errors.Is(err, store.ErrExists) {
+				err = errMoved
+			}
+		case err == nil:
+			closed, err = c.closeRecorded(ctx, r, e, sure)
+		}
+		if errors.Is(err, errMoved) {
+			if err := c.repairError(ctx, e.Name); err != nil {
+				return false, err
+			}
+			continue // Submit posts, or stored a task, or a person stopped it: it is to be named, or cancelled
+		}
+		if err == nil && closed {
+			observe.Log(ctx).InfoContext(ctx, "closed", "execution", e.State)
+		}
+		return closed, err
+	}
+	return false, named.Errorf(named.Unavailable, "the record of the run %s changed %d times while it was closed", e.Name, maxTurns)
+}
+
+func endEvent(e executions.Execution) Event {
+	if e.State == executions.Aborted || e.Error.Name == named.RunCancelled { // a step that met the stop failed before the stop took hold
+		return EndStopped
+	}
+	return EndFailed
+}
+
+// closeUnrecorded closes a run that ended before it had a record. Submit, should
+// it come yet, finds it and starts nothing.
+func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution) (bool, error) {
+	request, _ := run.ParseRequest([]byte(e.Input)) // its violations are the execution's error already
+	record := NewRecord(e.Name, e.ARN, e.StartedAt, e.Redrives, request, c.Bucket, c.OutputPrefix, c.Now())
+	reason := e.Error
+	if _, err := apply(&record, change{event: endEvent(e), do: func(r *run.Record) error {
+		r.EndedAt, r.Error = c.Now().UTC(), reason
+		return nil
+	}}); err != nil {
+		return false, err
+	}
+	if err := c.writeError(ctx, &record); err != nil {
+		return false, err
+	}
+	_, err := c.create(ctx, record)
+	return err == nil, err
+}
+
+// closeRecorded runs every side effect of a close (cancel the task, write
+// error.json) before the conditional write that closes the record. The effects
+// can be repeated, so of two calls both may run them, and one closes.
+func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution, sure bool) (bool, error) {
+	if r.ExecutionARN != e.ARN || r.StartedAt.Sub(e.StartedAt).Abs() > sameStart || e.Error.Name == named.Superseded {
+		return false, nil
+	}
+	event := endEvent(e)
+	seen := r.Record
+	cell, err := apply(&seen, change{event: event})
+	switch {
+	case err != nil:
+		return false, err
+	case cell.Then&RemoveError != 0:
+		return false, c.removeError(ctx, r.Record)
+	case e.Redrives < r.Life:
+		return false, nil
+	case cell.Then&Finish != 0:
+		return c.finishOrFail(ctx, r)
+	case cell.Ignore: // closed by another, or by a call that died behind it
+		return false, c.Tidy(ctx, r)
+	}
+	entries, err := c.markersOf(ctx, r.Record)
+	if err != nil {
+		return false, err
+	}
+	stops := seen.Status == run.Cancelled
+	cancels := stops || e.Error.Name == named.RunTimedOut
+	if cancels && !sure {
+		return false, named.Errorf(named.Unavailable, "Step Functions does not show yet how the run %s ended", r.RunID)
+	}
+	if cancels {
+		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
+			return false, err
+		}
+	}
+	before := r.Record
+	before.Error = closeReason(r.Record, e.Error, stops, cancels)
+	if err := c.writeError(ctx, &before); err != nil {
+		return false, err
+	}
+	now := c.Now().UTC()
+	r, _, err = c.update(ctx, r, change{event: event, do: func(rec *run.Record) error {
+		if !rec.Status.Open() || rec.Life != before.Life || rec.TaskID != before.TaskID || rec.Stopping() != before.Stopping() ||
+			rec.InDoubt() != before.InDoubt() || rec.Status == run.Delivering || len(rec.ExtraTasks) != len(before.ExtraTasks) {
+			return errMoved
+		}
+		rec.Life = e.Redrives
+		rec.EndedAt, rec.Error, rec.ErrorKey, rec.Unsettled = now, before.Error, before.ErrorKey, true
+		return nil
+	}})
+	if err != nil {
+		if key := before.ErrorKey; key != "" && key != r.OutputPrefix()+run.ErrorName { // the task is known by now, and its place is another
+			err = errors.Join(err, c.removeErrorAt(ctx, r.Bucket, key))
+		}
+		return false, err
+	}
+	if r.Status.Open() || !r.EndedAt.Equal(now) { // another call closed it, or a delivery finished it
+		return false, errMoved
+	}
+	return true, c.tidy(ctx, r, entries, cancels)
+}
+
+// finishOrFail finishes a delivery whose execution ended. A bucket that refuses
+// the manifest for good must not hold the run open: it fails, to be redriven.
+func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
+	_, err := c.Finish(ctx, r)
+	if !named.Is(err, named.OutputBucketRefused) {
+		return err == nil, err
+	}
+	reason, _ := named.As(err)
+	now := c.Now().UTC()
+	_, cell, err := c.update(ctx, r, change{event: Undeliverable, do: func(rec *run.Record) error {
+		rec.EndedAt, rec.Error, rec.ManifestKey, rec.ManifestBody = now, reason, "", ""
+		return nil
+	}})
+	return err == nil && !cell.Ignore, err
+}
+
+// closeReason is the error that a run ends with: the execution's, with what a
+// person needs to know of the task.
+func closeReason(r run.Record, ended *named.Error, stops, cancels bool) *named.Error {
+	reason := *ended
+	if stops && ended.Name != named.RunCancelled {
+		reason = *named.Errorf(named.RunCancelled, "the run was stopped")
+	}
+	switch {
+	case r.InDoubt() && !stops && reason.Name != named.SubmitOutcomeUnknown:
+		reason = *named.Errorf(named.SubmitOutcomeUnknown, "the execution ended while it was in doubt whether its task had started: %s: %s; %s", ended.Name, ended.Cause, doubtText(r))
+		// By itself it would find out: a person decides only if that is not to be.
+		reason.Hint = "redrive the run once the cause is gone: it looks for its task before it submits again; or say yourself what happened, with `relay decide`"
+	case r.InDoubt() && stops:
+		reason.Cause += "; " + doubtText(r)
+	case cancels && r.TaskID == "":
+		reason.Cause += "; nothing had been submitted"
+	case cancels && r.Cancel == nil:
+		reason.Cause += fmt.Sprintf("; the task %s was left alone, since this run did not start it or no longer delivers it", r.TaskID)
+	case cancels:
+		reason.Cause += "; " + r.Cancel.Text(r.TaskID)
+	}
+	return &reason
+}
+
+// doubtText says what a person needs to find a task that may be the run's.
+func doubtText(r run.Record) string {
+	said := fmt.Sprintf("a submission was in doubt from %s to %s: a task of the workflow %s created then may be this run's and was not cancelled",
+		r.Submission.MarkedAt.Format(time.RFC3339), r.Submission.PostUntil.Format(time.RFC3339), r.Workflow)
+	if len(r.Candidates) > 0 {
+		said += "; candidates: " + CandidateIDs(r.Candidates)
+	}
+	return said
+}
+
+// CandidateIDs lists the ids of candidates for a person to read.
+func CandidateIDs(candidates []run.Candidate) string {
+	if len(candidates) == 0 {
+		return "none was found"
+	}
+	ids := make([]string, len(candidates))
+	for i, c := range candidates {
+		ids[i] = c.TaskID
+	}
+	return strings.Join(ids, ", ")
+}
+
+// writeError writes error.json for a record that is about to be closed with its
+// Error, and notes its key. A bucket that refuses it does not hold up the close:
+// the record's error says so then.
+func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
+	if r.Prefix == "" {
+		return nil
+	}
+	key := r.OutputPrefix() + run.ErrorName
+	if shared, err := s.sharesPrefix(ctx, *r); err != nil || shared {
+		return err
+	}
+	body, err := json.MarshalIndent(run.Failure{RunID: r.RunID, TaskID: r.TaskID, Error: r.Error, Candidates: r.Candidates, ExtraTasks: r.ExtraTasks}, "", "  ")
+	if err != nil {
+		return err
+	}
+	err = s.writeOutput(ctx, *r, key, append(body, '\n'))
+	if named.Is(err, named.OutputBucketRefused) {
+		e, _ := named.As(err)
+		noted := *r.Error
+		noted.Cause += "; error.json was not written: " + e.Cause
+		r.Error = &noted
+		return nil
+	}
+	if err == nil {
+		r.ErrorKey = key
+	}
+	return err
+}
+
+// sharesPrefix reports whether another run that took the task over delivers it
+// to the same place: an error.json there would stand beside its manifest.
+func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
+	if r.TaskID == "" || strings.Contains(r.Prefix, r.RunID) {
+		return false, nil
+	}
+	o, found, err := s.OwnershipOf(ctx, r.TaskID)
+	if err != nil || !found || o.DeliveredBy == "" || o.DeliveredBy == r.RunID {
+		return false, err
+	}
+	other, err := s.Get(ctx, o.DeliveredBy)
+	if errors.Is(err, ErrNoRecord) {
+		return false, nil
+	}
+	return err == nil && other.Bucket == r.Bucket && other.OutputPrefix() == r.OutputPrefix(), err
+}
+
+// repairError makes error.json what the record says, after a close wrote one and
+// lost: none beside a success, and that of a later close if there was one. While
+// the run is open it may stand: whatever ends the run removes or rewrites it.
+func (s *Runs) repairError(ctx context.Context, runID string) error {
+	r, err := s.Get(ctx, runID)
+	for range maxTurns {
+		switch {
+		case err != nil:
+			return err
+		case r.Status == run.Succeeded:
+			return s.removeError(ctx, r.Record)
+		case r.Status.Open() || r.Error == nil:
+			return nil
+		}
+		record := r.Record
+		if err := s.writeError(ctx, &record); err != nil {
+			return err
+		}
+		writeID := r.WriteID
+		if r, err = s.Get(ctx, runID); err == nil && r.WriteID == writeID {
+			return nil
+		}
+	}
+	return err
+}
+
+func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, error) {
+	if r.WorkflowID == "" {
+		return nil, nil
+	}
+	return s.keysUnder(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
+}
+
+// Tidy does what a close leaves to be done after its write, for a run that
+// another call closed, or one that died behind it. Its markers are listed before
+// the record is read again: those of a later life come after that life's first
+// write of the record, so what was listed belongs to the life that was closed.
+func (c Closer) Tidy(ctx context.Context, r Run) error {
+	if !r.Pending(c.Now()) {
+		return nil
+	}
+	entries, err := c.markersOf(ctx, r.Record)
+	if err != nil {
+		return err
+	}
+	again, err := c.Get(ctx, r.RunID)
+	if err != nil || again.Life != r.Life || again.Status.Open() {
+		return err
+	}
+	if err := c.tidy(ctx, again, entries, false); err != nil {
+		return err
+	}
+	return c.repairError(ctx, r.RunID) // a receipt may have named a task since it was written
+}
+
+// tidy does what follows the closing write: it cancels what is still to be
+// cancelled, deletes the markers that were listed before that write, and ends
+// the uploads of a stopped run. A run closed in doubt keeps its markers: its task
+// may be there, and no other run may adopt it. asked says that this call has
+// spent its time on the cancel of the run's task already.
+func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bool) error {
+	var err error
+	for _, extra := range r.ExtraTasks {
+		if !extra.Cancelled {
+			if r, err = c.cancelExtra(ctx, r, extra.TaskID); err != nil {
+				return err
+			}
+		}
+	}
+	if !asked && (r.Status == run.Cancelled || r.Cancel != nil) {
+		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
+			return err
+		}
+	}
+	if r.TaskID != "" && len(entries) > 0 {
+		// Submit may have died between storing the task's id and owning it; with
+		// neither ownership nor marker another run in doubt could adopt the task.
+		if _, err := c.own(ctx, r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}); err != nil {
+			return err
+		}
+	}
+	if !r.InDoubt() {
+		if err := c.deleteAll(ctx, entries); err != nil {
+			return err
+		}
+		if err := c.withdrawDoubt(ctx, r.Record); err != nil {
+			return err
+		}
+	}
+	if r.Status == run.Cancelled {
+		if err := c.abortUploads(ctx, r.Record); err != nil {
+			return err
+		}
+	}
+	return c.settled(ctx, r)
+}
+
+// settled notes that nothing is left to do for a closed run, unless its
+// candidates are still to be named.
+func (c Closer) settled(ctx context.Context, r Run) error {
+	life := r.Life
+	r, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		if rec.Life == life && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
+			rec.Unsettled = false
+		}
+		return nil
+	}})
+	return err
+}
+
+// NameCandidates writes the tasks that may be a closed run's into its record and
+// its error.json. None of them is adopted or cancelled, and no other run may
+// adopt one.
+func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Candidate) error {
+	if err := c.claimCandidates(ctx, r.RunID, candidates); err != nil {
+		return err
+	}
+	life, now := r.Life, c.Now().UTC()
+	r, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		if rec.Life != life || rec.Status.Open() || !rec.InDoubt() {
+			return nil
+		}
+		rec.Candidates, rec.CandidatesAt = candidates, now
+		if rec.Error != nil {
+			named := *rec.Error
+			named.Cause, _, _ = strings.Cut(named.Cause, "; candidates: ")
+			named.Cause += "; candidates: " + CandidateIDs(candidates)
+			rec.Error = &named
+		}
+		rec.Unsettled = false
+		return nil
+	}})
+	if err != nil || r.Life != life || r.Status.Open() {
+		return err
+	}
+	return c.repairError(ctx, r.RunID)
+}
+
+// Unknown notes for an open run that its submission's outcome is left to a
+// person, and keeps every other run from adopting a candidate.
+func (s *Runs) Unknown(ctx context.Context, r Run, candidates []run.Candidate) error {
+	if err := s.claimCandidates(ctx, r.RunID, candidates); err != nil {
+		return err
+	}
+	now := s.Now().UTC()
+	_, err := s.Note(ctx, r, func(rec *run.Record) {
+		if rec.InDoubt() {
+			rec.Candidates, rec.CandidatesAt = candidates, now
+		}
+	})
+	return err
+}

@@ -1,0 +1,157 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+// manifestKey is where the bytes of one delivery's manifest are fixed. Each call
+// that delivers has a key of its own, and the record names the one that counts:
+// of two calls, neither can change what the other has fixed.
+func manifestKey(runID, id string) string { return "manifests/" + runID + "/" + id + ".json" }
+
+// StartCopy notes that the outputs are about to be copied. A run that has
+// succeeded, or is being delivered, is returned as it is then.
+func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
+	now := s.Now().UTC()
+	r, cell, err := s.update(ctx, r, change{event: Copy, life: r.life, fenced: true, do: func(rec *run.Record) error {
+		if rec.Status == run.Succeeded || rec.Status == run.Delivering {
+			return nil
+		}
+		if rec.CopyStartedAt.IsZero() {
+			rec.CopyStartedAt = now
+		}
+		rec.Copies++
+		return nil
+	}})
+	if err == nil && cell.Then&Finish != 0 {
+		return s.Finish(ctx, r)
+	}
+	return r, err
+}
+
+// Deliver is the point of no return: it fixes the manifest's bytes, and from its
+// write of the record on the run succeeds, whoever does what is left. A stop
+// that came before is RunCancelled. It needs Outputs.
+func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, error) {
+	body, err := json.MarshalIndent(manifest, "", "  ")
+	if err != nil {
+		return r, err
+	}
+	fixed := manifestKey(r.RunID, s.NewID())
+	if err := s.Store.Put(ctx, fixed, append(body, '\n')); err != nil {
+		return r, err
+	}
+	key := r.OutputPrefix() + run.ManifestName
+	r, _, err = s.update(ctx, r, change{event: Deliver, life: r.life, fenced: true, do: func(rec *run.Record) error {
+		if rec.Status == run.Copying {
+			rec.ManifestKey, rec.ManifestBody = key, fixed
+		}
+		return nil
+	}})
+	if err != nil {
+		return r, err
+	}
+	return s.Finish(ctx, r)
+}
+
+// Finish does what is left of a delivery: the manifest, with the bytes that were
+// fixed, then the end of an error.json, then the record. It may be repeated, and
+// done by several at once. It returns OutputBucketRefused if the bucket will not
+// take the manifest.
+func (s *Runs) Finish(ctx context.Context, r Run) (Run, error) {
+	if r.Status == run.Succeeded {
+		return r, nil
+	}
+	body, err := s.Store.Get(ctx, r.ManifestBody)
+	if errors.Is(err, store.ErrNotFound) { // another one has finished and tidied
+		now, err := s.Get(ctx, r.RunID)
+		if err == nil && now.Status == run.Delivering {
+			err = named.Errorf(named.Unavailable, "the manifest of the run %s is being delivered and is not in the state bucket", r.RunID)
+		}
+		return now, err
+	}
+	if err != nil {
+		return r, err
+	}
+	if err := s.writeOutput(ctx, r.Record, r.ManifestKey, body.Body); err != nil {
+		return r, err
+	}
+	if err := s.removeError(ctx, r.Record); err != nil {
+		return r, err
+	}
+	now := s.Now().UTC()
+	r, cell, err := s.update(ctx, r, change{event: Delivered, do: func(rec *run.Record) error {
+		rec.EndedAt, rec.Error, rec.ErrorKey, rec.ManifestBody = now, nil, "", ""
+		return nil
+	}})
+	if err != nil || cell.Ignore {
+		return r, err
+	}
+	// What only an open run needs. It expires by itself if the call dies here.
+	if err := s.clearCheckpoints(ctx, r.RunID); err != nil {
+		return r, err
+	}
+	return r, s.clearManifests(ctx, r.RunID)
+}
+
+// clearManifests deletes the fixed bytes of a run's manifests, those of a call
+// that lost included.
+func (s *Runs) clearManifests(ctx context.Context, runID string) error {
+	entries, err := s.keysUnder(ctx, "manifests/"+runID+"/", "", maxMarkers)
+	if err != nil {
+		return err
+	}
+	return s.deleteAll(ctx, entries)
+}
+
+// writeOutput writes one of the relay's own documents beside the outputs.
+func (s *Runs) writeOutput(ctx context.Context, r run.Record, key string, body []byte) error {
+	_, err := s.Outputs.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &r.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json"), Metadata: run.OutputMetadata(r, ""),
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, // an Object Lock asks for the header that this sends
+	})
+	if err == nil {
+		return nil
+	}
+	if why, refused := s3errors.RefusedByBucket(err); refused {
+		return named.Errorf(named.OutputBucketRefused, "S3 refused s3://%s/%s (%s): %w", r.Bucket, key, why, err)
+	}
+	return named.Errorf(named.Unavailable, "S3 could not write s3://%s/%s: %w", r.Bucket, key, err)
+}
+
+// removeError deletes the error.json that an earlier close left. Its key is
+// another one than that of a later close if the task was not known then.
+func (s *Runs) removeError(ctx context.Context, r run.Record) error {
+	if r.Prefix == "" {
+		return nil
+	}
+	keys := []string{r.OutputPrefix() + run.ErrorName}
+	if r.ErrorKey != "" && r.ErrorKey != keys[0] {
+		keys = append(keys, r.ErrorKey)
+	}
+	for _, key := range keys {
+		if err := s.removeErrorAt(ctx, r.Bucket, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Runs) removeErrorAt(ctx context.Context, bucket, key string) error {
+	_, err := s.Outputs.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
+	if _, refused := s3errors.RefusedByBucket(err); err == nil || refused { // it cannot have been written either
+		return nil
+	}
+	return named.Errorf(named.Unavailable, "S3 could not remove s3://%s/%s: %w", bucket, key, err)
+}

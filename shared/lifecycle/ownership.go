@@ -1,0 +1,115 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+func ownershipKey(taskID string) string { return "tasks/" + taskID }
+
+// OwnershipOf reads who started a task and who delivers it; found is false for a
+// task that no run of this stack knows.
+func (s *Runs) OwnershipOf(ctx context.Context, taskID string) (o run.Ownership, found bool, err error) {
+	found, err = s.get(ctx, ownershipKey(taskID), &o)
+	return o, found, err
+}
+
+// own adds a fact to what is known of a task, and returns what is known then.
+func (s *Runs) own(ctx context.Context, taskID string, fact run.Ownership) (run.Ownership, error) {
+	body, err := json.Marshal(fact)
+	if err != nil {
+		return fact, err
+	}
+	if _, err = s.Store.Create(ctx, ownershipKey(taskID), body); !errors.Is(err, store.ErrExists) {
+		return fact, err
+	}
+	return s.reown(ctx, taskID, func(o run.Ownership) (run.Ownership, error) { return o.With(fact), nil })
+}
+
+// reown changes the ownership of a task that has one.
+func (s *Runs) reown(ctx context.Context, taskID string, how func(run.Ownership) (run.Ownership, error)) (run.Ownership, error) {
+	var o run.Ownership
+	_, err := s.Store.Update(ctx, ownershipKey(taskID), store.Object{}, func(body []byte) ([]byte, error) {
+		if err := json.Unmarshal(body, &o); err != nil {
+			return nil, fmt.Errorf("the ownership of the task %s: %w", taskID, err)
+		}
+		var err error
+		if o, err = how(o); err != nil {
+			return nil, err
+		}
+		next, err := json.Marshal(o)
+		if err != nil || bytes.Equal(next, body) {
+			return nil, err
+		}
+		return next, nil
+	})
+	return o, err
+}
+
+// takeDelivery makes a run the deliverer of a task, unless another one that has
+// not ended delivers it: then it returns TaskTaken.
+func (s *Runs) takeDelivery(ctx context.Context, runID, taskID string) (run.Ownership, error) {
+	var free []string // deliverers that have ended, or never got the task
+	for {
+		var asked string
+		o, err := s.reown(ctx, taskID, func(o run.Ownership) (run.Ownership, error) {
+			asked = ""
+			if o.DeliveredBy != runID && o.DeliveredBy != "" && !slices.Contains(free, o.DeliveredBy) {
+				asked = o.DeliveredBy
+				return o, nil
+			}
+			o.DeliveredBy = runID
+			return o, nil
+		})
+		if err != nil || asked == "" {
+			return o, err
+		}
+		live, err := s.delivers(ctx, asked, taskID)
+		if err != nil {
+			return o, err
+		}
+		if live {
+			return o, named.Errorf(named.TaskTaken, "the run %s, which has not ended, delivers the task %s", asked, taskID)
+		}
+		free = append(free, asked)
+	}
+}
+
+// delivers reports whether a run that stands as a task's deliverer still may
+// deliver it. A run without a task is about to record this one: the ownership
+// comes first. It asks Step Functions as well: a record may be open although its
+// execution has ended, until close-run has heard of it.
+func (s *Runs) delivers(ctx context.Context, runID, taskID string) (bool, error) {
+	r, err := s.Get(ctx, runID)
+	if errors.Is(err, ErrNoRecord) {
+		return false, nil
+	}
+	if err != nil || !r.Status.Open() || r.TaskID != "" && r.TaskID != taskID {
+		return false, err
+	}
+	e, err := s.Executions.Describe(ctx, r.ExecutionARN)
+	if errors.Is(err, executions.ErrNotFound) {
+		return false, nil
+	}
+	return e.State == executions.Running, err
+}
+
+// Candidates names tasks as possibly the run's: no other run may adopt one from
+// then on, and a person decides.
+func (s *Runs) claimCandidates(ctx context.Context, runID string, candidates []run.Candidate) error {
+	for _, c := range candidates {
+		if _, err := s.own(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.Named}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+package lifecycle
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+// Cyberun is what the life of a run asks of the service.
+type Cyberun interface {
+	Task(ctx context.Context, id string) (cyberun.Task, error)
+	Cancel(ctx context.Context, id string) error
+}
+
+// Executions is what it asks of Step Functions.
+type Executions interface {
+	Describe(ctx context.Context, arn string) (executions.Execution, error)
+}
+
+// Outputs is what it does to output buckets.
+type Outputs interface {
+	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
+	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
+	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
+}
+
+// Runs holds the runs of one stack. A function sets what its verbs need: the
+// comment of a verb says what that is beside Store, Now and NewID.
+type Runs struct {
+	Store      *store.Store
+	Outputs    Outputs
+	Cyberun    Cyberun
+	Executions Executions
+	Now        func() time.Time
+	Sleep      func(ctx context.Context, d time.Duration) error
+	NewID      func() string // a new one for each write
+}
+
+// Run is a record as it was last read or written, and the life in which its
+// caller acts.
+type Run struct {
+	run.Record
+	life   int
+	object store.Object
+	// first says that this call created the record, so that no earlier one can
+	// have left a marker behind.
+	first bool
+}
+
+// ErrNoRecord says that a run has no record: it was never claimed, or its record has expired.
+var ErrNoRecord = errors.New("no record")
+
+const recordPrefix = "runs/"
+
+func recordKey(runID string) string { return recordPrefix + runID + ".json" }
+
+// Get reads a run without entering a life; ErrNoRecord if it has no record.
+func (s *Runs) Get(ctx context.Context, runID string) (Run, error) {
+	object, err := s.Store.Get(ctx, recordKey(runID))
+	if errors.Is(err, store.ErrNotFound) {
+		return Run{}, ErrNoRecord
+	}
+	if err != nil {
+		return Run{}, err
+	}
+	return decodeRun(object)
+}
+
+func decodeRun(object store.Object) (Run, error) {
+	r := Run{object: object}
+	if err := json.Unmarshal(object.Body, &r.Record); err != nil {
+		return r, fmt.Errorf("a record of the state bucket cannot be read: %w", err)
+	}
+	r.life = r.Life
+	return r, nil
+}
+
+// update is the one write of a record that exists: it asks the table, and
+// writes what comes of it if anything changed.
+func (s *Runs) update(ctx context.Context, r Run, c change) (Run, Cell, error) {
+	var cell Cell
+	object, err := s.Store.Update(ctx, recordKey(r.RunID), r.object, func(body []byte) ([]byte, error) {
+		current, err := decodeRun(store.Object{Body: body})
+		if err != nil {
+			return nil, err
+		}
+		before, err := json.Marshal(current.Record)
+		if err != nil {
+			return nil, err
+		}
+		if cell, err = apply(&current.Record, c); err != nil {
+			r.Record = current.Record
+			return nil, err
+		}
+		r.Record = current.Record
+		if after, err := json.Marshal(r.Record); err != nil || bytes.Equal(before, after) {
+			return nil, err
+		}
+		r.WriteID = s.NewID()
+		return json.Marshal(r.Record)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return r, cell, ErrNoRecord
+	}
+	if err == nil {
+		r.object = object
+	} else {
+		r.object = store.Object{}
+	}
+	return r, cell, err
+}
+
+// Call is who calls a step: the run, its execution, and the life by Step
+// Functions' count.
+type Call struct {
+	RunID        string
+	ExecutionARN string
+	StartedAt    time.Time
+	// Redrives is $$.Execution.RedriveCount; nil if the call does not say it, as
+	// executions do that still have an older definition of the state machine.
+	Redrives *int
+}
+
+// sameStart is how far two accounts of one execution's start may lie apart: the
+// state machine's context and DescribeExecution round it differently.
+const sameStart = time.Minute
+
+// reusable is how old a closed record must be to give way to another execution
+// of the same name. Step Functions forgets a name 90 days after its execution
+// ended, and S3 may expire a record a day or two later than that.
+const reusable = 80 * 24 * time.Hour
+
+// NewRecord makes the record of a run from its request, open and in life n.
+func NewRecord(runID, arn string, started time.Time, n int, request run.Request, bucket, outputPrefix string, now time.Time) run.Record {
+	workflow := cmp.Or(request.Workflow, run.RescueSlug)
+	return run.Record{
+		RunID: runID, ExecutionARN: arn, StartedAt: started.UTC(), Life: n, LifeStartedAt: lifeStart(started, n, now), Status: run.Submitting,
+		Workflow: workflow, RequestHash: request.Hash, Bucket: bucket, MaxSeconds: cmp.Or(request.MaxSeconds, run.DefaultMaxSeconds),
+		Prefix: run.RenderPrefix(outputPrefix, cmp.Or(request.Destination.Prefix, run.DefaultPrefix), runID, request.Slug(), started),
+	}
+}
+
+// lifeStart is when a life begins: the first at the execution's start, a later
+// one when its first step enters.
+func lifeStart(started time.Time, n int, now time.Time) time.Time {
+	if n == 0 {
+		return started.UTC()
+	}
+	return now.UTC()
+}
+
+// Begin enters the run for Submit: it creates the record, or goes on from the
+// one that stands. It needs Executions if the call does not say its life.
+func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
+	standing, err := s.Get(ctx, call.RunID)
+	if errors.Is(err, ErrNoRecord) {
+		n, err := s.lifeOf(ctx, call)
+		if err != nil {
+			return Run{}, err
+		}
+		fresh := NewRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
+		created, err := s.create(ctx, fresh)
+		if !errors.Is(err, store.ErrExists) {
+			return created, err
+		}
+		standing, err = s.Get(ctx, call.RunID)
+		if err != nil {
+			return standing, err
+		}
+	} else if err != nil {
+		return standing, err
+	}
+	if standing.ExecutionARN == call.ExecutionARN && standing.StartedAt.Sub(call.StartedAt).Abs() <= sameStart {
+		return s.enter(ctx, standing, call)
+	}
+	if standing.Status.Open() || s.Now().Sub(standing.StartedAt) < reusable {
+		return standing, named.Errorf(named.InvalidRequest, "the run id %s was used before, by %s: start the execution under another name", call.RunID, standing.ExecutionARN)
+	}
+	return s.reuse(ctx, standing, call, request, bucket, outputPrefix)
+}
+
+// create writes a new record. Its place in the list comes first, so that no
+// record is ever without one; an entry without a record is passed over.
+func (s *Runs) create(ctx context.Context, r run.Record) (Run, error) {
+	if err := s.Store.Put(ctx, indexKey(r), nil); err != nil {
+		return Run{}, err
+	}
+	r.WriteID = s.NewID()
+	body, err := json.Marshal(r)
+	if err != nil {
+		return Run{}, err
+	}
+	object, err := s.Store.Create(ctx, recordKey(r.RunID), body)
+	return Run{Record: r, life: r.Life, object: object, first: true}, err
+}
+
+// reuse replaces the record of a run of over 80 days ago, whose name Step
+// Functions has forgotten.
+func (s *Runs) reuse(ctx context.Context, old Run, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
+	n, err := s.lifeOf(ctx, call)
+	if err != nil {
+		return old, err
+	}
+	fresh := NewRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
+	for _, key := range []string{progressKey(call.RunID), wakeKey(call.RunID)} {
+		if err := s.Store.Delete(ctx, key); err != nil {
+			return old, err
+		}
+	}
+	if err := s.clearManifests(ctx, call.RunID); err != nil {
+		return old, err
+	}
+	if err := s.clearCheckpoints(ctx, call.RunID); err != nil {
+		return old, err
+	}
+	if err := s.Store.Put(ctx, indexKey(fresh), nil); err != nil {
+		return old, err
+	}
+	object, err := s.Store.Update(ctx, recordKey(call.RunID), old.object, func(body []byte) ([]byte, error) {
+		if !bytes.Equal(body, old.object.Body) {
+			return nil, named.Errorf(named.Unavailable, "another call begins the run %s", call.RunID)
+		}
+		fresh.WriteID = s.NewID()
+		return json.Marshal(fresh)
+	})
+	return Run{Record: fresh, life: n, object: object}, err
+}
+
+// lifeOf returns the life that a call belongs to.
+func (s *Runs) lifeOf(ctx context.Context, call Call) (int, error) {
+	if call.Redrives != nil {
+		return *call.Redrives, nil
+	}
+	e, err := s.Executions.Describe(ctx, call.ExecutionARN)
+	if errors.Is(err, executions.ErrNotFound) {
+		return 0, nil // it started a moment ago: Step Functions' reads lag behind
+	}
+	return e.Redrives, err
+}
+
+// Continue enters the run for a step that goes on with its task. It returns a
+// run that has succeeded as it is. It needs Executions if the call does not say
+// its life. With Outputs it finishes a delivery that an earlier call began; without
+// them it returns such a run as it is.
+func (s *Runs) Continue(ctx context.Context, call Call) (Run, error) {
+	r, err := s.Get(ctx, call.RunID)
+	if errors.Is(err, ErrNoRecord) {
+		return r, named.Errorf(named.RunNotFound, "the run %s has no record", call.RunID)
+	}
+	if err != nil {
+		return r, err
+	}
+	call.ExecutionARN = cmp.Or(call.ExecutionARN, r.ExecutionARN)
+	return s.enter(ctx, r, call)
+}
+
+func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
+	n, err := s.lifeOf(ctx, call)
+	if err != nil {
+		return r, err
+	}
+	r.life = n
+	// The record as it was read decides a call of its own life: it needs no write.
+	seen := r.Record
+	cell, err := apply(&seen, s.entering(n))
+	if err == nil && n > r.Life {
+		r, cell, err = s.update(ctx, r, s.entering(n))
+	}
+	switch {
+	case err != nil:
+		return r, err
+	case cell.Then&Cancelled != 0:
+		return r, refusal(named.RunCancelled, r.Record)
+	case cell.Then&Finish != 0 && s.Outputs != nil:
+		return s.Finish(ctx, r)
+	}
+	return r, nil
+}
+
+func (s *Runs) entering(n int) change {
+	now := s.Now().UTC()
+	return change{event: Enter, life: n, fenced: true, do: func(r *run.Record) error {
+		if n > r.Life {
+			raise(r, n, now)
+		}
+		return nil
+	}}
+}
+
+// raise begins a new life of a record.
+func raise(r *run.Record, n int, now time.Time) {
+	r.Life, r.LifeStartedAt, r.CopyConnections = n, now, 0
+	if r.Status == run.Failed {
+		r.EndedAt, r.Error, r.Unsettled = time.Time{}, nil, false
+	}
+}
+
+// Check reads the run again for a call that has been at work for a while, and
+// refuses it as its first step would be refused now.
+func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
+	now, err := s.Get(ctx, r.RunID)
+	if err != nil {
+		return now, err
+	}
+	now.life = r.life
+	_, err = apply(&now.Record, change{event: Note, life: r.life, fenced: true})
+	return now, err
+}
+
+// Note changes something beside the status, for a step of the run's life.
+func (s *Runs) Note(ctx context.Context, r Run, do func(*run.Record)) (Run, error) {
+	r, _, err := s.update(ctx, r, change{event: Note, life: r.life, fenced: true, do: func(rec *run.Record) error {
+		do(rec)
+		return nil
+	}})
+	return r, err
+}

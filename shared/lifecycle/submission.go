@@ -1,0 +1,360 @@
+package lifecycle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+const (
+	markerPrefix = "submitting/"
+	doubtPrefix  = "doubt/"
+
+	// tryTime bounds one try at a write that must not be lost.
+	tryTime = 5 * time.Second
+	// cleanupTime is for a few small writes that must happen although the call's
+	// own time is over.
+	cleanupTime = 10 * time.Second
+	// doubtLasts is how long a doubt holds up other runs of the workflow. By then
+	// it is decided, or left to a person.
+	doubtLasts = 10 * time.Minute
+	// maxMarkers bounds the markers read for one doubt: as many runs of one
+	// workflow can be submitting at once as an account runs Lambdas.
+	maxMarkers = 1000
+	// maxOldMarkers bounds the markers listed for one doubt. A run that closes in
+	// doubt leaves its own for 90 days.
+	maxOldMarkers = 20_000
+)
+
+// The ids of workflows are the remote's word: a '/' in one would make a marker
+// that no list of its workflow finds.
+func markersIn(workflowID string) string { return markerPrefix + url.PathEscape(workflowID) + "/" }
+
+func markersOf(workflowID, runID string) string { return markersIn(workflowID) + runID + "/" }
+
+func doubtsIn(workflowID string) string { return doubtPrefix + url.PathEscape(workflowID) + "/" }
+
+// Mark announces a POST: first to the other runs of the workflow, by a marker,
+// then in the record. Only the call whose attempt stands in the record may post.
+// It returns SubmitInDoubt if another call of the step was faster.
+func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission run.Submission) (Run, error) {
+	if err := s.put(ctx, markersOf(workflowID, r.RunID)+submission.Attempt, submission.Marker(r.RunID)); err != nil {
+		return r, err
+	}
+	marked, _, err := s.update(ctx, r, change{event: Mark, life: r.life, fenced: true, do: func(rec *run.Record) error {
+		switch {
+		case rec.Submission != nil && rec.Submission.Attempt == submission.Attempt:
+			return nil
+		case rec.InDoubt():
+			return refusal(named.SubmitInDoubt, *rec)
+		}
+		rec.WorkflowID, rec.Submission, rec.Candidates = workflowID, &submission, nil
+		rec.Posts++
+		return nil
+	}})
+	if err == nil {
+		return marked, nil
+	}
+	if named.Is(err, named.Unavailable) {
+		return marked, err // whether the record has the mark is not known: the next call looks before it posts
+	}
+	return marked, errors.Join(err, s.Store.Delete(ctx, markersOf(workflowID, r.RunID)+submission.Attempt))
+}
+
+// Unmark takes a mark back whose POST surely started nothing, for the reason
+// given, so that the next try may post at once. It returns that reason, or why
+// the mark stands.
+func (s *Runs) Unmark(ctx context.Context, r Run, reason error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	if _, err := s.clearSubmission(ctx, r, true); err != nil {
+		return err
+	}
+	return reason
+}
+
+// NotStarted notes that the run's submission in doubt never started a task: the
+// run may submit again.
+func (s *Runs) NotStarted(ctx context.Context, r Run) (Run, error) {
+	r, err := s.clearSubmission(ctx, r, false)
+	if err != nil {
+		return r, err
+	}
+	if r.Stopping() {
+		return r, refusal(named.RunCancelled, r.Record)
+	}
+	return r, s.withdrawDoubt(ctx, r.Record)
+}
+
+// clearSubmission forgets a submission that made no task, in the record first,
+// then its marker: left there it would hold up other runs' doubts.
+func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, error) {
+	attempt := r.Submission.Attempt
+	r, _, err := s.update(ctx, r, change{event: Unmark, do: func(rec *run.Record) error {
+		if rec.InDoubt() && rec.Submission.Attempt == attempt {
+			rec.Submission, rec.Candidates = nil, nil
+			if uncount {
+				rec.Posts-- // refused, or never sent: an hour of 429 is not five lost submissions
+			}
+		}
+		return nil
+	}})
+	if err != nil {
+		return r, err
+	}
+	if r.TaskID != "" || r.InDoubt() {
+		return r, nil // another call's submission stands by now
+	}
+	return r, s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+attempt)
+}
+
+// Accept stores what a receipt said: the task is this run's, whatever has become
+// of the run since. A run without a task gets it; if it knows the task already it
+// knows it surely now; another one is kept as an extra task and cancelled. Accept
+// tries for as long as ctx lives, and names the task in its error if it fails.
+//
+// The record comes first, since the id stands nowhere else; then the ownership,
+// before the marker goes, so that a run which reads markers and then ownerships
+// sees one of the two. It needs Cyberun and Sleep.
+func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
+	now := s.Now().UTC()
+	c := change{event: Accept, do: func(rec *run.Record) error {
+		switch rec.TaskID {
+		case "":
+			rec.SetTask(taskID, run.Receipt, now)
+		case taskID:
+			rec.How, rec.Adopted = run.Receipt, false
+		default:
+			for _, extra := range rec.ExtraTasks {
+				if extra.TaskID == taskID {
+					return nil
+				}
+			}
+			rec.ExtraTasks = append(rec.ExtraTasks, run.ExtraTask{TaskID: taskID})
+		}
+		rec.Unsettled = rec.Unsettled || !rec.Status.Open()
+		return nil
+	}}
+	attempt := r.Submission
+	var cell Cell
+	err := s.persist(ctx, func(ctx context.Context) (err error) {
+		r, cell, err = s.update(ctx, r, c)
+		return err
+	})
+	if err == nil {
+		err = s.persist(ctx, func(ctx context.Context) error {
+			_, err := s.own(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: run.Receipt, DeliveredBy: r.RunID})
+			return err
+		})
+	}
+	if err != nil {
+		return r, unstored(taskID, err)
+	}
+	if r.TaskID != taskID {
+		r, err = s.cancelExtra(ctx, r, taskID)
+		return r, err
+	}
+	// A marker goes after what it stands for is done: by it and by Unsettled the
+	// sweep finds a task whose call died here.
+	if cell.Then&CancelTask != 0 {
+		if r, err = s.CancelTask(ctx, r, callBudget); err != nil {
+			return r, err
+		}
+	}
+	if attempt == nil {
+		return r, s.withdrawDoubt(ctx, r.Record)
+	}
+	if !r.first { // an earlier call may have died between its marker and its mark
+		return r, s.clearMarkers(ctx, r.Record)
+	}
+	if err := s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+attempt.Attempt); err != nil {
+		return r, err
+	}
+	return r, s.withdrawDoubt(ctx, r.Record)
+}
+
+// persist tries until it is done or the call's own time is over.
+func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error) error {
+	for {
+		tryCtx, cancel := context.WithTimeout(ctx, tryTime)
+		err := try(tryCtx)
+		cancel()
+		if err == nil || ctx.Err() != nil || errors.Is(err, ErrNoRecord) {
+			return err
+		}
+		if s.Sleep(ctx, time.Second) != nil {
+			return err
+		}
+	}
+}
+
+// unstored names the task: its id stands nowhere else, and a person may have to find it.
+func unstored(taskID string, err error) error {
+	e, ok := named.As(err)
+	if !ok {
+		e = named.Errorf(named.Unavailable, "%w", err)
+	}
+	return &named.Error{Name: e.Name, Cause: "the task " + taskID + " is this run's, and its id could not be stored: " + e.Cause, Hint: e.Hint, Err: err}
+}
+
+// Settle finishes what follows a known task: its ownership, then the markers'
+// end. It is safe to repeat. It returns RunCancelled for a run that was stopped,
+// its task cancelled, and TaskTaken if another live run delivers the task. It
+// needs Cyberun, Executions and Sleep.
+func (s *Runs) Settle(ctx context.Context, r Run) (Run, error) {
+	fact := run.Ownership{How: r.How, DeliveredBy: r.RunID}
+	if r.How.Certain() {
+		fact.StartedBy = r.RunID
+	}
+	o, err := s.own(ctx, r.TaskID, fact)
+	if err != nil {
+		return r, err
+	}
+	if o.DeliveredBy != r.RunID {
+		if o, err = s.takeDelivery(ctx, r.RunID, r.TaskID); err != nil {
+			return r, err
+		}
+	}
+	if r.Stopping() {
+		// Before the markers go: by them the sweep finds a task whose call died here.
+		if r, err = s.CancelTask(ctx, r, callBudget); err != nil {
+			return r, err
+		}
+	}
+	if r.WorkflowID != "" {
+		if err := s.clearMarkers(ctx, r.Record); err != nil {
+			return r, err
+		}
+	}
+	if r.Stopping() {
+		return r, refusal(named.RunCancelled, r.Record)
+	}
+	return r, nil
+}
+
+// clearMarkers deletes all markers of a run that has its task: no attempt of it
+// can post any more.
+func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
+	entries, err := s.keysUnder(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
+	if err != nil {
+		return err
+	}
+	if err := s.deleteAll(ctx, entries); err != nil {
+		return err
+	}
+	return s.withdrawDoubt(ctx, r)
+}
+
+// Adopt gives a run in doubt the one task that only it can have started. The
+// ownership comes first: of two runs that would adopt one task it lets one through.
+// taken is the run that has it instead.
+func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (found Run, taken string, err error) {
+	o, err := s.own(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: how, DeliveredBy: r.RunID})
+	if err != nil {
+		return r, "", err
+	}
+	if o.StartedBy != r.RunID {
+		return r, o.StartedBy, nil
+	}
+	found, err = s.find(ctx, r, taskID, how, func(rec *run.Record) { rec.Adopted = rec.Decision == nil })
+	return found, "", err
+}
+
+// find records a task of which no receipt speaks.
+func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.How, also func(*run.Record)) (Run, error) {
+	now := s.Now().UTC()
+	r, _, err := s.update(ctx, r, change{event: Find, life: r.life, fenced: true, do: func(rec *run.Record) error {
+		rec.SetTask(taskID, how, now)
+		also(rec)
+		return nil
+	}})
+	return r, err
+}
+
+// RescueTask makes an existing task the run's to deliver; taskWorkflow is the
+// task's own workflow. It returns TaskTaken while another run that has not ended
+// delivers it. It needs Executions.
+func (s *Runs) RescueTask(ctx context.Context, r Run, taskID, taskWorkflow string) (Run, error) {
+	if _, err := s.own(ctx, taskID, run.Ownership{How: run.Rescue, DeliveredBy: r.RunID}); err != nil {
+		return r, err
+	}
+	if _, err := s.takeDelivery(ctx, r.RunID, taskID); err != nil {
+		return r, err
+	}
+	return s.find(ctx, r, taskID, run.Rescue, func(rec *run.Record) { rec.TaskWorkflow = taskWorkflow })
+}
+
+// AnnounceDoubt tells the other runs of the workflow that this one is finding out
+// what became of its POST: none of them posts until that is known, so that a lone
+// lost reply leaves one candidate.
+func (s *Runs) AnnounceDoubt(ctx context.Context, r run.Record) error {
+	body, err := json.Marshal(r.Submission.Marker(r.RunID))
+	if err != nil {
+		return err
+	}
+	// Created, not rewritten: its age is that of the doubt.
+	_, err = s.Store.Create(ctx, doubtsIn(r.WorkflowID)+r.RunID, body)
+	if errors.Is(err, store.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+func (s *Runs) withdrawDoubt(ctx context.Context, r run.Record) error {
+	if r.WorkflowID == "" || r.Posts == 0 {
+		return nil
+	}
+	return s.Store.Delete(ctx, doubtsIn(r.WorkflowID)+r.RunID)
+}
+
+// OtherInDoubt returns another run of the workflow that is in doubt; empty if
+// none has been for the last ten minutes.
+func (s *Runs) OtherInDoubt(ctx context.Context, workflowID, runID string) (string, error) {
+	other := ""
+	err := s.Store.List(ctx, doubtsIn(workflowID), "", func(e store.Entry) bool {
+		id := strings.TrimPrefix(e.Key, doubtsIn(workflowID))
+		if id != runID && s.Now().Sub(e.Modified) < doubtLasts {
+			other = id
+		}
+		return other == ""
+	})
+	return other, err
+}
+
+// Markers reads the markers of a workflow whose submissions may overlap a window
+// of Cyberun's clock. Markers written over doubtLasts before the relay's own time
+// since are passed over without being read.
+func (s *Runs) Markers(ctx context.Context, workflowID string, since time.Time) ([]run.Marker, error) {
+	listed, recent := 0, []string(nil)
+	if err := s.Store.List(ctx, markersIn(workflowID), "", func(e store.Entry) bool {
+		listed++
+		if e.Modified.IsZero() || !e.Modified.Before(since.Add(-doubtLasts)) {
+			recent = append(recent, e.Key)
+		}
+		return listed <= maxOldMarkers && len(recent) <= maxMarkers
+	}); err != nil {
+		return nil, err
+	}
+	if listed > maxOldMarkers || len(recent) > maxMarkers {
+		return nil, fmt.Errorf("more than %d runs of the workflow %s are submitting at once", maxMarkers, workflowID)
+	}
+	var markers []run.Marker
+	for _, key := range recent {
+		var m run.Marker
+		// One that is gone was resolved since it was listed: its ownership is there by now.
+		if found, err := s.get(ctx, key, &m); err != nil {
+			return nil, err
+		} else if found {
+			markers = append(markers, m)
+		}
+	}
+	return markers, nil
+}

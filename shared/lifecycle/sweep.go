@@ -1,0 +1,100 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+const (
+	sweepKey = "sweep/state.json"
+	// Each sweep looks at the executions that ended in the last 30 hours, an hour
+	// more than what a day of lost events needs; once a day at those of the last 9
+	// days, since a cancel is confirmed for 7.
+	recentlyEnded = 30 * time.Hour
+	daily         = 24 * time.Hour
+	// oldestStart is the oldest start of an execution that may have ended just
+	// now: it runs for up to 8 days, and a redrive comes up to 14 days after its end.
+	oldestStart = 23 * 24 * time.Hour
+	// maxSwept bounds what one sweep looks at; what is left over comes next time.
+	maxSwept = 5000
+)
+
+type sweepState struct {
+	WholeAt time.Time `json:"whole_at"` // of the last look at nine days
+}
+
+// lister pages through executions that ended.
+type lister interface {
+	EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
+}
+
+// Sweep calls each for every run that may need closing, because no event came
+// or the call that it caused died: those whose execution ended otherwise than
+// well, and, once a day, those of nine to ten days ago that are still open,
+// whose execution Step Functions may have forgotten. pace is called before each
+// call to Step Functions. left counts what was not reached.
+func (c Closer) Sweep(ctx context.Context, list lister, pace func(context.Context) error, each func(executions.Execution)) (left int, err error) {
+	var state sweepState
+	if _, err := c.get(ctx, sweepKey, &state); err != nil {
+		return 0, err
+	}
+	now := c.Now()
+	whole, since := now.Sub(state.WholeAt) >= daily, now.Add(-recentlyEnded)
+	if whole {
+		since = now.Add(-forgotten)
+	}
+	looked := 0
+	err = list.EndedSince(ctx, since, now.Add(-oldestStart), pace, func(e executions.Execution) bool {
+		if looked++; looked > maxSwept || ctx.Err() != nil {
+			left++
+			return true
+		}
+		each(e)
+		return true
+	})
+	if err != nil || !whole || left > 0 {
+		return left, err
+	}
+	if err := c.sweepForgotten(ctx, now, each); err != nil {
+		return left, err
+	}
+	return left, c.put(ctx, sweepKey, sweepState{WholeAt: now.UTC()})
+}
+
+// sweepForgotten looks at the records of runs that began nine to ten days ago.
+func (c Closer) sweepForgotten(ctx context.Context, now time.Time, each func(executions.Execution)) error {
+	last := indexPrefix + newestFirst(now.Add(-forgotten-daily))
+	entries, err := c.keysUnder(ctx, indexPrefix, indexPrefix+newestFirst(now.Add(-forgotten)), maxSwept)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Key > last {
+			return nil
+		}
+		_, runID, _ := strings.Cut(strings.TrimPrefix(entry.Key, indexPrefix), "-")
+		r, err := c.Get(ctx, runID)
+		if err != nil && !errors.Is(err, ErrNoRecord) {
+			return err
+		}
+		if err == nil && r.Status.Open() {
+			each(executions.Execution{ARN: r.ExecutionARN, Name: runID, State: executions.Running, StartedAt: r.StartedAt, Redrives: r.Life})
+		}
+	}
+	return nil
+}
+
+// NeedsClose reports whether the sweep has anything to do for a listed
+// execution: it reads the record, and describes nothing.
+func (c Closer) NeedsClose(ctx context.Context, e executions.Execution) (bool, error) {
+	r, err := c.Get(ctx, e.Name)
+	if errors.Is(err, ErrNoRecord) {
+		return true, nil
+	}
+	return r.Status.Open() && e.Redrives >= r.Life || r.Pending(c.Now()) || r.Status == run.Succeeded && e.State.Ended(), err
+}

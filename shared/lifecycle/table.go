@@ -1,0 +1,223 @@
+package lifecycle
+
+import (
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// Event is what can happen to a run.
+type Event string
+
+// The events. Those of steps are fenced: from a lower life than the record's
+// they are refused as Superseded before the table is asked.
+const (
+	Enter         Event = "enter"           // a step of the record's own life begins
+	EnterNext     Event = "enter next life" // the first step after a redrive begins
+	Mark          Event = "mark"            // a POST is about to be sent
+	Unmark        Event = "unmark"          // that POST surely started nothing
+	Accept        Event = "accept"          // a receipt named a task; not fenced
+	Find          Event = "find"            // a task was adopted, rescued, or named by a person
+	Note          Event = "note"            // a step notes something beside the status
+	Copy          Event = "copy"            // the outputs begin to be copied
+	Deliver       Event = "deliver"         // every output is stored, the manifest's bytes are fixed
+	Delivered     Event = "delivered"       // the manifest is written
+	Undeliverable Event = "undeliverable"   // the output bucket refuses the manifest
+	Stop          Event = "stop"            // a person stops the run
+	StopNext      Event = "stop next life"  // the same, of a redriven run whose step has not come yet
+	EndFailed     Event = "end failed"      // the life's execution failed or timed out
+	EndStopped    Event = "end stopped"     // the life's execution was stopped
+	Decide        Event = "decide"          // a person says what became of a submission
+	Settle        Event = "settle"          // what the close left over is noted as done
+)
+
+// Phase is what the table tells runs apart by: the record's status, with a run
+// that is open and asked to stop in a phase of its own.
+type Phase string
+
+// Stopping is the phase of an open run that a person has stopped.
+const Stopping Phase = "stopping"
+
+// Phases lists every phase.
+var Phases = []Phase{
+	Phase(run.Submitting), Phase(run.Waiting), Phase(run.Copying), Stopping,
+	Phase(run.Delivering), Phase(run.Failed), Phase(run.Cancelled), Phase(run.Succeeded),
+}
+
+// PhaseOf returns the phase that a record is in.
+func PhaseOf(r run.Record) Phase {
+	if r.Status.Open() && r.Status != run.Delivering && r.Stopping() {
+		return Stopping
+	}
+	return Phase(r.Status)
+}
+
+// Effect is what the caller of an event has to do beside the record.
+type Effect uint
+
+// The effects.
+const (
+	CancelTask    Effect = 1 << iota // the run's task is not to be paid for any longer
+	StopExecution                    // so that no further step is called
+	Finish                           // write the manifest's fixed bytes and close the run as succeeded
+	Answer                           // the run has succeeded: its result is answered again
+	RemoveError                      // an error.json that a close left is wrong
+	Tidy                             // do what a close does after its write
+	Cancelled                        // the step ends as RunCancelled
+)
+
+// resume stands for the status that follows from what the record holds: a run
+// without a task submits, one with a task waits for it or copies its outputs.
+const resume run.Status = "resume"
+
+// Cell is what an event does in a phase.
+type Cell struct {
+	To     run.Status // the new status; empty: as it was
+	Then   Effect
+	Refuse string // the named error that the caller gets; nothing is written
+	Ignore bool   // nothing is written and nothing follows
+}
+
+const (
+	submitting = Phase(run.Submitting)
+	waiting    = Phase(run.Waiting)
+	copying    = Phase(run.Copying)
+	delivering = Phase(run.Delivering)
+	failed     = Phase(run.Failed)
+	cancelled  = Phase(run.Cancelled)
+	succeeded  = Phase(run.Succeeded)
+)
+
+// cells writes one row of the table, a cell for each phase in the order of Phases.
+func cells(c ...Cell) map[Phase]Cell {
+	row := make(map[Phase]Cell, len(Phases))
+	for i, phase := range Phases {
+		row[phase] = c[i]
+	}
+	return row
+}
+
+var (
+	keep       = Cell{}
+	ignore     = Cell{Ignore: true}
+	answer     = Cell{Then: Answer}
+	finish     = Cell{Then: Finish}
+	superseded = Cell{Refuse: named.Superseded}
+	stopped    = Cell{Refuse: named.RunCancelled}
+	marked     = Cell{Refuse: named.SubmitInDoubt}
+	notInDoubt = Cell{Refuse: named.NotInDoubt}
+)
+
+// table says what each event does in each phase.
+var table = map[Event]map[Phase]Cell{
+	//             submitting, waiting, copying, stopping, delivering, failed, cancelled, succeeded
+	Enter:     cells(keep, keep, keep, stopped, finish, superseded, superseded, answer),
+	EnterNext: cells(keep, keep, keep, Cell{Then: Cancelled}, finish, Cell{To: resume}, Cell{Then: Cancelled}, answer),
+	Mark:      cells(keep, marked, marked, stopped, superseded, superseded, stopped, superseded),
+	Unmark:    cells(keep, keep, keep, keep, keep, keep, keep, keep),
+	Accept:    cells(Cell{To: run.Waiting}, keep, keep, Cell{Then: CancelTask}, keep, Cell{Then: Tidy}, Cell{Then: CancelTask | Tidy}, keep),
+	Find:      cells(Cell{To: run.Waiting}, marked, marked, stopped, superseded, superseded, stopped, superseded),
+	Note:      cells(keep, keep, keep, stopped, superseded, superseded, superseded, superseded),
+	Copy:      cells(superseded, Cell{To: run.Copying}, keep, stopped, finish, superseded, superseded, answer),
+	Deliver:   cells(superseded, superseded, Cell{To: run.Delivering}, stopped, finish, superseded, superseded, answer),
+	Delivered: cells(superseded, superseded, superseded, superseded, Cell{To: run.Succeeded}, superseded, superseded, ignore),
+
+	Undeliverable: cells(ignore, ignore, ignore, ignore, Cell{To: run.Failed}, ignore, ignore, ignore),
+
+	Stop: cells(Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution},
+		Cell{Then: CancelTask | StopExecution}, finish, Cell{Then: CancelTask}, Cell{Then: CancelTask}, ignore),
+	StopNext: cells(Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution},
+		Cell{Then: CancelTask | StopExecution}, finish, Cell{To: resume, Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution}, ignore),
+
+	EndFailed: cells(Cell{To: run.Failed, Then: Tidy}, Cell{To: run.Failed, Then: Tidy}, Cell{To: run.Failed, Then: Tidy},
+		Cell{To: run.Cancelled, Then: Tidy}, finish, Cell{Ignore: true, Then: Tidy}, Cell{Ignore: true, Then: Tidy}, Cell{Ignore: true, Then: RemoveError}),
+	EndStopped: cells(Cell{To: run.Cancelled, Then: Tidy}, Cell{To: run.Cancelled, Then: Tidy}, Cell{To: run.Cancelled, Then: Tidy},
+		Cell{To: run.Cancelled, Then: Tidy}, finish, Cell{Ignore: true, Then: Tidy}, Cell{Ignore: true, Then: Tidy}, Cell{Ignore: true, Then: RemoveError}),
+
+	Decide: cells(notInDoubt, notInDoubt, notInDoubt, notInDoubt, notInDoubt, keep, notInDoubt, notInDoubt),
+	Settle: cells(keep, keep, keep, keep, keep, keep, keep, keep),
+}
+
+// change is an event as it meets a record.
+type change struct {
+	event Event
+	// life is the redrive count of the life that the event comes from; fenced
+	// events of a lower life than the record's are refused.
+	life   int
+	fenced bool
+	// do changes what the table does not: everything but the status. It is a
+	// function of the record alone, since it is called again after a lost race;
+	// an error refuses the event.
+	do func(*run.Record) error
+}
+
+// apply is the whole rule of a write: the fence, the table, and what the event
+// itself changes. It changes r only if it returns no error.
+func apply(r *run.Record, c change) (Cell, error) {
+	if c.fenced && c.life < r.Life {
+		return Cell{}, refusal(named.Superseded, *r)
+	}
+	event := c.event
+	if event == Enter && c.life > r.Life {
+		event = EnterNext
+	}
+	cell, known := table[event][PhaseOf(*r)]
+	if !known {
+		panic("lifecycle: no cell for " + string(event) + " in " + string(PhaseOf(*r)))
+	}
+	if cell.Refuse != "" {
+		return cell, refusal(cell.Refuse, *r)
+	}
+	if cell.Ignore {
+		return cell, nil
+	}
+	next := *r
+	if c.do != nil {
+		if err := c.do(&next); err != nil {
+			return cell, err
+		}
+	}
+	switch cell.To {
+	case "":
+	case resume:
+		next.Status = resumed(next)
+	default:
+		next.Status = cell.To
+	}
+	*r = next
+	return cell, nil
+}
+
+// resumed is the status of a run that a redrive sets going again.
+func resumed(r run.Record) run.Status {
+	switch {
+	case r.TaskID == "":
+		return run.Submitting
+	case r.CopyStartedAt.IsZero():
+		return run.Waiting
+	}
+	return run.Copying
+}
+
+// refusal words why an event is refused in a phase.
+func refusal(name string, r run.Record) error {
+	switch name {
+	case named.RunCancelled:
+		return named.Errorf(name, "%s", stoppedCause(r))
+	case named.SubmitInDoubt:
+		return named.Errorf(name, "another call of this step submits the run %s", r.RunID)
+	case named.NotInDoubt:
+		return named.Errorf(name, "the run %s is %s, and nothing about its submission is left to decide", r.RunID, r.Status.Shown())
+	}
+	return named.Errorf(name, "the run %s is %s in its life %d; this call belongs to an earlier one", r.RunID, r.Status.Shown(), r.Life)
+}
+
+// stoppedCause says of a stopped run what became of its task.
+func stoppedCause(r run.Record) string {
+	switch {
+	case r.InDoubt():
+		return "the run was stopped while it was in doubt whether its task had started"
+	case r.TaskID == "":
+		return "the run was stopped before anything was submitted"
+	}
+	return "the run was stopped; " + r.Cancel.Text(r.TaskID)
+}

@@ -1,0 +1,256 @@
+package lifecycle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// said words what an event does in a phase, as the expected table below does.
+func said(before run.Record, after run.Record, cell Cell, err error, did bool) string {
+	if err != nil {
+		e, _ := named.As(err)
+		return "refused " + e.Name
+	}
+	words := []string{"keep"}
+	if cell.Ignore {
+		words = []string{"ignore"}
+	}
+	if after.Status != before.Status {
+		words = []string{"to " + string(after.Status)}
+	}
+	if did == cell.Ignore {
+		words = append(words, "(it changed what it was not to, or did not)")
+	}
+	effects := map[Effect]string{
+		CancelTask: "cancel task", StopExecution: "stop execution", Finish: "finish", Answer: "answer", RemoveError: "remove error.json", Tidy: "tidy", Cancelled: "step ends as RunCancelled",
+	}
+	for _, effect := range slices.Sorted(maps.Keys(effects)) {
+		if cell.Then&effect != 0 {
+			words = append(words, effects[effect])
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// every says the same of some phases.
+func every(what string, phases ...Phase) map[Phase]string {
+	row := map[Phase]string{}
+	for _, phase := range phases {
+		row[phase] = what
+	}
+	return row
+}
+
+func rows(parts ...map[Phase]string) map[Phase]string {
+	row := map[Phase]string{}
+	for _, part := range parts {
+		maps.Copy(row, part)
+	}
+	return row
+}
+
+// wantTable is the life of a run by the contract, each event in each phase: the
+// new status and what follows, or the named refusal. The record has a task
+// unless it is submitting, and its copy has begun from copying on.
+var wantTable = map[Event]map[Phase]string{
+	Enter: rows(
+		every("keep", submitting, waiting, copying),
+		every("refused RunCancelled", Stopping),
+		every("keep, finish", delivering),
+		every("refused Superseded", failed, cancelled),
+		every("keep, answer", succeeded),
+	),
+	EnterNext: rows(
+		every("keep", submitting, waiting, copying),
+		every("keep, step ends as RunCancelled", Stopping, cancelled),
+		every("keep, finish", delivering),
+		every("to copying", failed),
+		every("keep, answer", succeeded),
+	),
+	Mark: rows(
+		every("keep", submitting),
+		every("refused SubmitInDoubt", waiting, copying),
+		every("refused RunCancelled", Stopping, cancelled),
+		every("refused Superseded", delivering, failed, succeeded),
+	),
+	Unmark: every("keep", Phases...),
+	Accept: rows(
+		every("to waiting", submitting),
+		every("keep", waiting, copying, delivering, succeeded),
+		every("keep, cancel task", Stopping),
+		every("keep, tidy", failed),
+		every("keep, cancel task, tidy", cancelled),
+	),
+	Find: rows(
+		every("to waiting", submitting),
+		every("refused SubmitInDoubt", waiting, copying),
+		every("refused RunCancelled", Stopping, cancelled),
+		every("refused Superseded", delivering, failed, succeeded),
+	),
+	Note: rows(
+		every("keep", submitting, waiting, copying),
+		every("refused RunCancelled", Stopping),
+		every("refused Superseded", delivering, failed, cancelled, succeeded),
+	),
+	Copy: rows(
+		every("refused Superseded", submitting, failed, cancelled),
+		every("to copying", waiting),
+		every("keep", copying),
+		every("refused RunCancelled", Stopping),
+		every("keep, finish", delivering),
+		every("keep, answer", succeeded),
+	),
+	Deliver: rows(
+		every("refused Superseded", submitting, waiting, failed, cancelled),
+		every("to delivering", copying),
+		every("refused RunCancelled", Stopping),
+		every("keep, finish", delivering),
+		every("keep, answer", succeeded),
+	),
+	Delivered: rows(
+		every("refused Superseded", submitting, waiting, copying, Stopping, failed, cancelled),
+		every("to succeeded", delivering),
+		every("ignore", succeeded),
+	),
+	Undeliverable: rows(
+		every("ignore", submitting, waiting, copying, Stopping, failed, cancelled, succeeded),
+		every("to failed", delivering),
+	),
+	Stop: rows(
+		every("keep, cancel task, stop execution", submitting, waiting, copying, Stopping),
+		every("keep, finish", delivering),
+		every("keep, cancel task", failed, cancelled),
+		every("ignore", succeeded),
+	),
+	StopNext: rows(
+		every("keep, cancel task, stop execution", submitting, waiting, copying, Stopping, cancelled),
+		every("keep, finish", delivering),
+		every("to copying, cancel task, stop execution", failed),
+		every("ignore", succeeded),
+	),
+	EndFailed: rows(
+		every("to failed, tidy", submitting, waiting, copying),
+		every("to cancelled, tidy", Stopping),
+		every("keep, finish", delivering),
+		every("ignore, tidy", failed, cancelled),
+		every("ignore, remove error.json", succeeded),
+	),
+	EndStopped: rows(
+		every("to cancelled, tidy", submitting, waiting, copying, Stopping),
+		every("keep, finish", delivering),
+		every("ignore, tidy", failed, cancelled),
+		every("ignore, remove error.json", succeeded),
+	),
+	Decide: rows(
+		every("keep", failed),
+		every("refused NotInDoubt", submitting, waiting, copying, Stopping, delivering, cancelled, succeeded),
+	),
+	Settle: every("keep", Phases...),
+}
+
+// recordIn makes a record that is in a phase.
+func recordIn(phase Phase) run.Record {
+	r := run.Record{RunID: "r1", StartedAt: began, Life: 1, Status: run.Status(phase), TaskID: "t1", CopyStartedAt: began}
+	switch phase {
+	case Stopping:
+		r.Status, r.StopRequestedAt = run.Waiting, began
+	case submitting:
+		r.TaskID, r.CopyStartedAt = "", time.Time{}
+	case waiting:
+		r.CopyStartedAt = time.Time{}
+	}
+	return r
+}
+
+func TestTable(t *testing.T) {
+	if len(wantTable) != len(table) {
+		t.Errorf("%d events are expected, the table has %d", len(wantTable), len(table))
+	}
+	for event, row := range table {
+		for _, phase := range Phases {
+			t.Run(fmt.Sprintf("%s/%s", event, phase), func(t *testing.T) {
+				want, known := wantTable[event][phase]
+				if !known || len(row) != len(Phases) {
+					t.Fatalf("nobody knows what is to become of it; the row has %d phases", len(row))
+				}
+				before := recordIn(phase)
+				if PhaseOf(before) != phase {
+					t.Fatalf("the record is %s", PhaseOf(before))
+				}
+				after, did := before, false
+				cell, err := apply(&after, change{event: event, life: before.Life, fenced: true, do: func(r *run.Record) error {
+					did = true
+					r.Posts++
+					return nil
+				}})
+				if got := said(before, after, cell, err, did); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+				if err != nil && (after.Posts != before.Posts || after.Status != before.Status) {
+					t.Errorf("it was refused and changed the record: %+v", after)
+				}
+			})
+		}
+	}
+}
+
+// TestResumes: what a redrive goes on with follows from what the record holds.
+func TestResumes(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*run.Record)
+		want   run.Status
+	}{
+		"nothing was submitted": {func(r *run.Record) { r.TaskID, r.CopyStartedAt = "", time.Time{} }, run.Submitting},
+		"in doubt":              {func(r *run.Record) { r.TaskID, r.Submission = "", &run.Submission{Attempt: "a"} }, run.Submitting},
+		"it waited":             {func(r *run.Record) { r.CopyStartedAt = time.Time{} }, run.Waiting},
+		"it copied":             {func(*run.Record) {}, run.Copying},
+	} {
+		for _, event := range []Event{EnterNext, StopNext} {
+			r := recordIn(failed)
+			test.change(&r)
+			if _, err := apply(&r, change{event: event, life: 2}); err != nil || r.Status != test.want {
+				t.Errorf("%s, %s: %s, %v", name, event, r.Status, err)
+			}
+		}
+	}
+}
+
+// TestFence: from a lower life nothing is decided, whatever the phase; a receipt
+// and what follows it are no decisions.
+func TestFence(t *testing.T) {
+	for event := range table {
+		for _, phase := range Phases {
+			for _, fenced := range []bool{true, false} {
+				r := recordIn(phase)
+				before := r
+				_, err := apply(&r, change{event: event, life: r.Life - 1, fenced: fenced, do: func(r *run.Record) error { r.Posts++; return nil }})
+				if fenced && (!named.Is(err, named.Superseded) || r.Posts != before.Posts || r.Status != before.Status) {
+					t.Errorf("%s in %s, of an earlier life: %v, %+v", event, phase, err, r)
+				}
+				if e, ok := named.As(err); !fenced && ok && e.Name == named.Superseded && !strings.Contains(wantTable[event][phase], named.Superseded) {
+					t.Errorf("%s in %s is fenced although it must not be", event, phase)
+				}
+			}
+		}
+	}
+}
+
+// TestRefusesByTheChange: an error of the change refuses the event, and the
+// record stays as it was.
+func TestRefusesByTheChange(t *testing.T) {
+	r := recordIn(waiting)
+	_, err := apply(&r, change{event: Note, life: 1, fenced: true, do: func(r *run.Record) error {
+		r.TaskID = "another"
+		return errMoved
+	}})
+	if err != errMoved || r.TaskID != "t1" {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

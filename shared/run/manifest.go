@@ -1,0 +1,76 @@
+package run
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// Manifest is the last object that a run writes: if it is there, everything is.
+type Manifest struct {
+	RunID    string   `json:"run_id"`
+	TaskID   string   `json:"task_id"`
+	Workflow string   `json:"workflow"`
+	Adopted  bool     `json:"adopted,omitempty"`
+	Outputs  []Output `json:"outputs"`
+	Timings  Timings  `json:"timings"`
+	Usage    Usage    `json:"usage"`
+	// ExtraTasks are tasks that a second receipt of this run named.
+	ExtraTasks []ExtraTask `json:"extra_tasks,omitempty"`
+}
+
+// NewManifest makes the manifest of a run whose outputs are all stored.
+func NewManifest(r Record, p Progress, outputs []Output, now time.Time) Manifest {
+	var copied int64
+	for _, o := range outputs {
+		copied += o.Bytes
+	}
+	return Manifest{
+		RunID: r.RunID, TaskID: r.TaskID, Workflow: cmp.Or(r.TaskWorkflow, r.Workflow), Adopted: r.Adopted, Outputs: outputs,
+		Timings: Timings{
+			StartedAt: r.StartedAt, SubmittedAt: r.AcceptedAt, TaskCompletedAt: r.CompletedAt,
+			CopyStartedAt: r.CopyStartedAt, FinishedAt: now.UTC(),
+		},
+		Usage: Usage{
+			Polls: p.Polls, HeldSeconds: p.HeldSeconds, CopiedBytes: copied, Transitions: Transitions(p.Polls, r.Copies),
+		},
+		ExtraTasks: r.ExtraTasks,
+	}
+}
+
+// Output is one file that the task left, where it is now.
+type Output struct {
+	ID          string `json:"id"`
+	Key         string `json:"key"`
+	Bytes       int64  `json:"bytes"`
+	CRC32       string `json:"crc32"` // IEEE, of the whole file, 8 hex digits
+	ContentType string `json:"content_type"`
+	ETag        string `json:"etag"` // S3's
+}
+
+// Timings are a run's moments, UTC.
+type Timings struct {
+	StartedAt       time.Time `json:"started_at"`
+	SubmittedAt     time.Time `json:"submitted_at"`
+	TaskCompletedAt time.Time `json:"task_completed_at,omitzero"`
+	CopyStartedAt   time.Time `json:"copy_started_at"`
+	FinishedAt      time.Time `json:"finished_at"`
+}
+
+// Usage is what the run took on the AWS side.
+type Usage struct {
+	Polls       int     `json:"polls"`
+	HeldSeconds float64 `json:"held_seconds"`
+	Transitions int     `json:"transitions"`
+	CopiedBytes int64   `json:"copied_bytes"`
+}
+
+// Failure is the content of error.json.
+type Failure struct {
+	RunID      string       `json:"run_id"`
+	TaskID     string       `json:"task_id,omitempty"`
+	Error      *named.Error `json:"error"`
+	Candidates []Candidate  `json:"candidates,omitempty"`
+	ExtraTasks []ExtraTask  `json:"extra_tasks,omitempty"`
+}

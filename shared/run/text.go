@@ -1,0 +1,200 @@
+package run
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// MaxTextBytes bounds a JSON document before it is decoded: six times what a
+// request may have, since a character that is written as \u0061 takes six bytes
+// for one. Longer documents that would still fit consist of blanks.
+const MaxTextBytes = 6 * MaxRequestBytes
+
+// ReadText reads a JSON document that comes from outside: a job file, the body of
+// POST /runs, a parameters file. It reads at most one byte more than MaxTextBytes;
+// DecodeJSON and ParseRequest tell a longer document by that byte.
+func ReadText(r io.Reader) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(r, MaxTextBytes+1))
+}
+
+// DecodeJSON decodes one JSON document that comes from outside, its numbers kept
+// as they are written (json.Number): a 64-bit seed must not lose digits to a float.
+//
+// A UTF-8 byte order mark is skipped. What encoding/json would change or drop
+// without a word is a fault instead: bytes that are not UTF-8 and halves of
+// surrogate pairs (both would become U+FFFD), and names that stand twice in one
+// object, at any depth (the last one would win). UTF-16, Latin-1 and gzip are
+// named for what they are.
+//
+// subject is what the faults of the whole document are told of, such as
+// "request"; a name that stands twice is told by its path. The value is nil if
+// the document could not be decoded at all; beside faults of other kinds it is
+// there, so that more can be found in it.
+func DecodeJSON(subject string, raw []byte) (value any, faults named.Violations) {
+	text, problem := plainText(raw)
+	if problem != "" {
+		faults.Add(subject, "%s", problem)
+		return nil, faults
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&value); err != nil {
+		if errors.Is(err, io.EOF) {
+			faults.Add(subject, `is empty: send a JSON object such as {"workflow": "text-to-image"}`)
+		} else {
+			faults.Add(subject, "is not JSON: %v", err)
+		}
+		return nil, faults
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		faults.Add(subject, "has more after its JSON object")
+		return nil, faults
+	}
+	if half, at := halfSurrogate(text); half != "" {
+		faults.Add(subject, "has %s at byte %d, which is half of a surrogate pair and no character: send both halves, or the character itself", half, at)
+	}
+	for _, path := range repeatedNames(text) {
+		faults.Add(named.Shorten(maxName, path), "is given twice: which value is meant?")
+	}
+	return value, faults
+}
+
+const utf8BOM = "\xef\xbb\xbf"
+
+// plainText returns the document without its byte order mark, or what keeps it
+// from being read as UTF-8 text.
+func plainText(raw []byte) (text []byte, problem string) {
+	switch {
+	case len(raw) > MaxTextBytes:
+		return nil, fmt.Sprintf("is more than %d bytes; at most %d are accepted, without blanks and escapes (put large inputs into S3 and pass s3://…)", MaxTextBytes, MaxRequestBytes)
+	case bytes.HasPrefix(raw, []byte("\x1f\x8b")):
+		return nil, "is compressed with gzip: send it as it was before"
+	case bytes.HasPrefix(raw, []byte("\xff\xfe")), bytes.HasPrefix(raw, []byte("\xfe\xff")),
+		len(raw) > 1 && (raw[0] == 0 || raw[1] == 0): // JSON begins with ASCII, which UTF-16 pads with zeros
+		return nil, "is not UTF-8 but UTF-16 text: save it as UTF-8 (PowerShell: Out-File -Encoding utf8)"
+	}
+	text = bytes.TrimPrefix(raw, []byte(utf8BOM))
+	for at := 0; !utf8.Valid(text); {
+		r, size := utf8.DecodeRune(text[at:])
+		if r == utf8.RuneError && size == 1 {
+			return nil, fmt.Sprintf("is not UTF-8: line %d has the byte 0x%02X, as Latin-1 or Windows-1252 text has; save it as UTF-8",
+				1+bytes.Count(text[:at], []byte("\n")), text[at])
+		}
+		at += size
+	}
+	return text, ""
+}
+
+// halfSurrogate finds the first \uXXXX that is half of a surrogate pair without
+// its other half. The text is valid JSON: a backslash stands in strings only.
+func halfSurrogate(text []byte) (half string, at int) {
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		r := escaped(text[i:])
+		switch {
+		case r < 0:
+			i++ // the character after the backslash, which may be one itself
+		case !utf16.IsSurrogate(r):
+			i += escapeLength - 1
+		case utf16.DecodeRune(r, escaped(text[i+escapeLength:])) == utf8.RuneError:
+			return string(text[i : i+escapeLength]), i
+		default:
+			i += 2*escapeLength - 1
+		}
+	}
+	return "", 0
+}
+
+const escapeLength = len(`\ud83d`)
+
+// escaped returns the code unit of the \uXXXX that text begins with; -1 if it
+// begins with something else.
+func escaped(text []byte) rune {
+	if len(text) < escapeLength || text[0] != '\\' || text[1] != 'u' {
+		return -1
+	}
+	unit, err := strconv.ParseUint(string(text[2:escapeLength]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(unit)
+}
+
+// level is one object or array that repeatedNames is in.
+type level struct {
+	names   map[string]bool // of an object so far; nil in an array
+	name    string          // of the object's current value
+	inValue bool            // the name was read, its value comes next
+	index   int             // of the array's current value
+}
+
+// repeatedNames returns the path of each name that an object of the document has
+// had before: parameters.prompt, parameters.list[2].x. The text is valid JSON.
+func repeatedNames(text []byte) (paths []string) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber() // no number is too large to be passed over
+	var levels []level
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return paths
+		}
+		top := len(levels) - 1
+		if delim, ok := token.(json.Delim); ok {
+			switch delim {
+			case '{':
+				levels = append(levels, level{names: map[string]bool{}})
+				continue
+			case '[':
+				levels = append(levels, level{})
+				continue
+			}
+			levels = levels[:top]
+			top--
+		} else if top >= 0 && levels[top].names != nil && !levels[top].inValue {
+			name, _ := token.(string)
+			levels[top].name, levels[top].inValue = name, true
+			if levels[top].names[name] && len(paths) <= maxRepeated {
+				paths = append(paths, pathOf(levels))
+			}
+			levels[top].names[name] = true
+			continue
+		}
+		if top >= 0 { // a value has ended
+			levels[top].inValue = false
+			levels[top].index++
+		}
+	}
+}
+
+// maxRepeated bounds the paths that are put together: one more than a list of
+// faults tells, so that it says that there are more.
+const maxRepeated = 500
+
+func pathOf(levels []level) string {
+	var path []byte
+	for _, l := range levels {
+		switch {
+		case l.names == nil:
+			path = fmt.Appendf(path, "[%d]", l.index)
+		case len(path) > 0:
+			path = append(append(path, '.'), l.name...)
+		default:
+			path = append(path, l.name...)
+		}
+		if len(path) > maxName {
+			break // as much as is told of it
+		}
+	}
+	return string(path)
+}

@@ -1,0 +1,82 @@
+package transfer
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// TestAddressesOnTheWire: what an address holds raw is encoded, and what it holds
+// encoded arrives as it is.
+func TestAddressesOnTheWire(t *testing.T) {
+	tests := []struct{ name, address, want string }{
+		{"as it is", "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x", "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x"},
+		{"blanks", "/my model.glb?filename=my model.glb", "/my%20model.glb?filename=my%20model.glb"},
+		{"letters outside ASCII", "/größe/图.png?n=é", "/gr%C3%B6%C3%9Fe/%E5%9B%BE.png?n=%C3%A9"},
+		{"both, beside an escaped slash", "/a%2Fb c{1}|2^3`.png", "/a%2Fb%20c%7B1%7D%7C2%5E3%60.png"},
+		{"Latin-1", "/caf\xe9.png", "/caf%E9.png"},
+		{"a percent sign alone", "/100%.png?p=100%", "/100%25.png?p=100%"},
+		{"a fragment", "/a.png?x=1#part", "/a.png?x=1"},
+		{"backslashes", `/a\b.png`, "/a/b.png"},
+		{"line ends and outer blanks", "/a\r\n\tb.png \n", "/ab.png"},
+		{"quotes", `/a"b'c<d>.png?q="<'>`, "/a%22b'c%3Cd%3E.png?q=%22%3C'%3E"},
+		{"no path", "?x=a b", "/?x=a%20b"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			for _, redirected := range []bool{false, true} {
+				if redirected && strings.ContainsAny(test.address, "\r\n") {
+					continue // not to be had in a header
+				}
+				origin := newFakeOrigin(100)
+				var got string
+				origin.fault = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
+					got = r.RequestURI
+					return false
+				}
+				server := httptest.NewServer(origin)
+				defer server.Close()
+				front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Location", server.URL+test.address)
+					w.WriteHeader(http.StatusFound)
+				}))
+				defer front.Close()
+				address := server.URL + test.address
+				if redirected {
+					address = front.URL
+				}
+				_, _, err := copyOnce(t, origin, address)
+				if err != nil || got != test.want {
+					t.Errorf("redirected %t: asked for %q, want %q: %v", redirected, got, test.want, err)
+				}
+			}
+		})
+	}
+}
+
+func FuzzBrowserAddress(f *testing.F) {
+	for _, raw := range []string{"https://h/a b?c d#e", "https://h/%zz%2F|\\x", "https://ü.test/ä", "h", "://", "https://h?", "https://h/a%2fb?x=%2f"} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		got := browserAddress(raw)
+		u, err := url.Parse(got)
+		if err != nil || u.Host == "" {
+			return // a host or scheme that is none: told as such
+		}
+		if again := browserAddress(got); again != got {
+			t.Fatalf("%q becomes %q and then %q", raw, got, again)
+		}
+		_, sent, _ := strings.Cut(got, "://")
+		if i := strings.IndexAny(sent, "/?"); i >= 0 && strings.TrimPrefix(u.RequestURI(), "/") != strings.TrimPrefix(sent[i:], "/") {
+			t.Fatalf("%q becomes %q and is sent as %q", raw, got, u.RequestURI())
+		}
+		for _, c := range []byte(u.RequestURI()) {
+			if c <= ' ' || c >= 0x7f {
+				t.Fatalf("%q is sent as %q", raw, u.RequestURI())
+			}
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package transfer
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// copyOnce copies an origin's file into a fresh store.
+func copyOnce(t *testing.T, origin *fakeOrigin, url string) (*fakeS3, Result, error) {
+	t.Helper()
+	store := newFakeS3()
+	res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: url}, testTarget(), nil, nil)
+	return store, res, err
+}
+
+// TestContentRangeForms: the unit's name is in any case (RFC 9110, 14.1), and
+// some servers write the line otherwise. The ranges are used all the same.
+func TestContentRangeForms(t *testing.T) {
+	for _, form := range []string{"Bytes %d-%d/%d", "BYTES %d-%d/%d", "bytes=%d-%d/%d", "bytes: %d-%d/%d", "bytes  %d - %d / %d", "%d-%d/%d"} {
+		for _, size := range []int{1000, 5*testPart + 7} {
+			origin := newFakeOrigin(size)
+			set := ranged(func(from, to, total int) string { return fmt.Sprintf(form, from, to-1, total) })
+			c := &cell{origin: origin}
+			set(c)
+			inner := origin.fault
+			origin.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
+				w.Header().Set("Content-Type", "image/png")
+				return inner(n, w, r)
+			}
+			store, res, err := copyOnce(t, origin, origin.serve(t))
+			if err != nil {
+				t.Fatalf("%q, %d bytes: %v", form, size, err)
+			}
+			checkCopied(t, store, origin, res)
+			if origin.wholes.Load() != 0 {
+				t.Errorf("%q, %d bytes: the whole was asked for", form, size)
+			}
+		}
+	}
+}
+
+// unusable are 206s that no part can be made of.
+var unusable = map[string]func(from, to, total int) string{
+	"an unknown total":     func(from, to, _ int) string { return fmt.Sprintf("bytes %d-%d/*", from, to-1) },
+	"no Content-Range":     func(int, int, int) string { return "" },
+	"it starts elsewhere":  func(from, to, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from+1, to, total+1) },
+	"it ends elsewhere":    func(from, to, total int) string { return fmt.Sprintf("bytes %d-%d/%d", from, to+1, total+2) },
+	"another unit":         func(from, to, total int) string { return fmt.Sprintf("octets %d-%d/%d", from, to-1, total) },
+	"a negative byte":      func(int, int, int) string { return "bytes -1-5/6" },
+	"more than 63 bits":    func(int, int, int) string { return "bytes 0-9223372036854775807/9223372036854775808" },
+	"backwards":            func(_, to, total int) string { return fmt.Sprintf("bytes %d-0/%d", to, total) },
+	"a total that is less": func(from, to, _ int) string { return fmt.Sprintf("bytes %d-%d/%d", from, to-1, to-1) },
+	"a part of a set":      func(int, int, int) string { return "bytes */100" },
+}
+
+// TestUnusableRanges: where a 206 cannot be used, the whole is asked for and
+// copied in a single stream: at once where the first answer is such, after some
+// tries where a later one is.
+func TestUnusableRanges(t *testing.T) {
+	for name, contentRange := range unusable {
+		for _, size := range []int{1000, 5*testPart + 7} {
+			for _, from := range []int{1, 3} {
+				t.Run(fmt.Sprintf("%s/%d bytes/from answer %d", name, size, from), func(t *testing.T) {
+					t.Parallel()
+					origin := newFakeOrigin(size)
+					c := &cell{origin: origin}
+					ranged(contentRange)(c)
+					odd := origin.fault
+					origin.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
+						w.Header().Set("Content-Type", "image/png")
+						return n >= from && odd(n, w, r)
+					}
+					store, res, err := copyOnce(t, origin, origin.serve(t))
+					if err != nil {
+						t.Fatal(err)
+					}
+					checkCopied(t, store, origin, res)
+					asked, wholes := origin.requests.Load(), origin.wholes.Load()
+					if odd := size > 1000 || from == 1; odd && wholes != 1 || from == 1 && asked != 2 {
+						t.Errorf("%d requests, %d of them for the whole", asked, wholes)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestETagsOfNodes: a store's nodes have ETags of their own for one file, and
+// some their own times of change. What cannot be joined is copied in one stream;
+// nothing is left of the ranges that were begun.
+func TestETagsOfNodes(t *testing.T) {
+	for _, honoured := range []bool{false, true} {
+		for _, times := range []bool{false, true} {
+			for name, change := range map[string]func(*fakeOrigin){
+				"with a length":   func(*fakeOrigin) {},
+				"without ranges":  func(o *fakeOrigin) { o.noRanges = true },
+				"a chunked whole": func(o *fakeOrigin) { o.noLength = true },
+			} {
+				t.Run(fmt.Sprintf("%s/If-Match honoured %t/own times %t", name, honoured, times), func(t *testing.T) {
+					origin := newFakeOrigin(40*testPart + 5)
+					change(origin)
+					nodes(honoured, times)(&cell{origin: origin})
+					store, res, err := copyOnce(t, origin, origin.serve(t))
+					if err != nil {
+						t.Fatal(err)
+					}
+					checkCopied(t, store, origin, res)
+					if res.Stored != 0 {
+						t.Errorf("a stream has stored %d bytes, on which no later call can build", res.Stored)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestResumeAtAnotherNode: the node that a later call meets has another ETag,
+// and so has each after it.
+func TestResumeAtAnotherNode(t *testing.T) {
+	origin, store := newFakeOrigin(8*testPart), newFakeS3()
+	saved, src, client := stopHalfway(t, origin, store)
+	nodes(true, false)(&cell{origin: origin})
+	res, err := testCopier(t, client).Copy(t.Context(), src, testTarget(), saved, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkCopied(t, store, origin, res)
+}
+
+// TestReplacedUnderOneStream: once ranges are given up, an answer that is the
+// whole is believed unless its length, encoding or time of change says that the
+// output was replaced since the first answer.
+func TestReplacedUnderOneStream(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*fakeOrigin)
+		want   string // empty: the newer output, whole
+	}{
+		{"longer", func(o *fakeOrigin) { o.replace(randomBytes(6*testPart), changedETag, before) }, named.OutputChanged},
+		{"written later", func(o *fakeOrigin) { o.replace(reversed(o.data), changedETag, after) }, named.OutputChanged},
+		{"encoded", func(o *fakeOrigin) {
+			o.change(reversed(o.data), changedETag)
+			o.mu.Lock()
+			o.header = http.Header{"Content-Encoding": {"gzip"}}
+			o.mu.Unlock()
+		}, named.OutputChanged},
+		{"shorter, and its length not told", func(o *fakeOrigin) {
+			o.change(randomBytes(4*testPart), changedETag)
+			o.mu.Lock()
+			o.noLength = true
+			o.mu.Unlock()
+		}, named.OutputTruncated},
+		{"nothing but its ETag tells", func(o *fakeOrigin) { o.change(reversed(o.data), changedETag) }, ""},
+		{"no time any more", func(o *fakeOrigin) { o.replace(reversed(o.data), changedETag, "") }, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			origin := newFakeOrigin(5 * testPart)
+			origin.lastModified = before
+			origin.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
+				if n == 2 {
+					test.change(origin)
+				}
+				return false
+			}
+			store, res, err := copyOnce(t, origin, origin.serve(t))
+			switch {
+			case test.want == "" && err != nil, test.want != "" && !named.Is(err, test.want):
+				t.Fatalf("%v, want %q", err, test.want)
+			case err == nil:
+				checkCopied(t, store, origin, res)
+			case store.openUploads() != 0 || len(store.objects) != 0:
+				t.Errorf("%d uploads and %d objects are left", store.openUploads(), len(store.objects))
+			}
+		})
+	}
+}
+
+func FuzzContentRange(f *testing.F) {
+	for _, value := range []string{"bytes 0-15/100", "Bytes=0-0/1", "bytes */1", "bytes 0-1/*", "0-9223372036854775807/9223372036854775807"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		r, err := parseContentRange(value)
+		if err == nil && (r.from < 0 || r.to <= r.from || r.total >= 0 && r.total < r.to) {
+			t.Fatalf("%q is %+v", value, r)
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// TaskLister lists the team's tasks.
+type TaskLister interface {
+	Tasks(ctx context.Context, page cyberun.Page) (cyberun.TaskList, error)
+}
+
+const (
+	// A task or its result counts as gone after this many answers that say so, over
+	// at least this time: one such answer may be an ingress without a backend
+	// during a deployment.
+	goneLooks = 5
+	goneAfter = 10 * time.Minute
+	// A task is looked for on this many pages of the list. One that is not on them
+	// may be older.
+	gonePages = 20
+	pageSize  = 100
+	callTime  = 20 * time.Second
+)
+
+// errNotAll says that the list is longer than what was read of it.
+var errNotAll = errors.New("the task list has more pages than are read to tell that a task is gone")
+
+// Gone notes one more answer that a task, or its result, is not there, and
+// reports whether it is believed by now: five such answers over ten minutes, and
+// then a task list, answered whole, that lacks the task. missing is what was
+// noted before; any other answer sets it to nil.
+func Gone(ctx context.Context, lister TaskLister, taskID string, missing **run.Missing, now time.Time) (bool, error) {
+	m := run.Missing{Since: now.UTC()}
+	if *missing != nil {
+		m = **missing
+	}
+	m.Looks++
+	*missing = &m
+	if m.Looks < goneLooks || now.Sub(m.Since) < goneAfter {
+		return false, nil
+	}
+	rows := 0
+	for number := 1; number <= gonePages; number++ {
+		list, err := page(ctx, lister, number)
+		if err != nil {
+			return false, err
+		}
+		for _, t := range list.Tasks {
+			if strings.EqualFold(t.ID, taskID) {
+				return false, nil
+			}
+		}
+		rows += len(list.Tasks)
+		if len(list.Tasks) == 0 || list.Page.TotalCount >= 0 && rows >= list.Page.TotalCount {
+			return true, nil
+		}
+	}
+	return false, errNotAll
+}
+
+func page(ctx context.Context, lister TaskLister, number int) (cyberun.TaskList, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	return lister.Tasks(ctx, cyberun.Page{Number: number, Size: pageSize})
+}
