@@ -31,6 +31,8 @@ func (s *stack) needs(c call) ([]need, error) {
 			return []need{{"s3:ListBucket", arn, "HeadBucket"}}, nil
 		case c.Method == http.MethodGet && slices.Contains(c.Query, "list-type"):
 			return []need{{"s3:ListBucket", arn, "ListObjectsV2"}}, nil
+		case c.Method == http.MethodGet && slices.Contains(c.Query, "versions"):
+			return []need{{"s3:ListBucketVersions", arn, "ListObjectVersions"}}, nil
 		case c.Method == http.MethodGet && slices.Contains(c.Query, "uploads"):
 			return []need{{"s3:ListBucketMultipartUploads", arn, "ListMultipartUploads"}}, nil
 		}
