@@ -326,3 +326,49 @@ func TestRedriveBesideClose(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDeathPastNoReturn: a copy-result dies after it has written that the run is
+// delivering. Whoever comes next finishes it: a stop by the API, or the close of
+// the stopped execution.
+func TestDeathPastNoReturn(t *testing.T) {
+	s := open(t)
+	t.Parallel()
+	for name, stop := range map[string]func(t *testing.T, runID string){
+		"DELETE": func(t *testing.T, runID string) { s.call(t, http.MethodDelete, "/runs/"+runID, "") },
+		"StopExecution": func(t *testing.T, runID string) {
+			if _, err := s.sfn.StopExecution(t.Context(), &sfn.StopExecutionInput{ExecutionArn: s.execution(t, runID).ExecutionArn}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			word := mark(t)
+			runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 600}}))
+			eventually(t, "the run has its task", func() (bool, any) {
+				taskID := s.view(t, runID, "").TaskID
+				return taskID != "", taskID
+			})
+			prefix, key := "runs/"+runID+"/", "runs/"+runID+".json"
+			s.put(t, s.outputs, prefix+"error.json", []byte("{}"), nil) // of a life before
+			s.put(t, s.state, "manifests/"+runID+"/1.json", []byte(`{"manifest":1}`), nil)
+			s.put(t, s.state, "copies/"+runID+"/1.json", []byte("{}"), nil)
+			var record map[string]any
+			if err := json.Unmarshal(s.object(t, s.state, key), &record); err != nil {
+				t.Fatal(err)
+			}
+			record["status"], record["manifest_key"], record["manifest_body"] = "delivering", prefix+"manifest.json", "manifests/"+runID+"/1.json"
+			s.put(t, s.state, key, []byte(mustJSON(t, record)), nil)
+			stop(t, runID)
+			if v := s.end(t, runID); v.Status != "succeeded" {
+				t.Errorf("it is %s: %+v", v.Status, v.Error)
+			}
+			if got := s.object(t, s.outputs, prefix+"manifest.json"); string(got) != `{"manifest":1}` {
+				t.Errorf("manifest.json is %q", got)
+			}
+			for bucket, key := range map[string]string{s.outputs: prefix + "error.json", s.state: "manifests/" + runID + "/1.json"} {
+				eventually(t, key+" is gone", func() (bool, any) { return s.object(t, bucket, key) == nil, key })
+			}
+			eventually(t, "the checkpoint is gone", func() (bool, any) { return s.object(t, s.state, "copies/"+runID+"/1.json") == nil, runID })
+		})
+	}
+}
