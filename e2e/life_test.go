@@ -236,13 +236,13 @@ func TestOutputBucketRefused(t *testing.T) {
 // closed by the sweep.
 func TestSweepFindsLost(t *testing.T) {
 	s := open(t)
-	runID := s.end(t, s.start(t, `{"workflow":"text-to-image","parameters":{"prompt":"x","seconds":1},"max_seconds":1}`)).RunID
+	runID := runName(t)
+	s.execute(t, runID, `{"workflow":"text-to-imagine"}`)
+	s.checkFailure(t, s.end(t, runID), "WorkflowNotFound")
+	eventually(t, "the execution has failed", func() (bool, any) { e := s.execution(t, runID); return e.Status == "FAILED", e.Status })
 	key := "runs/" + runID + ".json"
 	if _, err := s.s3.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &s.state, Key: &key}); err != nil {
 		t.Fatal(err)
-	}
-	if e := s.execution(t, runID); e.Status == "SUCCEEDED" {
-		t.Skipf("the run was quicker than its second: %s", e.Status)
 	}
 	s.invoke(t, "CloseRunFunction", `{"sweep":true}`)
 	var record struct {
@@ -370,5 +370,80 @@ func TestDeathPastNoReturn(t *testing.T) {
 			}
 			eventually(t, "the checkpoint is gone", func() (bool, any) { return s.object(t, s.state, "copies/"+runID+"/1.json") == nil, runID })
 		})
+	}
+}
+
+// TestStopAfterDeaths: submit died before it could own its task and take its marker
+// back, copy-result left a multipart upload; the close of the stopped run does
+// what they left.
+func TestStopAfterDeaths(t *testing.T) {
+	s := open(t)
+	t.Parallel()
+	word := mark(t)
+	runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 600}}))
+	var taskID string
+	eventually(t, "the run has its task", func() (bool, any) {
+		taskID = s.view(t, runID, "").TaskID
+		return taskID != "" && s.object(t, s.state, "tasks/"+taskID) != nil, taskID
+	})
+	var record struct {
+		WorkflowID string `json:"workflow_id"`
+	}
+	if err := json.Unmarshal(s.object(t, s.state, "runs/"+runID+".json"), &record); err != nil {
+		t.Fatal(err)
+	}
+	marker := "submitting/" + record.WorkflowID + "/" + runID + "/1"
+	s.put(t, s.state, marker, []byte("{}"), nil)
+	if _, err := s.s3.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &s.state, Key: aws.String("tasks/" + taskID)}); err != nil {
+		t.Fatal(err)
+	}
+	key := "runs/" + runID + "/half.png"
+	upload, err := s.s3.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &s.outputs, Key: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.put(t, s.state, "copies/"+runID+"/1.json", []byte(mustJSON(t, map[string]any{"checkpoint": map[string]any{"key": key, "upload_id": upload.UploadId}})), nil)
+	if _, err := s.sfn.StopExecution(t.Context(), &sfn.StopExecutionInput{ExecutionArn: s.execution(t, runID).ExecutionArn}); err != nil {
+		t.Fatal(err)
+	}
+	if v := s.end(t, runID); v.Status != "cancelled" {
+		t.Errorf("it is %s: %+v", v.Status, v.Error)
+	}
+	eventually(t, "the marker and the checkpoint are gone, the task is owned", func() (bool, any) {
+		return s.object(t, s.state, marker) == nil && s.object(t, s.state, "copies/"+runID+"/1.json") == nil && s.object(t, s.state, "tasks/"+taskID) != nil, runID
+	})
+	if _, err := s.s3.ListParts(t.Context(), &s3.ListPartsInput{Bucket: &s.outputs, Key: &key, UploadId: upload.UploadId}); err == nil {
+		t.Error("the multipart upload still takes up room")
+	}
+	if paid := s.paid(t, word); len(paid) != 1 || !paid[0].CancelRequested {
+		t.Errorf("paid for %+v", paid)
+	}
+}
+
+// TestNameOfLongAgo: Step Functions forgets a name 90 days after its execution
+// ended; a run that takes it again begins anew, with nothing of the one before.
+func TestNameOfLongAgo(t *testing.T) {
+	s := open(t)
+	t.Parallel()
+	runID := runName(t)
+	left := []string{"progress/" + runID + ".json", "wake/" + runID + ".json", "copies/" + runID + "/1.json", "manifests/" + runID + "/1.json"}
+	for _, key := range left {
+		s.put(t, s.state, key, []byte("{}"), nil)
+	}
+	s.put(t, s.state, "runs/"+runID+".json", []byte(mustJSON(t, map[string]any{
+		"run_id": runID, "status": "succeeded", "started_at": time.Now().AddDate(0, 0, -91).UTC(),
+		"execution_arn": strings.Replace(s.stateMachineARN, ":stateMachine:", ":execution:", 1) + ":" + runID,
+	})), nil)
+	word := mark(t)
+	s.execute(t, runID, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 30}}))
+	eventually(t, "the run has its task", func() (bool, any) { v := s.view(t, runID, ""); return v.TaskID != "", v })
+	for _, key := range left[1:] {
+		if s.object(t, s.state, key) != nil {
+			t.Errorf("%s is left", key)
+		}
+	}
+	s.delivered(t, s.end(t, runID))
+	if paid := s.paid(t, word); len(paid) != 1 {
+		t.Errorf("paid for %+v", paid)
 	}
 }
