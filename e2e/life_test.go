@@ -447,3 +447,56 @@ func TestNameOfLongAgo(t *testing.T) {
 		t.Errorf("paid for %+v", paid)
 	}
 }
+
+// TestResultNotThere: a task's result that is said to be gone, while the list shows
+// the task, is asked for again.
+func TestResultNotThere(t *testing.T) {
+	s := open(t)
+	t.Parallel()
+	word := mark(t)
+	runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 30}}))
+	var taskID string
+	eventually(t, "the run has its task", func() (bool, any) {
+		taskID = s.view(t, runID, "").TaskID
+		return taskID != "", taskID
+	})
+	s.addFault(t, fmt.Sprintf(`{"match":{"method":"GET","path_regexp":"/r/tasks/%s/result$"},"times":2,"action":{"type":"status","status":404,"body":"{\"message\":\"Task not found\"}"}}`, taskID))
+	v := s.end(t, runID)
+	s.delivered(t, v)
+	// A manifest that its owner moved is no failure of the run.
+	if _, err := s.s3.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &s.outputs, Key: &v.ManifestKey}); err != nil {
+		t.Fatal(err)
+	}
+	if v := s.view(t, runID, ""); v.Status != "succeeded" || len(v.Outputs) != 0 {
+		t.Errorf("without its manifest it is %s with %d outputs", v.Status, len(v.Outputs))
+	}
+}
+
+// TestStoppedInDoubt: a run is stopped after its POST's reply was lost. Its task is
+// cancelled or, where it cannot be told from a stranger's, named.
+func TestStoppedInDoubt(t *testing.T) {
+	s := open(t)
+	size := uniqueSize()
+	s.addFault(t, fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/run$","body_contains":"%d"},"times":1,"action":{"type":"accept_then_reset"}}`, size))
+	runID := s.start(t, mustJSON(t, map[string]any{"workflow": "big-file", "parameters": map[string]any{"bytes": size, "seconds": 600}}))
+	eventually(t, "the task is paid for", func() (bool, any) { paid := s.ofSize(t, size); return len(paid) == 1, paid })
+	s.stranger(t, "big-file", `{"parameters":{"bytes":1000,"seconds":600}}`)
+	if _, err := s.sfn.StopExecution(t.Context(), &sfn.StopExecutionInput{ExecutionArn: s.execution(t, runID).ExecutionArn}); err != nil {
+		t.Fatal(err)
+	}
+	taskID := s.ofSize(t, size)[0].ID
+	if v := s.end(t, runID); v.Status != "cancelled" {
+		t.Errorf("it is %s: %+v", v.Status, v.Error)
+	}
+	for until := time.Now().Add(patience); ; time.Sleep(2 * time.Second) {
+		told := string(s.object(t, s.outputs, "runs/"+runID+"/error.json"))
+		if paid := s.ofSize(t, size); strings.Contains(told, taskID) || paid[0].CancelRequested {
+			t.Logf("cancelled: %t; error.json: %s", paid[0].CancelRequested, told)
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("the task %s is neither cancelled nor named: %s", taskID, told)
+		}
+		s.invoke(t, "CloseRunFunction", `{"sweep":true}`)
+	}
+}
