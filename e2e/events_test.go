@@ -145,3 +145,14 @@ func TestSampleEvents(t *testing.T) {
 		}
 	}
 }
+
+// TestUploadTakenBack: an upload that is no longer there, under its name as it is
+// or decoded, starts nothing and is no failure.
+func TestUploadTakenBack(t *testing.T) {
+	s := open(t)
+	event := strings.Replace(s.sample(t, "on-upload-file.json", ""), "my photo+1 ä.png", "taken+back.png", 1)
+	answer, failed := s.invoke(t, "OnUploadFunction", event)
+	if failed != "" || answer["started"] != nil || answer["ignored"] != 1. {
+		t.Errorf("%v, failed with %q", answer, failed)
+	}
+}
