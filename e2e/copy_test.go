@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -13,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 const mib = 1 << 20
@@ -143,4 +146,27 @@ func TestKeyRotation(t *testing.T) {
 	}
 	s.setSecret(t, fresh)
 	s.delivered(t, s.end(t, s.start(t, request)))
+}
+
+// TestStaleCheckpoint: what an earlier call stored of another file than the one that
+// the origin shows now is no beginning of it: its upload is aborted.
+func TestStaleCheckpoint(t *testing.T) {
+	s := open(t)
+	t.Parallel()
+	size := uniqueSize() + 20_000_000 // more than one part
+	runID := s.start(t, mustJSON(t, map[string]any{"workflow": "big-file", "parameters": map[string]any{"bytes": size, "seconds": 60}}))
+	eventually(t, "the run has its task", func() (bool, any) { v := s.view(t, runID, ""); return v.TaskID != "", v })
+	key := "runs/" + runID + "/another.bin"
+	upload, err := s.s3.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &s.outputs, Key: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := sha256.Sum256([]byte(run.LoneOutputID))
+	s.put(t, s.state, "copies/"+runID+"/"+hex.EncodeToString(id[:16])+".json", []byte(mustJSON(t, map[string]any{"checkpoint": map[string]any{
+		"key": key, "upload_id": upload.UploadId, "part_size": 8 << 20, "total": size, "etag": `"another"`,
+	}})), nil)
+	s.checkLarge(t, s.end(t, runID), int64(size))
+	if _, err := s.s3.ListParts(t.Context(), &s3.ListPartsInput{Bucket: &s.outputs, Key: &key, UploadId: upload.UploadId}); err == nil {
+		t.Error("the other upload still takes up room")
+	}
 }
