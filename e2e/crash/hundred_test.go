@@ -91,7 +91,7 @@ func TestHundredRuns(t *testing.T) {
 	}
 	all.Wait()
 	var paid ledger
-	if err := control(http.MethodGet, d.control+"/ledger", &paid); err != nil {
+	if err := control(http.MethodGet, d.control+"/ledger", nil, &paid); err != nil {
 		t.Fatal(err)
 	}
 	d.judge(t, endings, paid)
@@ -117,7 +117,7 @@ func (d *deployed) run(t *testing.T, name string) ending {
 			return e
 		case out.Status != sfntypes.ExecutionStatusRunning:
 			e.name, e.cause = aws.ToString(out.Error), aws.ToString(out.Cause)
-			if !slices.Contains(names, e.name) {
+			if !slices.Contains(ends, e.name) {
 				e.wrong = append(e.wrong, fmt.Sprintf("it ended %s as %q: %s", out.Status, e.name, e.cause))
 			}
 			return e
