@@ -161,7 +161,8 @@ func (c *cell) check(ctx context.Context, last answer, r *result) error {
 		return nil
 	}
 	// A run that was closed in doubt keeps its markers: others must not adopt what may be its task.
-	say(len(below(state, "submitting/")) > 0 && !rec.inDoubt(), "markers were left: %v", below(state, "submitting/"))
+	// One whose run was closed before it was marked, by a call that died, says nothing: its half minute passes.
+	say(len(below(state, "submitting/")) > 0 && rec.Submission != nil && !rec.inDoubt(), "markers were left: %v", below(state, "submitting/"))
 	say(len(below(state, "doubt/")) > 0 && !rec.inDoubt(), "the run is in doubt no more, and says so to others: %v", below(state, "doubt/"))
 	c.closed(paid, state, outputs, rec, r, say)
 	return nil
