@@ -27,6 +27,9 @@ SAM_ENV        := SAM_CLI_TELEMETRY=0
 # protocol's waits are shortened; their order stays.
 SUBMIT_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_ABSENCE=20s -env SUBMIT_PATIENCE=40s -env SUBMIT_SPREAD=2s
 E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10 $(SUBMIT_WAITS)
+# The waits of the hundred runs: all of the submit protocol's and of the retries
+# divided by 2.5, as their arrival is, so that as many as in truth are in doubt at once.
+HUNDRED_STACK := -auth -wait-scale 0.4 -speed 10 -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=12s -env SUBMIT_ABSENCE=24s -env SUBMIT_PATIENCE=120s -env SUBMIT_SPREAD=24s
 # What the functions call during the end-to-end tests, for `make iam`.
 CALLS      := .local/calls
 RECORD     := -record $(CALLS)
@@ -70,7 +73,7 @@ iam: ## the calls of the last `make e2e` against the template's rights: none mis
 
 crash: .tools/bin/versitygw tools $(STACK) ## kill submit and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
-	RELAY_CRASH=1 $(STACK) exec $(E2E_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
+	RELAY_CRASH=1 $(STACK) exec $(HUNDRED_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
 
 smoke: relay ## once through a deployed stack, on your account: STACK=name, SMOKE='-delete …'; three tasks and under $$0.05
 	@[ "$(origin STACK)" = "command line" ] || { echo "name the stack: make smoke STACK=cyberun-relay"; exit 2; }

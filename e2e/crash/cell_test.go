@@ -21,8 +21,12 @@ const (
 	// is above a POST's own.
 	functionTime = 40 * time.Second
 	slowTime     = 3 * time.Second
+	// sweepTime is what a sweep gets: it begins nothing in its last 72 s.
+	sweepTime = 2 * time.Minute
 	// asyncTries is how often Lambda calls a function for an event.
 	asyncTries = 3
+	// outputPrefix confines the stack within its output bucket.
+	outputPrefix = "team-a/"
 )
 
 // cell is one run with one fault, in a world of its own.
@@ -36,9 +40,15 @@ type cell struct {
 	request  string
 	submit   *function
 	closeRun *function
+	api      *function
+	armed    int // how many faults are played before the target
+
+	calling sync.Mutex     // one event or sweep at a time
+	closing sync.WaitGroup // events of stops, which outlast the call that they came in
 
 	mu        sync.Mutex
 	execution execution
+	redriven  answer // of the step after a redrive
 }
 
 // result is what a cell came to.
@@ -71,11 +81,20 @@ func (s scenario) cell(ctx context.Context, w *world, target fault) (*cell, erro
 			return nil, err
 		}
 	}
-	c.execution = execution{arn: "arn:aws:states:us-east-1:000000000000:execution:relay-run:" + c.runID, input: c.request,
-		status: "RUNNING", started: time.Now().UTC().Truncate(time.Millisecond)}
-	c.submit, c.closeRun = c.function(w.submit), c.function(w.closeRun)
+	if s.witness {
+		for key, body := range w.witness.objects {
+			if _, err := w.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(c.buckets + "-state"), Key: &key, Body: bytes.NewReader(body)}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	c.execution = execution{arn: executionARNs + c.runID, input: c.request, status: "RUNNING", started: time.Now().UTC().Truncate(time.Millisecond)}
+	c.submit, c.closeRun, c.api = c.function(w.submit, c.stop), c.function(w.closeRun, c.redriveNow), c.function(w.api, nil)
 	return c, nil
 }
+
+// close ends the functions and tells what they had logged.
+func (c *cell) close() string { return c.submit.close() + c.closeRun.close() + c.api.close() }
 
 // photo is a PNG of one pixel.
 func photo() []byte {
@@ -86,22 +105,26 @@ func photo() []byte {
 	return raw
 }
 
-// function starts nothing yet: its process comes with its first call.
-func (c *cell) function(binary string) *function {
+// function starts nothing yet: its process comes with its first call. other is
+// what happens in the middle of a call at a fault that says so.
+func (c *cell) function(binary string, other func()) *function {
 	g := newGate()
 	g.named = c.name
-	g.stop = c.stop
+	g.other = other
 	cyberun := g.open("cyberun", proxied(c.world.transport, c.world.cyberun))
 	env := append([]string{
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 		"AWS_ENDPOINT_URL_S3=" + g.open("s3", c.world.s3Upstream),
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + g.open("secrets", served(http.HandlerFunc(secretsManager))),
-		"AWS_ENDPOINT_URL_SFN=" + g.open("sfn", served(stepFunctions(c.now))),
+		"AWS_ENDPOINT_URL_SFN=" + g.open("sfn", served(http.HandlerFunc(c.stepFunctions))),
 		"CYBERUN_BASE_URL=" + cyberun + "/api/v1", "API_KEY_SECRET_ARN=" + secretARN,
-		"STATE_BUCKET=" + c.buckets + "-state", "OUTPUT_BUCKET=" + c.buckets + "-output", "ALLOW_INSECURE_ORIGINS=true",
-		"IN_DOUBT=" + cmp.Or(c.scenario.inDoubt, "verify"),
+		"STATE_BUCKET=" + c.buckets + "-state", "OUTPUT_BUCKET=" + c.buckets + "-output", "OUTPUT_PREFIX=" + outputPrefix,
+		"STATE_MACHINE_ARN=" + machineARN, "ALLOW_INSECURE_ORIGINS=true", "IN_DOUBT=" + cmp.Or(c.scenario.inDoubt, "verify"), "HOLD_SECONDS=10",
 	}, settings...)
+	if c.scenario.post != "" {
+		env = append(env, c.scenario.post)
+	}
 	return newFunction(binary, env, g)
 }
 
@@ -115,43 +138,66 @@ func (c *cell) ended(status, name, cause string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.execution.status == "RUNNING" { // an execution ends once
-		c.execution.status, c.execution.name, c.execution.cause = status, name, cause
+		c.execution.status, c.execution.name, c.execution.cause, c.execution.stopped = status, name, cause, time.Now()
 	}
+}
+
+// redrive continues an execution that failed, as Step Functions does.
+func (c *cell) redrive() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.execution.status != "FAILED" {
+		return false
+	}
+	c.execution.status, c.execution.name, c.execution.cause, c.execution.stopped = "RUNNING", "", "", time.Time{}
+	c.execution.redrives++
+	return true
+}
+
+// arm makes the target the next fault after those given: what was called until
+// now counts no more.
+func (c *cell) arm(before ...fault) {
+	c.armed = len(before)
+	plan := slices.Clone(before)
+	if c.target.kind != none {
+		plan = append(plan, c.target)
+	}
+	c.scenario.about(c).gate.arm(plan...)
 }
 
 // play runs the cell to its end and looks at what it left.
 func (c *cell) play(ctx context.Context) (r result) {
-	plan := slices.Clone(c.scenario.before)
-	if c.target.kind != none {
-		plan = append(plan, c.target)
-	}
 	armed := c.scenario.about(c)
-	armed.gate.arm(plan...)
+	c.arm(c.scenario.before...)
 	last, err := c.scenario.life(ctx, c)
+	c.closing.Wait()
 	if err == nil && !armed.gate.played() {
 		err = fmt.Errorf("the call %q (%d) never came", c.target.name, c.target.n)
 	}
 	c.submit.gate.pending.Wait()
-	r.calls, r.recorded = armed.calls, armed.gate.recorded(len(c.scenario.before))
+	r.calls, r.recorded = armed.calls, armed.gate.recorded(c.armed)
 	if err == nil {
 		err = c.check(ctx, last, &r)
 	}
 	if err != nil {
 		r.problems = append(r.problems, err.Error())
 	}
-	r.log = c.submit.close() + c.closeRun.close()
+	r.log = c.close()
 	return r
+}
+
+// payload is what the state Submit sends.
+func (c *cell) payload() []byte {
+	e := c.now()
+	payload, _ := json.Marshal(map[string]any{"run_id": c.runID, "execution_arn": e.arn, "started_at": e.started,
+		"redrive_count": e.redrives, "request": json.RawMessage(c.request)})
+	return payload
 }
 
 // step calls Submit as the state machine does, until it succeeded, failed for
 // good, or the execution was stopped.
 func (c *cell) step() (answer, error) {
-	payload, err := json.Marshal(map[string]any{"run_id": c.runID, "execution_arn": c.execution.arn, "started_at": c.execution.started,
-		"request": json.RawMessage(c.request)})
-	if err != nil {
-		return answer{}, err
-	}
-	budget := tries{machine: c.world.machine, used: map[int]float64{}}
+	payload, budget := c.payload(), tries{machine: c.world.machine, used: map[int]float64{}}
 	for {
 		a, err := c.submit.invoke(payload, c.time(c.submit))
 		if err != nil || a.name == "" || c.now().status != "RUNNING" {
@@ -176,33 +222,123 @@ func (c *cell) time(f *function) time.Duration {
 	return functionTime
 }
 
-// event tells close-run that the execution ended, as often as Lambda would; what
-// is not closed then waits for the sweep.
-func (c *cell) event() error {
-	payload := fmt.Appendf(nil, `{"detail":{"executionArn":%q,"name":%q}}`, c.execution.arn, c.runID)
+// event tells close-run that the execution ended.
+func (c *cell) event() error { return c.send(c.now().event()) }
+
+// send gives close-run an event as often as Lambda would; what is not closed then
+// waits for the sweep.
+func (c *cell) send(event []byte) error {
+	c.calling.Lock()
+	defer c.calling.Unlock()
 	for range asyncTries {
-		a, err := c.closeRun.invoke(payload, c.time(c.closeRun))
+		a, err := c.closeRun.invoke(event, c.time(c.closeRun))
 		if err != nil || a.name == "" {
 			return err
 		}
 	}
-	return c.sweep()
+	return c.sweeps()
 }
 
 func (c *cell) sweep() error {
+	c.calling.Lock()
+	defer c.calling.Unlock()
+	return c.sweeps()
+}
+
+// sweeps plays the hourly sweep until one has done all that it found to do.
+func (c *cell) sweeps() error {
 	for range asyncTries {
-		a, err := c.closeRun.invoke([]byte(`{"sweep":true}`), c.time(c.closeRun))
-		if err != nil || a.name == "" {
+		a, err := c.closeRun.invoke([]byte(`{"sweep":true}`), sweepTime)
+		if err != nil {
 			return err
+		}
+		var out struct {
+			Failed int `json:"failed"`
+		}
+		if a.name == "" && json.Unmarshal(a.body, &out) == nil && out.Failed == 0 {
+			return nil
 		}
 	}
 	return errNoSweep
 }
 
-// stop is a person's, in the middle of a call of submit.
+// stop is a person's, in the middle of a call of submit. It returns when
+// close-run is done, or has closed a run in doubt: then it waits for the time at
+// which a task would be listed, and the call that it came in goes on.
 func (c *cell) stop() {
 	c.ended("ABORTED", "", "")
-	if err := c.event(); err != nil {
-		c.closeRun.said.WriteString("\nclose-run: " + err.Error() + "\n")
+	done := make(chan struct{})
+	c.closing.Go(func() {
+		defer close(done)
+		if err := c.event(); err != nil {
+			c.closeRun.said.WriteString("\nclose-run: " + err.Error() + "\n")
+		}
+	})
+	const pause = 20 * time.Millisecond
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(pause):
+			if c.closedInDoubt() {
+				return
+			}
+		}
 	}
+}
+
+func (c *cell) closedInDoubt() bool {
+	out, err := c.world.s3.GetObject(context.Background(), &s3.GetObjectInput{Bucket: aws.String(c.buckets + "-state"), Key: aws.String("runs/" + c.runID + ".json")})
+	if err != nil {
+		return false
+	}
+	defer out.Body.Close()
+	var rec record
+	return json.NewDecoder(out.Body).Decode(&rec) == nil && rec.Status == "cancelled" && rec.inDoubt()
+}
+
+// redriveNow is a person's redrive, the cause of the failure mended, and Submit's
+// next step. Only the first one does anything.
+func (c *cell) redriveNow() {
+	if !c.redrive() {
+		return
+	}
+	a := answer{name: "the stand-in's control"}
+	err := c.world.letIn(key)
+	if err == nil {
+		a, err = c.step()
+	}
+	if err != nil {
+		a.message = err.Error()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.redriven = a
+}
+
+// decide is a person's word on the run, given to the API.
+func (c *cell) decide(word string) error {
+	payload, err := json.Marshal(map[string]any{
+		"version": "2.0", "routeKey": "POST /runs/{id}/outcome", "rawPath": "/runs/" + c.runID + "/outcome", "body": word,
+		"headers": map[string]string{"content-type": "application/json"},
+		"requestContext": map[string]any{
+			"authorizer": map[string]any{"iam": map[string]any{"userArn": "arn:aws:iam::000000000000:user/someone"}},
+			"http":       map[string]any{"method": "POST", "path": "/runs/" + c.runID + "/outcome"},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	a, err := c.api.invoke(payload, functionTime)
+	if err != nil || a.name != "" {
+		return fmt.Errorf("the word %s: %s %s %w", word, a.name, a.message, err)
+	}
+	var said struct {
+		StatusCode int    `json:"statusCode"`
+		Body       string `json:"body"`
+	}
+	if err := json.Unmarshal(a.body, &said); err != nil || said.StatusCode != http.StatusAccepted {
+		return fmt.Errorf("the word %s: %s", word, a.body)
+	}
+	return nil
 }

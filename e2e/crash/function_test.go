@@ -86,14 +86,14 @@ func (f *function) done(w http.ResponseWriter, r *http.Request) {
 		a, name = failure(body), errorCall
 	}
 	switch f.gate.arrive("lambda", name, "") {
-	case killBefore, killAfter, stopKill:
+	case killBefore, killAfter, stopKill, redriveKill:
 		f.kill()
 		drop(w)
 		return
 	case lostAfter: // Lambda has it, and its caller never hears
 		a = answer{name: "Lambda.SdkClientException", message: "the answer was lost"}
-	case stopBefore, stopAfter:
-		f.gate.stop()
+	case stopBefore, stopAfter, redriveBefore, redriveAfter:
+		f.gate.other()
 	}
 	f.answers <- a
 	w.WriteHeader(http.StatusAccepted)

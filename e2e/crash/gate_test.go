@@ -24,11 +24,16 @@ const (
 	lostAfter  kind = "reply lost"       // the work is done, connection reset
 	wrong      kind = "500 once"         // the work is done, then a 500
 	wrongAll   kind = "500, every try"   // the same for each try of the AWS client
+	page       kind = "404 page"         // the work is done, then what a proxy would say: no JSON, and not Cyberun's word
 	slow       kind = "slow"             // the work is done, the reply held beyond the function's time
 	late       kind = "killed, sent"     // the process dies, its request arrives afterwards
 	stopBefore kind = "stopped before"   // a person stops the run, close-run runs, then the call is done
 	stopAfter  kind = "stopped after"    // the call is done, then the stop, then the reply
 	stopKill   kind = "stopped + killed" // the stop, the call is done, the process dies
+	// What happens meanwhile is a redrive, and Submit's first step after it.
+	redriveBefore kind = "redriven before"
+	redriveAfter  kind = "redriven after"
+	redriveKill   kind = "redriven + killed"
 )
 
 // lateBy is how long after its sender's death a request arrives: within the
@@ -59,7 +64,7 @@ const maxNamed = 1 << 20
 // gate is between one function and everything that it calls.
 type gate struct {
 	kill    func()
-	stop    func()
+	other   func() // what a person and the other function do in the middle of a call
 	named   func(upstream string, r *http.Request, body []byte) string
 	servers []*httptest.Server
 	pending sync.WaitGroup // late requests
@@ -161,8 +166,8 @@ func (g *gate) pass(name string, up upstream, w http.ResponseWriter, r *http.Req
 	case lostBefore:
 		drop(w)
 		return
-	case stopBefore, stopKill:
-		g.stop()
+	case stopBefore, stopKill, redriveBefore, redriveKill:
+		g.other()
 	}
 	res, answer, err := g.forward(up, r, body)
 	if err != nil {
@@ -170,7 +175,7 @@ func (g *gate) pass(name string, up upstream, w http.ResponseWriter, r *http.Req
 		return
 	}
 	switch k {
-	case killAfter, stopKill:
+	case killAfter, stopKill, redriveKill:
 		g.kill()
 		drop(w)
 		return
@@ -180,10 +185,13 @@ func (g *gate) pass(name string, up upstream, w http.ResponseWriter, r *http.Req
 	case slow:
 		<-r.Context().Done() // the caller gave up, or was killed at its deadline
 		return
-	case stopAfter:
-		g.stop()
+	case stopAfter, redriveAfter:
+		g.other()
 	case wrong, wrongAll:
 		internalError(name, w)
+		return
+	case page:
+		notFoundPage(w)
 		return
 	}
 	begin(w, res)
@@ -247,6 +255,12 @@ func internalError(upstream string, w http.ResponseWriter) {
 	}
 	w.WriteHeader(http.StatusInternalServerError)
 	fmt.Fprint(w, body)
+}
+
+func notFoundPage(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(http.StatusNotFound)
+	fmt.Fprint(w, "<html><body><h1>404 Not Found</h1></body></html>")
 }
 
 // proxied passes calls on as they are: the signature covers the Host header.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"slices"
@@ -24,10 +25,18 @@ import (
 
 const (
 	runs = 100
-	// everyLost: of so many POSTs the reply of one is lost.
-	everyLost = 5
+	// everyLost: of so many POSTs the reply of one is lost, every other time with
+	// its request.
+	everyLost = 20
+	// timeScale is by how much `make crash` shortens the submit protocol's waits on
+	// the stack of this test. Arrivals are shortened alike: it is the ratio of the
+	// two that decides how many runs are in doubt together.
+	timeScale = 2.5
+	arrival   = time.Duration(float64(2*time.Minute) / timeScale)
 	// patience bounds the wait for one run's end. It is no measure of speed.
-	patience = 5 * time.Minute
+	patience = 12 * time.Minute
+	// look is how often each run's end is looked for.
+	look = 3 * time.Second
 )
 
 // deployed is a local stack, as much of it as a run needs.
@@ -71,31 +80,71 @@ type ending struct {
 	wrong                       []string
 }
 
-// TestHundredRuns: a hundred runs of one workflow at once, every fifth reply
-// lost. Each ends with its own task's output or with a named error, and none of
-// them with another's.
+// TestHundredRuns: a hundred runs of one workflow come within two minutes, and
+// every 20th reply is lost. At least nine of ten lost replies are decided without a
+// person; each run ends with its own task's output or with a named error, and none
+// with another's.
 func TestHundredRuns(t *testing.T) {
 	gated(t)
 	d := openStack(t)
-	rule := fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/run$","every":%d},"action":{"type":"accept_then_reset"}}`, everyLost)
-	res, err := http.Post(d.control+"/faults", "application/json", strings.NewReader(rule))
-	if err != nil || res.StatusCode/100 != 2 {
-		t.Fatal("the stand-in refuses the fault: ", err)
-	}
-	_ = res.Body.Close()
 	start := time.Now()
-	endings := make([]ending, runs)
+	seed := uint64(start.UnixNano())
+	t.Logf("seed %d", seed)
+	luck := rand.New(rand.NewPCG(seed, 1))
+	name := func(what any) string { return fmt.Sprintf("hundred-%d-%v", start.UnixMilli(), what) }
+	first := d.run(t, name("first"))
+	if first.name != "" || len(first.wrong) > 0 {
+		t.Fatalf("before any reply is lost: %+v", first)
+	}
+	time.Sleep(witnessAge)
+	rules := fmt.Sprintf(`[{"match":{"method":"POST","path_regexp":"/run$","every":%d},"action":{"type":"reset"}},
+		{"match":{"method":"POST","path_regexp":"/run$","every":%d},"action":{"type":"accept_then_reset"}}]`, 2*everyLost, everyLost)
+	if err := control(http.MethodPost, d.control+"/faults", json.RawMessage(rules), nil); err != nil {
+		t.Fatal("the stand-in refuses the faults: ", err)
+	}
+	start = time.Now()
+	endings := make([]ending, runs, runs+1)
 	var all sync.WaitGroup
 	for i := range runs {
-		all.Go(func() { endings[i] = d.run(t, fmt.Sprintf("hundred-%d-%03d", start.UnixMilli(), i)) })
+		at := time.Duration(luck.Int64N(int64(arrival)))
+		all.Go(func() {
+			time.Sleep(at)
+			endings[i] = d.run(t, name(i))
+		})
 	}
 	all.Wait()
+	took := time.Since(start)
 	var paid ledger
-	if err := control(http.MethodGet, d.control+"/ledger", &paid); err != nil {
+	if err := control(http.MethodGet, d.control+"/ledger", nil, &paid); err != nil {
 		t.Fatal(err)
 	}
-	d.judge(t, endings, paid)
-	told(endings, paid, time.Since(start))
+	lost, err := d.lost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.judge(t, append(endings, first), paid)
+	told(t, endings, paid, lost, took)
+}
+
+// lost counts the POSTs whose reply the stand-in kept back.
+func (d *deployed) lost() (int, error) {
+	var said struct {
+		Faults []struct {
+			Match struct {
+				Every int `json:"every"`
+			} `json:"match"`
+			Fired int `json:"fired"`
+		} `json:"faults"`
+	}
+	if err := control(http.MethodGet, d.control+"/faults", nil, &said); err != nil {
+		return 0, err
+	}
+	for _, f := range said.Faults {
+		if f.Match.Every == everyLost {
+			return f.Fired, nil
+		}
+	}
+	return 0, errors.New("the stand-in has lost the fault")
 }
 
 func (d *deployed) run(t *testing.T, name string) ending {
@@ -106,7 +155,7 @@ func (d *deployed) run(t *testing.T, name string) ending {
 		e.wrong = append(e.wrong, err.Error())
 		return e
 	}
-	for until := time.Now().Add(patience); ; time.Sleep(time.Second) {
+	for until := time.Now().Add(patience); ; time.Sleep(look) {
 		out, err := d.sfn.DescribeExecution(t.Context(), &sfn.DescribeExecutionInput{ExecutionArn: started.ExecutionArn})
 		switch {
 		case err != nil:
@@ -117,7 +166,7 @@ func (d *deployed) run(t *testing.T, name string) ending {
 			return e
 		case out.Status != sfntypes.ExecutionStatusRunning:
 			e.name, e.cause = aws.ToString(out.Error), aws.ToString(out.Cause)
-			if !slices.Contains(names, e.name) {
+			if !slices.Contains(ends, e.name) {
 				e.wrong = append(e.wrong, fmt.Sprintf("it ended %s as %q: %s", out.Status, e.name, e.cause))
 			}
 			return e
@@ -186,8 +235,8 @@ func (d *deployed) judge(t *testing.T, endings []ending, paid ledger) {
 		tasks[prompt]++
 		owner[task.ID] = prompt
 	}
-	if len(paid.Tasks) > runs {
-		t.Errorf("%d tasks were paid for %d runs", len(paid.Tasks), runs)
+	if len(paid.Tasks) > len(endings) {
+		t.Errorf("%d tasks were paid for %d runs", len(paid.Tasks), len(endings))
 	}
 	for _, e := range endings {
 		for _, wrong := range e.wrong {
@@ -207,18 +256,26 @@ func (d *deployed) judge(t *testing.T, endings []ending, paid ledger) {
 	}
 }
 
-// told prints what came of the hundred.
-func told(endings []ending, paid ledger, took time.Duration) {
-	ends := map[string]int{}
+// told prints what came of the hundred, and holds the share that was decided.
+func told(t *testing.T, endings []ending, paid ledger, lost int, took time.Duration) {
+	t.Helper()
+	by := map[string]int{}
 	for _, e := range endings {
 		if e.name == "" {
 			e.name = "delivered"
 		}
-		ends[e.name]++
+		by[e.name]++
+		if e.name == "SubmitOutcomeUnknown" {
+			t.Logf("%s: %s", e.prompt, e.cause)
+		}
 	}
-	fmt.Printf("\n%d runs of one workflow at once, every %dth reply lost: %d tasks paid, %.0f s\n", runs, everyLost, len(paid.Tasks), took.Seconds())
-	for _, name := range slices.Sorted(maps.Keys(ends)) {
-		fmt.Printf("  %4d  %s\n", ends[name], name)
+	fmt.Printf("\n%d runs of one workflow in %.0f s, every %dth reply lost: %d tasks paid, %.0f s\n", runs, arrival.Seconds(), everyLost, len(paid.Tasks), took.Seconds())
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		fmt.Printf("  %4d  %s\n", by[name], name)
 	}
-	fmt.Printf("  %.0f %% ended as SubmitOutcomeUnknown\n", 100*float64(ends["SubmitOutcomeUnknown"])/float64(len(endings)))
+	decided := lost - by["SubmitOutcomeUnknown"]
+	fmt.Printf("  of %d lost replies %d were decided without a person: %.0f %%\n", lost, decided, 100*float64(decided)/float64(max(lost, 1)))
+	if lost < runs/everyLost || 10*decided < 9*lost {
+		t.Errorf("of %d lost replies %d were decided", lost, decided)
+	}
 }

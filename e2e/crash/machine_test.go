@@ -15,7 +15,11 @@ import (
 const scale = 20
 
 // The submit protocol's waits, divided by scale.
-var settings = []string{"SUBMIT_POST=1250ms", "SUBMIT_SETTLE=500ms", "SUBMIT_BETWEEN=1500ms", "SUBMIT_PATIENCE=15s"}
+var settings = []string{"SUBMIT_POST=1250ms", "SUBMIT_SETTLE=500ms", "SUBMIT_BETWEEN=1500ms", "SUBMIT_ABSENCE=3s", "SUBMIT_PATIENCE=15s", "SUBMIT_SPREAD=3s"}
+
+// longPost is SUBMIT_POST where a stop takes place within the POST: close-run has
+// to start and to close the run before the reply is given up.
+const longPost = "SUBMIT_POST=6s"
 
 // settled is when a look in the task list counts: POST, settle, and a second for
 // the Date header.

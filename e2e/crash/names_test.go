@@ -11,6 +11,7 @@ var (
 	uuid   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	millis = regexp.MustCompile(`[0-9]{13}-`)
 	xid    = regexp.MustCompile(`/[0-9a-v]{20}$`)
+	ended  = regexp.MustCompile(`\{time\}-[0-9]+-[0-9]+-\{id\}$`)
 	fileID = regexp.MustCompile(`/bucket/inputs/.*`)
 )
 
@@ -41,6 +42,13 @@ func (c *cell) s3Name(r *http.Request, path string, body []byte) string {
 	object = strings.ReplaceAll(object, c.runID, "{run}")
 	object = xid.ReplaceAllString(object, "/{attempt}")
 	object = millis.ReplaceAllString(uuid.ReplaceAllString(object, "{id}"), "{time}-")
+	object = ended.ReplaceAllString(object, "{end}")
+	switch query := r.URL.Query(); {
+	case query.Has("uploads"):
+		what = "begin an upload of"
+	case query.Has("uploadId") && r.Method == http.MethodDelete:
+		what = "abort the upload of"
+	}
 	said := what + " " + strings.Trim(place+" "+object, " ")
 	if r.Method != http.MethodPut {
 		return said
@@ -64,10 +72,16 @@ func written(body []byte) string {
 		return "unreadable"
 	}
 	switch {
-	case r.Status == "failed" || r.Status == "cancelled":
+	case (r.Status == "failed" || r.Status == "cancelled") && r.Unsettled:
 		return "close"
+	case r.Status == "failed" || r.Status == "cancelled":
+		return "settled"
+	case r.Cancel != nil:
+		return "cancel"
 	case r.TaskID != "":
 		return "task id"
+	case r.Submission != nil && r.Submission.MarkedAt.Before(r.LifeStartedAt) && r.Life > 0:
+		return "next life"
 	case len(r.Candidates) > 0:
 		return "candidates"
 	case r.Submission != nil && !r.Submission.EmptyAt.IsZero():
@@ -76,6 +90,8 @@ func written(body []byte) string {
 		return "mark"
 	case r.Posts > 0:
 		return "unmark"
+	case r.Life > 0:
+		return "next life"
 	case len(r.Uploads) > 0:
 		return "file key"
 	}

@@ -33,11 +33,11 @@ func TestCrashPoints(t *testing.T) {
 	gated(t)
 	start := time.Now()
 	b := newBench(t)
-	pool := newPool(t, b)
 	all := scenarios()
 	if only := os.Getenv("RELAY_CRASH_ONLY"); only != "" {
 		all = slices.DeleteFunc(all, func(s scenario) bool { return !strings.Contains(s.title, only) })
 	}
+	pool := newPool(t, b, slices.ContainsFunc(all, func(s scenario) bool { return s.witness }))
 	dry := make([]result, len(all))
 	for i, s := range all { // one after the other: a busy machine adds calls to a dry run
 		dry[i] = pool.dryRun(t.Context(), s)
@@ -65,10 +65,26 @@ func TestCrashPoints(t *testing.T) {
 // pool hands out worlds.
 type pool chan *world
 
-func newPool(t *testing.T, b *bench) pool {
+// newPool gives each world a witness that is old enough, if one is needed.
+func newPool(t *testing.T, b *bench, witnessed bool) pool {
 	p := make(pool, workers)
+	var group sync.WaitGroup
 	for range workers {
-		p <- b.newWorld(t)
+		w := b.newWorld(t)
+		if witnessed {
+			group.Go(func() {
+				if err := w.complete(t.Context()); err != nil {
+					t.Errorf("the first run of a world: %v", err)
+				}
+			})
+		}
+		p <- w
+	}
+	if group.Wait(); witnessed && !t.Failed() {
+		time.Sleep(witnessAge)
+	}
+	if t.Failed() {
+		t.FailNow()
 	}
 	return p
 }

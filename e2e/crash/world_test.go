@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -30,11 +31,12 @@ const (
 
 // bench is what all cells share: the binaries, a real S3, the state machine.
 type bench struct {
-	submit, closeRun, standin string
-	s3                        *s3.Client
-	s3Upstream                upstream
-	machine                   machine
-	serial                    atomic.Int64
+	submit, pollStatus, closeRun, api string
+	standin                           string
+	s3                                *s3.Client
+	s3Upstream                        upstream
+	machine                           machine
+	serial                            atomic.Int64
 }
 
 func newBench(t *testing.T) *bench {
@@ -52,9 +54,13 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	b := &bench{submit: filepath.Join(dir, "submit"), closeRun: filepath.Join(dir, "close-run"), standin: filepath.Join(dir, "standin")}
-	for binary, source := range map[string]string{b.submit: "../../functions/submit", b.closeRun: "../../functions/close-run", b.standin: "../../local/standin"} {
-		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, source).CombinedOutput(); err != nil {
+	b := &bench{}
+	for source, binary := range map[string]*string{
+		"functions/submit": &b.submit, "functions/poll-status": &b.pollStatus, "functions/close-run": &b.closeRun, "functions/api": &b.api,
+		"local/standin": &b.standin,
+	} {
+		*binary = filepath.Join(dir, filepath.Base(source))
+		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", *binary, "../../"+source).CombinedOutput(); err != nil {
 			t.Fatalf("go build %s: %v\n%s", source, err, out)
 		}
 	}
@@ -139,7 +145,20 @@ type world struct {
 	*bench
 	cyberun   string // base URL, without /api/v1
 	transport *http.Transport
+	witness   witness
 }
+
+// witness is a run that this world has completed: its task, and what it left in
+// the state bucket. By it a later run knows that a task which is not in the list
+// was never started.
+type witness struct {
+	taskID  string
+	objects map[string][]byte
+}
+
+// witnessAge is how old a task must be, and a second, before the relay takes the
+// list's word by it.
+const witnessAge = 61 * time.Second
 
 func (b *bench) newWorld(t *testing.T) *world {
 	t.Helper()
@@ -149,16 +168,59 @@ func (b *bench) newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) reset() error { return control(http.MethodPost, w.cyberun+"/_/reset", nil) }
+// reset forgets all tasks but the witness, and lets the first key in again.
+func (w *world) reset() error {
+	return control(http.MethodPost, w.cyberun+"/_/reset?keep="+w.witness.taskID, nil, nil)
+}
 
-// ledger is what was paid for.
+// letIn makes the keys given the only ones that Cyberun knows.
+func (w *world) letIn(keys ...string) error {
+	return control(http.MethodPost, w.cyberun+"/_/keys", map[string]any{"keys": append([]string{}, keys...)}, nil)
+}
+
+// complete makes the world's witness: one run, submitted and seen to its end.
+func (w *world) complete(ctx context.Context) error {
+	c, err := (scenario{request: shortRun}).cell(ctx, w, fault{})
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if a, err := c.step(); err != nil || a.name != "" {
+		return fmt.Errorf("submit: %s %s %w", a.name, a.message, err)
+	}
+	poll := c.function(w.pollStatus, nil)
+	defer poll.close()
+	payload := fmt.Appendf(nil, `{"run_id":%q,"redrive_count":0,"attempts":0}`, c.runID)
+	var state struct {
+		Done bool `json:"done"`
+	}
+	for tries := 0; !state.Done; tries++ {
+		a, err := poll.invoke(payload, functionTime)
+		if err == nil && a.name == "" {
+			err = json.Unmarshal(a.body, &state)
+		}
+		if err != nil || a.name != "" || tries == 10 {
+			return fmt.Errorf("poll-status, %d times: %s %s %w", tries+1, a.name, a.message, err)
+		}
+	}
+	objects, err := c.bucket(ctx, "state")
+	if err != nil {
+		return err
+	}
+	var rec record
+	if err := json.Unmarshal(objects["runs/"+c.runID+".json"], &rec); err != nil {
+		return err
+	}
+	if len(below(objects, "ended/")) != 1 {
+		return fmt.Errorf("the end of the first run left %v", below(objects, "ended/"))
+	}
+	w.witness = witness{taskID: rec.TaskID, objects: objects}
+	return nil
+}
+
+// ledger is what was paid for, but for the witness.
 type ledger struct {
-	Tasks []struct {
-		ID              string         `json:"id"`
-		Status          string         `json:"status"`
-		CancelRequested bool           `json:"cancel_requested"`
-		Parameters      map[string]any `json:"parameters"`
-	} `json:"tasks"`
+	Tasks   []task `json:"tasks"`
 	Uploads []struct {
 		FileKey string `json:"file_key"`
 		Bytes   int64  `json:"bytes"`
@@ -166,13 +228,32 @@ type ledger struct {
 	} `json:"uploads"`
 }
 
-func (w *world) ledger() (ledger, error) {
-	var l ledger
-	return l, control(http.MethodGet, w.cyberun+"/_/ledger", &l)
+type task struct {
+	ID              string         `json:"id"`
+	Status          string         `json:"status"`
+	CancelRequested bool           `json:"cancel_requested"`
+	Parameters      map[string]any `json:"parameters"`
 }
 
-func control(method, url string, into any) error {
-	req, err := http.NewRequest(method, url, nil)
+func (w *world) ledger() (ledger, error) {
+	var l ledger
+	err := control(http.MethodGet, w.cyberun+"/_/ledger", nil, &l)
+	l.Tasks = slices.DeleteFunc(l.Tasks, func(t task) bool { return t.ID == w.witness.taskID })
+	return l, err
+}
+
+// control asks the stand-in itself. body, if there is one, goes as JSON; into
+// takes the answer.
+func control(method, url string, body, into any) error {
+	var content io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequest(method, url, content)
 	if err != nil {
 		return err
 	}
@@ -181,7 +262,7 @@ func control(method, url string, into any) error {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode/100 != 2 {
 		return fmt.Errorf("%s %s: HTTP %d", method, url, res.StatusCode)
 	}
 	if into == nil {
@@ -194,23 +275,77 @@ func control(method, url string, into any) error {
 type execution struct {
 	arn, input, name, cause string
 	status                  string
-	started                 time.Time
+	started, stopped        time.Time
+	redrives                int
 }
 
-// stepFunctions answers DescribeExecution.
-func stepFunctions(now func() execution) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		e := now()
-		answer := map[string]any{"executionArn": e.arn, "name": e.arn[strings.LastIndex(e.arn, ":")+1:], "status": e.status,
-			"startDate": float64(e.started.UnixMilli()) / 1000, "input": e.input}
-		if e.name != "" {
-			cause, _ := json.Marshal(map[string]string{"errorMessage": e.cause, "errorType": e.name})
-			answer["error"], answer["cause"] = e.name, string(cause)
-		}
-		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-		_ = json.NewEncoder(w).Encode(answer)
-	}
+const (
+	machineARN    = "arn:aws:states:us-east-1:000000000000:stateMachine:relay-run"
+	executionARNs = "arn:aws:states:us-east-1:000000000000:execution:relay-run:"
+)
+
+func (e execution) runID() string { return strings.TrimPrefix(e.arn, executionARNs) }
+
+// wrapped is a cause as Step Functions has it of a Lambda function's error.
+func (e execution) wrapped() string {
+	cause, _ := json.Marshal(map[string]string{"errorMessage": e.cause, "errorType": e.name})
+	return string(cause)
 }
+
+// event is what EventBridge says of the execution.
+func (e execution) event() []byte {
+	detail := map[string]any{"executionArn": e.arn, "stateMachineArn": machineARN, "name": e.runID(), "status": e.status,
+		"startDate": e.started.UnixMilli(), "stopDate": e.stopped.UnixMilli(), "redriveCount": e.redrives, "error": nil, "cause": nil}
+	if e.name != "" {
+		detail["error"], detail["cause"] = e.name, e.wrapped()
+	}
+	event, _ := json.Marshal(map[string]any{"source": "aws.states", "detail-type": "Step Functions Execution Status Change", "detail": detail})
+	return event
+}
+
+// stepFunctions answers for the one execution of a cell.
+func (c *cell) stepFunctions(w http.ResponseWriter, r *http.Request) {
+	var asked struct {
+		StatusFilter string `json:"statusFilter"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	e := c.now()
+	said := map[string]any{"executionArn": e.arn, "stateMachineArn": machineARN, "name": e.runID(), "status": e.status,
+		"startDate": seconds(e.started), "redriveCount": e.redrives}
+	if !e.stopped.IsZero() {
+		said["stopDate"] = seconds(e.stopped)
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	switch _, action, _ := strings.Cut(r.Header.Get("X-Amz-Target"), "."); action {
+	case "DescribeExecution":
+		said["input"] = e.input
+		if e.name != "" {
+			said["error"], said["cause"] = e.name, e.wrapped()
+		}
+	case "ListExecutions":
+		list := []any{}
+		if asked.StatusFilter == e.status {
+			list = append(list, said)
+		}
+		said = map[string]any{"executions": list}
+	case "RedriveExecution":
+		if !c.redrive() {
+			w.WriteHeader(http.StatusBadRequest)
+			said = map[string]any{"__type": "ExecutionNotRedrivable", "message": "it is " + e.status}
+			break
+		}
+		said = map[string]any{"redriveDate": seconds(time.Now())}
+	default:
+		w.WriteHeader(http.StatusBadRequest)
+		said = map[string]any{"__type": "ValidationException", "message": action + " is not played"}
+	}
+	_ = json.NewEncoder(w).Encode(said)
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // secretsManager answers GetSecretValue.
 func secretsManager(w http.ResponseWriter, r *http.Request) {

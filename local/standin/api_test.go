@@ -85,6 +85,31 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A task that a reset keeps is what the next test's runs know the list by.
+func TestResetKeepsATask(t *testing.T) {
+	c := newClient(t, 1)
+	const endless = `{"prompt":"x","seconds":600}`
+	c.run("text-to-image@1", endless)
+	kept := c.run("text-to-image@1", endless)
+	c.run("text-to-image@1", endless)
+	c.json("POST", "/_/reset?keep="+kept, "", 200)
+	rows := c.json("GET", "/r/tasks", "", 200)["task_list"].([]any)
+	if len(rows) != 1 || rows[0].(map[string]any)["id"] != kept {
+		t.Errorf("the list after the reset: %v", rows)
+	}
+	if got := c.counts(); !strings.HasPrefix(got, "tasks 1 ") {
+		t.Errorf("the ledger counts %s", got)
+	}
+	c.json("POST", "/r/tasks/"+kept+"/cancel", "", 200)
+	if got := c.counts(); !strings.HasSuffix(got, "cancelled 1") {
+		t.Errorf("after its end the ledger counts %s", got)
+	}
+	c.json("POST", "/_/reset?keep=none", "", 200)
+	if got := c.counts(); !strings.HasPrefix(got, "tasks 0 ") {
+		t.Errorf("after a reset that keeps nothing: %s", got)
+	}
+}
+
 func TestListsAndCancel(t *testing.T) {
 	c := newClient(t, 1)
 	var ids []string

@@ -73,7 +73,7 @@ func (s *standin) controlRoutes() {
 	})
 	s.control.HandleFunc("GET /_/ledger", s.showLedger)
 	s.control.HandleFunc("POST /_/reset", func(w http.ResponseWriter, r *http.Request) {
-		s.reset()
+		s.reset(r.URL.Query().Get("keep"))
 		reply(w, http.StatusOK, map[string]any{"success": true})
 	})
 	s.control.HandleFunc("GET /_/faults", s.showFaults)

@@ -128,7 +128,7 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	if server.Shutdown(late) != nil {
 		server.Close()
 	}
-	s.reset() // no timer outlives the program's end
+	s.reset("") // no timer outlives the program's end
 	return nil
 }
 

@@ -37,7 +37,7 @@ func newClient(t *testing.T, speed float64) *client {
 	s := newStandin(ctx, options{keys: []string{testKey}, speed: speed}, io.Discard, func() time.Time { return time.Now().Add(time.Duration(late.Load())) })
 	server := httptest.NewUnstartedServer(s)
 	server.Start()
-	t.Cleanup(func() { stop(); server.CloseClientConnections(); server.Close(); s.reset() })
+	t.Cleanup(func() { stop(); server.CloseClientConnections(); server.Close(); s.reset("") })
 	return &client{t: t, s: s, root: server.URL, late: late}
 }
 

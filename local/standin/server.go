@@ -79,13 +79,23 @@ func (s *standin) clear() {
 	s.epoch++
 }
 
-func (s *standin) reset() {
+// reset forgets everything but the task of that id, if there is one: it goes on.
+func (s *standin) reset(keep string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	kept := s.tasks[keep]
 	for _, t := range s.order {
-		t.timer.Stop()
+		if t != kept {
+			t.timer.Stop()
+		}
 	}
 	s.clear()
+	if kept != nil {
+		s.tasks[keep], s.order = kept, []*task{kept}
+		s.totals.Tasks++
+		_, here := kept.at(s.now())
+		s.totals.count(here.status)
+	}
 	s.sender.forget()
 	s.cache.forget()
 }

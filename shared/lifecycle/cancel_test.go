@@ -172,6 +172,21 @@ func TestCancelsItsOwnAlone(t *testing.T) {
 			w.submit("r1", "t1")
 			w.s3.Remove(stateBucket, "tasks/t1")
 		}, cancels: true},
+		{name: "its own, named as a candidate before the ownership was written", prepare: func(w *world) {
+			w.submit("r1", "t1")
+			w.s3.Remove(stateBucket, "tasks/t1")
+			if err := w.runs.claimCandidates(w.t.Context(), "r1", []run.Candidate{{TaskID: "t1"}}); err != nil {
+				w.t.Fatal(err)
+			}
+		}, cancels: true},
+		{name: "rescued by another before the ownership was written", prepare: func(w *world) {
+			w.submit("r1", "t1")
+			w.s3.Remove(stateBucket, "tasks/t1")
+			w.execution("r1", executions.Failed, 0, named.Unavailable, "x")
+			if _, err := w.runs.RescueTask(w.t.Context(), w.begin("r9", 0), "t1", "x"); err != nil {
+				w.t.Fatal(err)
+			}
+		}},
 		{name: "adopted", prepare: adopted},
 		{name: "adopted, before the ownership was written", prepare: func(w *world) {
 			adopted(w)

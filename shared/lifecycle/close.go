@@ -184,7 +184,10 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	if r.Status.Open() || !r.EndedAt.Equal(now) { // another call closed it, or a delivery finished it
 		return false, errMoved
 	}
-	return true, c.tidy(ctx, r, entries, cancels)
+	if r, err = c.tidy(ctx, r, entries, cancels); err != nil {
+		return true, err
+	}
+	return true, c.settled(ctx, r)
 }
 
 // finishOrFail finishes a delivery whose execution ended. A bucket that refuses
@@ -344,60 +347,68 @@ func (c Closer) Tidy(ctx context.Context, r Run) error {
 	if err != nil || again.Life != r.Life || again.Status.Open() {
 		return err
 	}
-	if err := c.tidy(ctx, again, entries, false); err != nil {
+	if again, err = c.tidy(ctx, again, entries, false); err != nil {
 		return err
 	}
-	return c.repairError(ctx, r.RunID) // a receipt may have named a task since it was written
+	// A receipt may have named a task since it was written, or the call that named
+	// candidates died before it.
+	if err := c.repairError(ctx, r.RunID); err != nil {
+		return err
+	}
+	return c.settled(ctx, again)
 }
 
 // tidy does what follows the closing write: it cancels what is still to be
 // cancelled, deletes the markers that were listed before that write, and ends
 // the uploads of a stopped run. A run closed in doubt keeps its markers: its task
 // may be there, and no other run may adopt it. asked says that this call has
-// spent its time on the cancel of the run's task already.
-func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bool) error {
+// spent its time on the cancel of the run's task already. It returns the run as
+// it then is, for settled.
+func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bool) (Run, error) {
 	var err error
 	for _, extra := range r.ExtraTasks {
 		if !extra.Cancelled {
 			if r, err = c.cancelExtra(ctx, r, extra.TaskID); err != nil {
-				return err
+				return r, err
 			}
 		}
 	}
 	if !asked && (r.Status == run.Cancelled || r.Cancel != nil) {
 		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
-			return err
+			return r, err
 		}
 	}
 	if r.TaskID != "" && len(entries) > 0 {
 		// Submit may have died between storing the task's id and owning it; with
 		// neither ownership nor marker another run in doubt could adopt the task.
 		if _, err := c.own(ctx, r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}); err != nil {
-			return err
+			return r, err
 		}
 	}
 	if !r.InDoubt() {
 		if err := c.deleteAll(ctx, entries); err != nil {
-			return err
+			return r, err
 		}
 		if err := c.withdrawDoubt(ctx, r.Record); err != nil {
-			return err
+			return r, err
 		}
 	}
 	if r.Status == run.Cancelled {
 		if err := c.abortUploads(ctx, r.Record); err != nil {
-			return err
+			return r, err
 		}
 	}
-	return c.settled(ctx, r)
+	return r, nil
 }
 
-// settled notes that nothing is left to do for a closed run, unless its
-// candidates are still to be named.
+// settled notes that nothing is left to do for a closed run, as its caller knew
+// it, unless its candidates are still to be named. A receipt that came since
+// leaves work of its own.
 func (c Closer) settled(ctx context.Context, r Run) error {
-	life := r.Life
-	r, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
-		if rec.Life == life && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
+	known := r.Record
+	_, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		same := rec.Life == known.Life && rec.TaskID == known.TaskID && len(rec.ExtraTasks) == len(known.ExtraTasks)
+		if same && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
 			rec.Unsettled = false
 		}
 		return nil
@@ -424,13 +435,15 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 			named.Cause += "; candidates: " + CandidateIDs(candidates)
 			rec.Error = &named
 		}
-		rec.Unsettled = false
 		return nil
 	}})
 	if err != nil || r.Life != life || r.Status.Open() {
 		return err
 	}
-	return c.repairError(ctx, r.RunID)
+	if err := c.repairError(ctx, r.RunID); err != nil || !r.InDoubt() {
+		return err // a receipt came after all, and leaves work of its own
+	}
+	return c.settled(ctx, r)
 }
 
 // Unknown notes for an open run that its submission's outcome is left to a

@@ -468,6 +468,96 @@ func TestClosedInDoubt(t *testing.T) {
 	}
 }
 
+// TestDeathsWhileCandidatesAreNamed: whatever call it is behind which close-run
+// dies, the sweep finds the run and puts the candidates into error.json.
+func TestDeathsWhileCandidatesAreNamed(t *testing.T) {
+	candidates := []run.Candidate{{TaskID: "t7", CreatedAt: began, TaskStatus: "running"}}
+	for n := 1; ; n++ {
+		w := newWorld(t)
+		w.doubt("r1")
+		_, r, _ := w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
+		count := 0
+		w.around = func(call string, do func() error) error {
+			if count++; count > n {
+				return errReset
+			}
+			return do()
+		}
+		died := w.close.NameCandidates(t.Context(), r, candidates) != nil
+		w.around = nil
+		r = w.get("r1")
+		if died && !r.Pending(w.clock()) && len(w.failure(r).Candidates) == 0 {
+			t.Errorf("after %d calls the sweep passes it over, and error.json names nothing", n)
+		}
+		if r.CandidatesAt.IsZero() { // the sweep's look comes first
+			if err := w.close.NameCandidates(t.Context(), r, candidates); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := w.close.Tidy(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		r = w.get("r1")
+		if failure := w.failure(r); r.Pending(w.clock()) || failure == nil || !cmp.Equal(failure.Candidates, candidates) {
+			t.Errorf("after %d calls and the sweep: %+v, %+v", n, r.Record, failure)
+		}
+		if !died {
+			return
+		}
+	}
+}
+
+// TestReceiptBesideAClose: the receipt of a stopped run is stored before whatever
+// call of its close, and its submit dies behind that. The sweep cancels the task,
+// also where the close named it as a candidate meanwhile.
+func TestReceiptBesideAClose(t *testing.T) {
+	for n := 1; ; n++ {
+		w := newWorld(t)
+		submit := w.doubt("r1")
+		w.tasks["t1"] = cyberun.StatusRunning
+		e := w.execution("r1", executions.Aborted, 0, "", "")
+		met := w.at(n, func(string) {
+			count, dead := 0, errors.New("it died")
+			w.around = func(call string, do func() error) error {
+				if count > 0 {
+					return dead
+				}
+				err := do()
+				if err == nil && strings.HasPrefix(call, "PutObject state/runs/") {
+					count++
+				}
+				return err
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			w.runs.Sleep = func(context.Context, time.Duration) error { cancel(); return ctx.Err() }
+			if _, err := w.runs.Accept(ctx, submit, "t1"); err == nil {
+				t.Error("nobody knows that submit died")
+			}
+			w.runs.Sleep = func(_ context.Context, d time.Duration) error { w.advance(d); return nil }
+			w.around = nil
+		})
+		if _, err := w.close.Close(t.Context(), e, true); err != nil {
+			t.Fatalf("at call %d: %v", n, err)
+		}
+		if err := w.close.NameCandidates(t.Context(), w.get("r1"), []run.Candidate{{TaskID: "t1", CreatedAt: began}}); err != nil {
+			t.Fatalf("at call %d: %v", n, err)
+		}
+		w.around = nil
+		if !*met {
+			return
+		}
+		for range 2 {
+			if r := w.get("r1"); r.Pending(w.clock()) {
+				if err := w.close.Tidy(t.Context(), r); err != nil {
+					t.Fatalf("at call %d: %v", n, err)
+				}
+			}
+		}
+		if r := w.get("r1"); r.TaskID != "t1" || r.Cancel == nil || r.Cancel.EndedAs != "cancelled" || w.ownership("t1").How != run.Receipt {
+			t.Errorf("at call %d: %+v, %+v, cancelled %v", n, r.Record, w.ownership("t1"), w.asked)
+		}
+	}
+}
+
 // TestTidyBesideARedrive: a sweep tidies up after a close that died, and a redrive
 // announces its POST before whatever call of that, its record not marked yet. The
 // marker stays: without it another run in doubt would adopt the task.
