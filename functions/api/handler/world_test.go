@@ -363,6 +363,7 @@ func (w *world) event(e events.APIGatewayV2HTTPRequest) answer {
 	if a.headers["Content-Type"] != want {
 		w.t.Errorf("%d with %s", a.status, a.headers["Content-Type"])
 	}
+	documents(w.t, e.RouteKey, a)
 	return a
 }
 
