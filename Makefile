@@ -35,6 +35,9 @@ CALLS      := .local/calls
 RECORD     := -record $(CALLS)
 E2E_FLAGS  ?= -timeout 15m
 FUZZTIME   ?= 60s
+# How many requests `make api-fuzz` makes up, and further flags of schemathesis.
+CASES      ?= 2000
+API_FUZZ   ?=
 # Flags of `stack run`: -workflow, -prompt, -param NAME=VALUE …
 RUN        ?=
 # Flags of local/smoke: -delete, -workflow, -prompt …
@@ -42,7 +45,7 @@ SMOKE      ?=
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build relay run down logs test unit e2e iam crash smoke room wait-report bench lint validate vuln fuzz deploy clean
+.PHONY: help tools build relay run down logs test unit e2e api-fuzz iam crash smoke room wait-report bench lint validate vuln fuzz deploy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +70,9 @@ e2e: tools relay $(STACK) .tools/openai/.done ## end-to-end tests on a local sta
 	$(STACK) exec $(RECORD) $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
 	$(STACK) exec $(RECORD) -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
 	$(STACK) exec $(RECORD) -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
+
+api-fuzz: tools $(STACK) .tools/schemathesis/.done ## generated requests to the API of a local stack against docs/openapi.yaml; CASES=300 for fewer than 2,000
+	$(STACK) exec $(E2E_STACK) -- local/apifuzz/run.sh .tools/schemathesis/bin/schemathesis $(CASES) $(API_FUZZ)
 
 iam: ## the calls of the last `make e2e` against the template's rights: none missing, none unused
 	@go run ./local/iam $(CALLS)
@@ -180,7 +186,7 @@ $(STACK):
 # New versions: edit local/tools/*.in, then `make lock`.
 .PHONY: lock
 lock: .tools/uv/.done
-	for name in uv ministack sam aws openai; do \
+	for name in uv ministack sam aws openai schemathesis; do \
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	    -o $(TOOLS)/$$name.txt $(TOOLS)/$$name.in || exit 1; done
 	cd $(TOOLS) && npm install --package-lock-only --silent --omit-lockfile-registry-resolved=true

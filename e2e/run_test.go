@@ -288,6 +288,13 @@ func TestRefusals(t *testing.T) {
 		{"stop no such run", "DELETE", "/runs/nothing-here", ``, 404, "RunNotFound"},
 		{"bad status filter", "GET", "/runs?status=done", ``, 400, "InvalidRequest"},
 		{"no such workflow", "GET", "/workflows/nothing-here", ``, 404, "WorkflowNotFound"},
+		{"no such route", "GET", "/nothing-here", ``, 404, "NotFound"},
+		{"no such method", "PUT", "/runs", ``, 404, "NotFound"},
+		{"an id with a number sign", "GET", "/runs/a%23b", ``, 404, "RunNotFound"},
+		{"an id with a NUL", "GET", "/runs/%00", ``, 404, "RunNotFound"},
+		{"an id with a percent sign", "DELETE", "/runs/a%25", ``, 404, "RunNotFound"},
+		{"a workflow with a percent sign", "GET", "/workflows/50%25off", ``, 404, "WorkflowNotFound"},
+		{"a workflow with a line end", "GET", "/workflows/a%0Ab", ``, 404, "WorkflowNotFound"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
@@ -16,5 +15,5 @@ func main() {
 	if err != nil {
 		observe.Exit(log, err)
 	}
-	lambda.Start(httpadapter.NewV2(h.Routes()).ProxyWithContext)
+	lambda.Start(h.Handle)
 }

@@ -45,6 +45,20 @@ type processed struct {
 // anyMethod is how an OpenAPI body for API Gateway says ANY.
 const anyMethod = "x-amazon-apigateway-any-method"
 
+// defaultRoute is the route for all that no other is for: it has no method.
+const defaultRoute = "$default"
+
+// routeKey is a route as CreateRoute takes it.
+func routeKey(method, path string) string {
+	switch {
+	case path == defaultRoute:
+		return defaultRoute
+	case method == anyMethod:
+		return "ANY " + path
+	}
+	return strings.ToUpper(method) + " " + path
+}
+
 // functionOf finds the logical id in an integration's URI, whichever way it is written.
 var functionOf = regexp.MustCompile(`functions/\$\{(\w+)\.Arn\}/invocations`)
 
@@ -66,10 +80,7 @@ func routes(template []byte) (string, []route, error) {
 					return "", nil, fmt.Errorf("%s %s: no function in %s", method, path, m.Integration.URI)
 				}
 				iam := slices.ContainsFunc(m.Security, func(s map[string]any) bool { _, ok := s["AWS_IAM"]; return ok })
-				if method == anyMethod {
-					method = "any"
-				}
-				list = append(list, route{strings.ToUpper(method) + " " + path, string(found[1]), iam})
+				list = append(list, route{routeKey(method, path), string(found[1]), iam})
 			}
 		}
 		slices.SortFunc(list, func(a, b route) int { return cmp.Compare(a.Key, b.Key) })

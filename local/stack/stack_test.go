@@ -25,6 +25,7 @@ func TestRoutesOfAProcessedTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []route{
+		{"$default", "ApiFunction", true},
 		{"ANY /containers/{slug}/{path+}", "CallContainerFunction", true},
 		{"DELETE /runs/{id}", "ApiFunction", true},
 		{"GET /containers", "CallContainerFunction", true},

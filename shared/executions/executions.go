@@ -11,6 +11,7 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
@@ -85,8 +86,8 @@ func NameOf(arn string) string { return arn[strings.LastIndexByte(arn, ':')+1:] 
 // to 80 characters, none of which needs quoting.
 func ValidName(name string) bool {
 	const maxName = 80
-	return name != "" && len(name) <= maxName && !strings.ContainsFunc(name, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f && r <= 0x9f || strings.ContainsRune(`<>{}[]?*"#%\^|~`+"`$&,;:/", r)
+	return name != "" && utf8.ValidString(name) && utf8.RuneCountInString(name) <= maxName && !strings.ContainsFunc(name, func(r rune) bool {
+		return r == 0xfffe || r == 0xffff || r == 0x10ffff || r <= ' ' || r >= 0x7f && r <= 0x9f || strings.ContainsRune(`<>{}[]?*"#%\^|~`+"`$&,;:/", r)
 	})
 }
 

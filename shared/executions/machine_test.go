@@ -81,8 +81,8 @@ func TestNames(t *testing.T) {
 		t.Errorf("%s, %s", arn, NameOf(arn))
 	}
 	for name, valid := range map[string]bool{
-		"run-1": true, "größe": true, "a.b_c": true, strings.Repeat("x", 80): true,
-		"": false, strings.Repeat("x", 81): false, "a b": false, "a/b": false, "a:b": false, "a\x00": false, "a\x7f": false, "a\u0085": false, "a*": false, "a#b": false, "a`": false,
+		"run-1": true, "größe": true, "a.b_c": true, strings.Repeat("x", 80): true, strings.Repeat("日", 80): true,
+		"": false, strings.Repeat("x", 81): false, strings.Repeat("日", 81): false, "a\xff": false, "a\uffff": false, "a b": false, "a/b": false, "a:b": false, "a\x00": false, "a\x7f": false, "a\u0085": false, "a*": false, "a#b": false, "a`": false,
 	} {
 		if ValidName(name) != valid {
 			t.Errorf("%q: %v", name, !valid)

@@ -292,6 +292,14 @@ func checkWorkflowRef(faults *named.Violations, ref string) {
 	}
 }
 
+// ValidWorkflowRef reports whether a text can name a workflow, as slug or
+// slug@version.
+func ValidWorkflowRef(ref string) bool {
+	var faults named.Violations
+	checkWorkflowRef(&faults, ref)
+	return len(faults) == 0
+}
+
 func unsafeInSlug(r rune) bool {
 	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`/\?#%{}`, r)
 }

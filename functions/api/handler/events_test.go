@@ -19,6 +19,8 @@ func TestSamples(t *testing.T) {
 	want := map[string]int{
 		"api-start-run.json": 202, "api-start-run-base64.json": 202, "api-start-run-five-faults.json": 400, "api-start-run-unknown-workflow.json": 404,
 		"api-get-run.json": 200, "api-list-runs.json": 200, "api-stop-run.json": 202, "api-list-workflows.json": 200, "api-get-workflow.json": 200,
+		"api-no-route.json": 404, "api-list-workflows-base-path.json": 200, "api-stop-run-base-path.json": 202,
+		"api-stop-run-odd-id.json": 404, "api-stop-run-control-characters.json": 404, "api-get-workflow-odd-slug.json": 404,
 	}
 	eventstest.Each(t, "api-*.json", want, func(t *testing.T, status int, raw []byte) {
 		var e, back events.APIGatewayV2HTTPRequest
@@ -50,6 +52,9 @@ func TestSamples(t *testing.T) {
 		a := w.event(e)
 		if a.status != status {
 			t.Errorf("%d %s", a.status, a.raw)
+		}
+		if stopped := http.Method == "DELETE" && status == 202; stopped != (len(w.machine.stopped) == 1) {
+			t.Errorf("stopped %v", w.machine.stopped)
 		}
 		if a.status == 400 && len(a.faults()) != 5 {
 			t.Errorf("%v", a.faults())

@@ -18,15 +18,15 @@ func asNamed(err error) *named.Error {
 	return named.Errorf(named.Unavailable, "%w", err)
 }
 
-// writeProblem answers with a problem document of RFC 9457. Its title is the
-// error's name; hint is a member of ours.
-func writeProblem(w http.ResponseWriter, e *named.Error) {
+// problem answers with a problem document of RFC 9457. Its title is the error's
+// name; hint is a member of ours.
+func (a *reply) problem(e *named.Error) {
 	status := e.HTTPStatus()
-	w.Header().Set("Content-Type", "application/problem+json")
+	a.Header().Set("Content-Type", "application/problem+json")
 	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", retryAfterOutage)
+		a.Header().Set("Retry-After", retryAfterOutage)
 	}
-	w.WriteHeader(status)
+	a.WriteHeader(status)
 	body := struct {
 		Type   string           `json:"type"`
 		Title  string           `json:"title"`
@@ -35,7 +35,7 @@ func writeProblem(w http.ResponseWriter, e *named.Error) {
 		Hint   string           `json:"hint,omitempty"`
 		Errors named.Violations `json:"errors,omitempty"`
 	}{"urn:cyberun-relay:error:" + e.Name, e.Name, status, e.Cause, e.Hint, e.Violations}
-	_ = json.NewEncoder(w).Encode(body) // the writer is memory: it cannot fail
+	_ = json.NewEncoder(a).Encode(body) // the writer is memory: it cannot fail
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {

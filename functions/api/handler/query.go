@@ -2,7 +2,7 @@ package handler
 
 import (
 	"encoding/base64"
-	"net/url"
+	"net/http"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -18,7 +18,11 @@ type listQuery struct {
 }
 
 // parseListQuery tells everything that is wrong with a list's query at once.
-func parseListQuery(q url.Values) (listQuery, error) {
+func parseListQuery(r *http.Request) (listQuery, error) {
+	q, err := query(r)
+	if err != nil {
+		return listQuery{}, err
+	}
 	var faults named.Violations
 	out := listQuery{status: run.Status(q.Get("status")), limit: defaultLimit}
 	if out.status != "" && !slices.Contains(run.Statuses, out.status) {

@@ -78,13 +78,17 @@ const (
 // is sooner.
 func (h *Handler) getRun(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	wait, err := longPoll(r.URL.Query().Get("wait"))
+	q, err := query(r)
+	if err != nil {
+		return err
+	}
+	wait, err := longPoll(q.Get("wait"))
 	if err != nil {
 		return err
 	}
 	until := h.Now().Add(wait)
 	for {
-		v, err := h.view(r.Context(), id, r.URL.Query().Get("outputs_after"))
+		v, err := h.view(r.Context(), id, q.Get("outputs_after"))
 		if err != nil {
 			return err
 		}
@@ -253,7 +257,7 @@ func ownOutput(r run.Record, key string) bool {
 
 // listRuns reads the index, newest first, and the records it names.
 func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseListQuery(r.URL.Query())
+	q, err := parseListQuery(r)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
@@ -89,9 +88,7 @@ func (h *Handler) runID(r *http.Request) (string, error) {
 	if len(keys) == 0 {
 		return h.NewID(), nil
 	}
-	// An HTTP API joins repeated headers with commas, and the adapter cuts at every
-	// comma: a key with one in it comes in pieces.
-	key := strings.Join(keys, ",")
+	key := keys[0] // the whole of it: an HTTP API joins repeated headers with commas
 	valid := len(key) >= 1 && len(key) <= maxIdempotencyKey
 	for _, c := range []byte(key) {
 		valid = valid && c >= ' ' && c <= '~'

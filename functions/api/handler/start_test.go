@@ -240,7 +240,7 @@ func TestTwentyAtOnce(t *testing.T) {
 
 func TestIdempotencyKeyItself(t *testing.T) {
 	tests := map[string]bool{
-		"k": true, "a,b": true, "a, b": true, strings.Repeat("k", 255): true, "order 4711!~": true,
+		"k": true, "a,b": true, "a, b": true, " ": true, ",": true, "a  b": true, strings.Repeat("k", 255): true, "order 4711!~": true,
 		"": false, strings.Repeat("k", 256): false, "schlüssel": false, "a\tb": false, "a\x7f": false,
 	}
 	for key, valid := range tests {
@@ -255,9 +255,23 @@ func TestIdempotencyKeyItself(t *testing.T) {
 	}
 }
 
+// TestIdempotencyKeysThatLookAlike: each is a key of its own, byte by byte.
+func TestIdempotencyKeysThatLookAlike(t *testing.T) {
+	w := newWorld(t)
+	seen := map[string]string{}
+	for _, key := range []string{"a,b", "a, b", "a ,b", "a,,b", "a,b,", ",a,b", "a b", "a  b", "A,b"} {
+		a := w.post(body, "idempotency-key", key)
+		id := fmt.Sprint(a.body["run_id"])
+		if a.status != 202 || seen[id] != "" {
+			t.Errorf("%q: %d %s, as %q", key, a.status, id, seen[id])
+		}
+		seen[id] = key
+	}
+}
+
 func TestUnknownRoutes(t *testing.T) {
 	w := newWorld(t)
-	for _, route := range []string{"GET /", "GET /nope", "PUT /runs", "PATCH /runs/x", "POST /runs/x", "DELETE /runs", "POST /workflows", "GET /runs/a/b", "GET /runs/x/outcome", "POST /runs/outcome"} {
+	for _, route := range []string{"GET /", "GET /nope", "PUT /runs", "PATCH /runs/x", "POST /runs/x", "DELETE /runs", "POST /workflows", "GET /runs/a/b", "GET /runs/x/outcome", "POST /runs/outcome", "GET //runs", "GET /runs/", "HEAD /runs"} {
 		method, path, _ := strings.Cut(route, " ")
 		if a := w.call(method, path, ""); a.status != http.StatusNotFound || a.body["title"] != "NotFound" {
 			t.Errorf("%s: %d %s", route, a.status, a.raw)

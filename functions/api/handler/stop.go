@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/awslabs/aws-lambda-go-api-proxy/core"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
@@ -201,13 +200,4 @@ func (h *Handler) checkTask(ctx context.Context, record lifecycle.Run, taskID st
 		return named.Errorf(named.TaskTaken, "the run %s started the task %s", o.StartedBy, taskID)
 	}
 	return nil
-}
-
-// callerOf returns the ARN of whoever signed the request.
-func callerOf(ctx context.Context) string {
-	request, ok := core.GetAPIGatewayV2ContextFromContext(ctx)
-	if !ok || request.Authorizer == nil || request.Authorizer.IAM == nil {
-		return "unknown"
-	}
-	return request.Authorizer.IAM.UserARN
 }

@@ -7,12 +7,13 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 // listWorkflows pages through what the key can run. Cyberun pages by number: the
 // cursor is the number of the next page, good for the same limit.
 func (h *Handler) listWorkflows(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseListQuery(r.URL.Query())
+	q, err := parseListQuery(r)
 	if err != nil {
 		return err
 	}
@@ -41,13 +42,18 @@ func (h *Handler) listWorkflows(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, answer)
 }
 
-// getWorkflow tells one, as slug or slug@version.
+// getWorkflow tells one, as slug or slug@version. What cannot be either is not
+// asked for.
 func (h *Handler) getWorkflow(w http.ResponseWriter, r *http.Request) error {
+	ref := r.PathValue("slug")
+	if !run.ValidWorkflowRef(ref) {
+		return named.Errorf(named.WorkflowNotFound, "no workflow is called %q", named.Quote(ref))
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTime)
 	defer cancel()
-	workflow, err := h.Cyberun.Workflow(ctx, r.PathValue("slug"))
+	workflow, err := h.Cyberun.Workflow(ctx, ref)
 	if err != nil {
-		return cyberun.WorkflowError(r.PathValue("slug"), err)
+		return cyberun.WorkflowError(ref, err)
 	}
 	return writeJSON(w, http.StatusOK, workflow)
 }

@@ -2,13 +2,13 @@ package handler
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +17,6 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
@@ -290,32 +289,60 @@ func postEvent(body string, headers ...string) events.APIGatewayV2HTTPRequest {
 	return httpEvent("POST", "/runs", body, headers...)
 }
 
-// httpEvent has the payload format 2.0.
+// httpEvent is a request as the gateway hands it over in the payload format 2.0:
+// matched to a route, each header's name in lower case or as the test writes it.
 func httpEvent(method, target, body string, headers ...string) events.APIGatewayV2HTTPRequest {
 	path, query, _ := strings.Cut(target, "?")
-	e := events.APIGatewayV2HTTPRequest{Version: "2.0", RawPath: path, RawQueryString: query, Body: body, Headers: map[string]string{"host": "x.example"}}
+	e := events.APIGatewayV2HTTPRequest{Version: "2.0", RawPath: decoded(path), RawQueryString: query, Body: body, Headers: map[string]string{"host": "x.example"}}
 	e.RequestContext.DomainName = "x.example"
-	e.RequestContext.HTTP.Method, e.RequestContext.HTTP.Path = method, path
+	e.RequestContext.HTTP.Method, e.RequestContext.HTTP.Path = method, e.RawPath
+	e.RouteKey, e.PathParameters = match(method, path)
+	e.RequestContext.RouteKey = e.RouteKey
 	for i := 0; i+1 < len(headers); i += 2 {
 		e.Headers[headers[i]] = headers[i+1]
 	}
 	return e
 }
 
+// decoded is a path as the gateway hands it over: of the escapes %25 alone stays.
+func decoded(path string) string {
+	plain, err := url.PathUnescape(strings.ReplaceAll(path, "%25", "%2525"))
+	if err != nil {
+		return path // a lone percent sign stays one
+	}
+	return plain
+}
+
+// match finds a request's route as the gateway does.
+func match(method, path string) (key string, parameters map[string]string) {
+	for key := range (&Handler{}).endpoints() {
+		verb, pattern, _ := strings.Cut(key, " ")
+		names, values := strings.Split(pattern, "/"), strings.Split(path, "/")
+		if verb != method || len(names) != len(values) {
+			continue
+		}
+		parameters, fits := map[string]string{}, true
+		for i, name := range names {
+			if bare, isName := strings.CutPrefix(name, "{"); isName && values[i] != "" {
+				parameters[strings.TrimSuffix(bare, "}")] = decoded(values[i])
+			} else {
+				fits = fits && name == values[i]
+			}
+		}
+		if fits {
+			return key, parameters
+		}
+	}
+	return "$default", nil
+}
+
 func (w *world) event(e events.APIGatewayV2HTTPRequest) answer {
 	w.t.Helper()
-	out, err := httpadapter.NewV2(w.h.Routes()).ProxyWithContext(context.Background(), e)
-	if err != nil {
-		w.t.Fatal(err)
+	out, err := w.h.Handle(context.Background(), e)
+	if err != nil || out.IsBase64Encoded {
+		w.t.Fatal(err, out)
 	}
 	raw := out.Body
-	if out.IsBase64Encoded {
-		b, err := base64.StdEncoding.DecodeString(raw)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		raw = string(b)
-	}
 	a := answer{out.StatusCode, out.Headers, raw, nil}
 	if err := json.Unmarshal([]byte(raw), &a.body); err != nil {
 		w.t.Errorf("%d %s is no JSON: %v", a.status, raw, err)
@@ -336,6 +363,7 @@ func (w *world) event(e events.APIGatewayV2HTTPRequest) answer {
 	if a.headers["Content-Type"] != want {
 		w.t.Errorf("%d with %s", a.status, a.headers["Content-Type"])
 	}
+	documents(w.t, e.RouteKey, a)
 	return a
 }
 
