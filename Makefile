@@ -45,7 +45,7 @@ SMOKE      ?=
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build relay run down logs test unit e2e api-fuzz iam crash smoke room wait-report bench lint validate vuln fuzz deploy clean
+.PHONY: help tools build relay run down logs test unit e2e api-fuzz iam crash explored explore mutants smoke room wait-report bench lint validate vuln fuzz deploy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,10 +60,24 @@ down: $(STACK) ## stop what `make run` left up
 logs: $(STACK) ## what the functions of the local stack logged
 	@$(STACK) logs
 
-test: unit e2e ## all tests: unit, S3 and end to end on a local stack of their own
+test: unit explored e2e ## all tests: unit, S3, interleavings, and end to end on a local stack of their own
 
 unit: .tools/bin/versitygw ## unit and S3 tests, with the race detector
 	go test -race ./...
+
+# The explorer keeps little alive: with a lazier collector it is a third faster.
+EXPLORE := GOGC=400 go test -count=1 -v -timeout 60m
+FAULTS  ?= 1
+STATES  ?= 2000000
+
+explored: ## every interleaving of the eight scenarios that matter most
+	$(EXPLORE) ./e2e/explore
+
+explore: ## every interleaving of every scenario; FAULTS=2 ONLY='NAME;NAME' STATES=N REPLAY=LINE
+	$(EXPLORE) ./e2e/explore -all -faults $(FAULTS) -states $(STATES) $(if $(ONLY),-only "$(ONLY)") $(if $(REPLAY),-replay "$(REPLAY)")
+
+mutants: ## break the product on purpose, and expect the explorer to notice; ONLY=NAME, HALF=1
+	$(EXPLORE) ./e2e/explore/mutants $(if $(ONLY),-only "$(ONLY)",$(if $(HALF),-half,-all))
 
 e2e: tools relay $(STACK) .tools/openai/.done ## end-to-end tests on a local stack of their own
 	@rm -rf $(CALLS)

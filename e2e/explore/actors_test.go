@@ -39,7 +39,17 @@ func (u *universe) newID() string {
 		return fmt.Sprintf("drain-%d", u.serial)
 	}
 	u.cur.serial++
-	return fmt.Sprintf("%s-%d-%d", u.cur.name, u.cur.calls, u.cur.serial)
+	return fmt.Sprintf("%s-%d", u.cur.name, u.cur.serial)
+}
+
+// newAttempt names a submission by its actor, so that it does not depend on how
+// often anything was written before.
+func (u *universe) newAttempt() string {
+	if u.quiet || u.cur == nil {
+		return u.newID()
+	}
+	u.cur.attempts++
+	return fmt.Sprintf("%s-attempt-%d", u.cur.name, u.cur.attempts)
 }
 
 // forget is the end of a call: what its function was answered is gone with it, and
@@ -47,14 +57,16 @@ func (u *universe) newID() string {
 func (u *universe) forget(kept ...string) {
 	if a := u.cur; a != nil && !u.quiet {
 		a.calls++
-		a.serial, a.heard = 0, mix(0, kept...)
+		u.keep(a)
+		a.holds, a.answers, a.told, a.heard = a.holds[:0], a.answers[:0], 0, mix(0, kept...)
 	}
 }
 
-// clock is every handler's: what a call reads of it is among what it was answered.
+// clock is that of the handlers that decide by time: what they read of it is among
+// what they were answered. The records' own moments are no such decision.
 func (u *universe) clock() time.Time {
 	if a := u.cur; a != nil && !u.quiet {
-		a.heard = mix(a.heard, "clock", u.now.Format(time.RFC3339Nano))
+		a.hear("clock", strconv.FormatInt(u.now.UnixMilli(), 36))
 	}
 	return u.now
 }
@@ -67,7 +79,7 @@ func (u *universe) wait(ctx context.Context, d time.Duration) error {
 func (u *universe) runs() *lifecycle.Runs {
 	return &lifecycle.Runs{
 		Store: &store.Store{S3: u.s3, Bucket: stateBucket, NoPause: true}, Outputs: u.s3, Cyberun: service{u}, Executions: machine{u},
-		Now: u.clock, Sleep: u.wait, NewID: u.newID,
+		Now: func() time.Time { return u.now }, Sleep: u.wait, NewID: u.newID,
 	}
 }
 
@@ -80,7 +92,7 @@ func (u *universe) submit() *submit.Handler {
 	runs.Outputs = nil
 	return &submit.Handler{
 		Cyberun: service{u}, Runs: runs, Doubts: u.doubts(), Buckets: u.s3, OutputBucket: outputBucket, StateBucket: stateBucket,
-		Waits: submit.DefaultWaits, InDoubt: submit.InDoubt(u.setting()), Now: u.clock, Sleep: u.wait, NewID: u.newID,
+		Waits: submit.DefaultWaits, InDoubt: submit.InDoubt(u.setting()), Now: u.clock, Sleep: u.wait, NewID: u.newAttempt,
 		Random: func(most time.Duration) time.Duration { return most / 2 },
 	}
 }
@@ -221,7 +233,7 @@ func outcomeOf(failure *named.Error) string {
 
 // sfn is Step Functions' own write of an execution.
 func (u *universe) sfn(id, what string, do func()) {
-	_ = u.call(op{name: id + " " + what, key: "sfn/" + arnPrefix + id, write: true}, func() error { do(); return nil }, nil)
+	_ = u.call(op{name: id + " " + what, key: "sfn/" + arnPrefix + id, kind: writes}, func() error { do(); return nil }, nil)
 }
 
 // invoke calls the step that an execution stands at, and returns the next one.
@@ -266,7 +278,18 @@ func (u *universe) invoke(id string, life int) (next string, failure *named.Erro
 	return at, failure
 }
 
+// keep notes the receipt of a call that has ended.
+func (u *universe) keep(a *actor) {
+	if a.receipt != "" {
+		u.receipts, a.receipt = append(u.receipts, a.receipt), ""
+	}
+}
+
 func (u *universe) callSubmit(id string, life int) *named.Error {
+	if a := u.cur; a != nil {
+		a.inSubmit = true
+		defer func() { a.inSubmit = false }()
+	}
 	_, failure := once(func(ctx context.Context) (submit.Output, error) {
 		return u.submit().Handle(ctx, submit.Input{
 			RunID: id, ExecutionARN: arnPrefix + id, StartedAt: began, RedriveCount: &life, Request: json.RawMessage(u.execs[id].request),
@@ -290,7 +313,7 @@ func (u *universe) await(id, token string) bool {
 		}
 		return u.token[token]
 	}
-	err := u.call(op{name: id + " awaits a webhook", key: "token/" + token, awaits: func() bool { return u.token[token] || u.execs[id].state != executions.Running }}, func() error { return nil }, nil)
+	err := u.call(op{name: id + " awaits a webhook", key: "token/" + token, also: "sfn/" + arnPrefix + id, takes: awaitTime, awaits: func() bool { return u.token[token] || u.execs[id].state != executions.Running }}, func() error { return nil }, nil)
 	return err == nil
 }
 

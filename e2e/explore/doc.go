@@ -19,5 +19,5 @@
 // one order is (sleep sets).
 //
 // A state is what the buckets, Cyberun and Step Functions hold, the clock, the faults
-// left, and for each actor what it has been answered so far: code is a function of that.
+// left, and for each actor where in the code it is and what it was answered last.
 package explore

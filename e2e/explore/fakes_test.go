@@ -56,7 +56,7 @@ func (s service) Run(context.Context, string, map[string]any) (cyberun.RunReceip
 		owner = s.cur.owner
 	}
 	var r cyberun.RunReceipt
-	err := s.call(op{name: "POST run", key: "tasks/", prefix: true, write: true}, func() error {
+	err := s.call(op{name: "POST run", key: "tasks/", prefix: true, kind: writes}, func() error {
 		if s.now.Sub(entered) > 25*time.Second { // its time was over before it went out
 			return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded}
 		}
@@ -65,6 +65,9 @@ func (s service) Run(context.Context, string, map[string]any) (cyberun.RunReceip
 		r = cyberun.RunReceipt{TaskID: id}
 		return nil
 	}, func() string { return r.TaskID })
+	if err == nil && s.cur != nil {
+		s.cur.receipt = r.TaskID
+	}
 	var refused *cyberun.RunError
 	if err != nil && !errors.As(err, &refused) {
 		err = &cyberun.RunError{Outcome: cyberun.InDoubt, Err: err}
@@ -101,14 +104,20 @@ func (s service) Task(_ context.Context, id string) (cyberun.Task, error) {
 	return out, err
 }
 
+// listedAfter is how long the task list may lack a task.
+const listedAfter = 40 * time.Second
+
 func (s service) Tasks(_ context.Context, page cyberun.Page) (cyberun.TaskList, error) {
 	var l cyberun.TaskList
-	err := s.call(op{name: "GET tasks", key: "tasks/", prefix: true}, func() error {
+	err := s.call(op{name: "GET tasks", key: "tasks/", prefix: true, lags: len(s.tasks) > 1}, func() error {
 		l = cyberun.TaskList{Date: s.now.Truncate(time.Second), Page: cyberun.PageMeta{TotalCount: len(s.tasks)}}
 		if page.Number > 1 {
 			return nil
 		}
 		for _, t := range slices.Backward(s.tasks) {
+			if !s.quiet && s.cur.how == stale && s.now.Sub(t.created) < listedAfter {
+				continue
+			}
 			l.Tasks = append(l.Tasks, s.seen(*s.find(t.id)))
 		}
 		return nil
@@ -117,7 +126,7 @@ func (s service) Tasks(_ context.Context, page cyberun.Page) (cyberun.TaskList, 
 }
 
 func (s service) Cancel(_ context.Context, id string) error {
-	return s.call(op{name: "POST cancel " + id, key: "tasks/" + id, write: true}, func() error {
+	return s.call(op{name: "POST cancel " + id, key: "tasks/" + id, kind: writes}, func() error {
 		if t := s.find(id); t != nil && !t.status.Terminal() {
 			t.status = cyberun.StatusCancelled
 		}
@@ -154,8 +163,9 @@ type copier struct{ *universe }
 
 func (c copier) Copy(ctx context.Context, src transfer.Source, dst transfer.Target, _ *transfer.Checkpoint, _ func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
 	key := dst.Key(transfer.Remote{Name: "output.png", ContentType: "image/png"})
-	err := c.call(op{name: "copies " + key, key: "s3/" + outputBucket + "/" + key, write: true}, func() error {
+	err := c.call(op{name: "copies " + key, key: "s3/" + outputBucket + "/" + key, kind: writes}, func() error {
 		c.s3.Set(dst.Bucket, key, object([]byte(src.URL)))
+		c.take(dst.Bucket, key)
 		return nil
 	}, nil)
 	return transfer.Result{Done: err == nil, Key: key, Bytes: 3, ETag: `"e"`, ContentType: "image/png", Stored: 1}, asUnavailable(err)
@@ -224,7 +234,7 @@ func (m machine) Describe(_ context.Context, arn string) (executions.Execution, 
 }
 
 func (m machine) Start(_ context.Context, id, input string) error {
-	return m.call(op{name: "StartExecution " + id, key: "sfn/" + arnPrefix + id, write: true}, func() error {
+	return m.call(op{name: "StartExecution " + id, key: "sfn/" + arnPrefix + id, kind: writes}, func() error {
 		if e := m.execs[id]; e != nil {
 			if e.request == input && e.state == executions.Running {
 				return nil
@@ -237,7 +247,7 @@ func (m machine) Start(_ context.Context, id, input string) error {
 }
 
 func (m machine) Stop(_ context.Context, arn string, reason *named.Error) error {
-	return asUnavailable(m.call(op{name: "StopExecution " + executions.NameOf(arn), key: "sfn/" + arn, write: true}, func() error {
+	return asUnavailable(m.call(op{name: "StopExecution " + executions.NameOf(arn), key: "sfn/" + arn, kind: writes}, func() error {
 		if e := m.of(arn); e != nil && e.state == executions.Running {
 			m.end(executions.NameOf(arn), executions.Aborted, *named.Errorf(reason.Name, "the execution was stopped"))
 		}
@@ -257,7 +267,7 @@ func (m machine) end(id string, state executions.State, e named.Error) {
 }
 
 func (m machine) Redrive(_ context.Context, arn string) error {
-	err := m.call(op{name: "RedriveExecution " + executions.NameOf(arn), key: "sfn/" + arn, write: true}, func() error {
+	err := m.call(op{name: "RedriveExecution " + executions.NameOf(arn), key: "sfn/" + arn, kind: writes}, func() error {
 		e := m.of(arn)
 		if e == nil || !e.state.Ended() {
 			return executions.ErrNotRedrivable
@@ -275,7 +285,7 @@ func (m machine) Redrive(_ context.Context, arn string) error {
 }
 
 func (m machine) Resume(_ context.Context, token string) error {
-	return asUnavailable(m.call(op{name: "SendTaskSuccess", key: "token/" + token, write: true}, func() error { m.token[token] = true; return nil }, nil))
+	return asUnavailable(m.call(op{name: "SendTaskSuccess", key: "token/" + token, kind: writes}, func() error { m.token[token] = true; return nil }, nil))
 }
 
 func (m machine) EndedSince(_ context.Context, _, _ time.Time, _ func(context.Context) error, each func(executions.Execution) bool) error {

@@ -34,6 +34,9 @@ func (u *universe) drain(events bool) {
 			if u.execs[id].state == executions.Running {
 				u.drive(id, u.restAt())
 			}
+			if x := u.execs[id]; x.state == executions.Running && x.at == "PollStatus" {
+				u.pollOnce(id)
+			}
 			u.cur = nil
 		}
 		if events {
@@ -46,6 +49,18 @@ func (u *universe) drain(events bool) {
 		if failure := u.sweep(); failure != nil {
 			u.note("the sweep fails without a fault: %s", failure)
 		}
+	}
+}
+
+// pollOnce is the next poll of a task that goes on: a step ends the execution of a
+// run that was stopped meanwhile.
+func (u *universe) pollOnce(id string) {
+	x := u.execs[id]
+	next, failure := u.invoke(id, x.redrives)
+	if failure != nil && pauses[failure.Name] == 0 {
+		machine{u}.end(id, executions.Failed, *failure)
+	} else if failure == nil {
+		x.at = next
 	}
 }
 
@@ -105,6 +120,12 @@ func (u *universe) judgeRun(id string) {
 		return
 	}
 	mine := u.paid(id)
+	for _, receipt := range u.receipts {
+		extra := slices.ContainsFunc(r.ExtraTasks, func(x run.ExtraTask) bool { return x.TaskID == receipt })
+		if strings.HasSuffix(receipt, "-"+id) && !extra && (r.TaskID != receipt || r.How != run.Receipt) {
+			u.note("%s: the receipt for %s is lost: its record has %q by %q", id, receipt, r.TaskID, r.How)
+		}
+	}
 	if len(mine) > 1 {
 		u.note("%s paid %d times", id, len(mine))
 	}
@@ -128,7 +149,9 @@ func (u *universe) judgeRun(id string) {
 	for _, t := range mine {
 		u.judgeTask(id, r, t)
 	}
-	if !r.InDoubt() && len(u.s3.Keys(stateBucket, "submitting/"+workflowID+"/"+id+"/")) > 0 {
+	// A run that was never marked does not know its workflow's id: a marker whose
+	// reply was lost then stays until it expires. It names no task.
+	if !r.InDoubt() && r.WorkflowID != "" && len(u.s3.Keys(stateBucket, "submitting/"+workflowID+"/"+id+"/")) > 0 {
 		u.note("%s is closed, not in doubt, and its markers stand", id)
 	}
 	if r.Unsettled && (!r.InDoubt() || r.CandidatesAt.IsZero()) {

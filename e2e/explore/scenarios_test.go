@@ -13,6 +13,9 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
+// tooMany is the bound of scenarios whose states take minutes with one fault.
+const tooMany = 40_000
+
 // scenarios, the eight that matter most first: those run in `make test`.
 var scenarios = []scenario{
 	{name: "submit twice", build: func(faults int) *universe {
@@ -22,44 +25,30 @@ var scenarios = []scenario{
 		u.late("r1")
 		return u
 	}},
-	{name: "submit twice, stop", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.machine("r1", "PollStatus")
-		u.late("r1")
-		u.person("r1")
-		return u
-	}},
 	{name: "close beside a redrive", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.failedWaiting("r1")
-		u.event("r1", 0)
-		u.redriver("r1", "PollStatus")
-		return u
-	}},
-	{name: "rescue, doubt and redrive", build: func(faults int) *universe {
 		u := withWitness(faults)
 		u.lostReply("r1")
 		u.event("r1", 0)
-		u.rescuer("r5", "t2-r1", func() bool { return u.execs["r1"].state.Ended() })
-		u.redriver("r1", "PollStatus")
+		u.warm(closing)
+		u.redriverNow("r1", "PollStatus")
 		return u
 	}},
 	{name: "two runs, one lost reply", build: func(faults int) *universe {
 		u := withWitness(faults)
 		u.lostReply("r1")
 		u.redriverNow("r1", "PollStatus")
+		u.warm(reading)
 		u.start("r2", request)
 		u.machine("r2", "PollStatus")
 		return u
 	}},
-	{name: "late receipt beside a redrive", build: func(faults int) *universe {
+	{name: "two runs, two lost replies", build: func(faults int) *universe {
 		u := withWitness(faults)
-		u.start("r1", request)
-		u.gaveUp("r1")
-		u.late("r1")
-		u.event("r1", 0)
-		u.redriver("r1", "PollStatus")
+		u.lostReply("r1")
+		u.lostReply("r2")
+		u.redriverNow("r1", "PollStatus")
+		u.warm(reading)
+		u.redriverNow("r2", "PollStatus")
 		return u
 	}},
 	{name: "manifest beside a stop", build: func(faults int) *universe {
@@ -80,13 +69,60 @@ var scenarios = []scenario{
 		u.redriver("r1", "PollStatus")
 		return u
 	}},
-
 	{name: "submit twice, stop and close", build: func(faults int) *universe {
 		u := withWitness(faults)
 		u.start("r1", request)
 		u.machine("r1", "PollStatus")
 		u.person("r1")
 		u.event("r1", 0)
+		return u
+	}},
+	{name: "a late call of an ended life beside a close", build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.start("r1", request)
+		u.gaveUp("r1")
+		u.late("r1")
+		u.warm(posting)
+		u.event("r1", 0)
+		return u
+	}},
+	{name: "submit twice, stop", bounded: tooMany, build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.start("r1", request)
+		u.machine("r1", "PollStatus")
+		u.warm(marking)
+		u.late("r1")
+		u.warm(posting)
+		u.person("r1")
+		return u
+	}},
+	{name: "rescue, doubt and redrive", bounded: tooMany, build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.lostReply("r1")
+		u.event("r1", 0)
+		u.warm(closing)
+		u.rescuer("r5", "t2-r1", func() bool { return u.execs["r1"].state.Ended() })
+		u.redriver("r1", "PollStatus")
+		return u
+	}},
+	{name: "late receipt beside a redrive", bounded: tooMany, build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.start("r1", request)
+		u.gaveUp("r1")
+		u.late("r1")
+		u.warm(posting, accepting)
+		u.event("r1", 0)
+		u.warm(closing)
+		u.redriver("r1", "PollStatus")
+		return u
+	}},
+	{name: "two runs, a request and a reply lost", build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.lostRequest("r1")
+		u.lostReply("r2")
+		u.redriverNow("r1", "PollStatus")
+		u.warm(reading)
+		u.redriverNow("r2", "PollStatus")
 		return u
 	}},
 	{name: "close beside a redrive, DELETE", build: func(faults int) *universe {
@@ -101,41 +137,27 @@ var scenarios = []scenario{
 		u := withWitness(faults)
 		u.failedWaiting("r1")
 		u.event("r1", 0)
+		u.event("r1", 0) // delivered twice
 		u.rescuer("r5", "t2-r1", nil)
 		return u
 	}},
-	{name: "two runs, two lost replies", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.lostReply("r1")
-		u.lostReply("r2")
-		u.redriverNow("r1", "PollStatus")
-		u.redriverNow("r2", "PollStatus")
-		return u
-	}},
-	{name: "a late call of an ended life beside a close", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.gaveUp("r1")
-		u.late("r1")
-		u.event("r1", 0)
-		u.event("r1", 0)
-		return u
-	}},
-	{name: "manifest beside a redrive", build: func(faults int) *universe {
+	{name: "manifest beside a redrive", bounded: tooMany, build: func(faults int) *universe {
 		u := withWitness(faults)
 		u.runFor = time.Second
 		u.waiting("r1", "CopyResult")
 		u.gaveUp("r1")
 		u.lateCopy("r1")
+		u.warm(delivering)
 		u.event("r1", 0)
+		u.warm(closing)
 		u.redriver("r1", "")
 		return u
 	}},
 	{name: "sweep beside a redrive", lostEvents: true, build: func(faults int) *universe {
 		u := withWitness(faults)
-		u.failedWaiting("r1")
+		u.lostReply("r1")
 		u.sweeper()
-		u.redriver("r1", "PollStatus")
+		u.redriverNow("r1", "PollStatus")
 		return u
 	}},
 	{name: "no record, sweep", lostEvents: true, build: func(faults int) *universe {
@@ -148,12 +170,10 @@ var scenarios = []scenario{
 	}},
 	{name: "ExecutionDoesNotExist beside a step", build: func(faults int) *universe {
 		u := withWitness(faults)
-		u.execs["r1"] = nil
-		delete(u.execs, "r1")
 		u.add("start", "r1", true, nil, func() { _ = machine{u}.Start(context.Background(), "r1", request) })
 		u.add("machine:r1", "r1", true, func() bool { return u.execs["r1"] != nil }, func() { u.drive("r1", "PollStatus") })
 		u.person("r1")
-		u.add("event", "r1", true, nil, func() { u.deliverEvent(endEvent{id: "r1", status: "FAILED", error: named.Unavailable}) })
+		u.event("r1", 0)
 		return u
 	}},
 	{name: "park, webhook and stop", build: func(faults int) *universe {
@@ -166,7 +186,89 @@ var scenarios = []scenario{
 		u.person("r1")
 		return u
 	}},
+	{name: "submit twice, stop and close, a late call", build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.start("r1", request)
+		u.machine("r1", "PollStatus")
+		u.warm(posting)
+		u.late("r1")
+		u.warm(posting)
+		u.person("r1")
+		u.event("r1", 0)
+		return u
+	}},
+	{name: "an event twice, beside a late call", bounded: tooMany, build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.start("r1", request)
+		u.gaveUp("r1")
+		u.late("r1")
+		u.warm(posting, accepting)
+		u.event("r1", 0)
+		u.warm(closing)
+		u.spared() // the other one is the same, and is not
+		u.event("r1", 0)
+		u.warm(closing)
+		return u
+	}},
+	{name: "a stranger's task, absent-only", bounded: tooMany, build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.inDoubt = "absent-only"
+		u.lostRequest("r1")
+		u.stranger()
+		u.event("r1", 0)
+		u.warm(closing)
+		u.redriverNow("r1", "PollStatus")
+		u.person("r1")
+		return u
+	}},
+	{name: "a stranger's task, stop", bounded: tooMany, build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.inDoubt = "stop"
+		u.lostRequest("r1")
+		u.stranger()
+		u.event("r1", 0)
+		u.warm(closing)
+		u.redriverNow("r1", "PollStatus")
+		u.person("r1")
+		return u
+	}},
+	{name: "a person names the task twice, beside a redrive", build: func(faults int) *universe {
+		u := newUniverse(faults)
+		u.lostReply("r1")
+		u.closed("r1")
+		u.add("person 1", "r1", true, nil, func() { u.decide("r1", `{"task_id":"t1-r1"}`) })
+		u.add("person 2", "r1", true, nil, func() { u.decide("r1", `{"task_id":"t1-r1"}`) })
+		u.redriver("r1", "PollStatus")
+		return u
+	}},
+	{name: "manifest beside a stop, events lost", lostEvents: true, build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.runFor = time.Second
+		u.waiting("r1", "CopyResult")
+		u.machine("r1", "")
+		u.person("r1")
+		u.sweeper()
+		return u
+	}},
+	{name: "submit, stop, events lost", lostEvents: true, build: func(faults int) *universe {
+		u := withWitness(faults)
+		u.start("r1", request)
+		u.machine("r1", "PollStatus")
+		u.person("r1")
+		u.sweeper()
+		return u
+	}},
 }
+
+// Where calls stand that began before the search.
+const (
+	reading    = "GetObject state/runs/"
+	marking    = "PutObject state/submitting/"
+	posting    = "POST run"
+	accepting  = "PutObject state/runs/" // the receipt in hand
+	delivering = "PutObject state/manifests/"
+	closing    = "PutObject " + outputBucket + "/"
+)
 
 // ---- what worlds begin with
 
@@ -193,12 +295,12 @@ func (u *universe) machine(id, until string) {
 
 // late is a call of Submit that Step Functions gave up on, and that lives on.
 func (u *universe) late(id string) {
-	u.add("late:"+id, id, true, nil, func() { _ = u.callSubmit(id, 0) })
+	u.slow("late:"+id, id, func() { _ = u.callSubmit(id, 0) })
 }
 
 // lateCopy is the same of CopyResult.
 func (u *universe) lateCopy(id string) {
-	u.add("late:"+id, id, true, nil, func() { _, _ = u.invoke(id, 0) })
+	u.slow("late:"+id, id, func() { _, _ = u.invoke(id, 0) })
 }
 
 // gaveUp ends an execution as ten deaths in a row do. A late call of it lives on,
@@ -206,6 +308,9 @@ func (u *universe) lateCopy(id string) {
 func (u *universe) gaveUp(id string) {
 	machine{u}.end(id, executions.Failed, *named.Errorf(named.Unavailable, "ten deaths"))
 }
+
+// spared keeps faults from the actor added last.
+func (u *universe) spared() { u.actors[len(u.actors)-1].mortal = false }
 
 // person sends a DELETE.
 func (u *universe) person(id string) { u.add("DELETE", id, true, nil, func() { u.stop(id) }) }
@@ -226,8 +331,14 @@ func (u *universe) event(id string, n int) {
 	u.add(fmt.Sprintf("event:%d", len(u.actors)), id, true, func() bool { return of() != nil }, func() { u.deliverEvent(*of()) })
 }
 
+// stranger is somebody outside the stack who starts a task while a submission is
+// under way.
+func (u *universe) stranger() {
+	u.tasks = append(u.tasks, task{fmt.Sprintf("t%d-stranger", len(u.tasks)+1), "stranger", cyberun.StatusRunning, began.Add(5 * time.Second)})
+}
+
 func (u *universe) sweeper() {
-	u.add("sweep", "", true, nil, func() { _ = u.sweep() })
+	u.add(fmt.Sprintf("sweep:%d", len(u.actors)), "", true, nil, func() { _ = u.sweep() })
 }
 
 // redriver redrives an execution once it has ended.
@@ -277,6 +388,7 @@ func (u *universe) lost(id string, how decision) {
 	u.quiet, u.faults = false, 1
 	left := u.actors
 	u.actors = nil
+	u.objects = nil
 	u.add("setup:"+id, id, true, nil, func() { _ = u.callSubmit(id, 0) })
 	u.begin()
 	for {
@@ -290,7 +402,7 @@ func (u *universe) lost(id string, how decision) {
 		}
 		u.step(c)
 	}
-	u.actors, u.quiet, u.faults = left, true, faults
+	u.actors, u.quiet, u.faults, u.objects = left, true, faults, nil
 	machine{u}.end(id, executions.Failed, *named.Errorf(named.Unauthorized, "the key is refused"))
 }
 

@@ -2,6 +2,9 @@ package explore
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +19,9 @@ type scenario struct {
 	// events says whether EventBridge's events come in the drain; without them the
 	// sweep alone closes.
 	lostEvents bool
+	// bounded is how many states are explored where all of them take too long for a
+	// test of each change; named with -only, as many as -states allows.
+	bounded int
 	// after is called at each end, after the drain.
 	after func(*universe)
 }
@@ -74,6 +80,7 @@ type search struct {
 
 func explore(sc scenario, faults, most, workers int) outcome {
 	began, known := time.Now(), newKeys()
+	train(sc, faults, known)
 	for {
 		s := &search{scenario: sc, faults: faults, most: most, keys: known, visited: map[uint64]uint64{}, found: map[string]*violation{}, stack: []node{{}}}
 		s.more = sync.NewCond(&s.mu)
@@ -96,6 +103,28 @@ func explore(sc scenario, faults, most, workers int) outcome {
 	}
 }
 
+// walks is how many schedules are tried at random first, to learn what touches what.
+const walks = 300
+
+func train(sc scenario, faults int, known *keys) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range walks {
+		u := sc.build(faults)
+		u.quiet, u.keys = false, known
+		u.begin()
+		for {
+			choices := u.choices()
+			if len(choices) == 0 {
+				break
+			}
+			c := choices[random.IntN(len(choices))]
+			u.step(c)
+		}
+		u.close()
+	}
+	known.grew = false
+}
+
 func (s *search) work() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +132,7 @@ func (s *search) work() {
 		for len(s.stack) == 0 && s.working > 0 {
 			s.more.Wait()
 		}
-		if len(s.stack) == 0 || s.out.states >= s.most || s.keys.hasGrown() {
+		if len(s.stack) == 0 || s.out.states >= s.most || *first && len(s.found) > 0 || s.keys.hasGrown() {
 			s.more.Broadcast()
 			return
 		}
@@ -126,6 +155,12 @@ func (s *search) follow(n node) {
 	u.begin()
 	words := make([]string, 0, 64)
 	path := slices.Clone(n.path)
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(os.Stderr, "%s: panic at %s: %v\n%s", s.scenario.name, line(path), r, debug.Stack())
+			os.Exit(1)
+		}
+	}()
 	for _, c := range path {
 		words = append(words, u.word(c))
 		u.step(c)

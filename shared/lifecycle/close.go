@@ -139,8 +139,8 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return false, err
 	case cell.Then&RemoveError != 0:
 		return false, c.removeError(ctx, r.Record)
-	case e.Redrives < r.Life:
-		return false, nil
+	case e.Redrives < r.Life: // its error.json may have come after a delivery removed what it found
+		return false, c.withdrawError(ctx, r)
 	case cell.Then&Finish != 0:
 		return c.finishOrFail(ctx, r)
 	case cell.Ignore: // closed by another, or by a call that died behind it
@@ -166,7 +166,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return false, err
 	}
 	now := c.Now().UTC()
-	r, _, err = c.update(ctx, r, change{event: event, do: func(rec *run.Record) error {
+	r, cell, err = c.update(ctx, r, change{event: event, do: func(rec *run.Record) error {
 		if !rec.Status.Open() || rec.Life != before.Life || rec.TaskID != before.TaskID || rec.Stopping() != before.Stopping() ||
 			rec.InDoubt() != before.InDoubt() || rec.Status == run.Delivering || len(rec.ExtraTasks) != len(before.ExtraTasks) {
 			return errMoved
@@ -181,7 +181,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		}
 		return false, err
 	}
-	if r.Status.Open() || !r.EndedAt.Equal(now) { // another call closed it, or a delivery finished it
+	if cell.Ignore || cell.Then&Finish != 0 { // another call closed it, or a delivery finished it
 		return false, errMoved
 	}
 	if r, err = c.tidy(ctx, r, entries, cancels); err != nil {
@@ -324,6 +324,27 @@ func (s *Runs) repairError(ctx context.Context, runID string) error {
 	return err
 }
 
+// withdrawError removes the error.json that a close may have written for a run
+// that goes on in a later life, or makes it what the record says once that has
+// closed as well.
+func (s *Runs) withdrawError(ctx context.Context, r Run) error {
+	for range maxTurns {
+		if !r.Status.Open() {
+			return s.repairError(ctx, r.RunID)
+		}
+		if err := s.removeError(ctx, r.Record); err != nil {
+			return err
+		}
+		writeID := r.WriteID
+		now, err := s.Get(ctx, r.RunID)
+		if err != nil || now.WriteID == writeID {
+			return err
+		}
+		r = now
+	}
+	return named.Errorf(named.Unavailable, "the record of the run %s changed %d times while its error.json was removed", r.RunID, maxTurns)
+}
+
 func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, error) {
 	if r.WorkflowID == "" {
 		return nil, nil
@@ -337,7 +358,8 @@ func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, erro
 // write of the record, so what was listed belongs to the life that was closed.
 func (c Closer) Tidy(ctx context.Context, r Run) error {
 	if !r.Pending(c.Now()) {
-		return nil
+		// A close that was beaten, or died, may have written an older error.json last.
+		return c.repairError(ctx, r.RunID)
 	}
 	entries, err := c.markersOf(ctx, r.Record)
 	if err != nil {
@@ -402,12 +424,12 @@ func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bo
 }
 
 // settled notes that nothing is left to do for a closed run, as its caller knew
-// it, unless its candidates are still to be named. A receipt that came since
-// leaves work of its own.
+// it, unless its candidates are still to be named. A receipt that came since, or
+// a doubt that ended, leaves work of its own.
 func (c Closer) settled(ctx context.Context, r Run) error {
 	known := r.Record
 	_, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
-		same := rec.Life == known.Life && rec.TaskID == known.TaskID && len(rec.ExtraTasks) == len(known.ExtraTasks)
+		same := rec.Life == known.Life && rec.TaskID == known.TaskID && rec.InDoubt() == known.InDoubt() && len(rec.ExtraTasks) == len(known.ExtraTasks)
 		if same && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
 			rec.Unsettled = false
 		}

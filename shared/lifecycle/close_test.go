@@ -289,7 +289,7 @@ func TestErrorFileAfterALostClose(t *testing.T) {
 		{name: "against a redrive's step", prefix: "runs/{run_id}/", wins: func(w *world, _ Run) {
 			w.execution("r1", executions.Running, 1, "", "")
 			w.begin("r1", 1)
-		}, status: run.Copying, left: []string{"runs/r1/error.json"}}, // until that life ends, which rewrites or removes it
+		}, status: run.Copying, left: nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

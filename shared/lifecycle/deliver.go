@@ -79,6 +79,9 @@ func (s *Runs) Finish(ctx context.Context, r Run) (Run, error) {
 		if err == nil && now.Status == run.Delivering {
 			err = named.Errorf(named.Unavailable, "the manifest of the run %s is being delivered and is not in the state bucket", r.RunID)
 		}
+		if err == nil && now.Status == run.Succeeded { // the caller may have written one since
+			err = s.removeError(ctx, now.Record)
+		}
 		return now, err
 	}
 	if err != nil {

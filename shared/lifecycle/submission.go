@@ -101,6 +101,7 @@ func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, e
 	r, _, err := s.update(ctx, r, change{event: Unmark, do: func(rec *run.Record) error {
 		if rec.InDoubt() && rec.Submission.Attempt == attempt {
 			rec.Submission, rec.Candidates = nil, nil
+			rec.Unsettled = rec.Unsettled || !rec.Status.Open() // its marker, if this call dies
 			if uncount {
 				rec.Posts-- // refused, or never sent: an hour of 429 is not five lost submissions
 			}

@@ -160,6 +160,9 @@ func apply(r *run.Record, c change) (Cell, error) {
 	if event == Enter && c.life > r.Life {
 		event = EnterNext
 	}
+	if event == StopNext && c.life <= r.Life { // its step has come meanwhile
+		event = Stop
+	}
 	cell, known := table[event][PhaseOf(*r)]
 	if !known {
 		panic("lifecycle: no cell for " + string(event) + " in " + string(PhaseOf(*r)))

@@ -185,7 +185,11 @@ func TestTable(t *testing.T) {
 					t.Fatalf("the record is %s", PhaseOf(before))
 				}
 				after, did := before, false
-				cell, err := apply(&after, change{event: event, life: before.Life, fenced: true, do: func(r *run.Record) error {
+				life := before.Life
+				if event == StopNext {
+					life++
+				}
+				cell, err := apply(&after, change{event: event, life: life, fenced: true, do: func(r *run.Record) error {
 					did = true
 					r.Posts++
 					return nil
