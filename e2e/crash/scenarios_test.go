@@ -75,7 +75,7 @@ func scenarios() []scenario {
 		{title: "stopped while it submits", request: imageRun, post: longPost, kinds: []kind{stopBefore, stopAfter, stopKill}, calls: 1,
 			about: theSubmit, ends: []string{"1 ok", "1 RunCancelled, cancelled", "0 RunCancelled", "1 RunCancelled, named"}, life: submitted},
 		{title: "stopped between the 202 and its being stored", request: imageRun, post: longPost, before: []fault{{postCall, 1, stopAfter}}, kinds: some,
-			calls: 1, about: theSubmit, ends: stopped, life: swept},
+			calls: 1, about: theSubmit, ends: []string{stopped[0], stopped[2]}, life: swept},
 
 		{title: "close-run, of a run that waits and is stopped", request: imageRun, kinds: some, calls: 1, about: theClose, ends: stopped[:1], life: stoppedWaiting},
 		{title: "close-run, of a run that was stopped before its record", request: imageRun, kinds: some, calls: 1, about: theClose, ends: stopped[1:2], life: stoppedEarly},
