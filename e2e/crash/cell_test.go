@@ -182,6 +182,13 @@ func (c *cell) play(ctx context.Context) (r result) {
 	if err != nil {
 		r.problems = append(r.problems, err.Error())
 	}
+	ends := c.scenario.ends
+	if c.target.kind == none {
+		ends = ends[:min(1, len(ends))]
+	}
+	if came := fmt.Sprintf("%d %s", r.paid, r.end); len(ends) > 0 && !slices.Contains(ends, came) {
+		r.problems = append(r.problems, fmt.Sprintf("it came to %q, want one of %q", came, ends))
+	}
 	r.log = c.close()
 	return r
 }

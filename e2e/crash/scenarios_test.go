@@ -13,12 +13,13 @@ import (
 type scenario struct {
 	title   string
 	request string
-	file    bool    // the request names an S3 object, which is uploaded
-	inDoubt string  // the function's setting; empty: verify
-	witness bool    // the stack has completed a run of the workflow before
-	post    string  // SUBMIT_POST=…, where it is not that of settings
-	decided bool    // a person names the task
-	before  []fault // played first; the calls after them are the scenario's
+	file    bool     // the request names an S3 object, which is uploaded
+	inDoubt string   // the function's setting; empty: verify
+	witness bool     // the stack has completed a run of the workflow before
+	post    string   // SUBMIT_POST=…, where it is not that of settings
+	decided bool     // a person names the task
+	ends    []string // what a cell may come to, tasks paid and end; without a fault, the first
+	before  []fault  // played first; the calls after them are the scenario's
 	pause   time.Duration
 	kinds   []kind
 	calls   int  // of the function, without a fault; a dry run that took more was disturbed
@@ -39,45 +40,50 @@ func scenarios() []scenario {
 	some := []kind{killBefore, killAfter, lostAfter, wrong, page, slow}
 	few := []kind{killBefore, killAfter, lostAfter}
 	posted, unposted := []fault{{postCall, 1, killAfter}}, []fault{{postCall, 1, killBefore}}
+	// Without a witness a POST that never left is left to a person.
+	submission := []string{"1 ok", "1 adopted", "0 SubmitOutcomeUnknown"}
+	adopted, again := []string{"1 adopted"}, []string{"1 ok", "1 adopted"}
+	named, nothing := []string{"1 SubmitOutcomeUnknown, named"}, []string{"0 SubmitOutcomeUnknown"}
+	stopped := []string{"1 RunCancelled, cancelled", "0 RunCancelled", "1 RunCancelled, named"}
 	return []scenario{
-		{title: "a submission", request: imageRun, kinds: every, calls: 1, about: theSubmit, life: submitted},
-		{title: "a submission with a file", file: true, kinds: some, calls: 1, about: theSubmit, life: submitted},
+		{title: "a submission", request: imageRun, kinds: every, calls: 1, about: theSubmit, ends: submission, life: submitted},
+		{title: "a submission with a file", file: true, kinds: some, calls: 1, about: theSubmit, ends: submission, life: submitted},
 
 		{title: "in doubt, looked at at once (first killed after the POST)", request: imageRun, before: posted, kinds: few, first: true,
-			about: theSubmit, life: submitted},
+			about: theSubmit, ends: adopted, life: submitted},
 		{title: "in doubt, adopted (first killed after the POST)", request: imageRun, before: posted, pause: settled, kinds: some, calls: 2,
-			about: theSubmit, life: submitted},
+			about: theSubmit, ends: adopted, life: submitted},
 		{title: "in doubt with InDoubt=absent-only, a candidate (first killed after the POST)", request: imageRun, inDoubt: "absent-only", before: posted,
-			pause: settled, kinds: few, calls: 2, about: theSubmit, life: submitted},
+			pause: settled, kinds: few, calls: 2, about: theSubmit, ends: named, life: submitted},
 		{title: "in doubt with InDoubt=stop, a candidate (first killed after the POST)", request: imageRun, inDoubt: "stop", before: posted,
-			pause: settled, kinds: few, calls: 2, about: theSubmit, life: submitted},
+			pause: settled, kinds: few, calls: 2, about: theSubmit, ends: named, life: submitted},
 
 		{title: "in doubt, absent, posted again (first killed before the POST)", request: imageRun, witness: true, before: unposted,
-			pause: settled, kinds: some, calls: 3, about: theSubmit, life: submitted},
+			pause: settled, kinds: some, calls: 3, about: theSubmit, ends: again, life: submitted},
 		{title: "in doubt with InDoubt=absent-only, absent, posted again (first killed before the POST)", request: imageRun, witness: true,
-			inDoubt: "absent-only", before: unposted, pause: settled, kinds: few, calls: 3, about: theSubmit, life: submitted},
+			inDoubt: "absent-only", before: unposted, pause: settled, kinds: few, calls: 3, about: theSubmit, ends: []string{"1 ok", "1 SubmitOutcomeUnknown, named"}, life: submitted},
 		{title: "in doubt with InDoubt=stop, absent (first killed before the POST)", request: imageRun, witness: true, inDoubt: "stop",
-			before: unposted, pause: settled, kinds: few, calls: 2, about: theSubmit, life: submitted},
+			before: unposted, pause: settled, kinds: few, calls: 2, about: theSubmit, ends: nothing, life: submitted},
 		{title: "in doubt, absent, on a stack without a witness (first killed before the POST)", request: imageRun, before: unposted,
-			pause: settled, kinds: few, calls: 3, about: theSubmit, life: submitted},
+			pause: settled, kinds: few, calls: 3, about: theSubmit, ends: nothing, life: submitted},
 
 		{title: "a person names the task of a run that failed in doubt", request: imageRun, inDoubt: "stop", before: posted, pause: settled, decided: true,
-			kinds: some, about: theSubmit, life: taskNamed},
+			kinds: some, about: theSubmit, ends: []string{"1 ok"}, life: taskNamed},
 		{title: "a person says that a run's task was not started", request: imageRun, inDoubt: "stop", before: unposted, pause: settled,
-			kinds: some, about: theSubmit, life: notStarted},
+			kinds: some, about: theSubmit, ends: []string{"1 ok", "1 SubmitOutcomeUnknown, named", "0 SubmitOutcomeUnknown"}, life: notStarted},
 
 		{title: "stopped while it submits", request: imageRun, post: longPost, kinds: []kind{stopBefore, stopAfter, stopKill}, calls: 1,
-			about: theSubmit, life: submitted},
+			about: theSubmit, ends: []string{"1 ok", "1 RunCancelled, cancelled", "0 RunCancelled", "1 RunCancelled, named"}, life: submitted},
 		{title: "stopped between the 202 and its being stored", request: imageRun, post: longPost, before: []fault{{postCall, 1, stopAfter}}, kinds: some,
-			calls: 1, about: theSubmit, life: swept},
+			calls: 1, about: theSubmit, ends: []string{stopped[0], stopped[2]}, life: swept},
 
-		{title: "close-run, of a run that waits and is stopped", request: imageRun, kinds: some, calls: 1, about: theClose, life: stoppedWaiting},
-		{title: "close-run, of a run that was stopped before its record", request: imageRun, kinds: some, calls: 1, about: theClose, life: stoppedEarly},
-		{title: "close-run, of a run that was killed in its POST and stopped", request: imageRun, kinds: few, calls: 1, about: theClose, life: stoppedInDoubt},
-		{title: "the sweep, of a stopped run whose event was lost", request: imageRun, kinds: few, calls: 1, about: theClose, life: eventLost},
-		{title: "close-run, of a run that failed and is then redriven", request: imageRun, kinds: some, about: theClose, life: redriven},
+		{title: "close-run, of a run that waits and is stopped", request: imageRun, kinds: some, calls: 1, about: theClose, ends: stopped[:1], life: stoppedWaiting},
+		{title: "close-run, of a run that was stopped before its record", request: imageRun, kinds: some, calls: 1, about: theClose, ends: stopped[1:2], life: stoppedEarly},
+		{title: "close-run, of a run that was killed in its POST and stopped", request: imageRun, kinds: few, calls: 1, about: theClose, ends: stopped[2:], life: stoppedInDoubt},
+		{title: "the sweep, of a stopped run whose event was lost", request: imageRun, kinds: few, calls: 1, about: theClose, ends: stopped[:1], life: eventLost},
+		{title: "close-run, of a run that failed and is then redriven", request: imageRun, kinds: some, about: theClose, ends: []string{"1 ok"}, life: redriven},
 		{title: "close-run, of a run that failed and is redriven meanwhile", request: imageRun, kinds: []kind{redriveBefore, redriveAfter, redriveKill},
-			about: theClose, life: redriven},
+			about: theClose, ends: []string{"1 ok"}, life: redriven},
 	}
 }
 
