@@ -14,7 +14,7 @@ MAX_WAIT = 1
 # A workflow of the stand-in. Half of the requests for a run ask for it: any other
 # name is a 404, which tells nothing of what comes after it.
 WORKFLOW = "text-to-image"
-# The webhook's route is open: Cyberun cannot sign for AWS.
+# POST to the webhook's route is open: Cyberun cannot sign for AWS.
 OPEN_PATH = "/webhooks/"
 
 
@@ -26,7 +26,7 @@ class SigV4(requests.auth.AuthBase):
         self.signer = SigV4Auth(session.get_credentials(), "execute-api", session.get_config_variable("region"))
 
     def __call__(self, request):
-        if OPEN_PATH in request.url:
+        if request.method == "POST" and OPEN_PATH in request.url:
             return request
         to_sign = AWSRequest(request.method, request.url, data=request.body or b"")
         self.signer.add_auth(to_sign)
@@ -47,8 +47,9 @@ def before_load_schema(context, raw_schema):
 
 @schemathesis.check
 def reached(ctx, response, case):
-    """Every case is signed well enough to get past the gateway."""
-    assert response.status_code != 403, "the gateway refused the signature: the relay never saw this case"
+    """Every case is signed well enough to get past the gateway. The local one answers
+    OPTIONS itself."""
+    assert response.request.method == "OPTIONS" or response.status_code != 403, "the gateway refused the signature: the relay never saw this case"
 
 
 @schemathesis.hook
