@@ -654,3 +654,33 @@ func TestCloseDuringAnOutage(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWithdraw: the close of a life that was redriven died behind its error.json;
+// its event comes again once the run goes on, or has succeeded.
+func TestWithdraw(t *testing.T) {
+	for name, delivers := range map[string]bool{"it goes on": false, "it succeeded": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := w.copied("r1", "t1")
+			if delivers {
+				if _, err := w.runs.Deliver(t.Context(), r, manifestOf(r)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			record := r.Record
+			record.Error = named.Errorf(named.Unavailable, "x")
+			if err := w.runs.writeError(t.Context(), &record); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.close.Withdraw(t.Context(), "r1"); err != nil {
+				t.Fatal(err)
+			}
+			if keys := w.s3.Keys(outputBucket, ""); slices.Contains(keys, "runs/r1/error.json") {
+				t.Errorf("it leaves %v", keys)
+			}
+		})
+	}
+	if err := newWorld(t).close.Withdraw(t.Context(), "r1"); err != nil {
+		t.Errorf("without a record: %v", err)
+	}
+}

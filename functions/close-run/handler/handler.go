@@ -91,8 +91,11 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 // close closes one run, and names the candidates of one that closed in doubt.
 func (h *Handler) close(ctx context.Context, closer lifecycle.Closer, event executions.Execution) (bool, error) {
 	e, sure, ended, err := closer.Ended(ctx, event)
-	if err != nil || !ended {
+	if err != nil {
 		return false, err
+	}
+	if !ended {
+		return false, closer.Withdraw(ctx, event.Name)
 	}
 	closed, err := closer.Close(ctx, e, sure)
 	if err != nil {
