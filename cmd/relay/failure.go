@@ -81,7 +81,7 @@ func failureFor(err error) *failure {
 func (p *problem) failure() *failure {
 	f := &failure{code: codeUsage, what: p.message(), faults: p.Errors, hint: cmp.Or(p.Hint, named.HintFor(p.Title)), err: p}
 	switch {
-	case p.Title == "" && p.Status == http.StatusNotFound:
+	case (p.Title == "" || p.Title == named.NotFound) && p.Status == http.StatusNotFound:
 		f.code, f.hint = codeUnreachable, "this is not the relay's API: --api-url (RELAY_API_URL) must be the stack's output ApiUrl"
 	case p.Title == "" && p.Status == http.StatusForbidden && strings.Contains(p.Detail, "expired"):
 		f.code, f.hint = codeUnreachable, "sign in again (`aws sso login`), or choose another --profile"

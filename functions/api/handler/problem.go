@@ -23,6 +23,7 @@ func asNamed(err error) *named.Error {
 func (a *reply) problem(e *named.Error) {
 	status := e.HTTPStatus()
 	a.Header().Set("Content-Type", "application/problem+json")
+	a.Header().Set("Relay-Error", e.Name) // as of container calls: it cannot be a container's own answer
 	if status == http.StatusServiceUnavailable {
 		a.Header().Set("Retry-After", retryAfterOutage)
 	}
