@@ -59,7 +59,7 @@ func TestSamples(t *testing.T) {
 		if a.status == 400 && len(a.faults()) != 5 {
 			t.Errorf("%v", a.faults())
 		}
-		if a.status == 202 && http.Method == "POST" && fmt.Sprint(a.headers["Location"]) != fmt.Sprint("/runs/", a.body["run_id"]) {
+		if a.status == 202 && http.Method == "POST" && fmt.Sprint(a.headers["location"]) != fmt.Sprint("/runs/", a.body["run_id"]) {
 			t.Errorf("%v", a.headers)
 		}
 	})

@@ -91,7 +91,7 @@ func TestPanic(t *testing.T) {
 		panic("slipped at https://x.example/a?X-Amz-Signature=secret")
 	}
 	a := w.call("GET", "/workflows/text-to-image", "")
-	if a.status != 503 || a.body["title"] != "Unavailable" || strings.Contains(a.raw, "slipped") || a.headers["Retry-After"] == "" {
+	if a.status != 503 || a.body["title"] != "Unavailable" || strings.Contains(a.raw, "slipped") || a.headers["retry-after"] == "" {
 		t.Errorf("%d %s", a.status, a.raw)
 	}
 	if text := log.String(); !strings.Contains(text, "slipped") || !strings.Contains(text, "gateway_test.go") || strings.Contains(text, "secret") {

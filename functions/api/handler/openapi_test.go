@@ -208,15 +208,15 @@ func documents(t *testing.T, routeKey string, a answer) {
 		pointer = strings.TrimPrefix(ref, "#")
 	}
 	response = resolved(t, response)
-	mediaType := a.headers["Content-Type"]
+	mediaType := a.headers["content-type"]
 	if at(response, "content", mediaType) == nil {
 		t.Errorf("%s answered %s as %s, of which docs/openapi.yaml knows nothing", routeKey, status, mediaType)
 		return
 	}
 	names, _ := response["headers"].(map[string]any)
 	for _, name := range []string{"Location", "Retry-After"} {
-		if (names[name] != nil) != (a.headers[name] != "") {
-			t.Errorf("%s answered %s with %s %q, otherwise than docs/openapi.yaml says", routeKey, status, name, a.headers[name])
+		if (names[name] != nil) != (a.headers[strings.ToLower(name)] != "") {
+			t.Errorf("%s answered %s with %s %q, otherwise than docs/openapi.yaml says", routeKey, status, name, a.headers[strings.ToLower(name)])
 		}
 	}
 	compiling.Lock()

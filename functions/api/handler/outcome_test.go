@@ -190,7 +190,7 @@ func FuzzOutcome(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		said, err := parseOutcome(strings.NewReader(body))
+		said, err := parseOutcome([]byte(body))
 		if err != nil && !named.Is(err, named.InvalidRequest) {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -66,8 +67,7 @@ const (
 	describeAgain = 3
 	describePause = 400 * time.Millisecond
 
-	defaultLimit = 20
-	maxLimit     = 100
+	usualLimit = 20 // entries of a list's page, if the query has no limit
 	// maxScanned bounds how many records one call reads when it filters by
 	// status: the cursor goes on from there.
 	maxScanned = 500
@@ -76,27 +76,26 @@ const (
 
 // getRun answers at once, or with ?wait=SECONDS when the run has ended, if that
 // is sooner.
-func (h *Handler) getRun(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	q, err := query(r)
+func (h *Handler) getRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	q, err := httpapi.Query(r)
 	if err != nil {
-		return err
+		return none, err
 	}
 	wait, err := longPoll(q.Get("wait"))
 	if err != nil {
-		return err
+		return none, err
 	}
 	until := h.Now().Add(wait)
 	for {
-		v, err := h.view(r.Context(), id, q.Get("outputs_after"))
+		v, err := h.view(ctx, r.PathParameters["id"], q.Get("outputs_after"))
 		if err != nil {
-			return err
+			return none, err
 		}
 		if !v.Status.Open() || !h.Now().Before(until) {
-			return writeJSON(w, http.StatusOK, v)
+			return httpapi.JSON(http.StatusOK, v)
 		}
-		if err := h.Sleep(r.Context(), min(longPollStep, until.Sub(h.Now()))); err != nil {
-			return err
+		if err := h.Sleep(ctx, min(longPollStep, until.Sub(h.Now()))); err != nil {
+			return none, err
 		}
 	}
 }
@@ -255,28 +254,50 @@ func ownOutput(r run.Record, key string) bool {
 	return prefix != "" && strings.HasPrefix(key, prefix) && key != prefix+run.ManifestName && key != prefix+run.ErrorName
 }
 
+// listQuery is what GET /runs asks for.
+type listQuery struct {
+	httpapi.Page
+	status run.Status // empty: of any status
+}
+
+// parseListQuery reads the query of GET /runs, and reports everything that is
+// wrong with it at once.
+func parseListQuery(r httpapi.Request) (listQuery, error) {
+	q, err := httpapi.Query(r)
+	if err != nil {
+		return listQuery{}, err
+	}
+	var faults named.Violations
+	out := listQuery{status: run.Status(q.Get("status"))}
+	if out.status != "" && !slices.Contains(run.Statuses, out.status) {
+		faults.Add("status", "must be one of submitting, waiting, copying, succeeded, failed, cancelled")
+	}
+	out.Page = httpapi.ReadPage(q, usualLimit, &faults)
+	return out, faults.Err()
+}
+
 // listRuns reads the index, newest first, and the records it names.
-func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
 	q, err := parseListQuery(r)
 	if err != nil {
-		return err
+		return none, err
 	}
 	answer := struct {
 		Runs       []view `json:"runs"`
 		NextCursor string `json:"next_cursor,omitempty"`
 	}{Runs: []view{}}
-	cursor, scanned := q.cursor, 0
-	for len(answer.Runs) < q.limit && scanned < maxScanned {
-		page, more, err := h.page(r.Context(), cursor, q.limit)
+	cursor, scanned := q.Cursor, 0
+	for len(answer.Runs) < q.Limit && scanned < maxScanned {
+		page, more, err := h.page(ctx, cursor, q.Limit)
 		if err != nil {
-			return err
+			return none, err
 		}
 		scanned += len(page)
 		for _, e := range page {
 			cursor = e.cursor
 			if e.found && lifecycle.CursorOf(e.record) == e.cursor && (q.status == "" || e.record.Status.Shown() == q.status) {
 				answer.Runs = append(answer.Runs, h.summary(e.record))
-				if len(answer.Runs) == q.limit {
+				if len(answer.Runs) == q.Limit {
 					break
 				}
 			}
@@ -286,8 +307,8 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 	}
-	answer.NextCursor = encodeCursor(cursor)
-	return writeJSON(w, http.StatusOK, answer)
+	answer.NextCursor = httpapi.EncodeCursor(cursor)
+	return httpapi.JSON(http.StatusOK, answer)
 }
 
 type entry struct {

@@ -264,7 +264,7 @@ func TestShowFails(t *testing.T) {
 	w := newWorld(t)
 	w.s3.Around = func(storetest.Call, func() error) error { return errNetwork }
 	for _, target := range []string{"/runs/r1", "/runs"} {
-		if a := w.call("GET", target, ""); a.status != 503 || a.headers["Retry-After"] == "" {
+		if a := w.call("GET", target, ""); a.status != 503 || a.headers["retry-after"] == "" {
 			t.Errorf("%s: %d %s", target, a.status, a.raw)
 		}
 	}

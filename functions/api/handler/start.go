@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -32,63 +34,70 @@ type started struct {
 
 // startRun checks everything that can be checked before money is spent, and
 // starts the execution.
-func (h *Handler) startRun(w http.ResponseWriter, r *http.Request) error {
-	runID, err := h.runID(r)
-	if err != nil {
-		return err
+func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	key, keyed := httpapi.Header(r, "Idempotency-Key")
+	runID := h.NewID()
+	if keyed {
+		if runID, err = keyedRunID(key); err != nil {
+			return none, err
+		}
 	}
-	raw, err := run.ReadText(r.Body)
+	body, err := httpapi.Body(r)
 	if err != nil {
-		return named.Violations{{Parameter: "request", Message: "its body could not be read"}}.Err()
+		return none, err
+	}
+	raw, err := run.ReadText(bytes.NewReader(body))
+	if err != nil {
+		return none, err
 	}
 	request, faults := run.ParseRequest(raw)
 	input, err := run.Canonical(raw)
 	if err != nil {
-		return faults.Err()
+		return none, faults.Err()
 	}
-	if r.Header.Values("Idempotency-Key") != nil {
+	if keyed {
 		// Before the checks: what was started once is the answer, whatever has
 		// become of its workflow since.
-		standing, err := h.Runs.Get(r.Context(), runID)
+		standing, err := h.Runs.Get(ctx, runID)
 		switch {
 		case err == nil && standing.RequestHash != request.Hash:
-			return conflict(runID)
+			return none, conflict(runID)
 		case err == nil:
-			return h.answer(w, nil, started{runID, standing.Status.Shown()})
+			return accepted(runID, standing.Status.Shown())
 		case !errors.Is(err, lifecycle.ErrNoRecord):
-			return err
+			return none, err
 		}
 	}
-	if err := h.check(r.Context(), request, faults); err != nil {
-		return err
+	if err := h.check(ctx, request, faults); err != nil {
+		return none, err
 	}
-	err = h.Executions.Start(r.Context(), runID, string(input))
+	status := run.Submitting
+	err = h.Executions.Start(ctx, runID, string(input))
 	if errors.Is(err, executions.ErrExists) {
-		status, err := h.same(r.Context(), runID, input)
-		return h.answer(w, err, started{runID, status})
+		status, err = h.statusOfSame(ctx, runID, input)
 	}
-	return h.answer(w, err, started{runID, run.Submitting})
+	if err != nil {
+		return none, err
+	}
+	return accepted(runID, status)
 }
 
 func conflict(runID string) error {
 	return named.Errorf(named.IdempotencyConflict, "this Idempotency-Key was used with another request: run %s", runID)
 }
 
-func (h *Handler) answer(w http.ResponseWriter, err error, s started) error {
-	if err != nil {
-		return err
+// accepted answers 202 with where the run can be looked at.
+func accepted(runID string, status run.Status) (httpapi.Response, error) {
+	answer, err := httpapi.JSON(http.StatusAccepted, started{runID, status})
+	if err == nil {
+		answer.Headers["location"] = "/runs/" + url.PathEscape(runID)
 	}
-	w.Header().Set("Location", "/runs/"+url.PathEscape(s.RunID))
-	return writeJSON(w, http.StatusAccepted, s)
+	return answer, err
 }
 
-// runID follows from the Idempotency-Key, or is new.
-func (h *Handler) runID(r *http.Request) (string, error) {
-	keys := r.Header.Values("Idempotency-Key")
-	if len(keys) == 0 {
-		return h.NewID(), nil
-	}
-	key := keys[0] // the whole of it: an HTTP API joins repeated headers with commas
+// keyedRunID returns the run id that an Idempotency-Key stands for. The whole
+// header is the key: an HTTP API joins repeated ones with commas.
+func keyedRunID(key string) (string, error) {
 	valid := len(key) >= 1 && len(key) <= maxIdempotencyKey
 	for _, c := range []byte(key) {
 		valid = valid && c >= ' ' && c <= '~'
@@ -100,7 +109,8 @@ func (h *Handler) runID(r *http.Request) (string, error) {
 	return "key-" + hex.EncodeToString(sum[:16]), nil
 }
 
-// check is every fault of the request at once; nothing is submitted or paid.
+// check returns every fault of a request at once, those that the workflow finds
+// included. Nothing is submitted or paid.
 func (h *Handler) check(ctx context.Context, request run.Request, faults named.Violations) error {
 	if request.Workflow == "" || request.TaskID != "" {
 		return faults.Err()
@@ -121,9 +131,9 @@ func (h *Handler) check(ctx context.Context, request run.Request, faults named.V
 	return workflows.CheckWorkflow(request.Workflow, workflow)
 }
 
-// same returns the status of an earlier request under this id, or a conflict if
-// it was another request.
-func (h *Handler) same(ctx context.Context, runID string, input []byte) (run.Status, error) {
+// statusOfSame returns the status of the run that an earlier request started under
+// this id, or IdempotencyConflict if that was another request than input.
+func (h *Handler) statusOfSame(ctx context.Context, runID string, input []byte) (run.Status, error) {
 	execution, err := h.find(ctx, runID)
 	if errors.Is(err, executions.ErrNotFound) {
 		return "", named.Errorf(named.Unavailable, "Step Functions has the run %s and does not show it yet: send the same request again", runID)

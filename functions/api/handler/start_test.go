@@ -20,7 +20,7 @@ const body = `{"workflow":"text-to-image@2","parameters":{"prompt":"a sunset","s
 func TestStart(t *testing.T) {
 	w := newWorld(t)
 	a := w.call("POST", "/runs", body)
-	if a.status != 202 || a.headers["Location"] != "/runs/id-1" || a.body["run_id"] != "id-1" || a.body["status"] != "submitting" {
+	if a.status != 202 || a.headers["location"] != "/runs/id-1" || a.body["run_id"] != "id-1" || a.body["status"] != "submitting" {
 		t.Fatalf("%+v", a)
 	}
 	if got := w.machine.runs["id-1"].Input; got != `{"parameters":{"prompt":"a sunset","steps":30},"workflow":"text-to-image@2"}` {
@@ -98,8 +98,8 @@ func TestRefuses(t *testing.T) {
 			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.faults()) != test.faults || !strings.Contains(fmt.Sprint(a.body["detail"], a.body["hint"]), test.detail) {
 				t.Errorf("%d %s", a.status, a.raw)
 			}
-			if (a.headers["Retry-After"] != "") != (test.status == 503) {
-				t.Errorf("Retry-After %q", a.headers["Retry-After"])
+			if (a.headers["retry-after"] != "") != (test.status == 503) {
+				t.Errorf("Retry-After %q", a.headers["retry-after"])
 			}
 			if w.machine.started > 0 {
 				t.Error("started")
@@ -214,7 +214,7 @@ func TestStartedAMomentAgo(t *testing.T) {
 			return nil
 		}
 		a := w.post(body, "idempotency-key", "k")
-		if a.status != want || w.machine.started != 1 || want == 202 && a.body["status"] != "succeeded" || (a.headers["Retry-After"] != "") != (want == 503) {
+		if a.status != want || w.machine.started != 1 || want == 202 && a.body["status"] != "succeeded" || (a.headers["retry-after"] != "") != (want == 503) {
 			t.Errorf("%d misses: %d %s", misses, a.status, a.raw)
 		}
 	}

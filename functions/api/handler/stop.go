@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
@@ -24,11 +24,11 @@ type stopped struct {
 
 // stopRun marks the stop, then cancels the task and stops the execution side by
 // side; close-run closes the record. A run that has ended is answered as it is.
-func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
-	ctx, id := r.Context(), r.PathValue("id")
+func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	id := r.PathParameters["id"]
 	record, effects, execution, err := h.markStop(ctx, id)
 	if err != nil {
-		return err
+		return none, err
 	}
 	answer := stopped{RunID: id, Status: record.Status.Shown(), Task: "none"}
 	switch {
@@ -58,12 +58,12 @@ func (h *Handler) stopRun(w http.ResponseWriter, r *http.Request) error {
 		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "cause", cancelErr.Error())
 	}
 	if stopErr != nil && h.running(ctx, id) {
-		return stopErr
+		return none, stopErr
 	}
 	if effects&lifecycle.StopExecution != 0 {
 		answer.Status = run.Cancelled
 	}
-	return writeJSON(w, http.StatusAccepted, answer)
+	return httpapi.JSON(http.StatusAccepted, answer)
 }
 
 // markStop leaves the mark that every step honours. Step Functions is asked only
@@ -106,41 +106,45 @@ type outcome struct {
 
 // decideOutcome stores what a person says of a run that failed in doubt, and
 // redrives the run, which does what was said.
-func (h *Handler) decideOutcome(w http.ResponseWriter, r *http.Request) error {
-	ctx, id := r.Context(), r.PathValue("id")
-	said, err := parseOutcome(r.Body)
+func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	id := r.PathParameters["id"]
+	body, err := httpapi.Body(r)
 	if err != nil {
-		return err
+		return none, err
+	}
+	said, err := parseOutcome(body)
+	if err != nil {
+		return none, err
 	}
 	record, err := h.Runs.Get(ctx, id)
 	if errors.Is(err, lifecycle.ErrNoRecord) {
-		return notFound(id)
+		return none, notFound(id)
 	}
 	if err != nil {
-		return err
+		return none, err
 	}
-	word := run.Decision{DecidedBy: callerOf(ctx), DecidedAt: h.Now().UTC(), NotStarted: said.NotStarted != nil}
+	word := run.Decision{DecidedBy: httpapi.Caller(r), DecidedAt: h.Now().UTC(), NotStarted: said.NotStarted != nil}
 	if said.TaskID != nil {
 		word.TaskID = *said.TaskID
 		if record.TaskID != word.TaskID {
 			if err := h.checkTask(ctx, record, word.TaskID); err != nil {
-				return err
+				return none, err
 			}
 		}
 	}
 	if record, err = h.Runs.DecideOutcome(ctx, id, word); err != nil {
-		return err
+		return none, err
 	}
 	if record.Status == run.Failed && record.InDoubt() {
 		if err := h.redrive(ctx, record); err != nil {
-			return err
+			return none, err
 		}
 	}
 	status := record.Status.Shown()
 	if status == run.Failed {
 		status = run.Submitting
 	}
-	return writeJSON(w, http.StatusAccepted, started{id, status})
+	return httpapi.JSON(http.StatusAccepted, started{id, status})
 }
 
 func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
@@ -154,12 +158,11 @@ func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
 	return named.Errorf(named.NotInDoubt, "the run %s can no longer be redriven (Step Functions keeps that for 14 days): start a run with {\"task_id\": \"…\"} for its task, or a new run", record.RunID)
 }
 
-func parseOutcome(body io.Reader) (outcome, error) {
+func parseOutcome(raw []byte) (outcome, error) {
 	var said outcome
 	var violations named.Violations
-	raw, err := io.ReadAll(io.LimitReader(body, maxOutcome+1))
 	fields := map[string]json.RawMessage{}
-	if err != nil || len(raw) > maxOutcome || json.Unmarshal(raw, &fields) != nil || json.Unmarshal(raw, &said) != nil {
+	if len(raw) > maxOutcome || json.Unmarshal(raw, &fields) != nil || json.Unmarshal(raw, &said) != nil {
 		violations.Add("outcome", `must be {"task_id": "…"} or {"not_started": true}`)
 		return said, violations.Err()
 	}

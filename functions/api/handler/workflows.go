@@ -3,57 +3,52 @@ package handler
 import (
 	"context"
 	"net/http"
-	"strconv"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// listWorkflows pages through what the key can run. Cyberun pages by number: the
-// cursor is the number of the next page, good for the same limit.
-func (h *Handler) listWorkflows(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseListQuery(r)
+// listWorkflows pages through the workflows that the stack's key can run.
+func (h *Handler) listWorkflows(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	q, err := httpapi.Query(r)
 	if err != nil {
-		return err
+		return none, err
 	}
-	page := cyberun.Page{Number: 1, Size: q.limit}
-	if q.cursor != "" {
-		if page.Number, err = strconv.Atoi(q.cursor); err != nil || page.Number < 1 {
-			return named.Violations{{Parameter: "cursor", Message: "is not the next_cursor of an earlier answer"}}.Err()
-		}
+	var faults named.Violations
+	page := httpapi.ReadPage(q, usualLimit, &faults)
+	if err := faults.Err(); err != nil {
+		return none, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	number, err := page.Number()
+	if err != nil {
+		return none, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	list, err := h.Cyberun.Workflows(ctx, page)
+	list, err := h.Cyberun.Workflows(ctx, cyberun.Page{Number: number, Size: page.Limit})
 	if err != nil {
-		return cyberun.RemoteError("list the workflows", err)
+		return none, cyberun.RemoteError("list the workflows", err)
 	}
-	answer := struct {
+	return httpapi.JSON(http.StatusOK, struct {
 		Workflows  []cyberun.Workflow `json:"workflows"`
 		NextCursor string             `json:"next_cursor,omitempty"`
-	}{Workflows: list.Workflows}
-	if answer.Workflows == nil {
-		answer.Workflows = []cyberun.Workflow{}
-	}
-	if len(list.Workflows) > 0 && page.Number*page.Size < list.Page.TotalCount {
-		answer.NextCursor = encodeCursor(strconv.Itoa(page.Number + 1))
-	}
-	return writeJSON(w, http.StatusOK, answer)
+	}{append([]cyberun.Workflow{}, list.Workflows...), page.NextNumber(number, len(list.Workflows), list.Page.TotalCount)})
 }
 
-// getWorkflow tells one, as slug or slug@version. What cannot be either is not
-// asked for.
-func (h *Handler) getWorkflow(w http.ResponseWriter, r *http.Request) error {
-	ref := r.PathValue("slug")
+// getWorkflow shows one workflow, by slug or slug@version. What cannot be either
+// is not asked for.
+func (h *Handler) getWorkflow(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	ref := r.PathParameters["slug"]
 	if !run.ValidWorkflowRef(ref) {
-		return named.Errorf(named.WorkflowNotFound, "no workflow is called %q", named.Quote(ref))
+		return none, named.Errorf(named.WorkflowNotFound, "no workflow is called %q", named.Quote(ref))
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	workflow, err := h.Cyberun.Workflow(ctx, ref)
 	if err != nil {
-		return cyberun.WorkflowError(ref, err)
+		return none, cyberun.WorkflowError(ref, err)
 	}
-	return writeJSON(w, http.StatusOK, workflow)
+	return httpapi.JSON(http.StatusOK, workflow)
 }

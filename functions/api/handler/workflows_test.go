@@ -82,7 +82,7 @@ func TestWorkflow(t *testing.T) {
 			if status == 422 && path == "/workflows" { // nothing that the caller said is refused there
 				want = 503
 			}
-			if a := w.call("GET", path, ""); a.status != want || (want == 503) != (a.headers["Retry-After"] != "") {
+			if a := w.call("GET", path, ""); a.status != want || (want == 503) != (a.headers["retry-after"] != "") {
 				t.Errorf("%d at %s: %+v", status, path, a)
 			}
 		}

@@ -350,7 +350,7 @@ func (w *world) event(e events.APIGatewayV2HTTPRequest) answer {
 	if strings.Contains(raw, "sk-local") {
 		w.t.Errorf("a key in %s", raw)
 	}
-	if a.headers["Cache-Control"] != "no-store" {
+	if a.headers["cache-control"] != "no-store" {
 		w.t.Errorf("an answer that could be cached: %v", a.headers)
 	}
 	want := "application/json"
@@ -360,8 +360,8 @@ func (w *world) event(e events.APIGatewayV2HTTPRequest) answer {
 			w.t.Errorf("not RFC 9457: %s", raw)
 		}
 	}
-	if a.headers["Content-Type"] != want {
-		w.t.Errorf("%d with %s", a.status, a.headers["Content-Type"])
+	if a.headers["content-type"] != want {
+		w.t.Errorf("%d with %s", a.status, a.headers["content-type"])
 	}
 	documents(w.t, e.RouteKey, a)
 	return a

@@ -12,8 +12,8 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
@@ -26,30 +26,31 @@ const (
 	maxResponse = 6_291_556
 )
 
-// doubtful are the statuses that Cyberun itself may have answered for a container
+// ambiguous are the statuses with which Cyberun itself answers for a container
 // that does not exist, does not run or cannot be reached, or for a key that it
-// refuses. A container's own look no different.
-var doubtful = []int{
+// refuses. The same status from the container itself looks no different: the
+// container's detail is asked.
+var ambiguous = []int{
 	http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 }
 
 // call passes a call on to a container and its answer back.
-func (h *Handler) call(ctx context.Context, e events.APIGatewayV2HTTPRequest, moved *traffic) (none events.APIGatewayV2HTTPResponse, err error) {
-	slug, path, query, err := target(e)
+func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (none httpapi.Response, err error) {
+	slug, path, query, err := target(r)
 	if err != nil {
 		return none, err
 	}
-	header, err := requestHeader(e.Headers)
+	header, err := requestHeader(r.Headers)
 	if err != nil {
 		return none, err
 	}
-	body, err := requestBody(e)
+	body, err := requestBody(r)
 	if err != nil {
 		return none, err
 	}
 	moved.in = len(body)
-	k := cyberun.ContainerCall{Slug: slug, Method: e.RequestContext.HTTP.Method, Path: path, Query: query, Header: header, MaxAnswer: maxResponse}
+	k := cyberun.ContainerCall{Slug: slug, Method: r.RequestContext.HTTP.Method, Path: path, Query: query, Header: header, MaxAnswer: maxResponse}
 	if len(body) > 0 {
 		k.Body, k.Length = bytes.NewReader(body), int64(len(body))
 	}
@@ -68,7 +69,7 @@ func (h *Handler) call(ctx context.Context, e events.APIGatewayV2HTTPRequest, mo
 	if err != nil {
 		return none, h.failed(ctx, within, slug, err)
 	}
-	if slices.Contains(doubtful, answer.Status) {
+	if slices.Contains(ambiguous, answer.Status) {
 		if err := h.lookUp(ctx, slug, fmt.Sprintf("the call got a %d", answer.Status)); err != nil {
 			return none, err
 		}
@@ -76,19 +77,12 @@ func (h *Handler) call(ctx context.Context, e events.APIGatewayV2HTTPRequest, mo
 	return pack(slug, k.Method, answer, content)
 }
 
-// requestBody is the body as the caller sent it.
-func requestBody(e events.APIGatewayV2HTTPRequest) ([]byte, error) {
-	if len(e.Body) > maxRequest {
-		return nil, named.Errorf(named.ContainerBodyTooLarge, "the body takes %d bytes of Lambda's %d for a call", len(e.Body), maxRequest)
+// requestBody returns the body as the caller sent it, or ContainerBodyTooLarge.
+func requestBody(r httpapi.Request) ([]byte, error) {
+	if len(r.Body) > maxRequest {
+		return nil, named.Errorf(named.ContainerBodyTooLarge, "the body takes %d bytes of Lambda's %d for a call", len(r.Body), maxRequest)
 	}
-	if !e.IsBase64Encoded {
-		return []byte(e.Body), nil
-	}
-	body, err := base64.StdEncoding.DecodeString(e.Body)
-	if err != nil {
-		return nil, named.Violations{{Parameter: "body", Message: "is said to be base64 and is not"}}.Err()
-	}
-	return body, nil
+	return httpapi.Body(r)
 }
 
 // failed names the error of a call that got no whole answer. The container's
@@ -121,7 +115,7 @@ func (h *Handler) lookUp(ctx context.Context, slug, happened string) error {
 	defer cancel()
 	found, err := h.Cyberun.Container(ctx, slug)
 	if err != nil {
-		e, _ := named.As(lookUpError(slug, err))
+		e, _ := named.As(detailError(slug, err))
 		if e.Name == named.Unavailable {
 			return named.Errorf(named.Unavailable, "%s, and the state of the container service %s could not be asked: %w", happened, slug, err)
 		}
@@ -131,7 +125,7 @@ func (h *Handler) lookUp(ctx context.Context, slug, happened string) error {
 		return nil
 	}
 	found.Slug = slug
-	return &serviceError{named.Errorf(named.ContainerNotRunning, "the container service %s is %s", slug, found.Status), found}
+	return &notRunning{named.Errorf(named.ContainerNotRunning, "the container service %s is %s", slug, found.Status), found}
 }
 
 func tooLarge(slug string, status int) error {
@@ -140,8 +134,8 @@ func tooLarge(slug string, status int) error {
 
 // pack puts an answer into the payload of an HTTP API, as text where that is
 // shorter than base64 and arrives as the same bytes.
-func pack(slug, method string, answer *cyberun.ContainerAnswer, content []byte) (events.APIGatewayV2HTTPResponse, error) {
-	out := events.APIGatewayV2HTTPResponse{StatusCode: answer.Status}
+func pack(slug, method string, answer *cyberun.ContainerAnswer, content []byte) (httpapi.Response, error) {
+	out := httpapi.Response{StatusCode: answer.Status}
 	out.Headers, out.Cookies = responseHeader(answer.Header, method == http.MethodHead)
 	frame, err := json.Marshal(out)
 	if err != nil {
@@ -152,7 +146,7 @@ func pack(slug, method string, answer *cyberun.ContainerAnswer, content []byte) 
 		size, out.Body = text, string(content)
 	}
 	if len(frame)+size > maxResponse {
-		return events.APIGatewayV2HTTPResponse{}, tooLarge(slug, answer.Status)
+		return httpapi.Response{}, tooLarge(slug, answer.Status)
 	}
 	if out.Body == "" && len(content) > 0 {
 		out.Body, out.IsBase64Encoded = base64.StdEncoding.EncodeToString(content), true

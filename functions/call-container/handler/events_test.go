@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 )
 
 // TestSamples puts each of events/call-container-*.json through the types and
@@ -30,7 +31,7 @@ func TestSamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		http := e.RequestContext.HTTP
-		if e.Version != "2.0" || e.RawPath != http.Path || e.RequestContext.RouteKey != e.RouteKey || caller(e) == "" {
+		if e.Version != "2.0" || e.RawPath != http.Path || e.RequestContext.RouteKey != e.RouteKey || httpapi.Caller(e) == "" {
 			t.Errorf("not as an HTTP API sends it: %+v", e)
 		}
 		w := newWorld(t)

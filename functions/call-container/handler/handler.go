@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
@@ -23,14 +23,14 @@ const (
 	// CallTime is how long a container may take. An HTTP API gives up after 30 s
 	// and the function's own timeout is 29 s; LookUpTime comes after it.
 	CallTime = 25 * time.Second
-	// LookUpTime is for asking what became of a container whose call failed.
+	// LookUpTime is how long Cyberun may take to describe a container whose call
+	// failed.
 	LookUpTime = 3 * time.Second
 	// listTime bounds a list and a detail, as every other call to Cyberun.
 	listTime = 20 * time.Second
 )
 
-// Handler answers the routes below /containers. Its answers are payloads of an
-// HTTP API, format 2.0.
+// Handler answers the routes below /containers.
 type Handler struct {
 	Cyberun    Cyberun
 	CallTime   time.Duration // how long a container may take to answer
@@ -50,19 +50,19 @@ const (
 // service, how it ended, how long it took and how many bytes went each way.
 // Nothing of the path, the query, the headers or the bodies is logged. It never
 // returns an error: what goes wrong is a problem document.
-func (h *Handler) Handle(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Response, error) {
 	start := h.Now()
 	var moved traffic
-	out, err := h.route(ctx, e, &moved)
-	log := h.Log.With("route", e.RouteKey, "who", caller(e), "method", e.RequestContext.HTTP.Method)
-	if slug := e.PathParameters["slug"]; cyberun.IsContainerSlug(slug) {
+	out, err := h.route(ctx, r, &moved)
+	log := h.Log.With("route", r.RouteKey, "who", httpapi.Caller(r), "method", r.RequestContext.HTTP.Method)
+	if slug := r.PathParameters["slug"]; cyberun.IsContainerSlug(slug) {
 		log = log.With("container", slug)
 	}
 	log = log.With("ms", h.Now().Sub(start).Milliseconds(), "bytes_in", moved.in, "bytes_out", moved.out)
 	if err != nil {
-		p := problemOf(err)
-		log.WarnContext(ctx, "refused", "status", p.HTTPStatus(), "error", p.Name)
-		return p.response(), nil
+		answer, e := problem(err)
+		log.WarnContext(ctx, "refused", "status", answer.StatusCode, "error", e.Name)
+		return answer, nil
 	}
 	log.InfoContext(ctx, "answered", "status", out.StatusCode)
 	return out, nil
@@ -71,22 +71,14 @@ func (h *Handler) Handle(ctx context.Context, e events.APIGatewayV2HTTPRequest) 
 // traffic counts the bytes of a call's bodies.
 type traffic struct{ in, out int }
 
-func (h *Handler) route(ctx context.Context, e events.APIGatewayV2HTTPRequest, moved *traffic) (events.APIGatewayV2HTTPResponse, error) {
-	switch e.RouteKey {
+func (h *Handler) route(ctx context.Context, r httpapi.Request, moved *traffic) (httpapi.Response, error) {
+	switch r.RouteKey {
 	case routeList:
-		return h.list(ctx, e)
+		return h.list(ctx, r)
 	case routeShow:
-		return h.show(ctx, e.PathParameters["slug"])
+		return h.show(ctx, r.PathParameters["slug"])
 	case routeCall:
-		return h.call(ctx, e, moved)
+		return h.call(ctx, r, moved)
 	}
-	return events.APIGatewayV2HTTPResponse{}, named.Errorf(named.NotFound, "there is no route for %s here", e.RequestContext.HTTP.Method)
-}
-
-// caller is the identity that signed the request.
-func caller(e events.APIGatewayV2HTTPRequest) string {
-	if a := e.RequestContext.Authorizer; a != nil && a.IAM != nil {
-		return a.IAM.UserARN
-	}
-	return ""
+	return httpapi.Response{}, named.Errorf(named.NotFound, "there is no route for %s here", r.RequestContext.HTTP.Method)
 }

@@ -24,8 +24,8 @@ func TestList(t *testing.T) {
 		}
 		return cyberun.ContainerList{Containers: []cyberun.Container{{Slug: "a-1", Status: "running"}, {Slug: "a-2", Status: "stopped", UsagePrompt: "say hello", OpenAPIURL: "https://x.test/openapi.json"}}, Page: cyberun.PageMeta{TotalCount: 5}}, nil
 	}
-	a := w.handle(event("GET", "/containers", "limit=2&cursor=2", ""))
-	want := `{"containers":[{"slug":"a-1","status":"running"},{"slug":"a-2","status":"stopped","usage_prompt":"say hello","openapi_url":"https://x.test/openapi.json"}],"next_cursor":"3"}` + "\n"
+	a := w.handle(event("GET", "/containers", "limit=2&cursor=Mg", ""))
+	want := `{"containers":[{"slug":"a-1","status":"running"},{"slug":"a-2","status":"stopped","usage_prompt":"say hello","openapi_url":"https://x.test/openapi.json"}],"next_cursor":"Mw"}` + "\n"
 	if a.StatusCode != 200 || a.Body != want {
 		t.Errorf("%d %s", a.StatusCode, a.Body)
 	}

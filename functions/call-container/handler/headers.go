@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
@@ -52,7 +53,7 @@ func responseHeader(given http.Header, isHead bool) (header map[string]string, c
 	for name, values := range given {
 		lower := strings.ToLower(name)
 		switch {
-		case hopByHop[lower], dropped[lower], lower == errorHeader:
+		case hopByHop[lower], dropped[lower], lower == httpapi.ErrorHeader:
 		case lower == "content-length" && !isHead: // the gateway counts
 		case lower == "set-cookie":
 			cookies = values

@@ -2,97 +2,65 @@ package handler
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"net/url"
-	"strconv"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// defaultLimit is how many services a page has if nobody asks for another number.
-const defaultLimit = 50
+// usualLimit is how many services a page has, if the query has no limit.
+const usualLimit = 50
 
-// list pages through the services that the key can call. Cyberun pages by
-// number: the cursor is the number of the next page, good for the same limit.
-func (h *Handler) list(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
-	page, err := parsePage(e.RawQueryString)
+// list pages through the container services that the stack's key can call.
+func (h *Handler) list(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	q, err := httpapi.Query(r)
 	if err != nil {
-		return events.APIGatewayV2HTTPResponse{}, err
+		return none, err
+	}
+	var faults named.Violations
+	page := httpapi.ReadPage(q, usualLimit, &faults)
+	if err := faults.Err(); err != nil {
+		return none, err
+	}
+	number, err := page.Number()
+	if err != nil {
+		return none, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
-	found, err := h.Cyberun.Containers(ctx, page)
+	found, err := h.Cyberun.Containers(ctx, cyberun.Page{Number: number, Size: page.Limit})
 	if err != nil {
-		return events.APIGatewayV2HTTPResponse{}, remoteError("list the container services", err)
+		return none, cyberun.RemoteError("list the container services", err)
 	}
-	answer := struct {
+	return httpapi.JSON(http.StatusOK, struct {
 		Containers []cyberun.Container `json:"containers"`
 		NextCursor string              `json:"next_cursor,omitempty"`
-	}{Containers: found.Containers}
-	if answer.Containers == nil {
-		answer.Containers = []cyberun.Container{}
-	}
-	if len(found.Containers) > 0 && page.Number*page.Size < found.Page.TotalCount {
-		answer.NextCursor = strconv.Itoa(page.Number + 1)
-	}
-	return jsonResponse(answer)
+	}{append([]cyberun.Container{}, found.Containers...), page.NextNumber(number, len(found.Containers), found.Page.TotalCount)})
 }
 
-// parsePage tells everything that is wrong with a list's query at once.
-func parsePage(query string) (cyberun.Page, error) {
-	q, err := url.ParseQuery(query)
-	if err != nil {
-		return cyberun.Page{}, named.Violations{{Parameter: "query", Message: "cannot be read"}}.Err()
-	}
-	var faults named.Violations
-	page := cyberun.Page{Number: 1, Size: defaultLimit}
-	if value := q.Get("limit"); value != "" {
-		if page.Size, err = strconv.Atoi(value); err != nil || page.Size < 1 || page.Size > cyberun.MaxPageSize {
-			faults.Add("limit", "must be a whole number from 1 to %d", cyberun.MaxPageSize)
-		}
-	}
-	if value := q.Get("cursor"); value != "" {
-		if page.Number, err = strconv.Atoi(value); err != nil || page.Number < 1 {
-			faults.Add("cursor", "is not the next_cursor of an earlier answer")
-		}
-	}
-	return page, faults.Err()
-}
-
-// show tells one service.
-func (h *Handler) show(ctx context.Context, slug string) (events.APIGatewayV2HTTPResponse, error) {
+// show describes one service.
+func (h *Handler) show(ctx context.Context, slug string) (none httpapi.Response, err error) {
 	if !cyberun.IsContainerSlug(slug) {
-		return events.APIGatewayV2HTTPResponse{}, notFound(slug)
+		return none, notFound(slug)
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
 	found, err := h.Cyberun.Container(ctx, slug)
 	if err != nil {
-		return events.APIGatewayV2HTTPResponse{}, lookUpError(slug, err)
+		return none, detailError(slug, err)
 	}
-	return jsonResponse(found)
+	return httpapi.JSON(http.StatusOK, found)
 }
 
 func notFound(slug string) error {
 	return named.Errorf(named.ContainerNotFound, "Cyberun has no container service %q for this key", named.Quote(slug))
 }
 
-// lookUpError names what the detail of a service came back with.
-func lookUpError(slug string, err error) error {
+// detailError names the error that Cyberun's detail of a service came back with.
+func detailError(slug string, err error) error {
 	if cyberun.IsNotFound(err) {
 		return notFound(slug)
 	}
-	return remoteError("look up the container service "+slug, err)
-}
-
-func jsonResponse(v any) (events.APIGatewayV2HTTPResponse, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return events.APIGatewayV2HTTPResponse{}, err
-	}
-	return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusOK, Body: string(body) + "\n",
-		Headers: map[string]string{"content-type": "application/json", "cache-control": "no-store"}}, nil
+	return cyberun.RemoteError("look up the container service "+slug, err)
 }

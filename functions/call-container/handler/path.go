@@ -5,8 +5,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
@@ -17,7 +17,7 @@ const pathHeader = "relay-path"
 
 // target reads from an event where in which container a call goes: the path and
 // the query as they are sent on, escaped.
-func target(e events.APIGatewayV2HTTPRequest) (slug, path, query string, err error) {
+func target(e httpapi.Request) (slug, path, query string, err error) {
 	slug = e.PathParameters["slug"]
 	var faults named.Violations
 	if slug == "." || slug == ".." {
@@ -49,7 +49,7 @@ func target(e events.APIGatewayV2HTTPRequest) (slug, path, query string, err err
 // has a stage or a base path in front of it where the API has one. pathParameters
 // hold the same without the slashes at its start, and are used where rawPath
 // does not show the slug as it is.
-func handedPath(e events.APIGatewayV2HTTPRequest, slug string) string {
+func handedPath(e httpapi.Request, slug string) string {
 	if _, rest, found := strings.Cut(e.RawPath, "/containers/"+slug+"/"); found {
 		return "/" + rest
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 )
 
 const someone = "arn:aws:iam::123456789012:user/someone"
@@ -136,7 +137,7 @@ func (w *world) problem(a answer, status int, name string) map[string]any {
 	w.t.Helper()
 	var p map[string]any
 	err := json.Unmarshal(a.content, &p)
-	if err != nil || a.StatusCode != status || a.Headers[errorHeader] != name || a.Headers["content-type"] != "application/problem+json" ||
+	if err != nil || a.StatusCode != status || a.Headers[httpapi.ErrorHeader] != name || a.Headers["content-type"] != "application/problem+json" ||
 		p["title"] != name || p["status"] != float64(status) || p["type"] != "urn:cyberun-relay:error:"+name || p["detail"] == "" || p["hint"] == "" {
 		w.t.Fatalf("want %d %s: %d %v %s (%v)", status, name, a.StatusCode, a.Headers, a.content, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
@@ -13,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -73,16 +72,16 @@ type hook struct {
 
 // Handle answers 204 for whatever is signed well, known task or not: anything
 // else would make Cyberun send it again for nothing.
-func (h *Handler) Handle(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Response, error) {
 	defer observe.LogPanic(ctx, h.Log)
 	if !h.Enabled {
 		return answer(http.StatusNotFound), nil
 	}
-	body, err := rawBody(e)
+	body, err := httpapi.Body(r)
 	if err != nil || len(body) > maxBody {
 		return answer(http.StatusBadRequest), nil
 	}
-	signed, err := h.signed(ctx, e.Headers[signatureHeader], body)
+	signed, err := h.signed(ctx, r.Headers[signatureHeader], body)
 	if err != nil {
 		h.Log.ErrorContext(ctx, "the webhook secret cannot be read", "cause", err.Error())
 		unready := answer(http.StatusServiceUnavailable) // Cyberun tries again
@@ -172,14 +171,6 @@ func matches(secret string, body, mac []byte) bool {
 	return hmac.Equal(m.Sum(nil), mac)
 }
 
-// rawBody is the bytes that were signed.
-func rawBody(e events.APIGatewayV2HTTPRequest) ([]byte, error) {
-	if e.IsBase64Encoded {
-		return base64.StdEncoding.DecodeString(e.Body)
-	}
-	return []byte(e.Body), nil
-}
-
-func answer(status int) events.APIGatewayV2HTTPResponse {
-	return events.APIGatewayV2HTTPResponse{StatusCode: status}
+func answer(status int) httpapi.Response {
+	return httpapi.Response{StatusCode: status}
 }
