@@ -181,15 +181,17 @@ func (f inputFile) problem(accept []string) string {
 // files after a day, and a task may start some hours after its submission.
 const fileKept = 18 * time.Hour
 
-// uploadFiles gives each file to Cyberun, once: the record keeps its file_key,
-// so that a step tried again does not upload it again. A redrive days later does.
-func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inputFile, parameters map[string]any) error {
+// uploadFiles gives each file to Cyberun, and puts its file_key in place of the
+// s3:// address in parameters. The record keeps the keys, so that a step tried
+// again does not upload them again; a redrive after fileKept does. It returns the
+// run as the record stands then.
+func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inputFile, parameters map[string]any) (lifecycle.Run, error) {
 	for _, f := range files {
 		done, ok := r.Uploads[f.parameter]
 		if !ok || done.Source != f.uri || done.ETag != f.etag || h.Now().Sub(done.At) > fileKept {
 			fileKey, err := h.upload(ctx, f)
 			if err != nil {
-				return err
+				return r, err
 			}
 			done = run.Upload{Source: f.uri, ETag: f.etag, FileKey: fileKey, At: h.Now().UTC()}
 			if r, err = h.Runs.Note(ctx, r, func(rec *run.Record) {
@@ -200,12 +202,12 @@ func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inpu
 				uploads[f.parameter] = done
 				rec.Uploads = uploads
 			}); err != nil {
-				return err
+				return r, err
 			}
 		}
 		parameters[f.parameter] = done.FileKey
 	}
-	return nil
+	return r, nil
 }
 
 func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {

@@ -1,12 +1,14 @@
 package handler
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -318,5 +320,27 @@ func TestPinnedRetry(t *testing.T) {
 	wantName(t, err, named.InputReplaced, "")
 	if len(w.Cyberun.Started) > 0 || fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=photo A]" {
 		t.Errorf("uploaded %v, tasks %v", w.Cyberun.Uploads, w.Cyberun.Started)
+	}
+}
+
+// TestFilesAreNotedInTurn: each write of the record follows the one before, so S3
+// refuses none of them: a refused one costs two more requests.
+func TestFilesAreNotedInTurn(t *testing.T) {
+	w := newWorld(t)
+	w.S3.Set(inboxBucket, "x.png", storetest.Object{Body: []byte("picture"), ContentType: "image/png"})
+	var refused []string
+	w.Around = func(call string, do func() error) error {
+		err := do()
+		var answer *awshttp.ResponseError
+		if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusPreconditionFailed {
+			refused = append(refused, call)
+		}
+		return err
+	}
+	if _, _, err, _ := w.once(w.input("r1", `{"workflow":"text-to-image","parameters":{"prompt":"r1","image":"s3://inbox/x.png"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.Cyberun.Uploads) != 1 || len(refused) > 0 {
+		t.Errorf("uploads %v, refused %v", w.Cyberun.Uploads, refused)
 	}
 }

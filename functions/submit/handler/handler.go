@@ -135,7 +135,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	return h.submit(ctx, r, ready)
+	return h.submit(ctx, ready)
 }
 
 func output(r lifecycle.Run, err error) (Output, error) {
@@ -166,6 +166,7 @@ func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (O
 
 // ready is a request that was checked completely and can be submitted.
 type ready struct {
+	run        lifecycle.Run // as its record stands after the uploads
 	ref        string
 	workflowID string
 	parameters map[string]any
@@ -209,7 +210,7 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 		return ready{}, err
 	}
 	if len(files) > 0 {
-		if err := h.uploadFiles(ctx, r, files, parameters); err != nil {
+		if r, err = h.uploadFiles(ctx, r, files, parameters); err != nil {
 			return ready{}, err
 		}
 	}
@@ -218,7 +219,7 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 			return ready{}, err
 		}
 	}
-	return ready{ref: request.Workflow, workflowID: workflow.ID, parameters: parameters, clock: clock}, nil
+	return ready{run: r, ref: request.Workflow, workflowID: workflow.ID, parameters: parameters, clock: clock}, nil
 }
 
 const (
@@ -286,7 +287,8 @@ const (
 )
 
 // submit marks, posts once, and accepts. The order is the protocol's: see ADR 4.
-func (h *Handler) submit(ctx context.Context, r lifecycle.Run, ready ready) (Output, error) {
+func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
+	r := ready.run
 	if r.Posts >= maxPosts {
 		e := named.Errorf(named.RunRejected, "%d submissions in a row reached Cyberun and never started a task", r.Posts)
 		e.Hint = "look at Cyberun's own status, then start a new run; no task was paid for"
