@@ -7,6 +7,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/functions/on-upload/handler"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 )
 
 func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
@@ -16,9 +17,8 @@ func build(ctx context.Context, log *slog.Logger) (*handler.Handler, error) {
 		return nil, err
 	}
 	return &handler.Handler{
-		Inbox:           config.S3(cfg),
-		Executions:      config.StepFunctions(cfg),
-		StateMachineARN: env.String("STATE_MACHINE_ARN"),
-		Log:             log,
+		Inbox:      config.S3(cfg),
+		Executions: executions.Machine{API: config.StepFunctions(cfg), ARN: env.String("STATE_MACHINE_ARN")},
+		Log:        log,
 	}, env.Err()
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// upload is one object that an event tells of.
+// upload is one object that an event reports as written.
 type upload struct {
 	bucket    string
 	key       string
@@ -27,15 +27,15 @@ type upload struct {
 	encoded bool
 }
 
-// created reports whether the event tells of an upload. A bucket that is wired by
-// hand may tell of removals, tags and restores as well, and of those no run was
-// meant to start.
+// created reports whether the event is about an upload. A bucket whose events
+// were set up by hand may report removals, tags and restores as well, which start
+// no run.
 func (u upload) created() bool {
 	return u.event == "" || u.event == "Object Created" || strings.HasPrefix(strings.TrimPrefix(u.event, "s3:"), "ObjectCreated:")
 }
 
-// event is both shapes that S3 tells of uploads in: EventBridge's, with one
-// object, and the classic notification's, with several and with encoded keys.
+// event is an event in either of S3's shapes: EventBridge's, with one object, or
+// the classic notification's, with several and with URL-encoded keys.
 type event struct {
 	DetailType string `json:"detail-type"`
 	Detail     *struct {
@@ -71,9 +71,9 @@ type record struct {
 	} `json:"s3"`
 }
 
-// uploads reads either shape. What it cannot read is an error that no retry
-// mends: it goes to the dead-letter queue, after the event's other objects have
-// become runs.
+// uploads returns the objects that an event reports. Its error, beside those that
+// could be read, is of a kind that no retry mends: the event goes to the
+// dead-letter queue after its other objects have become runs.
 func uploads(raw json.RawMessage) ([]upload, error) {
 	var e event
 	if err := json.Unmarshal(raw, &e); err != nil {
@@ -83,7 +83,7 @@ func uploads(raw json.RawMessage) ([]upload, error) {
 	var bad []error
 	add := func(u upload) {
 		switch {
-		case !u.created(): // told, and passed over, whatever else it says
+		case !u.created(): // passed over with a line in the log, whatever else it says
 		case u.bucket == "" || u.key == "":
 			bad = append(bad, named.Errorf(named.InvalidRequest, "an object of the event has no bucket or no key"))
 			return
@@ -122,7 +122,7 @@ func uploads(raw json.RawMessage) ([]upload, error) {
 			add(u)
 		}
 	default:
-		bad = append(bad, named.Errorf(named.InvalidRequest, "the event tells of no upload"))
+		bad = append(bad, named.Errorf(named.InvalidRequest, "the event reports no upload"))
 	}
 	return found, errors.Join(bad...)
 }

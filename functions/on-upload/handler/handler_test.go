@@ -4,26 +4,22 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/google/go-cmp/cmp"
 )
 
-type startFunc func(*sfn.StartExecutionInput) error
+type startFunc func(runID, input string) error
 
-func (f startFunc) StartExecution(_ context.Context, in *sfn.StartExecutionInput, _ ...func(*sfn.Options)) (*sfn.StartExecutionOutput, error) {
-	return &sfn.StartExecutionOutput{}, f(in)
-}
+func (f startFunc) Start(_ context.Context, runID, input string) error { return f(runID, input) }
 
 // world is an inbox in memory, and what was started.
 type world struct {
@@ -55,17 +51,16 @@ func newWorld() *world {
 		return do()
 	}
 	w.Handler = &Handler{
-		StateMachineARN: "arn:aws:states:us-east-1:123456789012:stateMachine:relay-run",
-		Log:             slog.New(slog.NewTextHandler(&w.log, nil)),
-		Inbox:           w.s3,
-		Executions: startFunc(func(in *sfn.StartExecutionInput) error {
+		Log:   slog.New(slog.NewTextHandler(&w.log, nil)),
+		Inbox: w.s3,
+		Executions: startFunc(func(runID, input string) error {
 			if w.startErr != nil {
 				return w.startErr
 			}
-			if _, again := w.started[*in.Name]; again {
-				return &types.ExecutionAlreadyExists{}
+			if _, again := w.started[runID]; again {
+				return executions.ErrExists
 			}
-			w.started[*in.Name] = *in.Input
+			w.started[runID] = input
 			return nil
 		}),
 	}
@@ -262,7 +257,7 @@ func classic(key string) string {
 func TestStepFunctionsAway(t *testing.T) {
 	w := newWorld()
 	w.set("jobs/a.json", object{body: job, etag: "e1"})
-	w.startErr = errors.New("throttled")
+	w.startErr = named.Errorf(named.Unavailable, "Step Functions could not start the run: throttled")
 	if _, err := w.Handle(t.Context(), bridge("jobs/a.json", "e1", "A")); !named.Is(err, named.Unavailable) {
 		t.Errorf("%v", err)
 	}

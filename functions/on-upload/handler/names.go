@@ -20,10 +20,10 @@ var systemFiles = []string{"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 // lower case.
 var systemFolders = []string{"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 
-// notMeant tells why an object's name says that nobody meant it to start a run;
-// empty: it may have been. Whole folders are synchronised into an inbox, with all
-// that lies in them.
-func notMeant(key string) string {
+// whyNotMeant returns why, by its name, nobody meant an object to start a run;
+// empty if somebody may have. Whole folders are synchronised into an inbox, with
+// all that lies in them.
+func whyNotMeant(key string) string {
 	_, below, _ := strings.Cut(key, "/") // jobs/ and files/ are ours
 	folders := strings.Split(strings.ToLower(below), "/")
 	name := folders[len(folders)-1]

@@ -395,7 +395,7 @@ func TestRejectedUploads(t *testing.T) {
 		t.Errorf("%+v, %v", out, w.rejected(t))
 	}
 	large := int64(run.MaxInputFile) + 1
-	if _, err := file(upload{bucket: inbox, key: photoKey, size: &large}, &s3.HeadObjectOutput{}); !named.Is(err, named.InvalidRequest) || !strings.Contains(err.Error(), "at most 524288000") {
+	if _, err := fileRequest(upload{bucket: inbox, key: photoKey, size: &large}, &s3.HeadObjectOutput{}); !named.Is(err, named.InvalidRequest) || !strings.Contains(err.Error(), "at most 524288000") {
 		t.Errorf("%v", err)
 	}
 }
@@ -440,7 +440,7 @@ func TestKeysThatAreNoText(t *testing.T) {
 // are none.
 func TestLevels(t *testing.T) {
 	for err, want := range map[error]slog.Level{ignore("x"): slog.LevelInfo, lost("x"): slog.LevelWarn} {
-		if got := err.(*nothing).level; got != want {
+		if got := err.(*skipped).level; got != want {
 			t.Errorf("%v", got)
 		}
 	}

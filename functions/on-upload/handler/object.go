@@ -1,0 +1,114 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// findObject returns the object as it was uploaded: the version that the event
+// names, or else the one that has the event's ETag. The upload that it returns
+// has the object's own key and size. A version that is gone, or bytes that were
+// replaced where no versions are kept, start nothing: a later upload has an event
+// of its own.
+//
+// The key of an EventBridge event is taken raw first, then URL-decoded; the
+// decoded one only if it leads to the event's own ETag.
+func (h *Handler) findObject(ctx context.Context, u upload) (upload, *s3.HeadObjectOutput, error) {
+	head, err := h.head(ctx, u)
+	if u.encoded && u.etag != "" && missing(err) {
+		decoded := u
+		var bad error
+		decoded.key, bad = url.QueryUnescape(u.key)
+		if bad == nil && decoded.key != u.key && utf8.ValidString(decoded.key) {
+			found, again := h.head(ctx, decoded)
+			if again == nil || !missing(again) {
+				u, head, err = decoded, found, again
+			}
+		}
+	}
+	switch {
+	case missing(err) && u.version != "":
+		return u, nil, lost("its version was deleted, or is another object's")
+	case missing(err):
+		return u, nil, lost("it was taken away or replaced since")
+	case err != nil:
+		return u, nil, named.Errorf(named.Unavailable, "S3 could not look up %s: %w", u, err)
+	}
+	if head.ContentLength != nil {
+		u.size = head.ContentLength
+	}
+	return u, head, nil
+}
+
+func (h *Handler) head(ctx context.Context, u upload) (*s3.HeadObjectOutput, error) {
+	in := &s3.HeadObjectInput{Bucket: &u.bucket, Key: &u.key}
+	if u.version != "" {
+		in.VersionId = &u.version
+	} else if u.etag != "" {
+		in.IfMatch = aws.String(quoted(u.etag))
+	}
+	head, err := h.Inbox.HeadObject(ctx, in)
+	if err == nil && u.etag != "" && aws.ToString(head.ETag) != quoted(u.etag) {
+		return nil, errOtherETag
+	}
+	return head, err
+}
+
+// errOtherETag says that the object under a key is not the one that was uploaded.
+var errOtherETag = errors.New("the object has another ETag")
+
+func quoted(etag string) string { return `"` + etag + `"` }
+
+// missing reports whether an error says that the object, or its version, is not
+// there, or is not the one that was uploaded. S3 answers 405 for a delete marker.
+func missing(err error) bool {
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) {
+		switch answer.HTTPStatusCode() {
+		case http.StatusNotFound, http.StatusPreconditionFailed, http.StatusMethodNotAllowed:
+			return true
+		}
+	}
+	return errors.Is(err, errOtherETag)
+}
+
+// copyOfItself reports whether a copied object is what its key held before: the
+// version before it has the same ETag and the same parameters in its metadata.
+// It returns false in a bucket that keeps no versions.
+func (h *Handler) copyOfItself(ctx context.Context, u upload, head *s3.HeadObjectOutput) (bool, error) {
+	in := &s3.ListObjectVersionsInput{Bucket: &u.bucket, Prefix: &u.key, MaxKeys: aws.Int32(2)} // this one and the one before
+	if u.version != "" {
+		in.KeyMarker, in.VersionIdMarker, in.MaxKeys = &u.key, &u.version, aws.Int32(1)
+	}
+	list, err := h.Inbox.ListObjectVersions(ctx, in)
+	if err != nil {
+		return false, named.Errorf(named.Unavailable, "S3 could not list the versions of %s: %w", u, err)
+	}
+	versions := list.Versions
+	if u.version == "" {
+		if len(versions) == 0 || aws.ToString(versions[0].ETag) != aws.ToString(head.ETag) {
+			return false, nil
+		}
+		versions = versions[1:]
+	}
+	if len(versions) == 0 || aws.ToString(versions[0].Key) != u.key || aws.ToString(versions[0].ETag) != aws.ToString(head.ETag) {
+		return false, nil // there was none before it, or other bytes, or a delete marker
+	}
+	before, err := h.Inbox.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.bucket, Key: &u.key, VersionId: versions[0].VersionId})
+	if missing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, named.Errorf(named.Unavailable, "S3 could not look up an earlier version of %s: %w", u, err)
+	}
+	return maps.Equal(parametersOf(before), parametersOf(head)), nil
+}

@@ -1,0 +1,110 @@
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"mime"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// jobRequest reads the request that a job file is, as it was when the event was
+// sent.
+func (h *Handler) jobRequest(ctx context.Context, u upload, head *s3.HeadObjectOutput) ([]byte, error) {
+	if path.Ext(u.key) != ".json" {
+		return nil, rejected("a job is a file jobs/NAME.json; for an input file use files/{workflow}/{parameter}/{file}")
+	}
+	in := &s3.GetObjectInput{Bucket: &u.bucket, Key: &u.key, IfMatch: head.ETag}
+	if u.version != "" {
+		in.VersionId = &u.version
+	}
+	object, err := h.Inbox.GetObject(ctx, in)
+	if missing(err) {
+		return nil, lost("it was taken away or replaced while it was read")
+	}
+	if err != nil {
+		return nil, named.Errorf(named.Unavailable, "S3 could not read %s: %w", u, err)
+	}
+	defer object.Body.Close()
+	raw, err := run.ReadText(object.Body)
+	if err != nil {
+		return nil, named.Errorf(named.Unavailable, "S3 could not read %s: %w", u, err)
+	}
+	return raw, nil
+}
+
+// fileRequest makes the request for files/{workflow}/{parameter}/{file}, pinned to
+// what was uploaded. The other parameters come from the object's metadata, as
+// text: Submit converts them to the types that the workflow declares.
+func fileRequest(u upload, head *s3.HeadObjectOutput) ([]byte, error) {
+	parts := strings.SplitN(strings.TrimPrefix(u.key, filesPrefix), "/", 3)
+	if len(parts) < 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
+		return nil, rejected("an input file lies at files/{workflow}/{parameter}/{file}")
+	}
+	var faults named.Violations
+	if u.size != nil && *u.size > run.MaxInputFile {
+		faults.Add("key", "is a file of %d bytes; Cyberun takes at most %d", *u.size, run.MaxInputFile)
+	}
+	parameters := map[string]any{}
+	given := parametersOf(head)
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		value := decodeMetadata(given[name])
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			faults.Add("x-amz-meta-"+paramMetadata+strings.ToValidUTF8(name, "?"), "is not UTF-8")
+			continue
+		}
+		parameters[name] = value
+	}
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	parameters[parts[1]] = u.String()
+	pin := run.InputVersion{VersionID: u.version}
+	if u.version == "" {
+		pin.ETag = strings.Trim(aws.ToString(head.ETag), `"`)
+	}
+	raw, err := json.Marshal(run.Request{
+		Workflow: parts[0], Parameters: parameters, ParametersAsText: true, InputVersions: map[string]run.InputVersion{parts[1]: pin},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode the request: %w", err)
+	}
+	return raw, nil
+}
+
+// parametersOf returns the parameters in an object's metadata, by name in lower
+// case, with values as S3 returns them.
+func parametersOf(head *s3.HeadObjectOutput) map[string]string {
+	parameters := map[string]string{}
+	for name, value := range head.Metadata {
+		if key, ok := strings.CutPrefix(strings.ToLower(name), paramMetadata); ok && key != "" {
+			parameters[key] = value
+		}
+	}
+	return parameters
+}
+
+// decodeMetadata returns a metadata value as it was uploaded: S3 returns what is
+// not ASCII encoded by RFC 2047, and a prompt must not reach a model as
+// =?UTF-8?Q?…?=.
+func decodeMetadata(value string) string {
+	decoded, err := new(mime.WordDecoder).DecodeHeader(value)
+	if err != nil {
+		return value
+	}
+	return decoded
+}
+
+// rejected returns the InvalidRequest of an object whose key or state is wrong.
+func rejected(format string, args ...any) error {
+	return named.Violations{{Parameter: "key", Message: fmt.Sprintf(format, args...)}}.Err()
+}
