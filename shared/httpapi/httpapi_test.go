@@ -84,17 +84,17 @@ func FuzzPages(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var faults named.Violations
-		page := ReadPage(q, 20, &faults)
-		if len(faults) > 0 {
+		var violations named.Violations
+		page := ReadPage(q, 20, &violations)
+		if len(violations) > 0 {
 			return
 		}
 		if page.Limit < 1 || page.Limit > MaxLimit || len(page.Cursor) > maxCursor {
 			t.Fatalf("%q: %+v", query, page)
 		}
-		again := ReadPage(url.Values{"cursor": {EncodeCursor(page.Cursor)}}, 20, &faults)
-		if again.Cursor != page.Cursor || len(faults) > 0 {
-			t.Fatalf("%q came back as %q, %v", page.Cursor, again.Cursor, faults)
+		again := ReadPage(url.Values{"cursor": {EncodeCursor(page.Cursor)}}, 20, &violations)
+		if again.Cursor != page.Cursor || len(violations) > 0 {
+			t.Fatalf("%q came back as %q, %v", page.Cursor, again.Cursor, violations)
 		}
 		if number, err := page.Number(); err == nil && number < 1 {
 			t.Fatalf("%q is page %d", page.Cursor, number)

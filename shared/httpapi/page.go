@@ -27,19 +27,19 @@ type Page struct {
 }
 
 // ReadPage reads limit and cursor from a query, and adds what is wrong with them
-// to faults. usual is the limit of a request that names none.
-func ReadPage(q url.Values, usual int, faults *named.Violations) Page {
+// to violations. usual is the limit of a request that names none.
+func ReadPage(q url.Values, usual int, violations *named.Violations) Page {
 	page := Page{Limit: usual}
 	if value := q.Get("limit"); value != "" {
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 || n > MaxLimit {
-			faults.Add("limit", "must be a whole number from 1 to %d", MaxLimit)
+			violations.Add("limit", "must be a whole number from 1 to %d", MaxLimit)
 		}
 		page.Limit = n
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
 	if err != nil || len(raw) > maxCursor || !utf8.Valid(raw) { // it may become part of a key, and S3 would refuse it
-		faults.Add("cursor", notOurCursor)
+		violations.Add("cursor", notOurCursor)
 	}
 	page.Cursor = string(raw)
 	return page

@@ -29,7 +29,7 @@ const (
 func (v *Violations) Add(parameter, format string, args ...any) {
 	switch {
 	case len(*v) == maxViolations:
-		parameter, format, args = "request", "has more faults than these", nil
+		parameter, format, args = "request", "has more violations than these", nil
 	case len(*v) > maxViolations:
 		return
 	}

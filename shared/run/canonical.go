@@ -10,10 +10,10 @@ import (
 
 // Canonical writes a JSON document in the one form of its value: keys sorted,
 // no blanks, numbers that are equal written alike. Two requests are the same
-// when their canonical forms are. The error is that of DecodeJSON's faults.
+// when their canonical forms are. The error is that of DecodeJSON's violations.
 func Canonical(raw []byte) ([]byte, error) {
-	v, faults := DecodeJSON("JSON", raw)
-	if err := faults.Err(); err != nil {
+	v, violations := DecodeJSON("JSON", raw)
+	if err := violations.Err(); err != nil {
 		return nil, err
 	}
 	return canonicalForm(v)

@@ -94,13 +94,13 @@ func FuzzCanonical(f *testing.F) {
 		if err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("%q became %q, and that %q (%v)", raw, once, twice, err)
 		}
-		before, faults := DecodeJSON("", raw)
-		if len(faults) > 0 {
-			t.Fatal(faults)
+		before, violations := DecodeJSON("", raw)
+		if len(violations) > 0 {
+			t.Fatal(violations)
 		}
-		after, faults := DecodeJSON("", once)
-		if len(faults) > 0 {
-			t.Fatal(faults)
+		after, violations := DecodeJSON("", once)
+		if len(violations) > 0 {
+			t.Fatal(violations)
 		}
 		if !equalValue(before, after) {
 			t.Fatalf("%q became %q, another value", raw, once)

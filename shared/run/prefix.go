@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxPrefix is of the template; it keeps records and faults short.
+	// maxPrefix is of the template; it keeps records and violations short.
 	maxPrefix = 512
 	// maxRendered leaves room for an output's name in S3's 1,024 bytes of key. A
 	// prefix that turned out too long would be told after the task was paid.
@@ -23,32 +23,32 @@ const (
 )
 
 // checkPrefix says what is wrong with a destination's template.
-func checkPrefix(faults *named.Violations, prefix string) {
+func checkPrefix(violations *named.Violations, prefix string) {
 	const field = "destination.prefix"
 	if strings.HasPrefix(prefix, "/") {
-		faults.Add(field, "must not begin with '/': S3 keys have no root")
+		violations.Add(field, "must not begin with '/': S3 keys have no root")
 	}
 	if strings.Contains(prefix, "..") {
-		faults.Add(field, "must not contain '..'")
+		violations.Add(field, "must not contain '..'")
 	}
 	if strings.ContainsFunc(prefix, unicode.IsControl) {
-		faults.Add(field, "must not contain control characters")
+		violations.Add(field, "must not contain control characters")
 	}
 	if len(prefix) > maxPrefix {
-		faults.Add(field, "is longer than %d bytes", maxPrefix)
+		violations.Add(field, "is longer than %d bytes", maxPrefix)
 	}
 	if longest := longestPrefix(prefix); len(prefix) <= maxPrefix && longest > maxRendered {
-		faults.Add(field, "can become %d bytes long once it is filled in; at most %d leave room for the outputs' names", longest, maxRendered)
+		violations.Add(field, "can become %d bytes long once it is filled in; at most %d leave room for the outputs' names", longest, maxRendered)
 	}
 	rest := prefix
 	for _, name := range []string{"{run_id}", "{task_id}", "{workflow}", "{date}"} {
 		rest = strings.ReplaceAll(rest, name, "")
 	}
 	if strings.ContainsAny(rest, "{}") {
-		faults.Add(field, "may use {run_id}, {task_id}, {workflow} and {date}, and no other braces")
+		violations.Add(field, "may use {run_id}, {task_id}, {workflow} and {date}, and no other braces")
 	}
 	if !strings.Contains(prefix, "{run_id}") && !strings.Contains(prefix, "{task_id}") {
-		faults.Add(field, "must use {run_id} or {task_id}, or a later run would write under this one's manifest")
+		violations.Add(field, "must use {run_id} or {task_id}, or a later run would write under this one's manifest")
 	}
 }
 
@@ -62,9 +62,9 @@ func longestPrefix(template string) int {
 // ValidPrefix reports whether a template can be rendered. What has no valid
 // prefix leaves no error.json.
 func ValidPrefix(prefix string) bool {
-	var faults named.Violations
-	checkPrefix(&faults, prefix)
-	return len(faults) == 0
+	var violations named.Violations
+	checkPrefix(&violations, prefix)
+	return len(violations) == 0
 }
 
 // taskPlaceholder is the one part of a prefix that is not known when a run starts.

@@ -34,18 +34,18 @@ func TestPrefixes(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.prefix, func(t *testing.T) {
-			var faults named.Violations
-			checkPrefix(&faults, test.prefix)
+			var violations named.Violations
+			checkPrefix(&violations, test.prefix)
 			if ValidPrefix(test.prefix) != (test.fault == "") {
 				t.Errorf("ValidPrefix says %v", ValidPrefix(test.prefix))
 			}
 			if test.fault == "" {
-				if len(faults) > 0 {
-					t.Errorf("faults %v", faults)
+				if len(violations) > 0 {
+					t.Errorf("violations %v", violations)
 				}
 				return
 			}
-			for _, f := range faults {
+			for _, f := range violations {
 				if f.Parameter != "destination.prefix" {
 					t.Errorf("told of %q", f.Parameter)
 				}
@@ -53,7 +53,7 @@ func TestPrefixes(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("faults %v, want %q", faults, test.fault)
+			t.Errorf("violations %v, want %q", violations, test.fault)
 		})
 	}
 }

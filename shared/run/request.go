@@ -83,62 +83,62 @@ func (r Request) Slug() string {
 }
 
 // ParseRequest reads a request and says everything that is wrong with it that
-// can be told without the workflow. What it returns beside faults is as much of
+// can be told without the workflow. What it returns beside violations is as much of
 // the request as could be read, so that the workflow's checks can add theirs.
 func ParseRequest(raw []byte) (Request, named.Violations) {
 	var r Request
-	document, faults := DecodeJSON("request", raw)
-	if document == nil && len(faults) > 0 {
-		return r, faults
+	document, violations := DecodeJSON("request", raw)
+	if document == nil && len(violations) > 0 {
+		return r, violations
 	}
 	fields, ok := document.(map[string]any)
 	if !ok {
-		faults.Add("request", "must be a JSON object, not %s", named.KindOf(document))
-		return r, faults
+		violations.Add("request", "must be a JSON object, not %s", named.KindOf(document))
+		return r, violations
 	}
 	if input, err := canonicalForm(document); err != nil {
-		faults.Add("request", "cannot be written as JSON: %v", err)
+		violations.Add("request", "cannot be written as JSON: %v", err)
 	} else {
 		sum := sha256.Sum256(input)
 		r.Hash = hex.EncodeToString(sum[:])
 		if len(input) > MaxRequestBytes {
-			faults.Add("request", "is %d bytes as UTF-8 without blanks; at most %d bytes are accepted (put large inputs into S3 and pass s3://…)", len(input), MaxRequestBytes)
+			violations.Add("request", "is %d bytes as UTF-8 without blanks; at most %d bytes are accepted (put large inputs into S3 and pass s3://…)", len(input), MaxRequestBytes)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		value := fields[name]
 		switch name {
 		case "workflow":
-			r.Workflow = stringField(&faults, name, value)
+			r.Workflow = stringField(&violations, name, value)
 			if r.Workflow != "" {
-				checkWorkflowRef(&faults, r.Workflow)
+				checkWorkflowRef(&violations, r.Workflow)
 			}
 		case "task_id":
-			r.TaskID = stringField(&faults, name, value)
+			r.TaskID = stringField(&violations, name, value)
 			if r.TaskID != "" && !ValidTaskID(r.TaskID) {
-				faults.Add(name, "is not a task id: letters, digits, '-', '_' and '.', at most %d", maxTaskID)
+				violations.Add(name, "is not a task id: letters, digits, '-', '_' and '.', at most %d", maxTaskID)
 			}
 		case "parameters":
 			p, ok := value.(map[string]any)
 			if !ok {
-				faults.Add(name, "must be an object, not %s", named.KindOf(value))
+				violations.Add(name, "must be an object, not %s", named.KindOf(value))
 			}
 			r.Parameters = p
 		case "parameters_as_text":
 			b, ok := value.(bool)
 			if !ok {
-				faults.Add(name, "must be true or false, not %s", named.KindOf(value))
+				violations.Add(name, "must be true or false, not %s", named.KindOf(value))
 			}
 			r.ParametersAsText = b
 		case "destination":
-			r.Destination = destinationField(&faults, value)
+			r.Destination = destinationField(&violations, value)
 		case "max_seconds":
-			r.MaxSeconds = maxSecondsField(&faults, value)
+			r.MaxSeconds = maxSecondsField(&violations, value)
 		case "input_versions":
-			r.InputVersions = inputVersionsField(&faults, value, fields["parameters"])
+			r.InputVersions = inputVersionsField(&violations, value, fields["parameters"])
 		case startedByField:
 		default:
-			faults.Add(named.Shorten(maxName, name), "is not a field of a request; known are workflow, parameters, input_versions, destination, max_seconds and task_id")
+			violations.Add(named.Shorten(maxName, name), "is not a field of a request; known are workflow, parameters, input_versions, destination, max_seconds and task_id")
 		}
 	}
 	_, hasWorkflow := fields["workflow"]
@@ -146,11 +146,11 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 	_, hasParameters := fields["parameters"]
 	switch {
 	case hasWorkflow && hasTask:
-		faults.Add("task_id", "cannot stand beside workflow: a task is either started or rescued")
+		violations.Add("task_id", "cannot stand beside workflow: a task is either started or rescued")
 	case !hasWorkflow && !hasTask:
-		faults.Add("workflow", "is missing: name the workflow to run, as slug or slug@version")
+		violations.Add("workflow", "is missing: name the workflow to run, as slug or slug@version")
 	case hasTask && hasParameters:
-		faults.Add("parameters", "cannot stand beside task_id: that task has its parameters already")
+		violations.Add("parameters", "cannot stand beside task_id: that task has its parameters already")
 	}
 	if r.MaxSeconds == 0 {
 		r.MaxSeconds = DefaultMaxSeconds
@@ -158,35 +158,35 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 	if r.Destination.Prefix == "" {
 		r.Destination.Prefix = DefaultPrefix
 	}
-	return r, faults
+	return r, violations
 }
 
-func stringField(faults *named.Violations, name string, value any) string {
+func stringField(violations *named.Violations, name string, value any) string {
 	s, ok := value.(string)
 	switch {
 	case !ok:
-		faults.Add(name, "must be a string, not %s", named.KindOf(value))
+		violations.Add(name, "must be a string, not %s", named.KindOf(value))
 	case s == "":
-		faults.Add(name, "must not be empty")
+		violations.Add(name, "must not be empty")
 	}
 	return s
 }
 
-func destinationField(faults *named.Violations, value any) Destination {
+func destinationField(violations *named.Violations, value any) Destination {
 	fields, ok := value.(map[string]any)
 	if !ok {
-		faults.Add("destination", "must be an object such as {\"prefix\": %q}, not %s", DefaultPrefix, named.KindOf(value))
+		violations.Add("destination", "must be an object such as {\"prefix\": %q}, not %s", DefaultPrefix, named.KindOf(value))
 		return Destination{}
 	}
 	var d Destination
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if name != "prefix" {
-			faults.Add("destination."+named.Shorten(maxName, name), "is not a field of destination; known is prefix (the bucket is the stack's)")
+			violations.Add("destination."+named.Shorten(maxName, name), "is not a field of destination; known is prefix (the bucket is the stack's)")
 			continue
 		}
-		d.Prefix = stringField(faults, "destination.prefix", fields[name])
+		d.Prefix = stringField(violations, "destination.prefix", fields[name])
 		if d.Prefix != "" {
-			checkPrefix(faults, d.Prefix)
+			checkPrefix(violations, d.Prefix)
 		}
 	}
 	return d
@@ -194,11 +194,11 @@ func destinationField(faults *named.Violations, value any) Destination {
 
 // inputVersionsField reads {PARAMETER: {"version_id": …} | {"etag": …}}. A pin of
 // anything but an object in S3 would pin nothing, and is a fault.
-func inputVersionsField(faults *named.Violations, value, parameters any) map[string]InputVersion {
+func inputVersionsField(violations *named.Violations, value, parameters any) map[string]InputVersion {
 	const field = "input_versions"
 	fields, ok := value.(map[string]any)
 	if !ok {
-		faults.Add(field, `must be an object such as {"image": {"etag": "…"}}, not %s`, named.KindOf(value))
+		violations.Add(field, `must be an object such as {"image": {"etag": "…"}}, not %s`, named.KindOf(value))
 		return nil
 	}
 	given, _ := parameters.(map[string]any)
@@ -206,39 +206,39 @@ func inputVersionsField(faults *named.Violations, value, parameters any) map[str
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		path := named.Shorten(maxName, field+"."+name)
 		if uri, _ := given[name].(string); !IsS3URI(uri) {
-			faults.Add(path, "is not a parameter whose value is s3://bucket/key")
+			violations.Add(path, "is not a parameter whose value is s3://bucket/key")
 		}
-		if v, ok := inputVersion(faults, path, fields[name]); ok {
+		if v, ok := inputVersion(violations, path, fields[name]); ok {
 			versions[name] = v
 		}
 	}
 	return versions
 }
 
-func inputVersion(faults *named.Violations, path string, value any) (v InputVersion, ok bool) {
+func inputVersion(violations *named.Violations, path string, value any) (v InputVersion, ok bool) {
 	fields, ok := value.(map[string]any)
 	if !ok {
-		faults.Add(path, `must be an object, {"version_id": "…"} or {"etag": "…"}, not %s`, named.KindOf(value))
+		violations.Add(path, `must be an object, {"version_id": "…"} or {"etag": "…"}, not %s`, named.KindOf(value))
 		return v, false
 	}
-	before := len(*faults)
+	before := len(*violations)
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		part := path + "." + named.Shorten(maxName, name)
 		switch name {
 		case "version_id":
-			v.VersionID = versionField(faults, part, fields[name], maxVersionID)
+			v.VersionID = versionField(violations, part, fields[name], maxVersionID)
 		case "etag":
-			v.ETag = versionField(faults, part, unquoted(fields[name]), maxETag)
+			v.ETag = versionField(violations, part, unquoted(fields[name]), maxETag)
 		default:
-			faults.Add(part, "is not a field of an input version; known are version_id and etag")
+			violations.Add(part, "is not a field of an input version; known are version_id and etag")
 		}
 	}
 	_, byID := fields["version_id"]
 	_, byETag := fields["etag"]
 	if byID == byETag {
-		faults.Add(path, "must have version_id or etag, and not both")
+		violations.Add(path, "must have version_id or etag, and not both")
 	}
-	return v, len(*faults) == before
+	return v, len(*violations) == before
 }
 
 // unquoted takes the quotes off an ETag: S3's answers have them, its events do not.
@@ -251,26 +251,26 @@ func unquoted(value any) any {
 
 // versionField reads what is sent to S3 in a header or a query: visible ASCII
 // without quotes.
-func versionField(faults *named.Violations, path string, value any, most int) string {
-	s := stringField(faults, path, value)
+func versionField(violations *named.Violations, path string, value any, most int) string {
+	s := stringField(violations, path, value)
 	switch {
 	case len(s) > most:
-		faults.Add(path, "is longer than %d bytes", most)
+		violations.Add(path, "is longer than %d bytes", most)
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }):
-		faults.Add(path, "must be visible ASCII characters without quotes")
+		violations.Add(path, "must be visible ASCII characters without quotes")
 	}
 	return s
 }
 
-func maxSecondsField(faults *named.Violations, value any) int {
+func maxSecondsField(violations *named.Violations, value any) int {
 	n, ok := value.(json.Number)
 	if !ok {
-		faults.Add("max_seconds", "must be a whole number, not %s", named.KindOf(value))
+		violations.Add("max_seconds", "must be a whole number, not %s", named.KindOf(value))
 		return 0
 	}
 	f, err := strconv.ParseFloat(n.String(), 64)
 	if err != nil || f < 1 || f > MaxMaxSeconds || f != math.Trunc(f) {
-		faults.Add("max_seconds", "is %s; it must be a whole number from 1 to %d (7 days, as long as outputs live)", named.Quote(n.String()), MaxMaxSeconds)
+		violations.Add("max_seconds", "is %s; it must be a whole number from 1 to %d (7 days, as long as outputs live)", named.Quote(n.String()), MaxMaxSeconds)
 		return 0
 	}
 	return int(f)
@@ -278,16 +278,16 @@ func maxSecondsField(faults *named.Violations, value any) int {
 
 // checkWorkflowRef accepts what can stand in one path element. Cyberun does not
 // document the alphabet of a slug.
-func checkWorkflowRef(faults *named.Violations, ref string) {
+func checkWorkflowRef(violations *named.Violations, ref string) {
 	slug, version, pinned := strings.Cut(ref, "@")
 	switch {
 	case len(ref) > maxWorkflowRef:
-		faults.Add("workflow", "is longer than %d bytes", maxWorkflowRef)
+		violations.Add("workflow", "is longer than %d bytes", maxWorkflowRef)
 	case slug == "" || slug == "." || slug == ".." || strings.ContainsFunc(slug, unsafeInSlug):
-		faults.Add("workflow", "%q is not a workflow: use slug or slug@version, such as text-to-image@2", named.Quote(ref))
+		violations.Add("workflow", "%q is not a workflow: use slug or slug@version, such as text-to-image@2", named.Quote(ref))
 	case pinned:
 		if n, err := strconv.ParseUint(version, 10, 31); err != nil || n < 1 {
-			faults.Add("workflow", "%q is not a version: it is a whole number from 1, such as %s@2", named.Quote(version), named.Quote(slug))
+			violations.Add("workflow", "%q is not a version: it is a whole number from 1, such as %s@2", named.Quote(version), named.Quote(slug))
 		}
 	}
 }
@@ -295,9 +295,9 @@ func checkWorkflowRef(faults *named.Violations, ref string) {
 // ValidWorkflowRef reports whether a text can name a workflow, as slug or
 // slug@version.
 func ValidWorkflowRef(ref string) bool {
-	var faults named.Violations
-	checkWorkflowRef(&faults, ref)
-	return len(faults) == 0
+	var violations named.Violations
+	checkWorkflowRef(&violations, ref)
+	return len(violations) == 0
 }
 
 func unsafeInSlug(r rune) bool {

@@ -55,9 +55,9 @@ func TestParseRequestReads(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, faults := ParseRequest([]byte(test.raw))
-			if len(faults) > 0 {
-				t.Fatalf("faults: %v", faults)
+			got, violations := ParseRequest([]byte(test.raw))
+			if len(violations) > 0 {
+				t.Fatalf("violations: %v", violations)
 			}
 			test.want.Hash = got.Hash // TestRequestHash's
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -170,22 +170,22 @@ func TestParseRequestFaults(t *testing.T) {
 
 		{"a typo", `{"workflow":"w","paramters":{}}`, []string{"paramters: is not a field of a request"}},
 		{"another case", `{"Workflow":"w"}`, []string{"Workflow: is not a field", "workflow: is missing"}},
-		{"five faults at once", `{"workflow":"w@0","parameters":[],"destination":{"prefix":"/{run_id}/"},"max_seconds":0,"steps":30}`, []string{
+		{"five violations at once", `{"workflow":"w@0","parameters":[],"destination":{"prefix":"/{run_id}/"},"max_seconds":0,"steps":30}`, []string{
 			"destination.prefix: must not begin", "max_seconds: is 0", "parameters: must be an object", "steps: is not a field", `workflow: "0" is not a version`}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, faults := ParseRequest([]byte(test.raw))
-			if len(faults) != len(test.wants) {
-				t.Fatalf("%d faults, want %d: %v", len(faults), len(test.wants), faults)
+			_, violations := ParseRequest([]byte(test.raw))
+			if len(violations) != len(test.wants) {
+				t.Fatalf("%d violations, want %d: %v", len(violations), len(test.wants), violations)
 			}
 			for i, want := range test.wants {
-				if said := faults[i].Parameter + ": " + faults[i].Message; !strings.Contains(said, want) {
+				if said := violations[i].Parameter + ": " + violations[i].Message; !strings.Contains(said, want) {
 					t.Errorf("fault %d is %q, want %q in it", i, said, want)
 				}
 			}
-			e, _ := named.As(faults.Err())
-			if e == nil || e.Name != named.InvalidRequest || e.Hint == "" || len(e.Violations) != len(faults) {
+			e, _ := named.As(violations.Err())
+			if e == nil || e.Name != named.InvalidRequest || e.Hint == "" || len(e.Violations) != len(violations) {
 				t.Fatalf("the named error is %+v", e)
 			}
 			for _, want := range test.wants {
@@ -197,12 +197,12 @@ func TestParseRequestFaults(t *testing.T) {
 	}
 }
 
-// What could be read stands beside the faults, so that the workflow's own can be
+// What could be read stands beside the violations, so that the workflow's own can be
 // told in the same answer.
 func TestParseRequestReadsBesideFaults(t *testing.T) {
-	r, faults := ParseRequest([]byte(`{"workflow":"w","parameters":{"steps":"many"},"max_seconds":"soon","typo":1}`))
-	if len(faults) != 2 || r.Workflow != "w" || r.Parameters["steps"] != "many" || r.MaxSeconds != DefaultMaxSeconds {
-		t.Errorf("request %+v, faults %v", r, faults)
+	r, violations := ParseRequest([]byte(`{"workflow":"w","parameters":{"steps":"many"},"max_seconds":"soon","typo":1}`))
+	if len(violations) != 2 || r.Workflow != "w" || r.Parameters["steps"] != "many" || r.MaxSeconds != DefaultMaxSeconds {
+		t.Errorf("request %+v, violations %v", r, violations)
 	}
 }
 
@@ -224,9 +224,9 @@ func TestParseRequestLimit(t *testing.T) {
 		"letters as escapes":   {document(strings.Repeat(`\u0061`, room-1)), true},
 		"too many, as escapes": {document(strings.Repeat(`\u0061`, room+1)), false},
 	} {
-		_, faults := ParseRequest([]byte(test.raw))
-		if (len(faults) == 0) != test.fits {
-			t.Errorf("%s: %v", name, faults)
+		_, violations := ParseRequest([]byte(test.raw))
+		if (len(violations) == 0) != test.fits {
+			t.Errorf("%s: %v", name, violations)
 		}
 		input, err := Canonical([]byte(test.raw))
 		if err == nil && (len(input) <= MaxRequestBytes) != test.fits {
@@ -253,7 +253,7 @@ func TestRoomForSubmit(t *testing.T) {
 	}
 }
 
-// A request of 256 KiB has room for tens of thousands of faults: what is told of
+// A request of 256 KiB has room for tens of thousands of violations: what is told of
 // them must fit Lambda's 6 MB and Step Functions' 32 KiB.
 const maxViolations = 500 // as shared/named has it
 
@@ -262,16 +262,16 @@ func TestFaultsAreBounded(t *testing.T) {
 	for i := range 20000 {
 		fields = append(fields, fmt.Sprintf(`"%d":0`, i))
 	}
-	_, faults := ParseRequest([]byte("{" + strings.Join(fields, ",") + "}"))
-	if len(faults) != maxViolations+1 || faults[maxViolations].Parameter != "request" {
-		t.Errorf("%d faults, the last of them %v", len(faults), faults[len(faults)-1])
+	_, violations := ParseRequest([]byte("{" + strings.Join(fields, ",") + "}"))
+	if len(violations) != maxViolations+1 || violations[maxViolations].Parameter != "request" {
+		t.Errorf("%d violations, the last of them %v", len(violations), violations[len(violations)-1])
 	}
-	if e, _ := named.As(faults.Err()); len(e.Message()) > 16<<10 || !strings.Contains(e.Cause, " more") {
+	if e, _ := named.As(violations.Err()); len(e.Message()) > 16<<10 || !strings.Contains(e.Cause, " more") {
 		t.Errorf("a message of %d bytes that ends %q", len(e.Message()), e.Cause[len(e.Cause)-40:])
 	}
-	_, faults = ParseRequest([]byte(`{"workflow":"w","` + strings.Repeat("ä", 100000) + `":0}`))
-	if len(faults) != 1 || len(faults[0].Parameter) > maxName+len("…") || !strings.HasSuffix(faults[0].Parameter, "ä…") {
-		t.Errorf("a name of 200 KB is told with %d bytes", len(faults[0].Parameter))
+	_, violations = ParseRequest([]byte(`{"workflow":"w","` + strings.Repeat("ä", 100000) + `":0}`))
+	if len(violations) != 1 || len(violations[0].Parameter) > maxName+len("…") || !strings.HasSuffix(violations[0].Parameter, "ä…") {
+		t.Errorf("a name of 200 KB is told with %d bytes", len(violations[0].Parameter))
 	}
 }
 
@@ -289,7 +289,7 @@ func TestSlug(t *testing.T) {
 	}
 }
 
-// FuzzParseRequest: whatever comes, it ends with faults or with a request that
+// FuzzParseRequest: whatever comes, it ends with violations or with a request that
 // holds what the rest of the relay counts on.
 func FuzzParseRequest(f *testing.F) {
 	for _, s := range []string{
@@ -302,13 +302,13 @@ func FuzzParseRequest(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, faults := ParseRequest(raw)
-		for _, fault := range faults {
+		r, violations := ParseRequest(raw)
+		for _, fault := range violations {
 			if fault.Parameter == "" && !strings.Contains(string(raw), `""`) || fault.Message == "" {
 				t.Fatalf("an empty fault: %+v", fault)
 			}
 		}
-		if len(faults) > 0 {
+		if len(violations) > 0 {
 			return
 		}
 		if (r.Workflow == "") == (r.TaskID == "") || r.MaxSeconds < 1 || r.MaxSeconds > MaxMaxSeconds || !ValidPrefix(r.Destination.Prefix) {
@@ -329,9 +329,9 @@ func FuzzParseRequest(f *testing.F) {
 		if err != nil {
 			t.Fatalf("no canonical form: %v", err)
 		}
-		again, faults := ParseRequest(canonical)
-		if len(faults) > 0 {
-			t.Fatalf("the canonical form has faults: %v", faults)
+		again, violations := ParseRequest(canonical)
+		if len(violations) > 0 {
+			t.Fatalf("the canonical form has violations: %v", violations)
 		}
 		if len(canonical) > MaxRequestBytes || (again.Workflow != r.Workflow || again.Destination != r.Destination || again.MaxSeconds != r.MaxSeconds || len(again.Parameters) != len(r.Parameters) || !maps.Equal(again.InputVersions, r.InputVersions)) {
 			t.Fatalf("%+v became %+v", r, again)
@@ -347,10 +347,10 @@ func TestRequestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, faults := ParseRequest(raw)
+	got, violations := ParseRequest(raw)
 	want.Hash = got.Hash // TestRequestHash's
-	if diff := cmp.Diff(want, got); diff != "" || len(faults) > 0 {
-		t.Errorf("%v\n%s", faults, diff)
+	if diff := cmp.Diff(want, got); diff != "" || len(violations) > 0 {
+		t.Errorf("%v\n%s", violations, diff)
 	}
 	var names []string
 	var fields map[string]any

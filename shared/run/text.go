@@ -34,37 +34,37 @@ func ReadText(r io.Reader) ([]byte, error) {
 // object, at any depth (the last one would win). UTF-16, Latin-1 and gzip are
 // named for what they are.
 //
-// subject is what the faults of the whole document are told of, such as
+// subject is what the violations of the whole document are told of, such as
 // "request"; a name that stands twice is told by its path. The value is nil if
-// the document could not be decoded at all; beside faults of other kinds it is
+// the document could not be decoded at all; beside violations of other kinds it is
 // there, so that more can be found in it.
-func DecodeJSON(subject string, raw []byte) (value any, faults named.Violations) {
+func DecodeJSON(subject string, raw []byte) (value any, violations named.Violations) {
 	text, problem := plainText(raw)
 	if problem != "" {
-		faults.Add(subject, "%s", problem)
-		return nil, faults
+		violations.Add(subject, "%s", problem)
+		return nil, violations
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	if err := d.Decode(&value); err != nil {
 		if errors.Is(err, io.EOF) {
-			faults.Add(subject, `is empty: send a JSON object such as {"workflow": "text-to-image"}`)
+			violations.Add(subject, `is empty: send a JSON object such as {"workflow": "text-to-image"}`)
 		} else {
-			faults.Add(subject, "is not JSON: %v", err)
+			violations.Add(subject, "is not JSON: %v", err)
 		}
-		return nil, faults
+		return nil, violations
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		faults.Add(subject, "has more after its JSON object")
-		return nil, faults
+		violations.Add(subject, "has more after its JSON object")
+		return nil, violations
 	}
 	if half, at := halfSurrogate(text); half != "" {
-		faults.Add(subject, "has %s at byte %d, which is half of a surrogate pair and no character: send both halves, or the character itself", half, at)
+		violations.Add(subject, "has %s at byte %d, which is half of a surrogate pair and no character: send both halves, or the character itself", half, at)
 	}
 	for _, path := range repeatedNames(text) {
-		faults.Add(named.Shorten(maxName, path), "is given twice: which value is meant?")
+		violations.Add(named.Shorten(maxName, path), "is given twice: which value is meant?")
 	}
-	return value, faults
+	return value, violations
 }
 
 const utf8BOM = "\xef\xbb\xbf"
@@ -178,7 +178,7 @@ func repeatedNames(text []byte) (paths []string) {
 }
 
 // maxRepeated bounds the paths that are put together: one more than a list of
-// faults tells, so that it says that there are more.
+// violations tells, so that it says that there are more.
 const maxRepeated = 500
 
 func pathOf(levels []level) string {

@@ -20,7 +20,7 @@ import (
 // the workflow declares them, and returns them as they are to be sent. Types
 // that are not known here are let through: Cyberun decides.
 func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.Violations) {
-	var faults named.Violations
+	var violations named.Violations
 	checked := make(map[string]any, len(r.Parameters))
 	declared := make(map[string]cyberun.Parameter, len(w.Parameters))
 	for _, p := range w.Parameters {
@@ -32,13 +32,13 @@ func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.V
 	}
 	for _, p := range w.Parameters {
 		if _, given := parameters[p.Key]; p.Required && !given && p.Default == nil {
-			faults.Add(p.Key, "is required and missing%s", described(p))
+			violations.Add(p.Key, "is required and missing%s", described(p))
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(parameters)) {
 		p, known := declared[key]
 		if !known {
-			faults.Add(named.Quote(key), "is not a parameter of %s; it has %s", named.Quote(r.Workflow), list(slices.Sorted(maps.Keys(declared))))
+			violations.Add(named.Quote(key), "is not a parameter of %s; it has %s", named.Quote(r.Workflow), list(slices.Sorted(maps.Keys(declared))))
 			continue
 		}
 		value := parameters[key]
@@ -46,24 +46,24 @@ func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.V
 			value = typed(text, p)
 		}
 		if problem := checkValue(value, p); problem != "" {
-			faults.Add(key, "%s", problem)
+			violations.Add(key, "%s", problem)
 			continue
 		}
 		checked[key] = value
 	}
-	checkVersions(&faults, r, w)
-	return checked, faults
+	checkVersions(&violations, r, w)
+	return checked, violations
 }
 
 // checkVersions tells of input versions that would pin nothing: those of
 // parameters that are no files. One that the workflow does not have is told as
 // such already.
-func checkVersions(faults *named.Violations, r run.Request, w cyberun.Workflow) {
+func checkVersions(violations *named.Violations, r run.Request, w cyberun.Workflow) {
 	for _, name := range slices.Sorted(maps.Keys(r.InputVersions)) {
 		for _, p := range w.Parameters {
 			same := p.Key == name || r.ParametersAsText && strings.EqualFold(p.Key, name)
 			if same && p.Type != cyberun.TypeFile {
-				faults.Add("input_versions."+named.Quote(name), "pins nothing: %s is not a file parameter", named.Quote(p.Key))
+				violations.Add("input_versions."+named.Quote(name), "pins nothing: %s is not a file parameter", named.Quote(p.Key))
 			}
 		}
 	}
@@ -71,7 +71,7 @@ func checkVersions(faults *named.Violations, r run.Request, w cyberun.Workflow) 
 
 // respelled gives parameters that came as text the workflow's own spelling: S3 writes
 // the names of metadata in lower case. A name that could be two parameters', or two
-// names that could be one's, stay as they are and are told as faults.
+// names that could be one's, stay as they are and are told as violations.
 func respelled(given map[string]any, declared map[string]cyberun.Parameter) map[string]any {
 	own, askers := map[string][]string{}, map[string]int{} // by the name in lower case
 	for key := range declared {

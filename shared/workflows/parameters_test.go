@@ -45,7 +45,7 @@ func TestCheckParameters(t *testing.T) {
 		given  string // beside a prompt, unless it gives one
 		asText bool
 		want   string // what is sent; empty: as given
-		faults []string
+		violations []string
 	}{
 		{name: "only what is required", given: `{"prompt":"p"}`},
 		{name: "every type", given: `{"prompt":"p","steps":30,"cfg":7.5,"seed":18446744073709551615,"hires":true,"sampler":"ddim","scale":2,"tiled":false,"mixed":"auto","free":[1],"image":"s3://bucket/a b+c.png","future":{"r":1},"size":64}`},
@@ -55,64 +55,64 @@ func TestCheckParameters(t *testing.T) {
 		{name: "a choice written otherwise", given: `{"prompt":"p","scale":2.0}`},
 		{name: "an empty prompt", given: `{"prompt":""}`},
 
-		{name: "missing", given: `{}`, faults: []string{"prompt: is required and missing"}},
+		{name: "missing", given: `{}`, violations: []string{"prompt: is required and missing"}},
 		{name: "a required one with a default is not missing", given: `{"prompt":"p"}`},
-		{name: "unknown", given: `{` + fine + `,"stepz":30}`, faults: []string{"stepz: is not a parameter of w; it has cfg, free, future"}},
-		{name: "another case", given: `{"Prompt":"p"}`, faults: []string{"prompt: is required", "Prompt: is not a parameter"}},
-		{name: "a number for a string", given: `{"prompt":7}`, faults: []string{"prompt: must be a string, not a number"}},
-		{name: "null for a string", given: `{"prompt":null}`, faults: []string{"prompt: must be a string, not null"}},
-		{name: "text for a number", given: `{` + fine + `,"cfg":"7.5"}`, faults: []string{`cfg: must be a number, not the string "7.5"`}},
-		{name: "true for a number", given: `{` + fine + `,"cfg":true}`, faults: []string{"cfg: must be a number, not true"}},
-		{name: "an array for a number", given: `{` + fine + `,"steps":[30]}`, faults: []string{"steps: must be a number, not an array"}},
-		{name: "half a step", given: `{` + fine + `,"steps":30.5}`, faults: []string{"steps: is 30.5; it must be a whole number"}},
-		{name: "too small", given: `{` + fine + `,"steps":0}`, faults: []string{"steps: is 0; it must be at least 1"}},
-		{name: "too large", given: `{` + fine + `,"steps":1000001}`, faults: []string{"steps: is 1000001; it must be at most 1000000"}},
-		{name: "below a bound that is no whole number", given: `{` + fine + `,"cfg":-1.51}`, faults: []string{"cfg: is -1.51; it must be at least -1.5"}},
-		{name: "beyond every number", given: `{` + fine + `,"seed":1e999}`, faults: []string{"seed: is a number too large to send"}},
-		{name: "text for a boolean", given: `{` + fine + `,"hires":"true"}`, faults: []string{`hires: must be true or false, not the string "true"`}},
-		{name: "1 for a boolean", given: `{` + fine + `,"hires":1}`, faults: []string{"hires: must be true or false, not 1"}},
-		{name: "no such choice", given: `{` + fine + `,"sampler":"Euler"}`, faults: []string{`sampler: is the string "Euler"; it must be one of euler, ddim`}},
-		{name: "no such number among the choices", given: `{` + fine + `,"scale":3}`, faults: []string{"scale: is 3; it must be one of 1, 2, 4000000"}},
-		{name: "a choice as text", given: `{` + fine + `,"scale":"2"}`, faults: []string{`scale: is the string "2"; it must be one of`}},
-		{name: "an empty file", given: `{` + fine + `,"image":""}`, faults: []string{"image: must not be empty"}},
-		{name: "a file that is an object", given: `{` + fine + `,"image":{"bucket":"b"}}`, faults: []string{"image: must be a string"}},
-		{name: "a bucket without a key", given: `{` + fine + `,"image":"s3://bucket/"}`, faults: []string{"does not name an S3 object"}},
-		{name: "a bucket alone", given: `{` + fine + `,"image":"s3://bucket"}`, faults: []string{"does not name an S3 object"}},
-		{name: "a key alone", given: `{` + fine + `,"image":"s3:///key"}`, faults: []string{"does not name an S3 object"}},
-		{name: "five at once", given: `{"steps":0,"cfg":"x","hires":1,"oops":1}`, faults: []string{
+		{name: "unknown", given: `{` + fine + `,"stepz":30}`, violations: []string{"stepz: is not a parameter of w; it has cfg, free, future"}},
+		{name: "another case", given: `{"Prompt":"p"}`, violations: []string{"prompt: is required", "Prompt: is not a parameter"}},
+		{name: "a number for a string", given: `{"prompt":7}`, violations: []string{"prompt: must be a string, not a number"}},
+		{name: "null for a string", given: `{"prompt":null}`, violations: []string{"prompt: must be a string, not null"}},
+		{name: "text for a number", given: `{` + fine + `,"cfg":"7.5"}`, violations: []string{`cfg: must be a number, not the string "7.5"`}},
+		{name: "true for a number", given: `{` + fine + `,"cfg":true}`, violations: []string{"cfg: must be a number, not true"}},
+		{name: "an array for a number", given: `{` + fine + `,"steps":[30]}`, violations: []string{"steps: must be a number, not an array"}},
+		{name: "half a step", given: `{` + fine + `,"steps":30.5}`, violations: []string{"steps: is 30.5; it must be a whole number"}},
+		{name: "too small", given: `{` + fine + `,"steps":0}`, violations: []string{"steps: is 0; it must be at least 1"}},
+		{name: "too large", given: `{` + fine + `,"steps":1000001}`, violations: []string{"steps: is 1000001; it must be at most 1000000"}},
+		{name: "below a bound that is no whole number", given: `{` + fine + `,"cfg":-1.51}`, violations: []string{"cfg: is -1.51; it must be at least -1.5"}},
+		{name: "beyond every number", given: `{` + fine + `,"seed":1e999}`, violations: []string{"seed: is a number too large to send"}},
+		{name: "text for a boolean", given: `{` + fine + `,"hires":"true"}`, violations: []string{`hires: must be true or false, not the string "true"`}},
+		{name: "1 for a boolean", given: `{` + fine + `,"hires":1}`, violations: []string{"hires: must be true or false, not 1"}},
+		{name: "no such choice", given: `{` + fine + `,"sampler":"Euler"}`, violations: []string{`sampler: is the string "Euler"; it must be one of euler, ddim`}},
+		{name: "no such number among the choices", given: `{` + fine + `,"scale":3}`, violations: []string{"scale: is 3; it must be one of 1, 2, 4000000"}},
+		{name: "a choice as text", given: `{` + fine + `,"scale":"2"}`, violations: []string{`scale: is the string "2"; it must be one of`}},
+		{name: "an empty file", given: `{` + fine + `,"image":""}`, violations: []string{"image: must not be empty"}},
+		{name: "a file that is an object", given: `{` + fine + `,"image":{"bucket":"b"}}`, violations: []string{"image: must be a string"}},
+		{name: "a bucket without a key", given: `{` + fine + `,"image":"s3://bucket/"}`, violations: []string{"does not name an S3 object"}},
+		{name: "a bucket alone", given: `{` + fine + `,"image":"s3://bucket"}`, violations: []string{"does not name an S3 object"}},
+		{name: "a key alone", given: `{` + fine + `,"image":"s3:///key"}`, violations: []string{"does not name an S3 object"}},
+		{name: "five at once", given: `{"steps":0,"cfg":"x","hires":1,"oops":1}`, violations: []string{
 			"prompt: is required", "cfg: must be a number", "hires: must be", "oops: is not a parameter", "steps: is 0"}},
 
 		{name: "as text: every type", asText: true, given: `{"prompt":"30","steps":" 30 ","cfg":"7.50","seed":"18446744073709551615","hires":"TRUE","sampler":"ddim","scale":"2.0","tiled":"false","mixed":"0","image":"s3://bucket/k"}`,
 			want: `{"prompt":"30","steps":30,"cfg":7.50,"seed":18446744073709551615,"hires":true,"sampler":"ddim","scale":2,"tiled":false,"mixed":0,"image":"s3://bucket/k"}`},
-		{name: "as text: a number that is none", asText: true, given: `{` + fine + `,"steps":"thirty"}`, faults: []string{`steps: must be a number, not the string "thirty"`}},
-		{name: "as text: nothing for a number", asText: true, given: `{` + fine + `,"steps":""}`, faults: []string{`steps: must be a number, not the string ""`}},
-		{name: "as text: two numbers", asText: true, given: `{` + fine + `,"steps":"3 0"}`, faults: []string{"steps: must be a number"}},
-		{name: "as text: a hexadecimal number", asText: true, given: `{` + fine + `,"steps":"0x1e"}`, faults: []string{"steps: must be a number"}},
-		{name: "as text: not a number", asText: true, given: `{` + fine + `,"cfg":"NaN"}`, faults: []string{"cfg: must be a number"}},
-		{name: "as text: out of range", asText: true, given: `{` + fine + `,"steps":"0"}`, faults: []string{"steps: is 0; it must be at least 1"}},
-		{name: "as text: a boolean that is none", asText: true, given: `{` + fine + `,"hires":"yes"}`, faults: []string{"hires: must be true or false"}},
-		{name: "as text: no such choice", asText: true, given: `{` + fine + `,"scale":"3"}`, faults: []string{"scale: is the string"}},
-		{name: "as text: nothing for a choice", asText: true, given: `{` + fine + `,"mixed":""}`, faults: []string{`mixed: is the string ""; it must be one of 0, auto`}},
+		{name: "as text: a number that is none", asText: true, given: `{` + fine + `,"steps":"thirty"}`, violations: []string{`steps: must be a number, not the string "thirty"`}},
+		{name: "as text: nothing for a number", asText: true, given: `{` + fine + `,"steps":""}`, violations: []string{`steps: must be a number, not the string ""`}},
+		{name: "as text: two numbers", asText: true, given: `{` + fine + `,"steps":"3 0"}`, violations: []string{"steps: must be a number"}},
+		{name: "as text: a hexadecimal number", asText: true, given: `{` + fine + `,"steps":"0x1e"}`, violations: []string{"steps: must be a number"}},
+		{name: "as text: not a number", asText: true, given: `{` + fine + `,"cfg":"NaN"}`, violations: []string{"cfg: must be a number"}},
+		{name: "as text: out of range", asText: true, given: `{` + fine + `,"steps":"0"}`, violations: []string{"steps: is 0; it must be at least 1"}},
+		{name: "as text: a boolean that is none", asText: true, given: `{` + fine + `,"hires":"yes"}`, violations: []string{"hires: must be true or false"}},
+		{name: "as text: no such choice", asText: true, given: `{` + fine + `,"scale":"3"}`, violations: []string{"scale: is the string"}},
+		{name: "as text: nothing for a choice", asText: true, given: `{` + fine + `,"mixed":""}`, violations: []string{`mixed: is the string ""; it must be one of 0, auto`}},
 		{name: "as text: what has a type already", asText: true, given: `{` + fine + `,"steps":30}`},
 	}
 	w := declared(t, everyType)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r, faults := run.ParseRequest([]byte(`{"workflow":"w","parameters":` + test.given + `}`))
-			if len(faults) > 0 {
-				t.Fatal(faults)
+			r, violations := run.ParseRequest([]byte(`{"workflow":"w","parameters":` + test.given + `}`))
+			if len(violations) > 0 {
+				t.Fatal(violations)
 			}
 			r.ParametersAsText = test.asText
-			sent, faults := CheckParameters(r, w)
-			if len(faults) != len(test.faults) {
-				t.Fatalf("faults %v, want %v", faults, test.faults)
+			sent, violations := CheckParameters(r, w)
+			if len(violations) != len(test.violations) {
+				t.Fatalf("violations %v, want %v", violations, test.violations)
 			}
-			for i, want := range test.faults {
-				if said := faults[i].Parameter + ": " + faults[i].Message; !strings.Contains(said, want) {
+			for i, want := range test.violations {
+				if said := violations[i].Parameter + ": " + violations[i].Message; !strings.Contains(said, want) {
 					t.Errorf("fault %d is %q, want %q in it", i, said, want)
 				}
 			}
-			if len(faults) > 0 {
+			if len(violations) > 0 {
 				return
 			}
 			want := test.want
@@ -153,9 +153,9 @@ func TestCheckParametersLeavesTheRequestAlone(t *testing.T) {
 }
 
 func TestCheckParametersOfAWorkflowWithoutAny(t *testing.T) {
-	_, faults := CheckParameters(run.Request{Workflow: strings.Repeat("w", 200), Parameters: map[string]any{strings.Repeat("k", 5000): true}}, cyberun.Workflow{})
-	if len(faults) != 1 || !strings.Contains(faults[0].Message, "no parameters") || len(faults[0].Parameter)+len(faults[0].Message) > 400 {
-		t.Errorf("faults %v", faults)
+	_, violations := CheckParameters(run.Request{Workflow: strings.Repeat("w", 200), Parameters: map[string]any{strings.Repeat("k", 5000): true}}, cyberun.Workflow{})
+	if len(violations) != 1 || !strings.Contains(violations[0].Message, "no parameters") || len(violations[0].Parameter)+len(violations[0].Message) > 400 {
+		t.Errorf("violations %v", violations)
 	}
 }
 
@@ -164,11 +164,11 @@ func TestCheckParametersOfAWorkflowWithoutAny(t *testing.T) {
 func TestFaultsTellLittleOfAValue(t *testing.T) {
 	long := strings.Repeat("secret ", 1000)
 	r := run.Request{Workflow: "w", Parameters: map[string]any{"prompt": "p", "steps": long, "sampler": long, "image": "s3://" + strings.Repeat("x", 5000), "cfg": json.Number("1" + strings.Repeat("0", 300))}}
-	_, faults := CheckParameters(r, declared(t, everyType))
-	if len(faults) != 4 {
-		t.Fatalf("faults %v", faults)
+	_, violations := CheckParameters(r, declared(t, everyType))
+	if len(violations) != 4 {
+		t.Fatalf("violations %v", violations)
 	}
-	for _, f := range faults {
+	for _, f := range violations {
 		if len(f.Message) > 250 {
 			t.Errorf("%s is told with %d bytes", f.Parameter, len(f.Message))
 		}
@@ -223,7 +223,7 @@ func TestRespelled(t *testing.T) {
 		given  map[string]any
 		asText bool
 		want   map[string]any
-		faults int
+		violations int
 	}{
 		{"lower case", map[string]any{"prompt": "p", "cfgscale": "7.5"}, true, map[string]any{"Prompt": "p", "cfgScale": json.Number("7.5")}, 0},
 		{"as it is written", map[string]any{"Prompt": "p", "cfgScale": "7.5"}, true, map[string]any{"Prompt": "p", "cfgScale": json.Number("7.5")}, 0},
@@ -235,9 +235,9 @@ func TestRespelled(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, faults := CheckParameters(run.Request{Workflow: "w", Parameters: test.given, ParametersAsText: test.asText}, w)
-			if diff := cmp.Diff(test.want, got); diff != "" || len(faults) != test.faults {
-				t.Errorf("%v\n%s", faults, diff)
+			got, violations := CheckParameters(run.Request{Workflow: "w", Parameters: test.given, ParametersAsText: test.asText}, w)
+			if diff := cmp.Diff(test.want, got); diff != "" || len(violations) != test.violations {
+				t.Errorf("%v\n%s", violations, diff)
 			}
 		})
 	}
@@ -260,9 +260,9 @@ func TestFilesThatAreElsewhere(t *testing.T) {
 		"database:1":                     "",
 		"s3://bucket/photo.png":          "",
 	} {
-		_, faults := CheckParameters(run.Request{Workflow: "w", Parameters: map[string]any{"image": value}}, w)
-		if (want == "") != (len(faults) == 0) || want != "" && (faults[0].Parameter != "image" || !strings.Contains(faults[0].Message, want)) {
-			t.Errorf("%s: %v, want %q", value, faults, want)
+		_, violations := CheckParameters(run.Request{Workflow: "w", Parameters: map[string]any{"image": value}}, w)
+		if (want == "") != (len(violations) == 0) || want != "" && (violations[0].Parameter != "image" || !strings.Contains(violations[0].Message, want)) {
+			t.Errorf("%s: %v, want %q", value, violations, want)
 		}
 	}
 }
@@ -271,7 +271,7 @@ func TestVersionsOfFilesOnly(t *testing.T) {
 	w := cyberun.Workflow{Parameters: []cyberun.Parameter{{Key: "Image", Type: cyberun.TypeFile}, {Key: "prompt", Type: cyberun.TypeString}}}
 	pins := map[string]run.InputVersion{"image": {ETag: "e"}, "prompt": {ETag: "e"}}
 	r := run.Request{Workflow: "w", ParametersAsText: true, Parameters: map[string]any{"image": "s3://bucket/k", "prompt": "s3://bucket/k"}, InputVersions: pins}
-	if _, faults := CheckParameters(r, w); len(faults) != 1 || faults[0].Parameter != "input_versions.prompt" {
-		t.Errorf("%v", faults)
+	if _, violations := CheckParameters(r, w); len(violations) != 1 || violations[0].Parameter != "input_versions.prompt" {
+		t.Errorf("%v", violations)
 	}
 }

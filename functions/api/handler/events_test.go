@@ -56,8 +56,8 @@ func TestSamples(t *testing.T) {
 		if stopped := http.Method == "DELETE" && status == 202; stopped != (len(w.machine.stopped) == 1) {
 			t.Errorf("stopped %v", w.machine.stopped)
 		}
-		if a.status == 400 && len(a.faults()) != 5 {
-			t.Errorf("%v", a.faults())
+		if a.status == 400 && len(a.violations()) != 5 {
+			t.Errorf("%v", a.violations())
 		}
 		if a.status == 202 && http.Method == "POST" && fmt.Sprint(a.headers["location"]) != fmt.Sprint("/runs/", a.body["run_id"]) {
 			t.Errorf("%v", a.headers)

@@ -67,7 +67,7 @@ func TestQueriesThatCannotBeRead(t *testing.T) {
 	w.start("r1", body, executions.Running)
 	for _, path := range []string{"/runs", "/runs/r1", "/workflows"} {
 		for _, q := range []string{"limit=%", "limit=%zz", "wait=1;limit=2"} {
-			if a := w.call("GET", path+"?"+q, ""); a.status != 400 || fmt.Sprint(a.faults()) != "[query]" {
+			if a := w.call("GET", path+"?"+q, ""); a.status != 400 || fmt.Sprint(a.violations()) != "[query]" {
 				t.Errorf("%s?%s: %d %s", path, q, a.status, a.raw)
 			}
 		}
@@ -77,7 +77,7 @@ func TestQueriesThatCannotBeRead(t *testing.T) {
 func TestBodyThatIsNotBase64(t *testing.T) {
 	e := postEvent("{")
 	e.IsBase64Encoded = true
-	if a := newWorld(t).event(e); a.status != 400 || fmt.Sprint(a.faults()) != "[request]" {
+	if a := newWorld(t).event(e); a.status != 400 || fmt.Sprint(a.violations()) != "[request]" {
 		t.Errorf("%d %s", a.status, a.raw)
 	}
 }

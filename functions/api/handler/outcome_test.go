@@ -82,45 +82,45 @@ func TestOutcomeRefuses(t *testing.T) {
 		prepare func(w *world)
 		status  int
 		title   string
-		faults  string
+		violations  string
 	}{
-		{name: "nothing", word: "", status: 400, title: "InvalidRequest", faults: "[outcome]"},
-		{name: "no JSON", word: "{", status: 400, title: "InvalidRequest", faults: "[outcome]"},
-		{name: "an array", word: "[]", status: 400, title: "InvalidRequest", faults: "[outcome]"},
-		{name: "neither", word: "{}", status: 400, title: "InvalidRequest", faults: "[outcome]"},
-		{name: "both", word: `{"task_id":"t1","not_started":true}`, status: 400, title: "InvalidRequest", faults: "[outcome]"},
-		{name: "an unknown field", word: `{"task_id":"t1","why":"x"}`, status: 400, title: "InvalidRequest", faults: "[why]"},
-		{name: "another type", word: `{"task_id":7}`, status: 400, title: "InvalidRequest", faults: "[outcome]"},
-		{name: "not started is false", word: `{"not_started":false}`, status: 400, title: "InvalidRequest", faults: "[not_started]"},
-		{name: "not an id", word: `{"task_id":"../x"}`, status: 400, title: "InvalidRequest", faults: "[task_id]"},
-		{name: "an empty id", word: `{"task_id":""}`, status: 400, title: "InvalidRequest", faults: "[task_id]"},
-		{name: "too large", word: `{"task_id":"` + strings.Repeat("x", maxOutcome) + `"}`, status: 400, title: "InvalidRequest", faults: "[outcome]"},
-		{name: "a task that Cyberun does not know", word: `{"task_id":"t9"}`, status: 400, title: "InvalidRequest", faults: "[task_id]"},
+		{name: "nothing", word: "", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "no JSON", word: "{", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "an array", word: "[]", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "neither", word: "{}", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "both", word: `{"task_id":"t1","not_started":true}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "an unknown field", word: `{"task_id":"t1","why":"x"}`, status: 400, title: "InvalidRequest", violations: "[why]"},
+		{name: "another type", word: `{"task_id":7}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "not started is false", word: `{"not_started":false}`, status: 400, title: "InvalidRequest", violations: "[not_started]"},
+		{name: "not an id", word: `{"task_id":"../x"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
+		{name: "an empty id", word: `{"task_id":""}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
+		{name: "too large", word: `{"task_id":"` + strings.Repeat("x", maxOutcome) + `"}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "a task that Cyberun does not know", word: `{"task_id":"t9"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
 		{name: "a page says that it does not", word: task, prepare: func(w *world) {
 			w.cyberun.task = func(context.Context, string) (cyberun.Task, error) {
 				return cyberun.Task{}, &cyberun.APIError{Status: 404, Message: "<html>"}
 			}
-		}, status: 503, title: "Unavailable", faults: "[]"},
+		}, status: 503, title: "Unavailable", violations: "[]"},
 		{name: "the key was revoked", word: task, prepare: func(w *world) {
 			w.cyberun.task = func(context.Context, string) (cyberun.Task, error) { return cyberun.Task{}, answered(401) }
-		}, status: 502, title: "Unauthorized", faults: "[]"},
+		}, status: 502, title: "Unauthorized", violations: "[]"},
 		{name: "another run delivers it", word: task, prepare: func(w *world) {
 			w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Named, DeliveredBy: "r9"})
-		}, status: 409, title: "TaskTaken", faults: "[]"},
+		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "another run started it", word: task, prepare: func(w *world) {
 			w.set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.Receipt})
-		}, status: 409, title: "TaskTaken", faults: "[]"},
-		{name: "no such run", id: "nope", word: task, status: 404, title: "RunNotFound", faults: "[]"},
-		{name: "a run that waits", word: task, prepare: func(w *world) { w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}) }, status: 409, title: "NotInDoubt", faults: "[]"},
+		}, status: 409, title: "TaskTaken", violations: "[]"},
+		{name: "no such run", id: "nope", word: task, status: 404, title: "RunNotFound", violations: "[]"},
+		{name: "a run that waits", word: task, prepare: func(w *world) { w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}) }, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that failed otherwise", word: `{"not_started":true}`, prepare: func(w *world) {
 			w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
-		}, status: 409, title: "NotInDoubt", faults: "[]"},
+		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run in doubt that has not ended", word: task, prepare: func(w *world) {
 			w.record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{Attempt: "a1"}})
-		}, status: 409, title: "NotInDoubt", faults: "[]"},
+		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that was stopped in doubt", word: task, prepare: func(w *world) {
 			w.record(run.Record{RunID: "r1", Status: run.Cancelled, Submission: &run.Submission{Attempt: "a1"}, EndedAt: began})
-		}, status: 409, title: "NotInDoubt", faults: "[]"},
+		}, status: 409, title: "NotInDoubt", violations: "[]"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestOutcomeRefuses(t *testing.T) {
 				test.id = "r1"
 			}
 			a := w.says(test.id, test.word)
-			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.faults()) != test.faults {
+			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.violations()) != test.violations {
 				t.Errorf("%d %s", a.status, a.raw)
 			}
 			if d := w.get("r1").Decision; d != nil || w.machine.redriven != nil {

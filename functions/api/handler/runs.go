@@ -267,13 +267,13 @@ func parseListQuery(r httpapi.Request) (listQuery, error) {
 	if err != nil {
 		return listQuery{}, err
 	}
-	var faults named.Violations
+	var violations named.Violations
 	out := listQuery{status: run.Status(q.Get("status"))}
 	if out.status != "" && !slices.Contains(run.Statuses, out.status) {
-		faults.Add("status", "must be one of submitting, waiting, copying, succeeded, failed, cancelled")
+		violations.Add("status", "must be one of submitting, waiting, copying, succeeded, failed, cancelled")
 	}
-	out.Page = httpapi.ReadPage(q, usualLimit, &faults)
-	return out, faults.Err()
+	out.Page = httpapi.ReadPage(q, usualLimit, &violations)
+	return out, violations.Err()
 }
 
 // listRuns reads the index, newest first, and the records it names.

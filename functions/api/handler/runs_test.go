@@ -79,7 +79,7 @@ func TestOutputsInPages(t *testing.T) {
 	if seen != all {
 		t.Errorf("%d of %d", seen, all)
 	}
-	if a := w.call("GET", "/runs/r1?outputs_after=nope", ""); a.status != 400 || fmt.Sprint(a.faults()) != "[outputs_after]" {
+	if a := w.call("GET", "/runs/r1?outputs_after=nope", ""); a.status != 400 || fmt.Sprint(a.violations()) != "[outputs_after]" {
 		t.Errorf("%d %s", a.status, a.raw)
 	}
 	// Exactly a page has no next.
@@ -286,7 +286,7 @@ func TestWaits(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"-1", "x", "1.5", "99999999999999999999"} {
-		if a := w.call("GET", "/runs/r1?wait="+bad, ""); a.status != 400 || fmt.Sprint(a.faults()) != "[wait]" {
+		if a := w.call("GET", "/runs/r1?wait="+bad, ""); a.status != 400 || fmt.Sprint(a.violations()) != "[wait]" {
 			t.Errorf("wait=%s: %d %s", bad, a.status, a.raw)
 		}
 	}
@@ -396,7 +396,7 @@ func TestListFaults(t *testing.T) {
 		"status=done": "[status]", "limit=0": "[limit]", "limit=101": "[limit]", "limit=x": "[limit]", "cursor=%21": "[cursor]",
 		"cursor=_w": "[cursor]", "cursor=" + strings.Repeat("YWFh", 500): "[cursor]", "status=x&limit=x&cursor=%21": "[status limit cursor]",
 	} {
-		if a := w.call("GET", "/runs?"+query, ""); a.status != 400 || fmt.Sprint(a.faults()) != want {
+		if a := w.call("GET", "/runs?"+query, ""); a.status != 400 || fmt.Sprint(a.violations()) != want {
 			t.Errorf("%s: %d %s", query, a.status, a.raw)
 		}
 	}

@@ -50,10 +50,10 @@ func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi
 	if err != nil {
 		return none, err
 	}
-	request, faults := run.ParseRequest(raw)
+	request, violations := run.ParseRequest(raw)
 	input, err := run.Canonical(raw)
 	if err != nil {
-		return none, faults.Err()
+		return none, violations.Err()
 	}
 	if keyed {
 		// Before the checks: what was started once is the answer, whatever has
@@ -68,7 +68,7 @@ func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi
 			return none, err
 		}
 	}
-	if err := h.check(ctx, request, faults); err != nil {
+	if err := h.check(ctx, request, violations); err != nil {
 		return none, err
 	}
 	status := run.Submitting
@@ -111,21 +111,21 @@ func keyedRunID(key string) (string, error) {
 
 // check returns every fault of a request at once, those that the workflow finds
 // included. Nothing is submitted or paid.
-func (h *Handler) check(ctx context.Context, request run.Request, faults named.Violations) error {
+func (h *Handler) check(ctx context.Context, request run.Request, violations named.Violations) error {
 	if request.Workflow == "" || request.TaskID != "" {
-		return faults.Err()
+		return violations.Err()
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	workflow, err := h.Cyberun.Workflow(callCtx, request.Workflow)
 	if err != nil {
-		if len(faults) > 0 {
-			return faults.Err() // these stand, whatever the workflow would say
+		if len(violations) > 0 {
+			return violations.Err() // these stand, whatever the workflow would say
 		}
 		return cyberun.WorkflowError(request.Workflow, err)
 	}
 	_, more := workflows.CheckParameters(request, workflow)
-	if err := append(faults, more...).Err(); err != nil {
+	if err := append(violations, more...).Err(); err != nil {
 		return err
 	}
 	return workflows.CheckWorkflow(request.Workflow, workflow)

@@ -46,10 +46,10 @@ func TestRefuses(t *testing.T) {
 		prepare    func(*world)
 		status     int
 		title      string
-		faults     string
+		violations     string
 		detail     string
 	}{
-		{"five faults", `{"workflow":"text-to-image@2","colour":"red","max_seconds":0,"destination":{"prefix":"results/"},"parameters":{"prompt":7,"steps":1000}}`, nil,
+		{"five violations", `{"workflow":"text-to-image@2","colour":"red","max_seconds":0,"destination":{"prefix":"results/"},"parameters":{"prompt":7,"steps":1000}}`, nil,
 			400, "InvalidRequest", "[colour destination.prefix max_seconds prompt steps]", "new run"},
 		{"no body", "", nil, 400, "InvalidRequest", "[request]", "empty"},
 		{"no JSON", "{", nil, 400, "InvalidRequest", "[request]", "not JSON"},
@@ -95,7 +95,7 @@ func TestRefuses(t *testing.T) {
 				test.prepare(w)
 			}
 			a := w.post(test.body)
-			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.faults()) != test.faults || !strings.Contains(fmt.Sprint(a.body["detail"], a.body["hint"]), test.detail) {
+			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.violations()) != test.violations || !strings.Contains(fmt.Sprint(a.body["detail"], a.body["hint"]), test.detail) {
 				t.Errorf("%d %s", a.status, a.raw)
 			}
 			if (a.headers["retry-after"] != "") != (test.status == 503) {
@@ -147,9 +147,9 @@ func TestIdempotencyKey(t *testing.T) {
 
 	// After the end, and whatever has become of the workflow since.
 	w.machine.runs[id].State = executions.Succeeded
-	asked, faults := run.ParseRequest([]byte(body))
-	if len(faults) > 0 {
-		t.Fatal(faults)
+	asked, violations := run.ParseRequest([]byte(body))
+	if len(violations) > 0 {
+		t.Fatal(violations)
 	}
 	w.record(run.Record{RunID: id, Status: run.Succeeded, RequestHash: asked.Hash})
 	fails(answered(503))(w)
@@ -246,7 +246,7 @@ func TestIdempotencyKeyItself(t *testing.T) {
 	for key, valid := range tests {
 		w := newWorld(t)
 		a := w.post(body, "idempotency-key", key)
-		if valid != (a.status == 202) || !valid && fmt.Sprint(a.faults()) != "[Idempotency-Key]" {
+		if valid != (a.status == 202) || !valid && fmt.Sprint(a.violations()) != "[Idempotency-Key]" {
 			t.Errorf("%q: %d %s", key, a.status, a.raw)
 		}
 		if again := w.post(body, "Idempotency-Key", key); valid && (again.body["run_id"] != a.body["run_id"] || w.machine.started != 1) {

@@ -16,9 +16,9 @@ func (h *Handler) listWorkflows(ctx context.Context, r httpapi.Request) (none ht
 	if err != nil {
 		return none, err
 	}
-	var faults named.Violations
-	page := httpapi.ReadPage(q, usualLimit, &faults)
-	if err := faults.Err(); err != nil {
+	var violations named.Violations
+	page := httpapi.ReadPage(q, usualLimit, &violations)
+	if err := violations.Err(); err != nil {
 		return none, err
 	}
 	number, err := page.Number()

@@ -42,7 +42,7 @@ func TestWorkflows(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"%21", "YWJj", "LTE", "MA"} { // abc, -1, 0
-		if a := w.call("GET", "/workflows?cursor="+bad, ""); a.status != 400 || fmt.Sprint(a.faults()) != "[cursor]" {
+		if a := w.call("GET", "/workflows?cursor="+bad, ""); a.status != 400 || fmt.Sprint(a.violations()) != "[cursor]" {
 			t.Errorf("%s: %d %s", bad, a.status, a.raw)
 		}
 	}

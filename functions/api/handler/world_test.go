@@ -367,8 +367,8 @@ func (w *world) event(e events.APIGatewayV2HTTPRequest) answer {
 	return a
 }
 
-// faults are the parameters that a problem names.
-func (a answer) faults() (names []string) {
+// violations are the parameters that a problem names.
+func (a answer) violations() (names []string) {
 	list, _ := a.body["errors"].([]any)
 	for _, f := range list {
 		names = append(names, f.(map[string]any)["parameter"].(string))

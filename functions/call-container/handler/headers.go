@@ -30,19 +30,19 @@ var callersOwn = map[string]bool{
 func requestHeader(given map[string]string) (http.Header, error) {
 	dropped := namedByConnection(given["connection"])
 	out := http.Header{}
-	var faults named.Violations
+	var violations named.Violations
 	for name, value := range given {
 		lower := strings.ToLower(name)
 		if hopByHop[lower] || callersOwn[lower] || dropped[lower] || strings.HasPrefix(lower, "x-forwarded-") {
 			continue
 		}
 		if !isToken(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-			faults.Add("headers", "one cannot be sent on: its name or value holds a character that no header can have")
+			violations.Add("headers", "one cannot be sent on: its name or value holds a character that no header can have")
 			continue
 		}
 		out.Set(name, value)
 	}
-	return out, faults.Err()
+	return out, violations.Err()
 }
 
 // responseHeader are the headers that go back to the caller, in an HTTP API's

@@ -18,9 +18,9 @@ func (h *Handler) list(ctx context.Context, r httpapi.Request) (none httpapi.Res
 	if err != nil {
 		return none, err
 	}
-	var faults named.Violations
-	page := httpapi.ReadPage(q, usualLimit, &faults)
-	if err := faults.Err(); err != nil {
+	var violations named.Violations
+	page := httpapi.ReadPage(q, usualLimit, &violations)
+	if err := violations.Err(); err != nil {
 		return none, err
 	}
 	number, err := page.Number()

@@ -19,10 +19,10 @@ const pathHeader = "relay-path"
 // the query as they are sent on, escaped.
 func target(e httpapi.Request) (slug, path, query string, err error) {
 	slug = e.PathParameters["slug"]
-	var faults named.Violations
+	var violations named.Violations
 	if slug == "." || slug == ".." {
-		faults.Add("path", "holds a .. segment, which would lead to another path than the one that was asked for")
-		return "", "", "", faults.Err()
+		violations.Add("path", "holds a .. segment, which would lead to another path than the one that was asked for")
+		return "", "", "", violations.Err()
 	}
 	if !cyberun.IsContainerSlug(slug) {
 		return "", "", "", notFound(slug)
@@ -31,18 +31,18 @@ func target(e httpapi.Request) (slug, path, query string, err error) {
 	path = escapePath(handed)
 	if exact := e.Headers[pathHeader]; exact != "" {
 		if !samePath(exact, handed) {
-			faults.Add(pathHeader, "is not the path that was called: decoded it has to be that path behind the container's slug")
+			violations.Add(pathHeader, "is not the path that was called: decoded it has to be that path behind the container's slug")
 		}
 		path = exact
 	}
 	if err := cyberun.CheckContainerPath(path); err != nil {
-		faults.Add("path", "%v", err)
+		violations.Add("path", "%v", err)
 	}
 	switch method := e.RequestContext.HTTP.Method; method {
 	case http.MethodTrace, http.MethodConnect:
-		faults.Add("method", "%s is not passed on to containers", method)
+		violations.Add("method", "%s is not passed on to containers", method)
 	}
-	return slug, path, escapeQuery(e.RawQueryString), faults.Err()
+	return slug, path, escapeQuery(e.RawQueryString), violations.Err()
 }
 
 // handedPath is the path behind the slug, as the gateway hands it over. rawPath

@@ -165,8 +165,8 @@ func (h *Handler) request(ctx context.Context, u upload) (upload, []byte, error)
 	if err != nil {
 		return u, nil, err
 	}
-	if _, faults := run.ParseRequest(raw); len(faults) > 0 {
-		return u, nil, faults.Err()
+	if _, violations := run.ParseRequest(raw); len(violations) > 0 {
+		return u, nil, violations.Err()
 	}
 	input, err := run.Canonical(raw)
 	return u, input, err

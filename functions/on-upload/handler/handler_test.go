@@ -109,9 +109,9 @@ func (w *world) request(t *testing.T) run.Request {
 	}
 	var r run.Request
 	for _, input := range w.started {
-		var faults named.Violations
-		if r, faults = run.ParseRequest([]byte(input)); len(faults) > 0 {
-			t.Fatalf("%s: %v", input, faults)
+		var violations named.Violations
+		if r, violations = run.ParseRequest([]byte(input)); len(violations) > 0 {
+			t.Fatalf("%s: %v", input, violations)
 		}
 	}
 	return r
@@ -297,8 +297,8 @@ func FuzzEvent(f *testing.F) {
 			t.Errorf("%d ignored, %d lines: %s", out.Ignored, lines, w.log.String())
 		}
 		for id, input := range w.started {
-			if r, faults := run.ParseRequest([]byte(input)); len(faults) > 0 || len(id) > 80 {
-				t.Errorf("started %s with %+v: %v", id, r, faults)
+			if r, violations := run.ParseRequest([]byte(input)); len(violations) > 0 || len(id) > 80 {
+				t.Errorf("started %s with %+v: %v", id, r, violations)
 			}
 		}
 		for _, u := range found {

@@ -50,21 +50,21 @@ func fileRequest(u upload, head *s3.HeadObjectOutput) ([]byte, error) {
 	if len(parts) < 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
 		return nil, rejected("an input file lies at files/{workflow}/{parameter}/{file}")
 	}
-	var faults named.Violations
+	var violations named.Violations
 	if u.size != nil && *u.size > run.MaxInputFile {
-		faults.Add("key", "is a file of %d bytes; Cyberun takes at most %d", *u.size, run.MaxInputFile)
+		violations.Add("key", "is a file of %d bytes; Cyberun takes at most %d", *u.size, run.MaxInputFile)
 	}
 	parameters := map[string]any{}
 	given := parametersOf(head)
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		value := decodeMetadata(given[name])
 		if !utf8.ValidString(name) || !utf8.ValidString(value) {
-			faults.Add("x-amz-meta-"+paramMetadata+strings.ToValidUTF8(name, "?"), "is not UTF-8")
+			violations.Add("x-amz-meta-"+paramMetadata+strings.ToValidUTF8(name, "?"), "is not UTF-8")
 			continue
 		}
 		parameters[name] = value
 	}
-	if err := faults.Err(); err != nil {
+	if err := violations.Err(); err != nil {
 		return nil, err
 	}
 	parameters[parts[1]] = u.String()

@@ -62,10 +62,10 @@ func TestSamples(t *testing.T) {
 			t.Fatalf("%+v, %v\n%s", out, err, w.log.String())
 		}
 		for i, id := range out.Started {
-			got, faults := run.ParseRequest([]byte(w.started[id]))
+			got, violations := run.ParseRequest([]byte(w.started[id]))
 			got.MaxSeconds, got.Destination, got.Hash = 0, run.Destination{}, "" // the defaults, and what follows from the rest
-			if diff := cmp.Diff(want[i], got); diff != "" || len(faults) > 0 {
-				t.Errorf("%v\n%s", faults, diff)
+			if diff := cmp.Diff(want[i], got); diff != "" || len(violations) > 0 {
+				t.Errorf("%v\n%s", violations, diff)
 			}
 		}
 		if len(want) == 0 && !strings.Contains(w.log.String(), "msg=ignored") {

@@ -80,9 +80,9 @@ func TestEachUploadIsItsOwn(t *testing.T) {
 		if len(out.Started) != 1 {
 			t.Fatalf("%+v", out)
 		}
-		r, faults := run.ParseRequest([]byte(w.started[out.Started[0]]))
-		if len(faults) > 0 || r.InputVersions["image"].VersionID != u.stored.VersionID || r.Parameters["scale"] != u.metadata["param-scale"] {
-			t.Errorf("upload %d: %+v, %v", i, r, faults)
+		r, violations := run.ParseRequest([]byte(w.started[out.Started[0]]))
+		if len(violations) > 0 || r.InputVersions["image"].VersionID != u.stored.VersionID || r.Parameters["scale"] != u.metadata["param-scale"] {
+			t.Errorf("upload %d: %+v, %v", i, r, violations)
 		}
 	}
 	if len(w.started) != len(uploads) {

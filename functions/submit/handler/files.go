@@ -39,7 +39,7 @@ type inputFile struct {
 // is looked at and no other; InputReplaced and InputGone tell that it is no more.
 func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters map[string]any, pins map[string]run.InputVersion) ([]inputFile, named.Violations, error) {
 	var files []inputFile
-	var faults named.Violations
+	var violations named.Violations
 	for _, p := range w.Parameters {
 		uri, _ := parameters[p.Key].(string)
 		if p.Type != cyberun.TypeFile || !run.IsS3URI(uri) {
@@ -50,12 +50,12 @@ func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters
 			return nil, nil, err
 		}
 		if problem != "" {
-			faults = append(faults, named.Violation{Parameter: p.Key, Message: uri + " " + problem})
+			violations = append(violations, named.Violation{Parameter: p.Key, Message: uri + " " + problem})
 			continue
 		}
 		files = append(files, file)
 	}
-	return files, faults, nil
+	return files, violations, nil
 }
 
 // pinOf finds a parameter's pin. Parameters that come as text are spelled by the

@@ -96,7 +96,7 @@ func TestNothingPaid(t *testing.T) {
 		{name: "no object", request: `[]`, want: named.InvalidRequest, text: "object"},
 		{name: "null", request: `null`, want: named.InvalidRequest},
 		{name: "empty object", request: `{}`, want: named.InvalidRequest, text: "workflow: is missing"},
-		{name: "five faults", request: `{"workflow":"text-to-image","parameters":{"steps":99,"seed":1},"max_seconds":0,"retries":3}`, want: named.InvalidRequest, text: "max_seconds: is 0"},
+		{name: "five violations", request: `{"workflow":"text-to-image","parameters":{"steps":99,"seed":1},"max_seconds":0,"retries":3}`, want: named.InvalidRequest, text: "max_seconds: is 0"},
 		{name: "unknown workflow", request: `{"workflow":"nope"}`, want: named.WorkflowNotFound, text: "nope"},
 		{name: "unknown workflow and a fault", request: `{"workflow":"nope","max_seconds":0}`, want: named.InvalidRequest, text: "max_seconds"},
 		{name: "a workflow that a proxy does not find", request: prompted("r1"), prepare: func(w *world) { w.Fails("Workflow", functiontest.Page(http.StatusNotFound)) }, want: named.Unavailable},
