@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Canonical writes a JSON document in the one form of its value: keys sorted,
-// no blanks, numbers that are equal written alike. Two requests are the same
-// when their canonical forms are. The error is that of DecodeJSON's violations.
+// Canonical returns a JSON document in the one form of its value: keys sorted, no
+// blanks, equal numbers written alike. Two requests are the same if their canonical
+// forms are. Its error is an InvalidRequest with the violations of [DecodeJSON].
 func Canonical(raw []byte) ([]byte, error) {
 	v, violations := DecodeJSON("JSON", raw)
 	if err := violations.Err(); err != nil {
@@ -19,8 +19,8 @@ func Canonical(raw []byte) ([]byte, error) {
 	return canonicalForm(v)
 }
 
-// canonicalForm is Canonical's, of a value that was decoded already and that it
-// leaves as it is.
+// canonicalForm returns the canonical form of a decoded value, which it does not
+// change.
 func canonicalForm(v any) ([]byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)

@@ -12,24 +12,26 @@ type Submission struct {
 	EmptyAt   time.Time `json:"empty_at,omitzero"` // when a good look found no task that could be the run's
 }
 
-// ServerTime returns what Cyberun's clock should say when the relay's says now.
+// ServerTime returns the time that Cyberun's clock should show when the relay's
+// clock shows now, by the difference of the two at MarkedAt.
 func (s Submission) ServerTime(now time.Time) time.Time { return s.MarkedAt.Add(now.Sub(s.LocalAt)) }
 
-// ClockSlack is what a task's created_at may lie outside the window by: a Date
+// ClockSlack is how far a task's created_at may lie outside the window: a Date
 // header has whole seconds, and the service's hosts have clocks of their own.
 const ClockSlack = 5 * time.Second
 
-// Window is when a task of this submission was created, if it was.
+// Window returns the span in which a task of this submission was created, if it
+// started one.
 func (s Submission) Window() Window {
 	return Window{From: s.MarkedAt.Add(-ClockSlack), Until: s.PostUntil.Add(ClockSlack)}
 }
 
-// Marker is what the other runs of the workflow see of this submission.
+// Marker returns the marker that announces this submission to other runs.
 func (s Submission) Marker(runID string) Marker {
 	return Marker{RunID: runID, Attempt: s.Attempt, Window: s.Window()}
 }
 
-// Window is a span of Cyberun's clock.
+// Window is a span of time by Cyberun's clock.
 type Window struct {
 	From  time.Time `json:"from"`
 	Until time.Time `json:"until"`
@@ -46,8 +48,8 @@ type Candidate struct {
 	DeliveredBy string    `json:"delivered_by,omitempty"` // the run that delivers it, if one does
 }
 
-// Marker is the object submitting/{workflow_id}/{run_id}/{attempt}: it says to
-// other runs of the workflow that a POST is about to be sent.
+// Marker is the object submitting/{workflow_id}/{run_id}/{attempt}, which announces
+// to other runs of the workflow that a POST is about to be sent.
 type Marker struct {
 	RunID   string `json:"run_id"`
 	Attempt string `json:"attempt"`

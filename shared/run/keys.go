@@ -12,6 +12,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 )
 
+// The relay's own objects below a run's prefix.
 const (
 	ManifestName = "manifest.json"
 	ErrorName    = "error.json"
@@ -31,8 +32,9 @@ const (
 	maxExtension = 32
 )
 
-// OutputName is the file name of an output below the run's prefix. Two ids of
-// one task never share a name, and none is manifest.json or error.json.
+// OutputName returns the file name of an output below the run's prefix, from its
+// id, the name that the remote gave the file, and its content type. Two ids of one
+// task never have the same name, and none is manifest.json or error.json.
 func OutputName(id, remoteName, contentType string) string {
 	return safeID(id) + extension(remoteName, contentType)
 }
@@ -87,22 +89,26 @@ func plainExtension(ext string) bool {
 // names included, and refuses the object for more.
 const maxMetadata = 600
 
-// MetadataValue makes a string fit for an S3 metadata header: printable ASCII
-// stays as it is, everything else is percent-encoded, and so is a value with
-// blanks at its ends, which a header would lose.
+// MetadataValue returns a string as an S3 metadata header can carry it: printable
+// ASCII as it is; any other string percent-encoded, also one with blanks at its
+// ends, which a header would lose; of very long ones the beginning.
 func MetadataValue(s string) string {
 	escaped := s
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(s) != s {
 		escaped = url.PathEscape(s)
 	}
-	if len(escaped) > maxMetadata {
-		escaped = escaped[:maxMetadata]
+	if len(escaped) <= maxMetadata {
+		return escaped
+	}
+	escaped = escaped[:maxMetadata]
+	if i := strings.LastIndexByte(escaped, '%'); i > maxMetadata-len("%XX") {
+		escaped = escaped[:i] // never within an escape
 	}
 	return escaped
 }
 
-// OutputMetadata is the metadata of an object that a run writes to the output
-// bucket; outputID is empty for the relay's own documents.
+// OutputMetadata returns the metadata of an object that a run writes to the output
+// bucket. outputID is empty for the relay's own documents.
 func OutputMetadata(r Record, outputID string) map[string]string {
 	m := map[string]string{"cyberun-run-id": MetadataValue(r.RunID)}
 	if r.TaskID != "" {

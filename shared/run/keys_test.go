@@ -109,6 +109,7 @@ func TestMetadataValue(t *testing.T) {
 		{"a blank after it", "a ", "a%20"},
 		{"nothing", "", ""},
 		{"delete", "\x7f", "%7F"},
+		{"cut between two escapes", "x" + strings.Repeat("ä", 400), "x" + strings.Repeat("%C3%A4", 99) + "%C3"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

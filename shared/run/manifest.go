@@ -7,7 +7,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Manifest is the last object that a run writes: if it is there, everything is.
+// Manifest is the content of manifest.json, the last object that a run writes: if
+// it exists, all outputs exist.
 type Manifest struct {
 	RunID    string   `json:"run_id"`
 	TaskID   string   `json:"task_id"`
@@ -20,7 +21,7 @@ type Manifest struct {
 	ExtraTasks []ExtraTask `json:"extra_tasks,omitempty"`
 }
 
-// NewManifest makes the manifest of a run whose outputs are all stored.
+// NewManifest returns the manifest of a run whose outputs are all stored.
 func NewManifest(r Record, p Progress, outputs []Output, now time.Time) Manifest {
 	var copied int64
 	for _, o := range outputs {
@@ -39,7 +40,7 @@ func NewManifest(r Record, p Progress, outputs []Output, now time.Time) Manifest
 	}
 }
 
-// Output is one file that the task left, where it is now.
+// Output is one file of a task, as it is stored in the output bucket.
 type Output struct {
 	ID          string `json:"id"`
 	Key         string `json:"key"`
@@ -49,7 +50,7 @@ type Output struct {
 	ETag        string `json:"etag"` // S3's
 }
 
-// Timings are a run's moments, UTC.
+// Timings are the times of a run's stages, in UTC.
 type Timings struct {
 	StartedAt       time.Time `json:"started_at"`
 	SubmittedAt     time.Time `json:"submitted_at"`
@@ -58,7 +59,8 @@ type Timings struct {
 	FinishedAt      time.Time `json:"finished_at"`
 }
 
-// Usage is what the run took on the AWS side.
+// Usage is what a run used of AWS; held_seconds is how long calls of poll-status
+// followed the task's events.
 type Usage struct {
 	Polls       int     `json:"polls"`
 	HeldSeconds float64 `json:"held_seconds"`

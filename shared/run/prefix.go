@@ -9,20 +9,18 @@ import (
 )
 
 const (
-	// maxPrefix is of the template; it keeps records and violations short.
+	// maxPrefix is the longest template, in bytes; it keeps records and violations short.
 	maxPrefix = 512
 	// maxRendered leaves room for an output's name in S3's 1,024 bytes of key. A
-	// prefix that turned out too long would be told after the task was paid.
+	// prefix that turned out too long would fail the run after its task was paid.
 	maxRendered = 1024 - maxOutputName - maxOutputPrefix
 	// maxOutputPrefix is the template's MaxLength of OutputPrefix, and its slash.
 	maxOutputPrefix = 128 + 1
 	// maxRunID is Step Functions' limit for an execution's name.
 	maxRunID = 80
-	// maxRemoteID is the longest task id that shared/cyberun lets through.
-	maxRemoteID = 200
 )
 
-// checkPrefix says what is wrong with a destination's template.
+// checkPrefix adds what is wrong with a destination's template to violations.
 func checkPrefix(violations *named.Violations, prefix string) {
 	const field = "destination.prefix"
 	if strings.HasPrefix(prefix, "/") {
@@ -54,13 +52,13 @@ func checkPrefix(violations *named.Violations, prefix string) {
 
 func longestPrefix(template string) int {
 	return len(strings.NewReplacer(
-		"{run_id}", strings.Repeat("r", maxRunID), taskPlaceholder, strings.Repeat("t", maxRemoteID),
+		"{run_id}", strings.Repeat("r", maxRunID), taskPlaceholder, strings.Repeat("t", maxTaskID),
 		"{workflow}", strings.Repeat("w", maxWorkflowRef), "{date}", time.DateOnly,
 	).Replace(slashed(template)))
 }
 
-// ValidPrefix reports whether a template can be rendered. What has no valid
-// prefix leaves no error.json.
+// ValidPrefix reports whether a destination's template can be rendered. A run
+// whose template is not valid leaves no error.json.
 func ValidPrefix(prefix string) bool {
 	var violations named.Violations
 	checkPrefix(&violations, prefix)
@@ -70,9 +68,9 @@ func ValidPrefix(prefix string) bool {
 // taskPlaceholder is the one part of a prefix that is not known when a run starts.
 const taskPlaceholder = "{task_id}"
 
-// RenderPrefix fills a template in, but for {task_id}, puts the stack's own
-// OutputPrefix before it, and ends both in a slash. A template that is not valid
-// renders as empty.
+// RenderPrefix fills in a destination's template, except {task_id}, which is not
+// known yet, puts the stack's OutputPrefix before it, and ends both in a slash. It
+// returns "" for a template that is not valid.
 func RenderPrefix(outputPrefix, template, runID, slug string, started time.Time) string {
 	if !ValidPrefix(template) {
 		return ""

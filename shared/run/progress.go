@@ -27,9 +27,9 @@ type Progress struct {
 	HeldSeconds float64  `json:"held_seconds"`
 }
 
-// Transitions counts the state machine's steps from what ran: Submit; each poll
-// with its choice and its wait, or its park; each copy with its choice; Done.
-// Retries are not in it.
+// Transitions returns how many state transitions a run took that polled and copied
+// so often: Submit; each poll with its choice and its wait, or its wait for a
+// webhook; each call of CopyResult with its choice; Done. Retries are not counted.
 func Transitions(polls, copies int) int {
 	const submit, poll, copyAndChoice, done = 1, 3, 2, 1
 	if polls == 0 {
@@ -38,8 +38,9 @@ func Transitions(polls, copies int) int {
 	return submit + poll*polls - 1 + copyAndChoice*cmp.Or(copies, 1) + done // the last poll goes on without a wait
 }
 
-// Missing counts the looks at a task, or at its result, that Cyberun answered
-// with a 404, 403 or 410: one such answer may be an outage of what stands before it.
+// Missing counts the calls about a task, or its result, that were answered with a
+// 404, 403 or 410 in a row. One such answer may be an outage of what stands before
+// Cyberun; see Gone in shared/workflows.
 type Missing struct {
 	Looks int       `json:"looks"`
 	Since time.Time `json:"since"`

@@ -7,7 +7,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Status is what a run is doing.
+// Status is the state of a run.
 type Status string
 
 // The statuses, in the order of a run's life.
@@ -23,7 +23,7 @@ const (
 	Cancelled  Status = "cancelled"
 )
 
-// Statuses lists what is shown outside, in the order of a run's life.
+// Statuses lists the statuses that are shown outside, in the order of a run's life.
 var Statuses = []Status{Submitting, Waiting, Copying, Succeeded, Failed, Cancelled}
 
 // Open reports whether the run has not ended.
@@ -123,12 +123,14 @@ type Decision struct {
 	DecidedAt  time.Time `json:"decided_at"`
 }
 
-// Same reports whether two words say the same, whoever said them.
+// Same reports whether two decisions say the same of the same submission, whoever
+// made them.
 func (d Decision) Same(o Decision) bool {
 	return d.Attempt == o.Attempt && d.TaskID == o.TaskID && d.NotStarted == o.NotStarted
 }
 
-// Cancel is what became of the cancel of a run's task.
+// Cancel is the cancel of a run's task: when it was asked for, when Cyberun
+// accepted it, and how the task ended.
 type Cancel struct {
 	AskedAt    time.Time `json:"asked_at"`
 	AcceptedAt time.Time `json:"accepted_at,omitzero"`
@@ -139,13 +141,14 @@ type Cancel struct {
 // outputs live 7 days by default, and so may a request's max_seconds.
 const MaxLife = MaxMaxSeconds * time.Second
 
-// SubmitBy is when the run must have submitted: max_seconds from its first start.
+// SubmitBy returns the time by which the run must have submitted: max_seconds
+// after its first start.
 func (r Record) SubmitBy() time.Time {
 	return r.StartedAt.Add(time.Duration(r.MaxSeconds) * time.Second)
 }
 
-// Deadline is when the run must stop waiting: max_seconds from the start of its
-// life, at most 7 days after its first start.
+// Deadline returns the time at which the run must stop waiting: max_seconds after
+// the start of its life, at most 7 days after its first start.
 func (r Record) Deadline() time.Time {
 	deadline, last := r.LifeStartedAt.Add(time.Duration(r.MaxSeconds)*time.Second), r.StartedAt.Add(MaxLife)
 	if deadline.After(last) {
@@ -154,8 +157,9 @@ func (r Record) Deadline() time.Time {
 	return deadline
 }
 
-// OutputPrefix is where this run's objects go. A run that ended before it had a
-// task uses its own id for {task_id}: its error.json must land somewhere of its own.
+// OutputPrefix returns the prefix of the run's objects in the output bucket. A run
+// that ended before it had a task has its own id in place of {task_id}, so that its
+// error.json has a place of its own.
 func (r Record) OutputPrefix() string {
 	task := r.TaskID
 	if task == "" {
@@ -164,20 +168,22 @@ func (r Record) OutputPrefix() string {
 	return strings.ReplaceAll(r.Prefix, taskPlaceholder, task)
 }
 
-// SetTask gives the record its task.
+// SetTask notes the run's task, how it is known that the run started it, and when
+// that became known.
 func (r *Record) SetTask(taskID string, how How, at time.Time) {
 	r.TaskID, r.How, r.AcceptedAt, r.Candidates = taskID, how, at, nil
 	r.Prefix = strings.ReplaceAll(r.Prefix, taskPlaceholder, taskID)
 }
 
-// InDoubt reports whether a submission was begun whose outcome is not known.
+// InDoubt reports whether a POST was sent, or may have been, whose outcome is not
+// known.
 func (r Record) InDoubt() bool { return r.TaskID == "" && r.Submission != nil }
 
-// Stopping reports whether a person asked for the end of this run.
+// Stopping reports whether a person stopped the run, be it closed by now or not.
 func (r Record) Stopping() bool { return !r.StopRequestedAt.IsZero() || r.Status == Cancelled }
 
-// Pending reports whether an ended run leaves work to the sweep at that time. A
-// cancel is confirmed for 7 days; after that the task's end is nobody's concern.
+// Pending reports whether a run that has ended still has work for the sweep at the
+// time given. Work is given up 7 days after the run's end.
 func (r Record) Pending(now time.Time) bool {
 	if r.Status.Open() || r.Status == Succeeded || now.Sub(r.EndedAt) > MaxLife {
 		return false
@@ -185,7 +191,8 @@ func (r Record) Pending(now time.Time) bool {
 	return r.Unsettled || r.Cancel != nil && r.Cancel.EndedAs == ""
 }
 
-// Text says in words what became of the cancel of a task; of nil, that none was asked for.
+// Text says for a person what became of the cancel of a task. c may be nil: no
+// cancel was asked for.
 func (c *Cancel) Text(taskID string) string {
 	switch {
 	case c == nil:

@@ -27,14 +27,14 @@ const (
 	MaxMaxSeconds = 604800
 	// DefaultPrefix is where outputs land when the request does not say.
 	DefaultPrefix = "runs/{run_id}/"
-	// MaxInputFile is Cyberun's default limit for a file, in bytes; a deployment may
-	// have set another, which its presign then tells.
+	// MaxInputFile is Cyberun's default limit for a file, in bytes. A deployment may
+	// have set a lower one: then its presign refuses the file.
 	MaxInputFile = 500 << 20
 	// RescueSlug stands for {workflow} when only a task id was given.
 	RescueSlug = "rescue"
 
 	maxWorkflowRef = 200 // bytes; Cyberun documents no limit, ours keeps S3 keys short
-	maxTaskID      = 128 // bytes; theirs are UUIDs (36)
+	maxTaskID      = 200 // bytes, as shared/cyberun takes; Cyberun's ids are UUIDs (36)
 	// maxVersionID is S3's own bound of a version id, in bytes.
 	maxVersionID = 1024
 	// maxETag is in bytes. S3's have at most 38, an MD5 and a number of parts;
@@ -44,17 +44,17 @@ const (
 	startedByField = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
 )
 
-// Request is what starts a run, through whichever door: the body of POST /runs,
-// an execution's input, a job file.
+// Request is what starts a run: the body of POST /runs, an execution's input, or a
+// job file.
 type Request struct {
 	Workflow         string         `json:"workflow,omitempty"`
 	Parameters       map[string]any `json:"parameters,omitempty"`
-	ParametersAsText bool           `json:"parameters_as_text,omitempty"` // strings, to be typed by the workflow's own parameters
+	ParametersAsText bool           `json:"parameters_as_text,omitempty"` // strings, which CheckParameters of shared/workflows converts
 	TaskID           string         `json:"task_id,omitempty"`            // instead of Workflow: rescue an existing task
 	Destination      Destination    `json:"destination,omitzero"`
 	MaxSeconds       int            `json:"max_seconds,omitempty"`
-	// Hash tells two requests apart: SHA-256 of the canonical document, in hex;
-	// empty if it has none.
+	// Hash is the SHA-256 of the canonical document, in hex, by which two requests
+	// are compared; empty if the document could not be decoded.
 	Hash string `json:"-"`
 	// InputVersions pins the object of a file parameter whose value is s3://….
 	InputVersions map[string]InputVersion `json:"input_versions,omitempty"`
@@ -73,7 +73,8 @@ type Destination struct {
 	Prefix string `json:"prefix,omitempty"`
 }
 
-// Slug is the workflow without its version, or "rescue".
+// Slug returns the workflow without its version, or "rescue" for a request that
+// names a task only.
 func (r Request) Slug() string {
 	if r.Workflow == "" {
 		return RescueSlug
@@ -82,9 +83,10 @@ func (r Request) Slug() string {
 	return slug
 }
 
-// ParseRequest reads a request and says everything that is wrong with it that
-// can be told without the workflow. What it returns beside violations is as much of
-// the request as could be read, so that the workflow's checks can add theirs.
+// ParseRequest reads a request and returns everything that is wrong with it that
+// can be found without the workflow. The request that it returns beside violations
+// is as much as could be read, so that the workflow's checks can add theirs.
+// Fields that are not given have their defaults.
 func ParseRequest(raw []byte) (Request, named.Violations) {
 	var r Request
 	document, violations := DecodeJSON("request", raw)
@@ -193,7 +195,7 @@ func destinationField(violations *named.Violations, value any) Destination {
 }
 
 // inputVersionsField reads {PARAMETER: {"version_id": …} | {"etag": …}}. A pin of
-// anything but an object in S3 would pin nothing, and is a fault.
+// anything but an object in S3 would pin nothing, and is a violation.
 func inputVersionsField(violations *named.Violations, value, parameters any) map[string]InputVersion {
 	const field = "input_versions"
 	fields, ok := value.(map[string]any)
@@ -305,7 +307,7 @@ func unsafeInSlug(r rune) bool {
 }
 
 // ValidTaskID reports whether a text can be the id of a task: letters, digits,
-// '-', '_' and '.', at most 128 of them.
+// '-', '_' and '.', at most 200 of them.
 func ValidTaskID(id string) bool {
 	if len(id) > maxTaskID || strings.Trim(id, ".") == "" {
 		return false
@@ -322,6 +324,6 @@ func isAlnum(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-// maxName bounds what is told of a name that is not known: longer than any
-// parameter's own, shorter than a request can make it.
+// maxName bounds how much of an unknown name a violation repeats, in bytes: longer
+// than any parameter's own, shorter than a request can make it.
 const maxName = 200

@@ -133,7 +133,7 @@ func TestParseRequestFaults(t *testing.T) {
 		{"a task id of dots", `{"task_id":".."}`, []string{"task_id: is not a task id"}},
 		{"a task id with a path", `{"task_id":"a/../b"}`, []string{"task_id: is not a task id"}},
 		{"a task id with a template", `{"task_id":"{run_id}"}`, []string{"task_id: is not a task id"}},
-		{"a long task id", `{"task_id":"` + pad[:129] + `"}`, []string{"task_id: is not a task id"}},
+		{"a long task id", `{"task_id":"` + pad[:201] + `"}`, []string{"task_id: is not a task id"}},
 		{"a task id that is an object", `{"task_id":{}}`, []string{"task_id: must be a string, not an object"}},
 
 		{"parameters as an array", `{"workflow":"w","parameters":[]}`, []string{"parameters: must be an object, not an array"}},

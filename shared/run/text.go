@@ -19,25 +19,25 @@ import (
 const MaxTextBytes = 6 * MaxRequestBytes
 
 // ReadText reads a JSON document that comes from outside: a job file, the body of
-// POST /runs, a parameters file. It reads at most one byte more than MaxTextBytes;
-// DecodeJSON and ParseRequest tell a longer document by that byte.
+// POST /runs, a parameters file. It reads at most one byte more than MaxTextBytes,
+// by which DecodeJSON and ParseRequest recognise a longer document.
 func ReadText(r io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, MaxTextBytes+1))
 }
 
-// DecodeJSON decodes one JSON document that comes from outside, its numbers kept
-// as they are written (json.Number): a 64-bit seed must not lose digits to a float.
+// DecodeJSON decodes one JSON document that comes from outside. Its numbers stay as
+// they are written ([json.Number]): a 64-bit seed must not lose digits to a float.
 //
 // A UTF-8 byte order mark is skipped. What encoding/json would change or drop
-// without a word is a fault instead: bytes that are not UTF-8 and halves of
+// silently is a violation instead: bytes that are not UTF-8 and halves of
 // surrogate pairs (both would become U+FFFD), and names that stand twice in one
 // object, at any depth (the last one would win). UTF-16, Latin-1 and gzip are
 // named for what they are.
 //
-// subject is what the violations of the whole document are told of, such as
-// "request"; a name that stands twice is told by its path. The value is nil if
-// the document could not be decoded at all; beside violations of other kinds it is
-// there, so that more can be found in it.
+// subject is the parameter that a violation of the whole document names, such as
+// "request"; that of a repeated name has its path. The value is nil if the document
+// could not be decoded at all; beside violations of other kinds it is there, so
+// that more can be found in it.
 func DecodeJSON(subject string, raw []byte) (value any, violations named.Violations) {
 	text, problem := plainText(raw)
 	if problem != "" {
@@ -69,8 +69,8 @@ func DecodeJSON(subject string, raw []byte) (value any, violations named.Violati
 
 const utf8BOM = "\xef\xbb\xbf"
 
-// plainText returns the document without its byte order mark, or what keeps it
-// from being read as UTF-8 text.
+// plainText returns the document without its byte order mark, or the problem that
+// keeps it from being read as UTF-8 text.
 func plainText(raw []byte) (text []byte, problem string) {
 	switch {
 	case len(raw) > MaxTextBytes:
@@ -130,7 +130,7 @@ func escaped(text []byte) rune {
 	return rune(unit)
 }
 
-// level is one object or array that repeatedNames is in.
+// level is one of the nested objects and arrays that repeatedNames is in.
 type level struct {
 	names   map[string]bool // of an object so far; nil in an array
 	name    string          // of the object's current value
@@ -178,7 +178,7 @@ func repeatedNames(text []byte) (paths []string) {
 }
 
 // maxRepeated bounds the paths that are put together: one more than a list of
-// violations tells, so that it says that there are more.
+// violations holds, so that it says that there are more.
 const maxRepeated = 500
 
 func pathOf(levels []level) string {
@@ -193,7 +193,7 @@ func pathOf(levels []level) string {
 			path = append(path, l.name...)
 		}
 		if len(path) > maxName {
-			break // as much as is told of it
+			break // a violation repeats no more of it
 		}
 	}
 	return string(path)

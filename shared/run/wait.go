@@ -28,9 +28,10 @@ const (
 	pollBudget = 1940
 )
 
-// NextWait is how long to wait before the next poll, for a run that has waited
-// that long and may wait for left, with that many events in its history. Very
-// long runs, and those whose retries have filled the history, wait longer.
+// NextWait returns how long to wait before the next poll of a run that has waited
+// for waited, may wait for left, and has so many events in its history. It is in
+// whole seconds. Very long runs, and those whose retries have filled the history,
+// wait longer.
 func NextWait(waited, left time.Duration, events int) time.Duration {
 	longest := max(MaxWait, (waited+left)/pollBudget)
 	wait := min(max(time.Duration(waitShare*float64(waited)), MinWait), longest)
@@ -41,8 +42,8 @@ func NextWait(waited, left time.Duration, events int) time.Duration {
 	return wait.Truncate(time.Second)
 }
 
-// CheckWait is how long to wait before the n-th poll after a wake that found
-// nothing: 3 s, doubling to 60 s.
+// CheckWait returns how long to wait before the n-th poll after a webhook that came
+// although the task had not ended: 3 s, doubling to 60 s.
 func CheckWait(n int) time.Duration {
 	wait := MinWait
 	for range n - 1 {

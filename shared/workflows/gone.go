@@ -16,13 +16,13 @@ type TaskLister interface {
 }
 
 const (
-	// A task or its result counts as gone after this many answers that say so, over
-	// at least this time: one such answer may be an ingress without a backend
-	// during a deployment.
+	// A task or its result counts as gone after goneLooks answers that say so, over
+	// at least goneAfter: one such answer may be an ingress without a backend during
+	// a deployment. The design sets both.
 	goneLooks = 5
 	goneAfter = 10 * time.Minute
-	// A task is looked for on this many pages of the list. One that is not on them
-	// may be older.
+	// gonePages bounds how many pages of the list are read. A task that is on none
+	// of them may be older.
 	gonePages = 20
 	pageSize  = 100
 	callTime  = 20 * time.Second
@@ -31,10 +31,11 @@ const (
 // errNotAll says that the list is longer than what was read of it.
 var errNotAll = errors.New("the task list has more pages than are read to tell that a task is gone")
 
-// Gone notes one more answer that a task, or its result, is not there, and
-// reports whether it is believed by now: five such answers over ten minutes, and
-// then a task list, answered whole, that lacks the task. missing is what was
-// noted before; any other answer sets it to nil.
+// Gone counts one more answer that a task, or its result, is not there, and reports
+// whether that is to be believed: after five such answers over ten minutes, and a
+// task list, read whole, that lacks the task. *missing is the count so far, nil for
+// the first; the caller sets it to nil after any other answer. The error says that
+// the list could not be read: then nothing is believed yet.
 func Gone(ctx context.Context, lister TaskLister, taskID string, missing **run.Missing, now time.Time) (bool, error) {
 	m := run.Missing{Since: now.UTC()}
 	if *missing != nil {

@@ -10,16 +10,16 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// RemoteOutput is one file that a task left, where it still is.
+// RemoteOutput is one file of a task at its origin.
 type RemoteOutput struct {
 	ID  string
 	URL cyberun.SignedURL
 }
 
-// RemoteOutputs are the files behind a result, sorted by id. The lone
-// download_url is one of them only if the map has not the same file. Two addresses
-// are taken for one file only where nothing but their signatures differ: a file
-// stored twice costs little, one that is left out is lost.
+// RemoteOutputs returns the files of a result, sorted by id: those of download_urls,
+// and that of a lone download_url unless the map has the same file. Two addresses
+// count as one file only if nothing but their signatures differ: a file stored twice
+// costs little, one that is left out is lost.
 func RemoteOutputs(r cyberun.Result) []RemoteOutput {
 	var outputs []RemoteOutput
 	same := false
@@ -33,7 +33,7 @@ func RemoteOutputs(r cyberun.Result) []RemoteOutput {
 	return outputs
 }
 
-// loneID avoids the id of an output in the map.
+// loneID returns an id for the lone output that no output in the map has.
 func loneID(r cyberun.Result) string {
 	id := run.LoneOutputID
 	for {
@@ -68,7 +68,7 @@ func unsignedQuery(u *url.URL) string {
 // ofSignature reports whether a parameter belongs to a signature: those of S3 and
 // the stores that copy it, of CloudFront, Google and Azure. Short and common names
 // do only beside the parameter that makes the query a signed one: a "policy" or an
-// "se" may be all that tells two files apart. A token counts as part of the
+// "se" may be all in which two addresses of two files differ. A token counts as part of the
 // address, since some services have no other name for a file.
 func ofSignature(name string, has map[string]bool) bool {
 	for _, prefix := range []string{"x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-tos-"} {

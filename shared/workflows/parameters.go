@@ -16,9 +16,10 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// CheckParameters says everything that is wrong with a request's parameters as
-// the workflow declares them, and returns them as they are to be sent. Types
-// that are not known here are let through: Cyberun decides.
+// CheckParameters holds a request's parameters against those that the workflow
+// declares. It returns the valid ones as they are to be sent, in a map of its own,
+// and everything that is wrong with the others. Parameters that came as text are
+// converted. Types that are not known here are let through: Cyberun decides.
 func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.Violations) {
 	var violations named.Violations
 	checked := make(map[string]any, len(r.Parameters))
@@ -55,9 +56,9 @@ func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.V
 	return checked, violations
 }
 
-// checkVersions tells of input versions that would pin nothing: those of
-// parameters that are no files. One that the workflow does not have is told as
-// such already.
+// checkVersions adds the input versions that would pin nothing to violations: those
+// of parameters that are no files. A parameter that the workflow does not have is
+// among the violations already.
 func checkVersions(violations *named.Violations, r run.Request, w cyberun.Workflow) {
 	for _, name := range slices.Sorted(maps.Keys(r.InputVersions)) {
 		for _, p := range w.Parameters {
@@ -69,9 +70,10 @@ func checkVersions(violations *named.Violations, r run.Request, w cyberun.Workfl
 	}
 }
 
-// respelled gives parameters that came as text the workflow's own spelling: S3 writes
-// the names of metadata in lower case. A name that could be two parameters', or two
-// names that could be one's, stay as they are and are told as violations.
+// respelled returns parameters that came as text under the workflow's own spelling
+// of their names: S3 writes the names of metadata in lower case. A name that fits
+// two parameters, and two names that fit one, stay as they are: they become
+// violations.
 func respelled(given map[string]any, declared map[string]cyberun.Parameter) map[string]any {
 	own, askers := map[string][]string{}, map[string]int{} // by the name in lower case
 	for key := range declared {
@@ -91,7 +93,8 @@ func respelled(given map[string]any, declared map[string]cyberun.Parameter) map[
 	return spelled
 }
 
-// CheckWorkflow says whether a workflow can be run at all.
+// CheckWorkflow returns WorkflowDisabled for a workflow that takes no tasks. ref is
+// the workflow as the request names it.
 func CheckWorkflow(ref string, w cyberun.Workflow) error {
 	if w.Status == cyberun.WorkflowDisabled {
 		return named.Errorf(named.WorkflowDisabled, "the workflow %s is disabled at Cyberun and takes no new tasks", named.Quote(ref))
@@ -113,8 +116,8 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// typed reads text as the parameter's own type; what does not fit stays text,
-// and is told as a fault.
+// typed returns text as a value of the parameter's type. What does not fit stays
+// text, and becomes a violation.
 func typed(text string, p cyberun.Parameter) any {
 	switch p.Type {
 	case cyberun.TypeNumber, cyberun.TypeInteger:
@@ -144,7 +147,7 @@ func checkValue(value any, p cyberun.Parameter) string {
 		}
 	case cyberun.TypeBoolean:
 		if _, ok := value.(bool); !ok {
-			return "must be true or false, not " + told(value)
+			return "must be true or false, not " + describe(value)
 		}
 	case cyberun.TypeNumber, cyberun.TypeInteger:
 		return checkNumber(value, p)
@@ -159,7 +162,7 @@ func checkValue(value any, p cyberun.Parameter) string {
 func checkNumber(value any, p cyberun.Parameter) string {
 	n, ok := value.(json.Number)
 	if !ok {
-		return "must be a number, not " + told(value)
+		return "must be a number, not " + describe(value)
 	}
 	f, err := strconv.ParseFloat(n.String(), 64)
 	if err != nil || math.IsInf(f, 0) {
@@ -169,9 +172,9 @@ func checkNumber(value any, p cyberun.Parameter) string {
 	case p.Type == cyberun.TypeInteger && f != math.Trunc(f):
 		return fmt.Sprintf("is %s; it must be a whole number", named.Quote(n.String()))
 	case p.Min != nil && f < *p.Min:
-		return fmt.Sprintf("is %s; it must be at least %s", named.Quote(n.String()), plain(*p.Min))
+		return fmt.Sprintf("is %s; it must be at least %s", named.Quote(n.String()), formatBound(*p.Min))
 	case p.Max != nil && f > *p.Max:
-		return fmt.Sprintf("is %s; it must be at most %s", named.Quote(n.String()), plain(*p.Max))
+		return fmt.Sprintf("is %s; it must be at most %s", named.Quote(n.String()), formatBound(*p.Max))
 	}
 	return ""
 }
@@ -187,20 +190,21 @@ func checkOption(value any, options []cyberun.Option) string {
 		}
 		names[i] = optionName(o.Value)
 	}
-	return fmt.Sprintf("is %s; it must be one of %s", told(value), strings.Join(names, ", "))
+	return fmt.Sprintf("is %s; it must be one of %s", describe(value), strings.Join(names, ", "))
 }
 
-// plain writes a bound as a person would: 1000000, not 1e+06.
-func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+// formatBound writes a bound as a person would: 1000000, not 1e+06.
+func formatBound(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 func optionName(value any) string {
 	if f, ok := value.(float64); ok {
-		return plain(f)
+		return formatBound(f)
 	}
 	return fmt.Sprint(value)
 }
 
-// sameValue compares JSON values: 2 and 2.0 are one number, "2" is another value.
+// sameValue reports whether two JSON values are equal: 2 and 2.0 are, 2 and "2" are
+// not.
 func sameValue(a, b any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
@@ -238,7 +242,9 @@ var (
 	localPath = regexp.MustCompile(`^(/|~|\.{1,2}/|[A-Za-z]:[\\/])`)
 )
 
-func told(value any) string {
+// describe names a value for a message: a string in quotes, a number, a boolean, or
+// only the kind of what has parts.
+func describe(value any) string {
 	switch v := value.(type) {
 	case string:
 		return fmt.Sprintf("the string %q", named.Quote(v))

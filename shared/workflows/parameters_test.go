@@ -41,10 +41,10 @@ const everyType = `[
 func TestCheckParameters(t *testing.T) {
 	const fine = `"prompt":"p"`
 	tests := []struct {
-		name   string
-		given  string // beside a prompt, unless it gives one
-		asText bool
-		want   string // what is sent; empty: as given
+		name       string
+		given      string // beside a prompt, unless it gives one
+		asText     bool
+		want       string // what is sent; empty: as given
 		violations []string
 	}{
 		{name: "only what is required", given: `{"prompt":"p"}`},
@@ -219,10 +219,10 @@ func TestParseS3URI(t *testing.T) {
 func TestRespelled(t *testing.T) {
 	w := declared(t, `[{"key":"Prompt","type":"string","required":true},{"key":"cfgScale","type":"number"},{"key":"Seed","type":"number"},{"key":"seed","type":"number"},{"key":"sEEd","type":"number"}]`)
 	tests := []struct {
-		name   string
-		given  map[string]any
-		asText bool
-		want   map[string]any
+		name       string
+		given      map[string]any
+		asText     bool
+		want       map[string]any
 		violations int
 	}{
 		{"lower case", map[string]any{"prompt": "p", "cfgscale": "7.5"}, true, map[string]any{"Prompt": "p", "cfgScale": json.Number("7.5")}, 0},
