@@ -1,4 +1,4 @@
-// Api is the HTTP door: it starts runs, tells how they are, and stops them.
+// Api answers the HTTP API: it starts runs, shows them, and stops them.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Call-container is the door to Cyberun's container services: it lists them and
+// Call-container lets callers reach Cyberun's container services: it lists them and
 // passes calls on to them, with the stack's key in place of the caller's own.
 package main
 

@@ -76,13 +76,13 @@ func TestOutcome(t *testing.T) {
 func TestOutcomeRefuses(t *testing.T) {
 	task := `{"task_id":"t1"}`
 	tests := []struct {
-		name    string
-		id      string
-		word    string
-		prepare func(w *world)
-		status  int
-		title   string
-		violations  string
+		name       string
+		id         string
+		word       string
+		prepare    func(w *world)
+		status     int
+		title      string
+		violations string
 	}{
 		{name: "nothing", word: "", status: 400, title: "InvalidRequest", violations: "[outcome]"},
 		{name: "no JSON", word: "{", status: 400, title: "InvalidRequest", violations: "[outcome]"},

@@ -22,7 +22,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// view is a run as the API shows it.
+// view is a run as the API answers it.
 type view struct {
 	RunID       string          `json:"run_id"`
 	Status      run.Status      `json:"status"`
@@ -142,6 +142,7 @@ func (h *Handler) view(ctx context.Context, id, outputsAfter string) (view, erro
 	return v, nil
 }
 
+// summary returns what the record alone says of a run, as lists show it.
 func (h *Handler) summary(r run.Record) view {
 	v := view{
 		RunID: r.RunID, Status: r.Status.Shown(), Workflow: cmp.Or(r.TaskWorkflow, r.Workflow), TaskID: r.TaskID,
@@ -157,6 +158,7 @@ func (h *Handler) summary(r run.Record) view {
 	return v
 }
 
+// unrecorded returns what Step Functions knows of a run without a record.
 func (h *Handler) unrecorded(ctx context.Context, id string) (view, error) {
 	execution, err := h.find(ctx, id)
 	if errors.Is(err, executions.ErrNotFound) {
@@ -173,8 +175,9 @@ func notFound(id string) error {
 	return named.Errorf(named.RunNotFound, "there is no run %s, or it ended over 90 days ago", id)
 }
 
-// find describes a run that may have been accepted a moment ago: Step Functions'
-// own reads are eventually consistent.
+// find describes the execution of a run, and asks again if there is none: it may
+// have been started a moment ago, and Step Functions' reads are eventually
+// consistent.
 func (h *Handler) find(ctx context.Context, id string) (executions.Execution, error) {
 	if !executions.ValidName(id) {
 		return executions.Execution{}, executions.ErrNotFound
@@ -190,7 +193,7 @@ func (h *Handler) find(ctx context.Context, id string) (executions.Execution, er
 	}
 }
 
-// statusOf stands in for a record that is not there.
+// statusOf returns the status of a run without a record.
 func statusOf(s executions.State) run.Status {
 	switch s {
 	case executions.Succeeded:
@@ -249,6 +252,7 @@ func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after strin
 	return views, next, nil
 }
 
+// ownOutput reports whether a key of a manifest is one of the run's own outputs.
 func ownOutput(r run.Record, key string) bool {
 	prefix := r.OutputPrefix()
 	return prefix != "" && strings.HasPrefix(key, prefix) && key != prefix+run.ManifestName && key != prefix+run.ErrorName
@@ -311,13 +315,15 @@ func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi
 	return httpapi.JSON(http.StatusOK, answer)
 }
 
+// entry is one run of the list, with its place in it.
 type entry struct {
 	cursor string
 	record run.Record
 	found  bool
 }
 
-// page reads limit entries of the index after cursor, and their records.
+// page reads at most limit entries of the index after cursor, with their records;
+// more says that there are further ones.
 func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []entry, more bool, err error) {
 	var ids []string
 	if err := h.Runs.Newest(ctx, cursor, func(runID, cursor string) bool {

@@ -46,7 +46,7 @@ func TestRefuses(t *testing.T) {
 		prepare    func(*world)
 		status     int
 		title      string
-		violations     string
+		violations string
 		detail     string
 	}{
 		{"five violations", `{"workflow":"text-to-image@2","colour":"red","max_seconds":0,"destination":{"prefix":"results/"},"parameters":{"prompt":7,"steps":1000}}`, nil,

@@ -88,8 +88,8 @@ func (h *Handler) markStop(ctx context.Context, id string) (record lifecycle.Run
 	return record, effects, execution, err
 }
 
-// running tells a stop that failed from one that came too late: an execution
-// that has ended is not to be stopped any more.
+// running reports whether a run's execution still runs, or may still run: of one
+// that has ended, a stop that failed only came too late.
 func (h *Handler) running(ctx context.Context, id string) bool {
 	execution, err := h.Executions.Describe(ctx, h.Executions.Execution(id))
 	return err != nil && !errors.Is(err, executions.ErrNotFound) || err == nil && execution.State == executions.Running

@@ -35,7 +35,7 @@ var ambiguous = []int{
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 }
 
-// call passes a call on to a container and its answer back.
+// call passes a request on to a container, and the container's answer back.
 func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (none httpapi.Response, err error) {
 	slug, path, query, err := target(r)
 	if err != nil {
@@ -85,8 +85,8 @@ func requestBody(r httpapi.Request) ([]byte, error) {
 	return httpapi.Body(r)
 }
 
-// failed names the error of a call that got no whole answer. The container's
-// detail is asked, unless the time is what ran out.
+// failed returns the named error of a call that got no whole answer. It asks for
+// the container's state, unless the call ran out of its time.
 func (h *Handler) failed(ctx, within context.Context, slug string, err error) error {
 	if _, ok := named.As(err); ok {
 		return err // from the key's source, which names its own
@@ -107,9 +107,10 @@ func (h *Handler) failed(ctx, within context.Context, slug string, err error) er
 	return named.Errorf(named.Unavailable, "%w; %s", err, outcome)
 }
 
-// lookUp asks what a container is. It returns nil for one that runs: whatever
-// came back is its own. happened says what the call came to, for the error that
-// says that Cyberun could not tell.
+// lookUp asks Cyberun whether a container exists and runs, and returns the named
+// error if it does not, or if that cannot be asked. It returns nil for one that
+// runs: then the answer was the container's own. happened says how the call ended,
+// for the error.
 func (h *Handler) lookUp(ctx context.Context, slug, happened string) error {
 	ctx, cancel := context.WithTimeout(ctx, h.LookUpTime)
 	defer cancel()

@@ -1,5 +1,5 @@
-// Package handler passes calls on to Cyberun's container services, and tells
-// which there are.
+// Package handler lists Cyberun's container services, and passes calls on to them
+// with the stack's key in place of the caller's signature.
 package handler
 
 import (

@@ -19,14 +19,14 @@ var hopByHop = map[string]bool{
 // credentials and signature, who forwarded the call, and how long it is.
 var callersOwn = map[string]bool{
 	"authorization": true, "cookie": true, "host": true, "content-length": true,
-	"expect":               true, // the gateway has told the caller to go on
+	"expect":               true, // the gateway has answered it with 100 Continue
 	"x-amz-date":           true,
 	"x-amz-security-token": true, "x-amz-content-sha256": true, "x-amzn-trace-id": true,
 	"forwarded": true, "via": true, "x-real-ip": true,
 	pathHeader: true,
 }
 
-// requestHeader are the headers that go on to the container.
+// requestHeader returns the headers of a request that go on to the container.
 func requestHeader(given map[string]string) (http.Header, error) {
 	dropped := namedByConnection(given["connection"])
 	out := http.Header{}
@@ -45,8 +45,9 @@ func requestHeader(given map[string]string) (http.Header, error) {
 	return out, violations.Err()
 }
 
-// responseHeader are the headers that go back to the caller, in an HTTP API's
-// form: one value a name, and cookies apart, which cannot be joined.
+// responseHeader returns the headers of a container's answer that go back to the
+// caller, as an HTTP API takes them: one value a name, and cookies apart, which
+// cannot be joined.
 func responseHeader(given http.Header, isHead bool) (header map[string]string, cookies []string) {
 	dropped := namedByConnection(strings.Join(given["Connection"], ","))
 	header = map[string]string{}
@@ -64,6 +65,8 @@ func responseHeader(given http.Header, isHead bool) (header map[string]string, c
 	return header, cookies
 }
 
+// namedByConnection returns the names, in lower case, that a Connection header
+// makes hop-by-hop.
 func namedByConnection(value string) map[string]bool {
 	list := map[string]bool{}
 	for name := range strings.SplitSeq(value, ",") {
@@ -72,7 +75,7 @@ func namedByConnection(value string) map[string]bool {
 	return list
 }
 
-// isToken: what RFC 9110 lets a header be called.
+// isToken reports whether RFC 9110 allows the name for a header.
 func isToken(name string) bool {
 	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
 		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)

@@ -18,7 +18,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// Secrets is where the signing secret comes from.
+// Secrets reads the signing secret. Refresh reads it again after it was found to be
+// wrong.
 type Secrets interface {
 	Key(ctx context.Context) (string, error)
 	Refresh(ctx context.Context, rejected string) (string, error)
@@ -61,17 +62,18 @@ const (
 	// there one or none: each read is paid for, and the route is open to the world.
 	refreshEvery = time.Minute
 
-	// noSecret is for `relay webhook`, which tells by it a step left out from an outage.
+	// noSecret is the body by which `relay webhook` knows that the secret is still to
+	// be stored, and Secrets Manager not away.
 	noSecret = "no secret is stored"
 )
 
-// hook is what is used of a webhook's body.
+// hook is the part of a webhook's body that is used.
 type hook struct {
 	TaskID string `json:"task_id"`
 }
 
-// Handle answers 204 for whatever is signed well, known task or not: anything
-// else would make Cyberun send it again for nothing.
+// Handle answers 204 for every webhook with a valid signature, also for one about an
+// unknown task: after any other answer Cyberun would send it again for nothing.
 func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Response, error) {
 	defer observe.LogPanic(ctx, h.Log)
 	if !h.Enabled {
@@ -105,8 +107,9 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 	return answer(http.StatusNoContent), nil
 }
 
-// resume lets the run go on that delivers the task. A task that is not one of
-// this stack's, or whose Submit is not done, has none: that run looks itself.
+// resume resumes the run that delivers the task. A task of another stack, or one
+// whose run has not reached AwaitWebhook, resumes nothing: such a run looks at its
+// task itself.
 func (h *Handler) resume(ctx context.Context, taskID string) error {
 	runID, token, err := h.Runs.TokenOfTask(ctx, taskID)
 	if err != nil || token == "" {
@@ -116,8 +119,9 @@ func (h *Handler) resume(ctx context.Context, taskID string) error {
 	return h.Resumer.Resume(ctx, token)
 }
 
-// signed compares in constant time. After a wrong one the secret is read again,
-// now and then: it may have been rotated.
+// signed reports whether a body has the signature that the header holds, compared
+// in constant time. After a wrong signature the secret is read again, at most once
+// in refreshEvery: it may have been rotated.
 func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool, error) {
 	given, ok := strings.CutPrefix(header, signaturePrefix)
 	mac, err := hex.DecodeString(given)
@@ -141,9 +145,10 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 	return again != secret && matches(again, body, mac), nil
 }
 
-// key is the secret. A failure to read it is told again for refreshEvery without
-// asking anew: a secret that was never stored is not kept as one that was read is.
-// Cyberun sends again what it is refused meanwhile, and poll-status looks besides.
+// key returns the secret. After a failure to read it, the same error is returned for
+// refreshEvery without another read: anybody can send a webhook, and a secret that
+// was never stored is not cached. Cyberun sends again what was refused meanwhile,
+// and poll-status looks at the task by itself.
 func (h *Handler) key(ctx context.Context) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

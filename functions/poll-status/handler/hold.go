@@ -17,13 +17,14 @@ const (
 	minStream = time.Second
 	// saveEvery bounds the writes of progress, and what they cost.
 	saveEvery = 5 * time.Second
-	// callReserve is what must be left of the call for a last look and its writes.
+	// callReserve is kept of the call's time for a last look at the task and the
+	// writes after it.
 	callReserve = callTime + 15*time.Second
 )
 
-// budget is how long this call may hold the stream. A call that follows a failed
-// attempt does not hold: held functions are what an account that throttles has
-// too many of.
+// budget returns how long this call may follow the task's events; 0: not at all. A
+// call after a failed attempt does not: it may have been throttled, and waiting
+// calls are what uses up an account's concurrency.
 func (h *Handler) budget(ctx context.Context, record run.Record, attempts int) time.Duration {
 	if h.Hold == 0 || attempts > 0 {
 		return 0
@@ -36,8 +37,9 @@ func (h *Handler) budget(ctx context.Context, record run.Record, attempts int) t
 	return min(budget, record.Deadline().Sub(now))
 }
 
-// hold follows the task's events for progress, and returns at its end. Nothing
-// the stream says or fails to say decides anything: the caller looks again.
+// hold follows the task's events, and writes its progress, until the task ends or
+// the budget is over. The stream decides nothing, whatever it says or leaves out:
+// the caller asks the status endpoint again.
 func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progress, budget time.Duration) {
 	start := h.Now()
 	ctx, cancel := context.WithTimeout(ctx, budget)
@@ -51,7 +53,7 @@ func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progres
 			}
 			return
 		}
-		take(progress, event)
+		record(progress, event)
 		if event.Status.Terminal() {
 			return
 		}
@@ -62,8 +64,8 @@ func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progres
 	}
 }
 
-// take keeps what an event tells; what it does not tell stays as it was.
-func take(p *run.Progress, e cyberun.Event) {
+// record notes in the progress what an event says; the rest stays as it was.
+func record(p *run.Progress, e cyberun.Event) {
 	if e.Status != "" {
 		p.TaskStatus = string(e.Status)
 	}
@@ -77,10 +79,10 @@ func take(p *run.Progress, e cyberun.Event) {
 
 const (
 	eventProgress = "progress"
-	maxText       = 200 // bytes of a remote's text: a line of a terminal or two
+	maxText       = 200 // bytes of a remote's text that are kept: two lines of a terminal
 )
 
-// save writes the progress; that it cannot is no reason to fail a run.
+// save writes the progress object. A failure is logged, and does not fail the run.
 func (h *Handler) save(ctx context.Context, p *run.Progress) {
 	p.UpdatedAt = h.Now().UTC()
 	if err := h.Runs.PutProgress(ctx, *p); err != nil {

@@ -22,7 +22,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// inputFile is a file parameter whose value is an object to give to Cyberun.
+// inputFile is a file parameter whose value is an S3 object, which is uploaded to
+// Cyberun.
 type inputFile struct {
 	parameter   string
 	uri         string
@@ -33,10 +34,10 @@ type inputFile struct {
 	contentType string
 }
 
-// inputFiles looks at every s3:// value before anything is uploaded: what is
-// missing, forbidden, too large or of the wrong type is a fault of the request.
-// pins are the request's input_versions: of a parameter that has one, that version
-// is looked at and no other; InputReplaced and InputGone tell that it is no more.
+// inputFiles checks every s3:// value before anything is uploaded: an object that is
+// missing, forbidden, too large or of the wrong type is a violation. pins are the
+// request's input_versions: of a parameter that has one, that version is checked and no other; InputReplaced and InputGone say that it no longer
+// exists.
 func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters map[string]any, pins map[string]run.InputVersion) ([]inputFile, named.Violations, error) {
 	var files []inputFile
 	var violations named.Violations
@@ -58,8 +59,9 @@ func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters
 	return files, violations, nil
 }
 
-// pinOf finds a parameter's pin. Parameters that come as text are spelled by the
-// workflow, whatever case their names came in; their pins are spelled as they came.
+// pinOf returns the input version of a parameter, empty if it has none. Parameters
+// that came as text have the workflow's spelling by now; their pins are spelled as
+// they came.
 func pinOf(pins map[string]run.InputVersion, parameter string) run.InputVersion {
 	if pin, ok := pins[parameter]; ok {
 		return pin
@@ -72,6 +74,8 @@ func pinOf(pins map[string]run.InputVersion, parameter string) run.InputVersion 
 	return run.InputVersion{}
 }
 
+// inspect asks S3 about the object that a file parameter names. problem says why it
+// cannot be an input; err is passing, InputReplaced or InputGone.
 func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string, pin run.InputVersion) (file inputFile, problem string, err error) {
 	bucket, key, err := run.ParseS3URI(uri)
 	if err != nil {
@@ -113,7 +117,7 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string, 
 	return file, file.problem(p.Accept), nil
 }
 
-// versionID is what S3 is asked for; nil: what lies there now.
+// versionID returns the version that S3 is asked for; nil for the current one.
 func (f inputFile) versionID() *string {
 	if f.pin.VersionID == "" {
 		return nil
@@ -121,7 +125,7 @@ func (f inputFile) versionID() *string {
 	return aws.String(f.pin.VersionID)
 }
 
-// lost is the named error of an answer that says that a pinned version is no more:
+// lost returns the named error of an answer that a pinned version no longer exists:
 // 412 that other bytes lie there, 404 that it was deleted or has expired, 405 that
 // the version is a delete marker. It is nil without a pin, and for other answers.
 func (f inputFile) lost(err error) error {
@@ -145,11 +149,11 @@ func (f inputFile) replaced() error {
 	return named.Errorf(named.InputReplaced, "%s: %s has other bytes by now than those with the ETag %s", f.parameter, f.uri, cmp.Or(f.pin.ETag, f.etag))
 }
 
-// forbidden is told of an object that no retry makes readable.
+// forbidden is the message about an object that no retry makes readable.
 const forbidden = "may not be read by the relay: put it into the inbox bucket, or name its bucket in the stack parameter ExtraInputBucketArns; if a KMS key of its own encrypts it, that key's policy has to let the submit function's role use kms:Decrypt"
 
-// unreadable is what keeps an object that is there from being read, for good; empty:
-// that may pass.
+// unreadable returns the message of a GetObject error that no retry mends; empty for
+// one that may pass.
 func unreadable(err error) string {
 	var answer smithy.APIError
 	if !errors.As(err, &answer) {
@@ -164,7 +168,7 @@ func unreadable(err error) string {
 	return ""
 }
 
-// problem is what keeps a file that is there from being an input.
+// problem returns why an object that exists cannot be an input; empty if it can.
 func (f inputFile) problem(accept []string) string {
 	switch {
 	case f.size == 0:
@@ -210,6 +214,7 @@ func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inpu
 	return r, nil
 }
 
+// upload gives one object to Cyberun, and returns the file_key.
 func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
@@ -238,16 +243,17 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	return presigned.FileKey, nil
 }
 
-// uploadError: the store that takes files is not the API. Its 403 is an address
-// that ran out or was signed otherwise, which a new one mends, and no licence; its
-// 400 is a stall or a broken body (RequestTimeout, IncompleteBody) as well.
+// uploadError names the error of an upload to a presigned address. The store behind
+// it is not Cyberun's API: its 403 is an expired or wrongly signed address, which a
+// new one mends, and its 400 may be a stall or a broken body (RequestTimeout,
+// IncompleteBody). Only a file that is too large is refused for good.
 func uploadError(uri string, err error) error {
 	var answer *cyberun.APIError
 	if errors.As(err, &answer) && (answer.Status == http.StatusRequestEntityTooLarge || answer.Code == "EntityTooLarge") {
 		return cyberun.PrepareError("upload the file "+uri, err)
 	}
-	if told, ok := named.As(err); ok { // the address leads where none may
-		return told
+	if e, ok := named.As(err); ok { // such as OriginRefused: an upload address that no client may follow
+		return e
 	}
 	return named.Errorf(named.Unavailable, "upload the file %s: %w", uri, err)
 }
