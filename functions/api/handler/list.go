@@ -1,0 +1,111 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+const (
+	usualLimit = 20 // entries of a list's page, if the query has no limit
+	// maxScanned bounds how many records one call reads when it filters by
+	// status: the cursor goes on from there.
+	maxScanned = 500
+	readers    = 16 // records read at once
+)
+
+// listQuery is what GET /runs asks for.
+type listQuery struct {
+	httpapi.Page
+	status run.Status // empty: of any status
+}
+
+// parseListQuery reads the query of GET /runs, and reports everything that is
+// wrong with it at once.
+func parseListQuery(r httpapi.Request) (listQuery, error) {
+	q, err := httpapi.Query(r)
+	if err != nil {
+		return listQuery{}, err
+	}
+	var violations named.Violations
+	out := listQuery{status: run.Status(q.Get("status"))}
+	if out.status != "" && !slices.Contains(run.Statuses, out.status) {
+		violations.Add("status", "must be one of submitting, waiting, copying, succeeded, failed, cancelled")
+	}
+	out.Page = httpapi.ReadPage(q, usualLimit, &violations)
+	return out, violations.Err()
+}
+
+// listRuns reads the index, newest first, and the records it names.
+func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	q, err := parseListQuery(r)
+	if err != nil {
+		return none, err
+	}
+	answer := struct {
+		Runs       []view `json:"runs"`
+		NextCursor string `json:"next_cursor,omitempty"`
+	}{Runs: []view{}}
+	cursor, scanned := q.Cursor, 0
+	for len(answer.Runs) < q.Limit && scanned < maxScanned {
+		page, more, err := h.page(ctx, cursor, q.Limit)
+		if err != nil {
+			return none, err
+		}
+		scanned += len(page)
+		for _, e := range page {
+			cursor = e.cursor
+			if e.found && lifecycle.CursorOf(e.record) == e.cursor && (q.status == "" || e.record.Status.Shown() == q.status) {
+				answer.Runs = append(answer.Runs, h.summary(e.record))
+				if len(answer.Runs) == q.Limit {
+					break
+				}
+			}
+		}
+		if !more && (len(page) == 0 || cursor == page[len(page)-1].cursor) {
+			cursor = ""
+			break
+		}
+	}
+	answer.NextCursor = httpapi.EncodeCursor(cursor)
+	return httpapi.JSON(http.StatusOK, answer)
+}
+
+// entry is one run of the list, with its place in it.
+type entry struct {
+	cursor string
+	record run.Record
+	found  bool
+}
+
+// page reads at most limit entries of the index after cursor, with their records;
+// more says that there are further ones.
+func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []entry, more bool, err error) {
+	var ids []string
+	if err := h.Runs.Newest(ctx, cursor, func(runID, cursor string) bool {
+		if len(ids) == limit {
+			more = true
+			return false
+		}
+		ids = append(ids, runID)
+		page = append(page, entry{cursor: cursor})
+		return true
+	}); err != nil {
+		return nil, false, err
+	}
+	return page, more, fanout.Each(ctx, readers, len(ids), func(ctx context.Context, i int) error {
+		r, err := h.Runs.Get(ctx, ids[i])
+		if errors.Is(err, lifecycle.ErrNoRecord) {
+			return nil
+		}
+		page[i].record, page[i].found = r.Record, err == nil
+		return err
+	})
+}

@@ -1,0 +1,125 @@
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// maxOutcome bounds the body of an outcome, in bytes: a task's id and some room.
+const maxOutcome = 4 << 10
+
+// outcome is a person's word on a submission in doubt.
+type outcome struct {
+	TaskID     *string `json:"task_id"`
+	NotStarted *bool   `json:"not_started"`
+}
+
+// decideOutcome stores what a person says of a run that failed in doubt, and
+// redrives the run, which does what was said.
+func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	id := r.PathParameters["id"]
+	body, err := httpapi.Body(r)
+	if err != nil {
+		return none, err
+	}
+	said, err := parseOutcome(body)
+	if err != nil {
+		return none, err
+	}
+	record, err := h.Runs.Get(ctx, id)
+	if errors.Is(err, lifecycle.ErrNoRecord) {
+		return none, notFound(id)
+	}
+	if err != nil {
+		return none, err
+	}
+	word := run.Decision{DecidedBy: httpapi.Caller(r), DecidedAt: h.Now().UTC(), NotStarted: said.NotStarted != nil}
+	if said.TaskID != nil {
+		word.TaskID = *said.TaskID
+		if record.TaskID != word.TaskID {
+			if err := h.checkTask(ctx, record, word.TaskID); err != nil {
+				return none, err
+			}
+		}
+	}
+	if record, err = h.Runs.DecideOutcome(ctx, id, word); err != nil {
+		return none, err
+	}
+	if record.Status == run.Failed && record.InDoubt() {
+		if err := h.redrive(ctx, record); err != nil {
+			return none, err
+		}
+	}
+	status := record.Status.Shown()
+	if status == run.Failed {
+		status = run.Submitting
+	}
+	return httpapi.JSON(http.StatusAccepted, started{id, status})
+}
+
+func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
+	err := h.Executions.Redrive(ctx, record.ExecutionARN)
+	if !errors.Is(err, executions.ErrNotRedrivable) {
+		return err
+	}
+	if h.running(ctx, record.RunID) {
+		return nil // somebody has redriven it: its step finds the word
+	}
+	return named.Errorf(named.NotInDoubt, "the run %s can no longer be redriven (Step Functions keeps that for 14 days): start a run with {\"task_id\": \"…\"} for its task, or a new run", record.RunID)
+}
+
+func parseOutcome(raw []byte) (outcome, error) {
+	var said outcome
+	var violations named.Violations
+	fields := map[string]json.RawMessage{}
+	if len(raw) > maxOutcome || json.Unmarshal(raw, &fields) != nil || json.Unmarshal(raw, &said) != nil {
+		violations.Add("outcome", `must be {"task_id": "…"} or {"not_started": true}`)
+		return said, violations.Err()
+	}
+	for name := range fields {
+		if name != "task_id" && name != "not_started" {
+			violations.Add(named.Quote(name), "is not a field of an outcome; known are task_id and not_started")
+		}
+	}
+	switch {
+	case (said.TaskID == nil) == (said.NotStarted == nil):
+		violations.Add("outcome", "must say either task_id or not_started")
+	case said.NotStarted != nil && !*said.NotStarted:
+		violations.Add("not_started", "must be true: name the task with task_id instead")
+	case said.TaskID != nil && !run.ValidTaskID(*said.TaskID):
+		violations.Add("task_id", "is not a task id")
+	}
+	return said, violations.Err()
+}
+
+// checkTask refuses a task that does not exist, or that another run has.
+func (h *Handler) checkTask(ctx context.Context, record lifecycle.Run, taskID string) error {
+	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	if _, err := h.Cyberun.Task(callCtx, taskID); err != nil {
+		if cyberun.IsNotFound(err) {
+			return named.Violations{{Parameter: "task_id", Message: "Cyberun knows no task " + taskID + " for this key"}}.Err()
+		}
+		return cyberun.RemoteError("look up the task "+taskID, err)
+	}
+	o, found, err := h.Runs.OwnershipOf(ctx, taskID)
+	if err != nil || !found {
+		return err
+	}
+	if o.DeliveredBy != "" && o.DeliveredBy != record.RunID {
+		return named.Errorf(named.TaskTaken, "the run %s delivers the task %s", o.DeliveredBy, taskID)
+	}
+	if o.How.Certain() && o.StartedBy != record.RunID {
+		return named.Errorf(named.TaskTaken, "the run %s started the task %s", o.StartedBy, taskID)
+	}
+	return nil
+}
