@@ -132,29 +132,3 @@ func (s *Runs) writeOutput(ctx context.Context, r run.Record, key string, body [
 	}
 	return named.Errorf(named.Unavailable, "S3 could not write s3://%s/%s: %w", r.Bucket, key, err)
 }
-
-// removeError deletes the error.json that an earlier close left. Its key is
-// another one than that of a later close if the task was not known then.
-func (s *Runs) removeError(ctx context.Context, r run.Record) error {
-	if r.Prefix == "" {
-		return nil
-	}
-	keys := []string{r.OutputPrefix() + run.ErrorName}
-	if r.ErrorKey != "" && r.ErrorKey != keys[0] {
-		keys = append(keys, r.ErrorKey)
-	}
-	for _, key := range keys {
-		if err := s.removeErrorAt(ctx, r.Bucket, key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Runs) removeErrorAt(ctx context.Context, bucket, key string) error {
-	_, err := s.Outputs.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
-	if _, refused := s3errors.RefusedByBucket(err); err == nil || refused { // it cannot have been written either
-		return nil
-	}
-	return named.Errorf(named.Unavailable, "S3 could not remove s3://%s/%s: %w", bucket, key, err)
-}

@@ -102,14 +102,3 @@ func (s *Runs) delivers(ctx context.Context, runID, taskID string) (bool, error)
 	}
 	return e.State == executions.Running, err
 }
-
-// Candidates names tasks as possibly the run's: no other run may adopt one from
-// then on, and a person decides.
-func (s *Runs) claimCandidates(ctx context.Context, runID string, candidates []run.Candidate) error {
-	for _, c := range candidates {
-		if _, err := s.own(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.Named}); err != nil {
-			return err
-		}
-	}
-	return nil
-}

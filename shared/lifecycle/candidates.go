@@ -1,0 +1,88 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// NameCandidates writes the tasks that may be a closed run's into its record and
+// its error.json. None of them is adopted or cancelled, and no other run may
+// adopt one.
+func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Candidate) error {
+	if err := c.claimCandidates(ctx, r.RunID, candidates); err != nil {
+		return err
+	}
+	life, now := r.Life, c.Now().UTC()
+	r, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		if rec.Life != life || rec.Status.Open() || !rec.InDoubt() {
+			return nil
+		}
+		rec.Candidates, rec.CandidatesAt = candidates, now
+		if rec.Error != nil {
+			named := *rec.Error
+			named.Cause, _, _ = strings.Cut(named.Cause, "; candidates: ")
+			named.Cause += "; candidates: " + CandidateIDs(candidates)
+			rec.Error = &named
+		}
+		return nil
+	}})
+	if err != nil || r.Life != life || r.Status.Open() {
+		return err
+	}
+	if err := c.repairError(ctx, r.RunID); err != nil || !r.InDoubt() {
+		return err // a receipt came after all, and leaves work of its own
+	}
+	return c.settled(ctx, r)
+}
+
+// Unknown notes for an open run that its submission's outcome is left to a
+// person, and keeps every other run from adopting a candidate.
+func (s *Runs) Unknown(ctx context.Context, r Run, candidates []run.Candidate) error {
+	if err := s.claimCandidates(ctx, r.RunID, candidates); err != nil {
+		return err
+	}
+	now := s.Now().UTC()
+	_, err := s.Note(ctx, r, func(rec *run.Record) {
+		if rec.InDoubt() {
+			rec.Candidates, rec.CandidatesAt = candidates, now
+		}
+	})
+	return err
+}
+
+// Candidates names tasks as possibly the run's: no other run may adopt one from
+// then on, and a person decides.
+func (s *Runs) claimCandidates(ctx context.Context, runID string, candidates []run.Candidate) error {
+	for _, c := range candidates {
+		if _, err := s.own(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.Named}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CandidateIDs lists the ids of candidates for a person to read.
+func CandidateIDs(candidates []run.Candidate) string {
+	if len(candidates) == 0 {
+		return "none was found"
+	}
+	ids := make([]string, len(candidates))
+	for i, c := range candidates {
+		ids[i] = c.TaskID
+	}
+	return strings.Join(ids, ", ")
+}
+
+// doubtText says what a person needs to find a task that may be the run's.
+func doubtText(r run.Record) string {
+	said := fmt.Sprintf("a submission was in doubt from %s to %s: a task of the workflow %s created then may be this run's and was not cancelled",
+		r.Submission.MarkedAt.Format(time.RFC3339), r.Submission.PostUntil.Format(time.RFC3339), r.Workflow)
+	if len(r.Candidates) > 0 {
+		said += "; candidates: " + CandidateIDs(r.Candidates)
+	}
+	return said
+}

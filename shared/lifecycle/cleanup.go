@@ -1,0 +1,101 @@
+package lifecycle
+
+import (
+	"context"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
+)
+
+func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, error) {
+	if r.WorkflowID == "" {
+		return nil, nil
+	}
+	return s.keysUnder(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
+}
+
+// Tidy does what a close leaves to be done after its write, for a run that
+// another call closed, or one that died behind it. Its markers are listed before
+// the record is read again: those of a later life come after that life's first
+// write of the record, so what was listed belongs to the life that was closed.
+func (c Closer) Tidy(ctx context.Context, r Run) error {
+	if !r.Pending(c.Now()) {
+		// A close that was beaten, or died, may have written an older error.json last.
+		return c.repairError(ctx, r.RunID)
+	}
+	entries, err := c.markersOf(ctx, r.Record)
+	if err != nil {
+		return err
+	}
+	again, err := c.Get(ctx, r.RunID)
+	if err != nil || again.Life != r.Life || again.Status.Open() {
+		return err
+	}
+	if again, err = c.tidy(ctx, again, entries, false); err != nil {
+		return err
+	}
+	// A receipt may have named a task since it was written, or the call that named
+	// candidates died before it.
+	if err := c.repairError(ctx, r.RunID); err != nil {
+		return err
+	}
+	return c.settled(ctx, again)
+}
+
+// tidy does what follows the closing write: it cancels what is still to be
+// cancelled, deletes the markers that were listed before that write, and ends
+// the uploads of a stopped run. A run closed in doubt keeps its markers: its task
+// may be there, and no other run may adopt it. asked says that this call has
+// spent its time on the cancel of the run's task already. It returns the run as
+// it then is, for settled.
+func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bool) (Run, error) {
+	var err error
+	for _, extra := range r.ExtraTasks {
+		if !extra.Cancelled {
+			if r, err = c.cancelExtra(ctx, r, extra.TaskID); err != nil {
+				return r, err
+			}
+		}
+	}
+	if !asked && (r.Status == run.Cancelled || r.Cancel != nil) {
+		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
+			return r, err
+		}
+	}
+	if r.TaskID != "" && len(entries) > 0 {
+		// Submit may have died between storing the task's id and owning it; with
+		// neither ownership nor marker another run in doubt could adopt the task.
+		if _, err := c.own(ctx, r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}); err != nil {
+			return r, err
+		}
+	}
+	if !r.InDoubt() {
+		if err := c.deleteAll(ctx, entries); err != nil {
+			return r, err
+		}
+		if err := c.withdrawDoubt(ctx, r.Record); err != nil {
+			return r, err
+		}
+	}
+	if r.Status == run.Cancelled {
+		if err := c.abortUploads(ctx, r.Record); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// settled notes that nothing is left to do for a closed run, as its caller knew
+// it, unless its candidates are still to be named. A receipt that came since, or
+// a doubt that ended, leaves work of its own.
+func (c Closer) settled(ctx context.Context, r Run) error {
+	known := r.Record
+	_, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		same := rec.Life == known.Life && rec.TaskID == known.TaskID && rec.InDoubt() == known.InDoubt() && len(rec.ExtraTasks) == len(known.ExtraTasks)
+		if same && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
+			rec.Unsettled = false
+		}
+		return nil
+	}})
+	return err
+}

@@ -1,0 +1,145 @@
+package lifecycle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
+)
+
+// writeError writes error.json for a record that is about to be closed with its
+// Error, and notes its key. A bucket that refuses it does not hold up the close:
+// the record's error says so then.
+func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
+	if r.Prefix == "" {
+		return nil
+	}
+	key := r.OutputPrefix() + run.ErrorName
+	if shared, err := s.sharesPrefix(ctx, *r); err != nil || shared {
+		return err
+	}
+	body, err := json.MarshalIndent(run.Failure{RunID: r.RunID, TaskID: r.TaskID, Error: r.Error, Candidates: r.Candidates, ExtraTasks: r.ExtraTasks}, "", "  ")
+	if err != nil {
+		return err
+	}
+	err = s.writeOutput(ctx, *r, key, append(body, '\n'))
+	if named.Is(err, named.OutputBucketRefused) {
+		e, _ := named.As(err)
+		noted := *r.Error
+		noted.Cause += "; error.json was not written: " + e.Cause
+		r.Error = &noted
+		return nil
+	}
+	if err == nil {
+		r.ErrorKey = key
+	}
+	return err
+}
+
+// sharesPrefix reports whether another run that took the task over delivers it
+// to the same place: an error.json there would stand beside its manifest.
+func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
+	if r.TaskID == "" || strings.Contains(r.Prefix, r.RunID) {
+		return false, nil
+	}
+	o, found, err := s.OwnershipOf(ctx, r.TaskID)
+	if err != nil || !found || o.DeliveredBy == "" || o.DeliveredBy == r.RunID {
+		return false, err
+	}
+	other, err := s.Get(ctx, o.DeliveredBy)
+	if errors.Is(err, ErrNoRecord) {
+		return false, nil
+	}
+	return err == nil && other.Bucket == r.Bucket && other.OutputPrefix() == r.OutputPrefix(), err
+}
+
+// repairError makes error.json what the record says, after a close wrote one and
+// lost: none beside a success, and that of a later close if there was one. While
+// the run is open it may stand: whatever ends the run removes or rewrites it.
+func (s *Runs) repairError(ctx context.Context, runID string) error {
+	r, err := s.Get(ctx, runID)
+	for range maxTurns {
+		switch {
+		case err != nil:
+			return err
+		case r.Status == run.Succeeded:
+			return s.removeError(ctx, r.Record)
+		case r.Status.Open() || r.Error == nil:
+			return nil
+		}
+		record := r.Record
+		if err := s.writeError(ctx, &record); err != nil {
+			return err
+		}
+		writeID := r.WriteID
+		if r, err = s.Get(ctx, runID); err == nil && r.WriteID == writeID {
+			return nil
+		}
+	}
+	return err
+}
+
+// withdrawError removes the error.json that a close may have written for a run
+// that goes on in a later life, or makes it what the record says once that has
+// closed as well.
+func (s *Runs) withdrawError(ctx context.Context, r Run) error {
+	for range maxTurns {
+		if !r.Status.Open() {
+			return s.repairError(ctx, r.RunID)
+		}
+		if err := s.removeError(ctx, r.Record); err != nil {
+			return err
+		}
+		writeID := r.WriteID
+		now, err := s.Get(ctx, r.RunID)
+		if err != nil || now.WriteID == writeID {
+			return err
+		}
+		r = now
+	}
+	return named.Errorf(named.Unavailable, "the record of the run %s changed %d times while its error.json was removed", r.RunID, maxTurns)
+}
+
+// Withdraw takes back what a close that died, or was beaten, may have left of an
+// execution that no longer counts as ended: it was redriven, or has succeeded.
+func (c Closer) Withdraw(ctx context.Context, runID string) error {
+	r, err := c.Get(ctx, runID)
+	if errors.Is(err, ErrNoRecord) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.withdrawError(ctx, r)
+}
+
+// removeError deletes the error.json that an earlier close left. Its key is
+// another one than that of a later close if the task was not known then.
+func (s *Runs) removeError(ctx context.Context, r run.Record) error {
+	if r.Prefix == "" {
+		return nil
+	}
+	keys := []string{r.OutputPrefix() + run.ErrorName}
+	if r.ErrorKey != "" && r.ErrorKey != keys[0] {
+		keys = append(keys, r.ErrorKey)
+	}
+	for _, key := range keys {
+		if err := s.removeErrorAt(ctx, r.Bucket, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Runs) removeErrorAt(ctx context.Context, bucket, key string) error {
+	_, err := s.Outputs.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
+	if _, refused := s3errors.RefusedByBucket(err); err == nil || refused { // it cannot have been written either
+		return nil
+	}
+	return named.Errorf(named.Unavailable, "S3 could not remove s3://%s/%s: %w", bucket, key, err)
+}
