@@ -206,7 +206,7 @@ func TestCancelsItsOwnAlone(t *testing.T) {
 		}},
 		{name: "guessed by another", prepare: func(w *world) {
 			w.submit("r1", "t1")
-			if err := w.runs.Unknown(w.t.Context(), w.doubt("r2"), []run.Candidate{{TaskID: "t1"}}); err != nil {
+			if err := w.runs.LeaveToPerson(w.t.Context(), w.doubt("r2"), []run.Candidate{{TaskID: "t1"}}); err != nil {
 				w.t.Fatal(err)
 			}
 		}, cancels: true},

@@ -36,12 +36,12 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 	if err := c.repairError(ctx, r.RunID); err != nil || !r.InDoubt() {
 		return err // a receipt came after all, and leaves work of its own
 	}
-	return c.settled(ctx, r)
+	return c.markSettled(ctx, r)
 }
 
-// Unknown notes for an open run that its submission's outcome is left to a
+// LeaveToPerson notes for an open run that its submission's outcome is left to a
 // person, and keeps every other run from adopting a candidate.
-func (s *Runs) Unknown(ctx context.Context, r Run, candidates []run.Candidate) error {
+func (s *Runs) LeaveToPerson(ctx context.Context, r Run, candidates []run.Candidate) error {
 	if err := s.claimCandidates(ctx, r.RunID, candidates); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (s *Runs) Unknown(ctx context.Context, r Run, candidates []run.Candidate) e
 // then on, and a person decides.
 func (s *Runs) claimCandidates(ctx context.Context, runID string, candidates []run.Candidate) error {
 	for _, c := range candidates {
-		if _, err := s.own(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.Named}); err != nil {
+		if _, err := s.addOwnership(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.Named}); err != nil {
 			return err
 		}
 	}

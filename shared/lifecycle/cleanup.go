@@ -11,14 +11,14 @@ func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, erro
 	if r.WorkflowID == "" {
 		return nil, nil
 	}
-	return s.keysUnder(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
+	return s.listKeys(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
 }
 
-// Tidy does what a close leaves to be done after its write, for a run that
+// CleanUp does what a close leaves to be done after its write, for a run that
 // another call closed, or one that died behind it. Its markers are listed before
 // the record is read again: those of a later life come after that life's first
 // write of the record, so what was listed belongs to the life that was closed.
-func (c Closer) Tidy(ctx context.Context, r Run) error {
+func (c Closer) CleanUp(ctx context.Context, r Run) error {
 	if !r.Pending(c.Now()) {
 		// A close that was beaten, or died, may have written an older error.json last.
 		return c.repairError(ctx, r.RunID)
@@ -31,7 +31,7 @@ func (c Closer) Tidy(ctx context.Context, r Run) error {
 	if err != nil || again.Life != r.Life || again.Status.Open() {
 		return err
 	}
-	if again, err = c.tidy(ctx, again, entries, false); err != nil {
+	if again, err = c.cleanUp(ctx, again, entries, false); err != nil {
 		return err
 	}
 	// A receipt may have named a task since it was written, or the call that named
@@ -39,16 +39,16 @@ func (c Closer) Tidy(ctx context.Context, r Run) error {
 	if err := c.repairError(ctx, r.RunID); err != nil {
 		return err
 	}
-	return c.settled(ctx, again)
+	return c.markSettled(ctx, again)
 }
 
-// tidy does what follows the closing write: it cancels what is still to be
+// cleanUp does what follows the closing write: it cancels what is still to be
 // cancelled, deletes the markers that were listed before that write, and ends
 // the uploads of a stopped run. A run closed in doubt keeps its markers: its task
 // may be there, and no other run may adopt it. asked says that this call has
 // spent its time on the cancel of the run's task already. It returns the run as
 // it then is, for settled.
-func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bool) (Run, error) {
+func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked bool) (Run, error) {
 	var err error
 	for _, extra := range r.ExtraTasks {
 		if !extra.Cancelled {
@@ -65,7 +65,7 @@ func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bo
 	if r.TaskID != "" && len(entries) > 0 {
 		// Submit may have died between storing the task's id and owning it; with
 		// neither ownership nor marker another run in doubt could adopt the task.
-		if _, err := c.own(ctx, r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}); err != nil {
+		if _, err := c.addOwnership(ctx, r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}); err != nil {
 			return r, err
 		}
 	}
@@ -85,10 +85,10 @@ func (c Closer) tidy(ctx context.Context, r Run, entries []store.Entry, asked bo
 	return r, nil
 }
 
-// settled notes that nothing is left to do for a closed run, as its caller knew
+// markSettled notes that nothing is left to do for a closed run, as its caller knew
 // it, unless its candidates are still to be named. A receipt that came since, or
 // a doubt that ended, leaves work of its own.
-func (c Closer) settled(ctx context.Context, r Run) error {
+func (c Closer) markSettled(ctx context.Context, r Run) error {
 	known := r.Record
 	_, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
 		same := rec.Life == known.Life && rec.TaskID == known.TaskID && rec.InDoubt() == known.InDoubt() && len(rec.ExtraTasks) == len(known.ExtraTasks)

@@ -24,8 +24,8 @@ const (
 	forgotten = 9 * 24 * time.Hour
 )
 
-// errMoved says that the record changed between a close's look and its write.
-var errMoved = errors.New("the record changed while the run was closed")
+// errRecordChanged says that the record changed between a close's look and its write.
+var errRecordChanged = errors.New("the record changed while the run was closed")
 
 // Closer closes runs whose execution ended otherwise than well. It needs all of
 // Runs.
@@ -77,12 +77,12 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 		case errors.Is(err, ErrNoRecord):
 			closed, err = c.closeUnrecorded(ctx, e)
 			if errors.Is(err, store.ErrExists) {
-				err = errMoved
+				err = errRecordChanged
 			}
 		case err == nil:
 			closed, err = c.closeRecorded(ctx, r, e, sure)
 		}
-		if errors.Is(err, errMoved) {
+		if errors.Is(err, errRecordChanged) {
 			if err := c.repairError(ctx, e.Name); err != nil {
 				return false, err
 			}
@@ -142,7 +142,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	case cell.Then&Finish != 0:
 		return c.finishOrFail(ctx, r)
 	case cell.Ignore: // closed by another, or by a call that died behind it
-		return false, c.Tidy(ctx, r)
+		return false, c.CleanUp(ctx, r)
 	}
 	entries, err := c.markersOf(ctx, r.Record)
 	if err != nil {
@@ -167,7 +167,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	r, cell, err = c.update(ctx, r, change{event: event, do: func(rec *run.Record) error {
 		if !rec.Status.Open() || rec.Life != before.Life || rec.TaskID != before.TaskID || rec.Stopping() != before.Stopping() ||
 			rec.InDoubt() != before.InDoubt() || rec.Status == run.Delivering || len(rec.ExtraTasks) != len(before.ExtraTasks) {
-			return errMoved
+			return errRecordChanged
 		}
 		rec.Life = e.Redrives
 		rec.EndedAt, rec.Error, rec.ErrorKey, rec.Unsettled = now, before.Error, before.ErrorKey, true
@@ -180,18 +180,18 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return false, err
 	}
 	if cell.Ignore || cell.Then&Finish != 0 { // another call closed it, or a delivery finished it
-		return false, errMoved
+		return false, errRecordChanged
 	}
-	if r, err = c.tidy(ctx, r, entries, cancels); err != nil {
+	if r, err = c.cleanUp(ctx, r, entries, cancels); err != nil {
 		return true, err
 	}
-	return true, c.settled(ctx, r)
+	return true, c.markSettled(ctx, r)
 }
 
 // finishOrFail finishes a delivery whose execution ended. A bucket that refuses
 // the manifest for good must not hold the run open: it fails, to be redriven.
 func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
-	_, err := c.Finish(ctx, r)
+	_, err := c.FinishDelivery(ctx, r)
 	if !named.Is(err, named.OutputBucketRefused) {
 		return err == nil, err
 	}

@@ -493,7 +493,7 @@ func TestDeathsWhileCandidatesAreNamed(t *testing.T) {
 			if err := w.close.NameCandidates(t.Context(), r, candidates); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := w.close.Tidy(t.Context(), r); err != nil {
+		} else if err := w.close.CleanUp(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 		r = w.get("r1")
@@ -547,7 +547,7 @@ func TestReceiptBesideAClose(t *testing.T) {
 		}
 		for range 2 {
 			if r := w.get("r1"); r.Pending(w.clock()) {
-				if err := w.close.Tidy(t.Context(), r); err != nil {
+				if err := w.close.CleanUp(t.Context(), r); err != nil {
 					t.Fatalf("at call %d: %v", n, err)
 				}
 			}
@@ -558,10 +558,10 @@ func TestReceiptBesideAClose(t *testing.T) {
 	}
 }
 
-// TestTidyBesideARedrive: a sweep tidies up after a close that died, and a redrive
+// TestCleanUpBesideARedrive: a sweep cleans up after a close that died, and a redrive
 // announces its POST before whatever call of that, its record not marked yet. The
 // marker stays: without it another run in doubt would adopt the task.
-func TestTidyBesideARedrive(t *testing.T) {
+func TestCleanUpBesideARedrive(t *testing.T) {
 	for n := 1; ; n++ {
 		w := newWorld(t)
 		w.begin("r1", 0)
@@ -588,7 +588,7 @@ func TestTidyBesideARedrive(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if err := w.close.Tidy(t.Context(), r); err != nil {
+		if err := w.close.CleanUp(t.Context(), r); err != nil {
 			t.Errorf("at call %d: %v", n, err)
 		}
 		w.around = nil
@@ -672,7 +672,7 @@ func TestWithdraw(t *testing.T) {
 			if err := w.runs.writeError(t.Context(), &record); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.close.Withdraw(t.Context(), "r1"); err != nil {
+			if err := w.close.WithdrawError(t.Context(), "r1"); err != nil {
 				t.Fatal(err)
 			}
 			if keys := w.s3.Keys(outputBucket, ""); slices.Contains(keys, "runs/r1/error.json") {
@@ -680,7 +680,7 @@ func TestWithdraw(t *testing.T) {
 			}
 		})
 	}
-	if err := newWorld(t).close.Withdraw(t.Context(), "r1"); err != nil {
+	if err := newWorld(t).close.WithdrawError(t.Context(), "r1"); err != nil {
 		t.Errorf("without a record: %v", err)
 	}
 }

@@ -35,7 +35,7 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 		return nil
 	}})
 	if err == nil && cell.Then&Finish != 0 {
-		return s.Finish(ctx, r)
+		return s.FinishDelivery(ctx, r)
 	}
 	return r, err
 }
@@ -62,19 +62,19 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 	if err != nil {
 		return r, err
 	}
-	return s.Finish(ctx, r)
+	return s.FinishDelivery(ctx, r)
 }
 
-// Finish does what is left of a delivery: the manifest, with the bytes that were
+// FinishDelivery does what is left of a delivery: the manifest, with the bytes that were
 // fixed, then the end of an error.json, then the record. It may be repeated, and
 // done by several at once. It returns OutputBucketRefused if the bucket will not
 // take the manifest.
-func (s *Runs) Finish(ctx context.Context, r Run) (Run, error) {
+func (s *Runs) FinishDelivery(ctx context.Context, r Run) (Run, error) {
 	if r.Status == run.Succeeded {
 		return r, nil
 	}
 	body, err := s.Store.Get(ctx, r.ManifestBody)
-	if errors.Is(err, store.ErrNotFound) { // another one has finished and tidied
+	if errors.Is(err, store.ErrNotFound) { // another call has finished it and cleaned up
 		now, err := s.Get(ctx, r.RunID)
 		if err == nil && now.Status == run.Delivering {
 			err = named.Errorf(named.Unavailable, "the manifest of the run %s is being delivered and is not in the state bucket", r.RunID)
@@ -111,7 +111,7 @@ func (s *Runs) Finish(ctx context.Context, r Run) (Run, error) {
 // clearManifests deletes the fixed bytes of a run's manifests, those of a call
 // that lost included.
 func (s *Runs) clearManifests(ctx context.Context, runID string) error {
-	entries, err := s.keysUnder(ctx, "manifests/"+runID+"/", "", maxMarkers)
+	entries, err := s.listKeys(ctx, "manifests/"+runID+"/", "", maxMarkers)
 	if err != nil {
 		return err
 	}

@@ -105,9 +105,9 @@ func (s *Runs) withdrawError(ctx context.Context, r Run) error {
 	return named.Errorf(named.Unavailable, "the record of the run %s changed %d times while its error.json was removed", r.RunID, maxTurns)
 }
 
-// Withdraw takes back what a close that died, or was beaten, may have left of an
+// WithdrawError takes back what a close that died, or was beaten, may have left of an
 // execution that no longer counts as ended: it was redriven, or has succeeded.
-func (c Closer) Withdraw(ctx context.Context, runID string) error {
+func (c Closer) WithdrawError(ctx context.Context, runID string) error {
 	r, err := c.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {
 		return nil

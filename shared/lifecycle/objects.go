@@ -39,8 +39,8 @@ func (s *Runs) put(ctx context.Context, key string, v any) error {
 	return s.Store.Put(ctx, key, body)
 }
 
-// keysUnder lists at most `most` keys below a prefix.
-func (s *Runs) keysUnder(ctx context.Context, prefix, after string, most int) ([]store.Entry, error) {
+// listKeys lists at most `most` keys below a prefix.
+func (s *Runs) listKeys(ctx context.Context, prefix, after string, most int) ([]store.Entry, error) {
 	var entries []store.Entry
 	err := s.Store.List(ctx, prefix, after, func(e store.Entry) bool {
 		entries = append(entries, e)
@@ -159,7 +159,7 @@ const maxOutputs = 30_000
 
 // clearCheckpoints deletes the checkpoints of a run.
 func (s *Runs) clearCheckpoints(ctx context.Context, runID string) error {
-	entries, err := s.keysUnder(ctx, copyPrefix+runID+"/", "", maxOutputs)
+	entries, err := s.listKeys(ctx, copyPrefix+runID+"/", "", maxOutputs)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (s *Runs) clearCheckpoints(ctx context.Context, runID string) error {
 // then forgets them. A copy that stores another checkpoint reads the record
 // after it, finds it closed, and aborts that upload itself.
 func (s *Runs) abortUploads(ctx context.Context, r run.Record) error {
-	entries, err := s.keysUnder(ctx, copyPrefix+r.RunID+"/", "", maxOutputs)
+	entries, err := s.listKeys(ctx, copyPrefix+r.RunID+"/", "", maxOutputs)
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func TestTokens(t *testing.T) {
 	}
 	own := func(taskID string, o run.Ownership) {
 		t.Helper()
-		if _, err := w.runs.own(t.Context(), taskID, o); err != nil {
+		if _, err := w.runs.addOwnership(t.Context(), taskID, o); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -23,8 +23,8 @@ func (s *Runs) OwnershipOf(ctx context.Context, taskID string) (o run.Ownership,
 	return o, found, err
 }
 
-// own adds a fact to what is known of a task, and returns what is known then.
-func (s *Runs) own(ctx context.Context, taskID string, fact run.Ownership) (run.Ownership, error) {
+// addOwnership adds a fact to what is known of a task, and returns what is known then.
+func (s *Runs) addOwnership(ctx context.Context, taskID string, fact run.Ownership) (run.Ownership, error) {
 	body, err := json.Marshal(fact)
 	if err != nil {
 		return fact, err
@@ -32,11 +32,11 @@ func (s *Runs) own(ctx context.Context, taskID string, fact run.Ownership) (run.
 	if _, err = s.Store.Create(ctx, ownershipKey(taskID), body); !errors.Is(err, store.ErrExists) {
 		return fact, err
 	}
-	return s.reown(ctx, taskID, func(o run.Ownership) (run.Ownership, error) { return o.With(fact), nil })
+	return s.updateOwnership(ctx, taskID, func(o run.Ownership) (run.Ownership, error) { return o.With(fact), nil })
 }
 
-// reown changes the ownership of a task that has one.
-func (s *Runs) reown(ctx context.Context, taskID string, how func(run.Ownership) (run.Ownership, error)) (run.Ownership, error) {
+// updateOwnership changes the ownership of a task that has one.
+func (s *Runs) updateOwnership(ctx context.Context, taskID string, how func(run.Ownership) (run.Ownership, error)) (run.Ownership, error) {
 	var o run.Ownership
 	_, err := s.Store.Update(ctx, ownershipKey(taskID), store.Object{}, func(body []byte) ([]byte, error) {
 		if err := json.Unmarshal(body, &o); err != nil {
@@ -61,7 +61,7 @@ func (s *Runs) takeDelivery(ctx context.Context, runID, taskID string) (run.Owne
 	var free []string // deliverers that have ended, or never got the task
 	for {
 		var asked string
-		o, err := s.reown(ctx, taskID, func(o run.Ownership) (run.Ownership, error) {
+		o, err := s.updateOwnership(ctx, taskID, func(o run.Ownership) (run.Ownership, error) {
 			asked = ""
 			if o.DeliveredBy != runID && o.DeliveredBy != "" && !slices.Contains(free, o.DeliveredBy) {
 				asked = o.DeliveredBy

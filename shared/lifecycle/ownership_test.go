@@ -41,7 +41,7 @@ func TestOwnershipGrows(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			for _, fact := range []run.Ownership{test.had, test.fact, test.fact} {
-				if _, err := w.runs.own(t.Context(), "t1", fact); err != nil {
+				if _, err := w.runs.addOwnership(t.Context(), "t1", fact); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -140,19 +140,19 @@ func TestRescues(t *testing.T) {
 			}
 		}, want: run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}},
 		{name: "of a run without a record", prepare: func(w *world) {
-			if _, err := w.runs.own(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "gone"}); err != nil {
+			if _, err := w.runs.addOwnership(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "gone"}); err != nil {
 				w.t.Fatal(err)
 			}
 		}, want: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}},
 		{name: "of a rescue that died before it had the task", prepare: func(w *world) {
 			w.execution("r5", executions.Failed, 0, "Lambda.Unknown", "x")
 			w.begin("r5", 0)
-			if _, err := w.runs.own(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "r5"}); err != nil {
+			if _, err := w.runs.addOwnership(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "r5"}); err != nil {
 				w.t.Fatal(err)
 			}
 		}, want: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}},
 		{name: "named by a run in doubt", prepare: func(w *world) {
-			if err := w.runs.Unknown(w.t.Context(), w.doubt("r1"), []run.Candidate{{TaskID: "t1"}}); err != nil {
+			if err := w.runs.LeaveToPerson(w.t.Context(), w.doubt("r1"), []run.Candidate{{TaskID: "t1"}}); err != nil {
 				w.t.Fatal(err)
 			}
 		}, want: run.Ownership{StartedBy: "r1", How: run.Named, DeliveredBy: "r9"}},
@@ -191,10 +191,10 @@ func TestRedriveBesideARescue(t *testing.T) {
 		t.Fatal(err)
 	}
 	redriven := w.begin("r1", 1)
-	_, err := w.runs.Settle(t.Context(), redriven)
+	_, err := w.runs.CompleteSubmission(t.Context(), redriven)
 	wantName(t, err, named.TaskTaken, "r9")
 	w.execution("r9", executions.Failed, 0, named.Unavailable, "x")
-	if _, err := w.runs.Settle(t.Context(), redriven); err != nil || w.ownership("t1").DeliveredBy != "r1" {
+	if _, err := w.runs.CompleteSubmission(t.Context(), redriven); err != nil || w.ownership("t1").DeliveredBy != "r1" {
 		t.Errorf("%v, %+v", err, w.ownership("t1"))
 	}
 }
@@ -205,7 +205,7 @@ func TestRescueForgetsNothing(t *testing.T) {
 	w := newWorld(t)
 	w.doubt("r1")
 	// r1 had adopted the task in the ownership and died before it recorded it.
-	if _, err := w.runs.own(t.Context(), "t1", run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}); err != nil {
+	if _, err := w.runs.addOwnership(t.Context(), "t1", run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}); err != nil {
 		t.Fatal(err)
 	}
 	w.closes(w.execution("r1", executions.Failed, 0, named.Unauthorized, "x"))
@@ -220,6 +220,6 @@ func TestRescueForgetsNothing(t *testing.T) {
 	if found, taken, err := w.runs.Adopt(t.Context(), r, "t1", run.Exclusion); err != nil || taken != "" || found.TaskID != "t1" {
 		t.Errorf("%+v, %q, %v", found, taken, err)
 	}
-	_, err := w.runs.Settle(t.Context(), w.get("r1"))
+	_, err := w.runs.CompleteSubmission(t.Context(), w.get("r1"))
 	wantName(t, err, named.TaskTaken, "r5")
 }

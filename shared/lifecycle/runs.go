@@ -283,7 +283,7 @@ func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 	case cell.Then&Cancelled != 0:
 		return r, refusal(named.RunCancelled, r.Record)
 	case cell.Then&Finish != 0 && s.Outputs != nil:
-		return s.Finish(ctx, r)
+		return s.FinishDelivery(ctx, r)
 	}
 	return r, nil
 }

@@ -50,7 +50,7 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 	}
 	r, cell, err := s.update(ctx, r, c)
 	if err == nil && cell.Then&Finish != 0 {
-		r, err = s.Finish(ctx, r)
+		r, err = s.FinishDelivery(ctx, r)
 	}
 	return r, cell.Then, err
 }

@@ -152,12 +152,12 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	})
 	if err == nil {
 		err = s.persist(ctx, func(ctx context.Context) error {
-			_, err := s.own(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: run.Receipt, DeliveredBy: r.RunID})
+			_, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: run.Receipt, DeliveredBy: r.RunID})
 			return err
 		})
 	}
 	if err != nil {
-		return r, unstored(taskID, err)
+		return r, taskIDLost(taskID, err)
 	}
 	if r.TaskID != taskID {
 		r, err = s.cancelExtra(ctx, r, taskID)
@@ -197,8 +197,8 @@ func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error)
 	}
 }
 
-// unstored names the task: its id stands nowhere else, and a person may have to find it.
-func unstored(taskID string, err error) error {
+// taskIDLost names the task: its id stands nowhere else, and a person may have to find it.
+func taskIDLost(taskID string, err error) error {
 	e, ok := named.As(err)
 	if !ok {
 		e = named.Errorf(named.Unavailable, "%w", err)
@@ -206,16 +206,16 @@ func unstored(taskID string, err error) error {
 	return &named.Error{Name: e.Name, Cause: "the task " + taskID + " is this run's, and its id could not be stored: " + e.Cause, Hint: e.Hint, Err: err}
 }
 
-// Settle finishes what follows a known task: its ownership, then the markers'
+// CompleteSubmission does what follows a known task: its ownership, then the markers'
 // end. It is safe to repeat. It returns RunCancelled for a run that was stopped,
 // its task cancelled, and TaskTaken if another live run delivers the task. It
 // needs Cyberun, Executions and Sleep.
-func (s *Runs) Settle(ctx context.Context, r Run) (Run, error) {
+func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 	fact := run.Ownership{How: r.How, DeliveredBy: r.RunID}
 	if r.How.Certain() {
 		fact.StartedBy = r.RunID
 	}
-	o, err := s.own(ctx, r.TaskID, fact)
+	o, err := s.addOwnership(ctx, r.TaskID, fact)
 	if err != nil {
 		return r, err
 	}
@@ -244,7 +244,7 @@ func (s *Runs) Settle(ctx context.Context, r Run) (Run, error) {
 // clearMarkers deletes all markers of a run that has its task: no attempt of it
 // can post any more.
 func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
-	entries, err := s.keysUnder(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
+	entries, err := s.listKeys(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
 // ownership comes first: of two runs that would adopt one task it lets one through.
 // taken is the run that has it instead.
 func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (found Run, taken string, err error) {
-	o, err := s.own(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: how, DeliveredBy: r.RunID})
+	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: how, DeliveredBy: r.RunID})
 	if err != nil {
 		return r, "", err
 	}
@@ -284,7 +284,7 @@ func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.How, also
 // task's own workflow. It returns TaskTaken while another run that has not ended
 // delivers it. It needs Executions.
 func (s *Runs) RescueTask(ctx context.Context, r Run, taskID, taskWorkflow string) (Run, error) {
-	if _, err := s.own(ctx, taskID, run.Ownership{How: run.Rescue, DeliveredBy: r.RunID}); err != nil {
+	if _, err := s.addOwnership(ctx, taskID, run.Ownership{How: run.Rescue, DeliveredBy: r.RunID}); err != nil {
 		return r, err
 	}
 	if _, err := s.takeDelivery(ctx, r.RunID, taskID); err != nil {

@@ -282,14 +282,14 @@ func TestAcceptAtEachCall(t *testing.T) {
 					continue
 				}
 				if stopped {
-					if err := w.close.Tidy(t.Context(), got); err != nil { // the sweep
+					if err := w.close.CleanUp(t.Context(), got); err != nil { // the sweep
 						t.Errorf("at call %d: %v", n, err)
 					}
 					if w.tasks["t1"] != cyberun.StatusCancelled || len(w.keys("submitting/")) > 0 {
 						t.Errorf("at call %d of a stopped run: its task is %s, markers %v", n, w.tasks["t1"], w.keys("submitting/"))
 					}
 				} else {
-					if _, err := w.runs.Settle(t.Context(), got); err != nil { // the next call of Submit
+					if _, err := w.runs.CompleteSubmission(t.Context(), got); err != nil { // the next call of Submit
 						t.Errorf("at call %d: %v", n, err)
 					}
 					if len(w.asked) > 0 || len(w.keys("submitting/")) > 0 || len(w.keys("doubt/")) > 0 {
@@ -329,7 +329,7 @@ func TestSettles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if got, err := w.runs.Settle(t.Context(), w.get("r1")); err != nil || got.TaskID != "t1" || len(w.keys("submitting/")) > 0 || len(w.keys("doubt/")) > 0 {
+		if got, err := w.runs.CompleteSubmission(t.Context(), w.get("r1")); err != nil || got.TaskID != "t1" || len(w.keys("submitting/")) > 0 || len(w.keys("doubt/")) > 0 {
 			t.Errorf("%+v, %v, %v", got, err, w.keys(""))
 		}
 	}
@@ -353,7 +353,7 @@ func TestSettlesAStoppedRun(t *testing.T) {
 		}
 		return do()
 	}
-	_, err := w.runs.Settle(t.Context(), w.get(r.RunID))
+	_, err := w.runs.CompleteSubmission(t.Context(), w.get(r.RunID))
 	wantName(t, err, named.RunCancelled, "t1")
 	if w.tasks["t1"] != cyberun.StatusCancelled || len(w.keys("submitting/")) > 0 {
 		t.Errorf("the task is %s, markers %v", w.tasks["t1"], w.keys("submitting/"))
@@ -482,7 +482,7 @@ func TestUnknownOutcome(t *testing.T) {
 	w := newWorld(t)
 	r := w.doubt("r1")
 	candidates := []run.Candidate{{TaskID: "t7", CreatedAt: began, TaskStatus: "running"}, {TaskID: "t8", CreatedAt: began}}
-	if err := w.runs.Unknown(t.Context(), r, candidates); err != nil {
+	if err := w.runs.LeaveToPerson(t.Context(), r, candidates); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.get("r1"); !got.CandidatesAt.Equal(began) || !cmp.Equal(got.Candidates, candidates) || !got.InDoubt() {

@@ -69,7 +69,7 @@ func (c Closer) Sweep(ctx context.Context, list lister, pace func(context.Contex
 // sweepForgotten looks at the records of runs that began nine to ten days ago.
 func (c Closer) sweepForgotten(ctx context.Context, now time.Time, each func(executions.Execution)) error {
 	last := indexPrefix + newestFirst(now.Add(-forgotten-daily))
-	entries, err := c.keysUnder(ctx, indexPrefix, indexPrefix+newestFirst(now.Add(-forgotten)), maxSwept)
+	entries, err := c.listKeys(ctx, indexPrefix, indexPrefix+newestFirst(now.Add(-forgotten)), maxSwept)
 	if err != nil {
 		return err
 	}

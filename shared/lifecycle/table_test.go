@@ -29,7 +29,7 @@ func said(before run.Record, after run.Record, cell Cell, err error, did bool) s
 		words = append(words, "(it changed what it was not to, or did not)")
 	}
 	effects := map[Effect]string{
-		CancelTask: "cancel task", StopExecution: "stop execution", Finish: "finish", Answer: "answer", RemoveError: "remove error.json", Tidy: "tidy", Cancelled: "step ends as RunCancelled",
+		CancelTask: "cancel task", StopExecution: "stop execution", Finish: "finish", Answer: "answer", RemoveError: "remove error.json", CleanUp: "clean up", Cancelled: "step ends as RunCancelled",
 	}
 	for _, effect := range slices.Sorted(maps.Keys(effects)) {
 		if cell.Then&effect != 0 {
@@ -85,8 +85,8 @@ var wantTable = map[Event]map[Phase]string{
 		every("to waiting", submitting),
 		every("keep", waiting, copying, delivering, succeeded),
 		every("keep, cancel task", Stopping),
-		every("keep, tidy", failed),
-		every("keep, cancel task, tidy", cancelled),
+		every("keep, clean up", failed),
+		every("keep, cancel task, clean up", cancelled),
 	),
 	Find: rows(
 		every("to waiting", submitting),
@@ -136,16 +136,16 @@ var wantTable = map[Event]map[Phase]string{
 		every("ignore", succeeded),
 	),
 	EndFailed: rows(
-		every("to failed, tidy", submitting, waiting, copying),
-		every("to cancelled, tidy", Stopping),
+		every("to failed, clean up", submitting, waiting, copying),
+		every("to cancelled, clean up", Stopping),
 		every("keep, finish", delivering),
-		every("ignore, tidy", failed, cancelled),
+		every("ignore, clean up", failed, cancelled),
 		every("ignore, remove error.json", succeeded),
 	),
 	EndStopped: rows(
-		every("to cancelled, tidy", submitting, waiting, copying, Stopping),
+		every("to cancelled, clean up", submitting, waiting, copying, Stopping),
 		every("keep, finish", delivering),
-		every("ignore, tidy", failed, cancelled),
+		every("ignore, clean up", failed, cancelled),
 		every("ignore, remove error.json", succeeded),
 	),
 	Decide: rows(
@@ -252,9 +252,9 @@ func TestRefusesByTheChange(t *testing.T) {
 	r := recordIn(waiting)
 	_, err := apply(&r, change{event: Note, life: 1, fenced: true, do: func(r *run.Record) error {
 		r.TaskID = "another"
-		return errMoved
+		return errRecordChanged
 	}})
-	if err != errMoved || r.TaskID != "t1" {
+	if err != errRecordChanged || r.TaskID != "t1" {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

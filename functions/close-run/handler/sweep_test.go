@@ -35,17 +35,17 @@ func TestSweep(t *testing.T) {
 	w.execution("running", "RUNNING", "", "")
 	w.record(run.Record{RunID: "gone", Status: run.Waiting, TaskID: "t4", StartedAt: began.Add(-228 * time.Hour)}) // Step Functions has forgotten it
 	w.execution("unrecorded", "FAILED", named.Unavailable, "x")
-	w.record(run.Record{RunID: "untidied", Status: run.Failed, TaskID: "t5", WorkflowID: "wf-2", EndedAt: w.now, Unsettled: true})
-	w.execution("untidied", "FAILED", named.Unavailable, "x")
-	w.record(run.Record{RunID: "tidied", Status: run.Failed, TaskID: "t6", EndedAt: w.now})
-	w.execution("tidied", "FAILED", named.Unavailable, "x")
+	w.record(run.Record{RunID: "unsettled", Status: run.Failed, TaskID: "t5", WorkflowID: "wf-2", EndedAt: w.now, Unsettled: true})
+	w.execution("unsettled", "FAILED", named.Unavailable, "x")
+	w.record(run.Record{RunID: "settled", Status: run.Failed, TaskID: "t6", EndedAt: w.now})
+	w.execution("settled", "FAILED", named.Unavailable, "x")
 	w.record(run.Record{RunID: "doubt", Status: run.Failed, WorkflowID: "wf-3", Submission: &submission, EndedAt: w.now, CandidatesAt: began})
 	w.execution("doubt", "FAILED", named.SubmitOutcomeUnknown, "x")
 
 	if out := w.sweep(); out != (Output{Closed: 4}) {
 		t.Errorf("%+v", out)
 	}
-	want := map[string]run.Status{"aborted": run.Cancelled, "failed": run.Failed, "running": run.Waiting, "gone": run.Failed, "unrecorded": run.Failed, "untidied": run.Failed, "tidied": run.Failed}
+	want := map[string]run.Status{"aborted": run.Cancelled, "failed": run.Failed, "running": run.Waiting, "gone": run.Failed, "unrecorded": run.Failed, "unsettled": run.Failed, "settled": run.Failed}
 	for id, status := range want {
 		if record, _ := w.closed(id); record.Status != status || record.Unsettled {
 			t.Errorf("%s is %s, %+v", id, record.Status, record)
@@ -63,7 +63,7 @@ func TestSweep(t *testing.T) {
 }
 
 // TestSweepGoesOn: one run that cannot be closed keeps no other open, nor one whose
-// tidying fails.
+// clean-up fails.
 func TestSweepGoesOn(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		w := newWorld(t)

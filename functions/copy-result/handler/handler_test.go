@@ -83,7 +83,7 @@ func TestManyOutputs(t *testing.T) {
 }
 
 // TestOrder: the outputs, the manifest's bytes, the point of no return, then the
-// manifest, the end of an error.json, the record, and the tidying.
+// manifest, the end of an error.json, the record, and the clean-up.
 func TestOrder(t *testing.T) {
 	w := newWorld(t).record(nil).many()
 	if _, err := w.handle(); err != nil {

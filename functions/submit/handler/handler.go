@@ -123,7 +123,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		}
 	}
 	if r.TaskID != "" {
-		return output(h.Runs.Settle(ctx, r))
+		return output(h.Runs.CompleteSubmission(ctx, r))
 	}
 	if h.Now().After(r.SubmitBy()) {
 		return Output{}, named.Errorf(named.RunTimedOut, "nothing was submitted within max_seconds (%d)", r.MaxSeconds)
@@ -205,7 +205,7 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 	if err := h.proof.writable(ctx, h.Buckets, r.Record, h.Now()); err != nil {
 		return ready{}, err
 	}
-	waited, err := h.awaitOthers(ctx, workflow.ID, r)
+	waited, err := h.awaitOtherDoubts(ctx, workflow.ID, r)
 	if err != nil {
 		return ready{}, err
 	}
@@ -230,11 +230,11 @@ const (
 	maxOthers   = 5 * time.Minute
 )
 
-// awaitOthers waits while another run of the workflow finds out what became of
+// awaitOtherDoubts waits while another run of the workflow finds out what became of
 // its POST: only POSTs already under way can then be lost together, and a lone
 // lost reply leaves one candidate. Those who waited go on at moments of their own
 // and look once more then: all at once they would lose replies together again.
-func (h *Handler) awaitOthers(ctx context.Context, workflowID string, r lifecycle.Run) (waited bool, err error) {
+func (h *Handler) awaitOtherDoubts(ctx context.Context, workflowID string, r lifecycle.Run) (waited bool, err error) {
 	until, spread, blocker := h.Now().Add(maxOthers), false, ""
 	for {
 		other, err := h.Runs.OtherInDoubt(ctx, workflowID, r.RunID)

@@ -17,7 +17,7 @@ import (
 // say what happened.
 func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run, error) {
 	if d := r.Decision; d != nil && d.Attempt == r.Submission.Attempt {
-		return h.decided(ctx, r, *d)
+		return h.applyDecision(ctx, r, *d)
 	}
 	if err := h.Runs.AnnounceDoubt(ctx, r.Record); err != nil {
 		return r, err
@@ -45,26 +45,26 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		return h.adopt(ctx, r, f.TaskID)
 	case h.InDoubt == StopDoubt:
 		f.Why = "InDoubt=stop leaves it to a person"
-		return r, h.unknown(ctx, r, f)
+		return r, h.leaveToPerson(ctx, r, f)
 	case f.Verdict == doubt.Alone && h.InDoubt == AbsentOnly:
 		f.Why = "InDoubt=absent-only leaves a candidate to a person"
-		return r, h.unknown(ctx, r, f)
+		return r, h.leaveToPerson(ctx, r, f)
 	case f.Verdict == doubt.Alone:
 		return h.adopt(ctx, r, f.TaskID)
 	case f.Verdict == doubt.Absent:
-		return h.absent(ctx, r)
+		return h.confirmAbsence(ctx, r)
 	case f.Verdict == doubt.Rivals:
 		return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
 	case len(f.Candidates) > 0:
-		return r, h.unknown(ctx, r, f)
+		return r, h.leaveToPerson(ctx, r, f)
 	case f.NoWitness: // by then a task would be listed
 		return r, h.lookAgain(ctx, r, f, h.Waits.Absence)
 	}
 	return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
 }
 
-// decided does what a person said of this submission.
-func (h *Handler) decided(ctx context.Context, r lifecycle.Run, d run.Decision) (lifecycle.Run, error) {
+// applyDecision does what a person said of this submission.
+func (h *Handler) applyDecision(ctx context.Context, r lifecycle.Run, d run.Decision) (lifecycle.Run, error) {
 	if d.NotStarted {
 		return h.Runs.NotStarted(ctx, r)
 	}
@@ -79,9 +79,9 @@ func (h *Handler) adopt(ctx context.Context, r lifecycle.Run, taskID string) (li
 	return found, err
 }
 
-// absent needs two looks: a task that the list did not have yet would be paid
+// confirmAbsence needs two looks: a task that the list did not have yet would be paid
 // twice.
-func (h *Handler) absent(ctx context.Context, r lifecycle.Run) (lifecycle.Run, error) {
+func (h *Handler) confirmAbsence(ctx context.Context, r lifecycle.Run) (lifecycle.Run, error) {
 	now, first := r.Submission.ServerTime(h.Now()), r.Submission.EmptyAt
 	switch {
 	case first.IsZero():
@@ -106,14 +106,14 @@ func (h *Handler) absent(ctx context.Context, r lifecycle.Run) (lifecycle.Run, e
 // lookAgain asks for another look, until a person has to be asked.
 func (h *Handler) lookAgain(ctx context.Context, r lifecycle.Run, f doubt.Finding, patience time.Duration) error {
 	if r.Submission.ServerTime(h.Now()).After(r.Submission.PostUntil.Add(patience)) {
-		return h.unknown(ctx, r, f)
+		return h.leaveToPerson(ctx, r, f)
 	}
 	return named.Errorf(named.SubmitInDoubt, "%s", f.Why)
 }
 
-// unknown leaves the outcome to a person.
-func (h *Handler) unknown(ctx context.Context, r lifecycle.Run, f doubt.Finding) error {
-	if err := h.Runs.Unknown(ctx, r, f.Candidates); err != nil {
+// leaveToPerson leaves the outcome to a person.
+func (h *Handler) leaveToPerson(ctx context.Context, r lifecycle.Run, f doubt.Finding) error {
+	if err := h.Runs.LeaveToPerson(ctx, r, f.Candidates); err != nil {
 		return err
 	}
 	return named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s); candidates: %s",
