@@ -70,8 +70,6 @@ func openRow(rows []cyberun.Task, witness string) string {
 
 const (
 	endedPrefix = "ended/"
-	// latestMillis is the year 2286: 13 digits until then.
-	latestMillis = 9999999999999
 
 	// A witness is old enough to be listed by now, and young enough to be within
 	// the list's pages and the service's retention.
@@ -82,8 +80,6 @@ const (
 )
 
 func endedIn(workflow string) string { return endedPrefix + url.PathEscape(workflow) + "/" }
-
-func newestFirst(t time.Time) string { return fmt.Sprintf("%013d", latestMillis-t.UnixMilli()) }
 
 // SawEnd notes that a run's task ended, once for all who look later. A note that
 // is written twice, or not at all, changes nothing.
@@ -103,7 +99,7 @@ func SawEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) e
 	if err != nil {
 		return err
 	}
-	return s.Put(ctx, fmt.Sprintf("%s%s-%d-%d-%s", endedIn(r.Workflow), newestFirst(t.CreatedAt.Time),
+	return s.Put(ctx, fmt.Sprintf("%s%s-%d-%d-%s", endedIn(r.Workflow), store.NewestFirst(t.CreatedAt.Time),
 		milliseconds(t.CreatedAt, t.StartedAt), milliseconds(t.StartedAt, t.CompletedAt), url.PathEscape(t.ID)), body)
 }
 
@@ -112,7 +108,7 @@ func SawEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) e
 func (i Investigator) witness(ctx context.Context, r run.Record) (w witness, found bool, err error) {
 	now := i.Now()
 	var keys []string
-	if err := i.Runs.Store.List(ctx, endedIn(r.Workflow), endedIn(r.Workflow)+newestFirst(now.Add(-youngest)), func(e store.Entry) bool {
+	if err := i.Runs.Store.List(ctx, endedIn(r.Workflow), endedIn(r.Workflow)+store.NewestFirst(now.Add(-youngest)), func(e store.Entry) bool {
 		keys = append(keys, e.Key)
 		return len(keys) < maxLooked
 	}); err != nil {

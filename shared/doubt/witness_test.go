@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
 // TestNoWitness: without a task of this stack that the list must show, nothing is
@@ -135,7 +136,7 @@ func TestWhichWitness(t *testing.T) {
 		{name: "not one whose note cannot be read", prepare: func(w *world) string {
 			want := w.accepted("a", workflow, ago(30))
 			w.end("a")
-			w.put(fmt.Sprintf("ended/text-to-image@2/%s-0-0-x", newestFirst(ago(5))), []byte("{"))
+			w.put(fmt.Sprintf("ended/text-to-image@2/%s-0-0-x", store.NewestFirst(ago(5))), []byte("{"))
 			return want
 		}},
 	}
@@ -238,7 +239,7 @@ func TestSawEnd(t *testing.T) {
 func TestNewestFirst(t *testing.T) {
 	var keys []string
 	for _, ago := range []time.Duration{0, time.Millisecond, time.Second, time.Hour, 365 * 24 * time.Hour, 20 * 365 * 24 * time.Hour} {
-		keys = append(keys, newestFirst(marked.Add(-ago)))
+		keys = append(keys, store.NewestFirst(marked.Add(-ago)))
 	}
 	if !slices.IsSorted(keys) || len(slices.Compact(keys)) != 6 {
 		t.Errorf("%v", keys)

@@ -24,10 +24,11 @@ const (
 	SweepBudget = callBudget
 )
 
-// CancelTask stops paying for the run's task, if it is the run's to cancel: it
-// tries until Cyberun accepts or the budget is over, looks at the task once, and
-// notes in the record what came of it. A record whose Cancel is nil afterwards
-// has no task, or one that is not its to cancel. It needs Cyberun and Sleep.
+// CancelTask cancels the run's task, if the run started it by a receipt and delivers
+// it. It tries until Cyberun accepts or the budget is over, asks once for the task's
+// status, and notes the outcome in the record. If Cancel is nil in the record that it
+// returns, the run has no task, or one that it may not cancel. It needs Cyberun and
+// Sleep.
 func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run, error) {
 	if r.TaskID == "" || r.Cancel != nil && r.Cancel.EndedAs != "" {
 		return r, nil
@@ -66,9 +67,9 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 	return r, s.repairError(ctx, r.RunID)
 }
 
-// cancel is the one call of Cyberun's cancel. An answer that does not say yes is
-// believed only if the task says that it ended: a cancel of one that has just
-// ended may be refused.
+// cancel calls Cyberun's cancel until it is accepted or the budget is over. A cancel
+// that is refused counts as accepted if the task has ended: Cyberun refuses to cancel
+// such a one. It returns the task's terminal status if that was seen.
 func (s *Runs) cancel(ctx context.Context, taskID string, budget time.Duration) (accepted bool, endedAs string) {
 	deadline := s.Now().Add(budget)
 	ctx, end := context.WithTimeout(ctx, budget) // the last try, and the look after it, have what is left
@@ -87,7 +88,8 @@ func (s *Runs) cancel(ctx context.Context, taskID string, budget time.Duration) 
 	}
 }
 
-// endOf returns the task's terminal status; empty if it has none yet, or cannot be asked.
+// endOf returns the task's terminal status; empty if the task has not ended, or its
+// status cannot be read.
 func (s *Runs) endOf(ctx context.Context, taskID string) string {
 	ctx, done := context.WithTimeout(ctx, cancelTry)
 	defer done()
@@ -98,7 +100,8 @@ func (s *Runs) endOf(ctx context.Context, taskID string) string {
 	return string(t.Status)
 }
 
-// cancelExtra cancels a task that a second receipt named, and notes it.
+// cancelExtra cancels a task that a second receipt named, and notes in the record
+// whether Cyberun accepted that.
 func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, error) {
 	accepted, _ := s.cancel(ctx, taskID, callBudget)
 	r, _, err := s.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {

@@ -9,9 +9,9 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// NameCandidates writes the tasks that may be a closed run's into its record and
-// its error.json. None of them is adopted or cancelled, and no other run may
-// adopt one.
+// NameCandidates notes the candidates of a run that closed in doubt in its record and
+// its error.json. None of them is adopted or cancelled, and no other run may adopt
+// one from then on.
 func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Candidate) error {
 	if err := c.claimCandidates(ctx, r.RunID, candidates); err != nil {
 		return err
@@ -39,8 +39,8 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 	return c.markSettled(ctx, r)
 }
 
-// LeaveToPerson notes for an open run that its submission's outcome is left to a
-// person, and keeps every other run from adopting a candidate.
+// LeaveToPerson notes the candidates of an open run whose submission a person has to
+// decide on, and keeps other runs from adopting one of them.
 func (s *Runs) LeaveToPerson(ctx context.Context, r Run, candidates []run.Candidate) error {
 	if err := s.claimCandidates(ctx, r.RunID, candidates); err != nil {
 		return err
@@ -54,8 +54,8 @@ func (s *Runs) LeaveToPerson(ctx context.Context, r Run, candidates []run.Candid
 	return err
 }
 
-// Candidates names tasks as possibly the run's: no other run may adopt one from
-// then on, and a person decides.
+// claimCandidates notes in the ownership of each candidate that it may be the run's:
+// from then on no other run adopts it, and a person decides.
 func (s *Runs) claimCandidates(ctx context.Context, runID string, candidates []run.Candidate) error {
 	for _, c := range candidates {
 		if _, err := s.addOwnership(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.Named}); err != nil {
@@ -65,7 +65,7 @@ func (s *Runs) claimCandidates(ctx context.Context, runID string, candidates []r
 	return nil
 }
 
-// CandidateIDs lists the ids of candidates for a person to read.
+// CandidateIDs returns the ids of candidates as a text for a person.
 func CandidateIDs(candidates []run.Candidate) string {
 	if len(candidates) == 0 {
 		return "none was found"
@@ -77,7 +77,8 @@ func CandidateIDs(candidates []run.Candidate) string {
 	return strings.Join(ids, ", ")
 }
 
-// doubtText says what a person needs to find a task that may be the run's.
+// doubtText says when and under which workflow a task of a run in doubt may have been
+// created, and which tasks were found.
 func doubtText(r run.Record) string {
 	said := fmt.Sprintf("a submission was in doubt from %s to %s: a task of the workflow %s created then may be this run's and was not cancelled",
 		r.Submission.MarkedAt.Format(time.RFC3339), r.Submission.PostUntil.Format(time.RFC3339), r.Workflow)

@@ -7,6 +7,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
+// markersOf lists the markers of a run.
 func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, error) {
 	if r.WorkflowID == "" {
 		return nil, nil
@@ -14,10 +15,10 @@ func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, erro
 	return s.listKeys(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
 }
 
-// CleanUp does what a close leaves to be done after its write, for a run that
-// another call closed, or one that died behind it. Its markers are listed before
-// the record is read again: those of a later life come after that life's first
-// write of the record, so what was listed belongs to the life that was closed.
+// CleanUp does what follows the closing write, for a run that another call closed,
+// and that may have died after it. The markers are listed before the record is read
+// again: those of a later life are written after that life's first write of the
+// record, so the listed ones belong to the life that was closed.
 func (c Closer) CleanUp(ctx context.Context, r Run) error {
 	if !r.Pending(c.Now()) {
 		// A close that was beaten, or died, may have written an older error.json last.
@@ -42,12 +43,11 @@ func (c Closer) CleanUp(ctx context.Context, r Run) error {
 	return c.markSettled(ctx, again)
 }
 
-// cleanUp does what follows the closing write: it cancels what is still to be
-// cancelled, deletes the markers that were listed before that write, and ends
-// the uploads of a stopped run. A run closed in doubt keeps its markers: its task
-// may be there, and no other run may adopt it. asked says that this call has
-// spent its time on the cancel of the run's task already. It returns the run as
-// it then is, for settled.
+// cleanUp cancels what is still to be cancelled, deletes the markers that were listed
+// before the closing write, and aborts the uploads of a stopped run. A run that
+// closed in doubt keeps its markers: it may have started a task, which no other run
+// may adopt. asked says that this call has already tried to cancel the run's task.
+// It returns the run as it is then.
 func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked bool) (Run, error) {
 	var err error
 	for _, extra := range r.ExtraTasks {
@@ -85,9 +85,9 @@ func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked
 	return r, nil
 }
 
-// markSettled notes that nothing is left to do for a closed run, as its caller knew
-// it, unless its candidates are still to be named. A receipt that came since, or
-// a doubt that ended, leaves work of its own.
+// markSettled notes that the sweep has nothing left to do for a closed run. It does
+// not if the run has changed since r was read, or if its candidates are still to be
+// named: a receipt that came meanwhile, say, leaves work of its own.
 func (c Closer) markSettled(ctx context.Context, r Run) error {
 	known := r.Record
 	_, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {

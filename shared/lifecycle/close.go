@@ -24,11 +24,11 @@ const (
 	forgotten = 9 * 24 * time.Hour
 )
 
-// errRecordChanged says that the record changed between a close's look and its write.
+// errRecordChanged says that the record changed between a close's read and its write.
 var errRecordChanged = errors.New("the record changed while the run was closed")
 
-// Closer closes runs whose execution ended otherwise than well. It needs all of
-// Runs.
+// Closer closes runs whose execution failed, timed out or was stopped. It needs every
+// field of Runs.
 type Closer struct {
 	*Runs
 	// Bucket and OutputPrefix are the stack's, for a run that has no record.
@@ -39,11 +39,11 @@ type Closer struct {
 
 func (c Closer) budget() time.Duration { return cmp.Or(c.Budget, CloseBudget) }
 
-// Ended returns an execution as it ended, by Step Functions' own account, and ok
-// false if there is nothing to close: it runs, it was redriven, it succeeded.
-// event is what an EventBridge event said, which may come twice, late, or after
-// a redrive. sure is false where DescribeExecution does not name the end yet:
-// that is enough to close a run as failed, but not for what cannot be undone.
+// Ended describes an execution that an event, or the sweep, says has ended. ok is
+// false if there is nothing to close: the execution runs, was redriven, or succeeded.
+// Events come twice, late, and after a redrive, so DescribeExecution decides.
+// sure is false if it does not show the end that the event is about yet: that is
+// enough to close the run as failed, and not for what cannot be undone.
 func (c Closer) Ended(ctx context.Context, event executions.Execution) (e executions.Execution, sure, ok bool, err error) {
 	e, err = c.Executions.Describe(ctx, event.ARN)
 	if errors.Is(err, executions.ErrNotFound) {
@@ -67,9 +67,9 @@ func (c Closer) Ended(ctx context.Context, event executions.Execution) (e execut
 	return e, false, false, nil
 }
 
-// Close closes the run of an execution that ended, and reports whether this call
-// did. An execution of an earlier life than the record's, or one that ended as
-// Superseded, closes nothing. sure is Ended's.
+// Close closes the run of an execution that ended, as Ended returned it with sure,
+// and reports whether this call closed it. An execution of an earlier life than the
+// record's, or one that ended as Superseded, closes nothing.
 func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (closed bool, err error) {
 	for range maxTurns {
 		r, err := c.Get(ctx, e.Name)
@@ -96,6 +96,7 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 	return false, named.Errorf(named.Unavailable, "the record of the run %s changed %d times while it was closed", e.Name, maxTurns)
 }
 
+// endEvent returns the event that an execution's end is for its run.
 func endEvent(e executions.Execution) Event {
 	if e.State == executions.Aborted || e.Error.Name == named.RunCancelled { // a step that met the stop failed before the stop took hold
 		return EndStopped
@@ -103,8 +104,8 @@ func endEvent(e executions.Execution) Event {
 	return EndFailed
 }
 
-// closeUnrecorded closes a run that ended before it had a record. Submit, should
-// it come yet, finds it and starts nothing.
+// closeUnrecorded closes a run whose execution ended before there was a record. A
+// call of Submit that comes later finds the closed record and starts nothing.
 func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution) (bool, error) {
 	request, _ := run.ParseRequest([]byte(e.Input)) // its violations are the execution's error already
 	record := NewRecord(e.Name, e.ARN, e.StartedAt, e.Redrives, request, c.Bucket, c.OutputPrefix, c.Now())
@@ -188,8 +189,8 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	return true, c.markSettled(ctx, r)
 }
 
-// finishOrFail finishes a delivery whose execution ended. A bucket that refuses
-// the manifest for good must not hold the run open: it fails, to be redriven.
+// finishOrFail finishes a delivery whose execution ended. If the bucket refuses the
+// manifest for good, the run fails instead and can be redriven.
 func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
 	_, err := c.FinishDelivery(ctx, r)
 	if !named.Is(err, named.OutputBucketRefused) {
@@ -204,8 +205,9 @@ func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
 	return err == nil && !cell.Ignore, err
 }
 
-// closeReason is the error that a run ends with: the execution's, with what a
-// person needs to know of the task.
+// closeReason returns the error that a run ends with: the execution's, with what a
+// person needs to know about the task. stops says that the run was stopped, cancels
+// that this call tried to cancel its task.
 func closeReason(r run.Record, ended *named.Error, stops, cancels bool) *named.Error {
 	reason := *ended
 	if stops && ended.Name != named.RunCancelled {

@@ -15,13 +15,14 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// manifestKey is where the bytes of one delivery's manifest are fixed. Each call
-// that delivers has a key of its own, and the record names the one that counts:
-// of two calls, neither can change what the other has fixed.
+// manifestKey is the key, in the state bucket, of the bytes of one delivery's
+// manifest. Each call that delivers has a key of its own, and the record names the
+// one that counts: neither of two calls can change the bytes of the other.
 func manifestKey(runID, id string) string { return "manifests/" + runID + "/" + id + ".json" }
 
-// StartCopy notes that the outputs are about to be copied. A run that has
-// succeeded, or is being delivered, is returned as it is then.
+// StartCopy notes that the outputs are about to be copied. It returns a run that has
+// succeeded as it is, and finishes a delivery that an earlier call began. It needs
+// Outputs.
 func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	now := s.Now().UTC()
 	r, cell, err := s.update(ctx, r, change{event: Copy, life: r.life, fenced: true, do: func(rec *run.Record) error {
@@ -40,9 +41,10 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	return r, err
 }
 
-// Deliver is the point of no return: it fixes the manifest's bytes, and from its
-// write of the record on the run succeeds, whoever does what is left. A stop
-// that came before is RunCancelled. It needs Outputs.
+// Deliver passes the point of no return: it stores the manifest's bytes in the state
+// bucket, then notes in the record that the run is delivering. From that write on the
+// run succeeds, whoever does the rest; Deliver does it at once. It returns
+// RunCancelled if a stop came first. It needs Outputs.
 func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, error) {
 	body, err := json.MarshalIndent(manifest, "", "  ")
 	if err != nil {
@@ -65,10 +67,10 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 	return s.FinishDelivery(ctx, r)
 }
 
-// FinishDelivery does what is left of a delivery: the manifest, with the bytes that were
-// fixed, then the end of an error.json, then the record. It may be repeated, and
-// done by several at once. It returns OutputBucketRefused if the bucket will not
-// take the manifest.
+// FinishDelivery does what follows the point of no return: it writes the manifest's
+// bytes to the output bucket, removes an error.json, and closes the record as
+// succeeded. It may be repeated, and run by several callers at once. It returns
+// OutputBucketRefused if the bucket does not take the manifest. It needs Outputs.
 func (s *Runs) FinishDelivery(ctx context.Context, r Run) (Run, error) {
 	if r.Status == run.Succeeded {
 		return r, nil
@@ -108,8 +110,8 @@ func (s *Runs) FinishDelivery(ctx context.Context, r Run) (Run, error) {
 	return r, s.clearManifests(ctx, r.RunID)
 }
 
-// clearManifests deletes the fixed bytes of a run's manifests, those of a call
-// that lost included.
+// clearManifests deletes the manifests of a run from the state bucket, also those of
+// calls that lost.
 func (s *Runs) clearManifests(ctx context.Context, runID string) error {
 	entries, err := s.listKeys(ctx, "manifests/"+runID+"/", "", maxMarkers)
 	if err != nil {
@@ -118,7 +120,8 @@ func (s *Runs) clearManifests(ctx context.Context, runID string) error {
 	return s.deleteAll(ctx, entries)
 }
 
-// writeOutput writes one of the relay's own documents beside the outputs.
+// writeOutput writes manifest.json or error.json into the output bucket. It returns
+// OutputBucketRefused for an answer that no retry mends, else Unavailable.
 func (s *Runs) writeOutput(ctx context.Context, r run.Record, key string, body []byte) error {
 	_, err := s.Outputs.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &r.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json"), Metadata: run.OutputMetadata(r, ""),

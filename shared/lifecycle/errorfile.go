@@ -12,9 +12,9 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
-// writeError writes error.json for a record that is about to be closed with its
-// Error, and notes its key. A bucket that refuses it does not hold up the close:
-// the record's error says so then.
+// writeError writes error.json for a record that is about to be closed with r.Error,
+// and sets r.ErrorKey. A bucket that refuses it does not keep the run open: r.Error
+// then says so.
 func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
 	if r.Prefix == "" {
 		return nil
@@ -41,8 +41,8 @@ func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
 	return err
 }
 
-// sharesPrefix reports whether another run that took the task over delivers it
-// to the same place: an error.json there would stand beside its manifest.
+// sharesPrefix reports whether another run that took over the task delivers it under
+// the same prefix: an error.json there would stand beside that run's manifest.
 func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
 	if r.TaskID == "" || strings.Contains(r.Prefix, r.RunID) {
 		return false, nil
@@ -58,9 +58,10 @@ func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
 	return err == nil && other.Bucket == r.Bucket && other.OutputPrefix() == r.OutputPrefix(), err
 }
 
-// repairError makes error.json what the record says, after a close wrote one and
-// lost: none beside a success, and that of a later close if there was one. While
-// the run is open it may stand: whatever ends the run removes or rewrites it.
+// repairError makes error.json agree with the record, after a close wrote one and
+// another call closed the run: it removes it if the run succeeded, and writes the
+// record's own error if the run was closed with another one. It leaves it alone while
+// the run is open: whatever ends the run removes or rewrites it.
 func (s *Runs) repairError(ctx context.Context, runID string) error {
 	r, err := s.Get(ctx, runID)
 	for range maxTurns {
@@ -84,9 +85,8 @@ func (s *Runs) repairError(ctx context.Context, runID string) error {
 	return err
 }
 
-// withdrawError removes the error.json that a close may have written for a run
-// that goes on in a later life, or makes it what the record says once that has
-// closed as well.
+// withdrawError removes the error.json that a close may have written for a run that
+// was redriven. If the run has closed again, it repairs it instead.
 func (s *Runs) withdrawError(ctx context.Context, r Run) error {
 	for range maxTurns {
 		if !r.Status.Open() {
@@ -105,8 +105,8 @@ func (s *Runs) withdrawError(ctx context.Context, r Run) error {
 	return named.Errorf(named.Unavailable, "the record of the run %s changed %d times while its error.json was removed", r.RunID, maxTurns)
 }
 
-// WithdrawError takes back what a close that died, or was beaten, may have left of an
-// execution that no longer counts as ended: it was redriven, or has succeeded.
+// WithdrawError removes the error.json of a run whose execution was redriven or has
+// succeeded: a close that died, or came too late, may have written one.
 func (c Closer) WithdrawError(ctx context.Context, runID string) error {
 	r, err := c.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {
@@ -118,8 +118,8 @@ func (c Closer) WithdrawError(ctx context.Context, runID string) error {
 	return c.withdrawError(ctx, r)
 }
 
-// removeError deletes the error.json that an earlier close left. Its key is
-// another one than that of a later close if the task was not known then.
+// removeError deletes the error.json of a run. There may be two keys: the prefix of a
+// run that closed before it had its task is another one than afterwards.
 func (s *Runs) removeError(ctx context.Context, r run.Record) error {
 	if r.Prefix == "" {
 		return nil

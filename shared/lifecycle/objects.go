@@ -9,14 +9,13 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
 
-// get reads a JSON object into v; found is false if there is none.
+// get reads a JSON object of the state bucket into v; found is false if there is none.
 func (s *Runs) get(ctx context.Context, key string, v any) (found bool, err error) {
 	object, err := s.Store.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
@@ -39,7 +38,7 @@ func (s *Runs) put(ctx context.Context, key string, v any) error {
 	return s.Store.Put(ctx, key, body)
 }
 
-// listKeys lists at most `most` keys below a prefix.
+// listKeys lists the objects below a prefix, from after a key on, at most `most`.
 func (s *Runs) listKeys(ctx context.Context, prefix, after string, most int) ([]store.Entry, error) {
 	var entries []store.Entry
 	err := s.Store.List(ctx, prefix, after, func(e store.Entry) bool {
@@ -49,22 +48,14 @@ func (s *Runs) listKeys(ctx context.Context, prefix, after string, most int) ([]
 	return entries, err
 }
 
-const (
-	indexPrefix = "index/"
-	// latestMillis is the year 2286: 13 digits until then.
-	latestMillis = 9999999999999
-)
-
-// newestFirst turns a time into a key element that sorts newest first, since S3
-// lists in ascending order only.
-func newestFirst(t time.Time) string { return fmt.Sprintf("%013d", latestMillis-t.UnixMilli()) }
+const indexPrefix = "index/"
 
 func indexKey(r run.Record) string { return indexPrefix + CursorOf(r) }
 
-// CursorOf returns a run's place in the list of runs. Two callers may see start
+// CursorOf returns a run's place in the index. Two callers may see start
 // times that differ by milliseconds and write two entries; the one that does not
 // match the record is stale and is to be skipped.
-func CursorOf(r run.Record) string { return newestFirst(r.StartedAt) + "-" + r.RunID }
+func CursorOf(r run.Record) string { return store.NewestFirst(r.StartedAt) + "-" + r.RunID }
 
 // Newest calls each with the ids of the runs, the newest first, from after a
 // cursor on (empty: the first), until each returns false. Each id comes with its
@@ -83,8 +74,8 @@ func (s *Runs) Newest(ctx context.Context, cursor string, each func(runID, curso
 
 func progressKey(runID string) string { return "progress/" + runID + ".json" }
 
-// PutProgress rewrites the run's progress: of two writers the later one is right
-// enough, so there is no condition.
+// PutProgress replaces the run's progress, without a condition: of two writers the
+// later one is as right as the other.
 func (s *Runs) PutProgress(ctx context.Context, p run.Progress) error {
 	p.Progress = math.Min(math.Max(p.Progress, 0), 1)
 	if math.IsNaN(p.Progress) {
@@ -93,7 +84,7 @@ func (s *Runs) PutProgress(ctx context.Context, p run.Progress) error {
 	return s.put(ctx, progressKey(p.RunID), p)
 }
 
-// Progress reads the run's progress; of a run that was never polled it is empty.
+// Progress reads the run's progress; it is empty for a run that was never polled.
 func (s *Runs) Progress(ctx context.Context, runID string) (run.Progress, error) {
 	p := run.Progress{RunID: runID}
 	if _, err := s.get(ctx, progressKey(runID), &p); err != nil {
@@ -104,18 +95,20 @@ func (s *Runs) Progress(ctx context.Context, runID string) (run.Progress, error)
 
 func wakeKey(runID string) string { return "wake/" + runID + ".json" }
 
+// parked is the object wake/{run_id}.json.
 type parked struct {
 	Token string `json:"token"`
 }
 
-// PutToken keeps the task token that resumes a run; a later one replaces it.
+// PutToken stores the task token that resumes a run which awaits a webhook. A later
+// token replaces it.
 func (s *Runs) PutToken(ctx context.Context, runID, token string) error {
 	return s.put(ctx, wakeKey(runID), parked{Token: token})
 }
 
-// TokenOfTask returns the run that delivers a task and the last task token it
-// kept; both are empty if no run of this stack has the task, and the token if
-// the run never awaited a webhook.
+// TokenOfTask returns the run that delivers a task, and the last task token that was
+// stored for it. Both are empty if no run of this stack has the task; the token is
+// empty if the run never awaited a webhook.
 func (s *Runs) TokenOfTask(ctx context.Context, taskID string) (runID, token string, err error) {
 	o, found, err := s.OwnershipOf(ctx, taskID)
 	if err != nil || !found || o.DeliveredBy == "" {
@@ -133,8 +126,8 @@ func copyKey(runID, outputID string) string {
 	return copyPrefix + runID + "/" + hex.EncodeToString(sum[:16]) + ".json"
 }
 
-// Checkpoint is what is stored of an output's copy: where its multipart upload
-// stands, or what the finished object is.
+// Checkpoint is the state of an output's copy: its multipart upload as far as it has
+// come, or the finished output.
 type Checkpoint struct {
 	Upload *transfer.Checkpoint `json:"checkpoint,omitempty"`
 	Output *run.Output          `json:"output,omitempty"`
@@ -166,9 +159,9 @@ func (s *Runs) clearCheckpoints(ctx context.Context, runID string) error {
 	return s.deleteAll(ctx, entries)
 }
 
-// abortUploads ends the multipart uploads of a run that nothing will go on with,
-// then forgets them. A copy that stores another checkpoint reads the record
-// after it, finds it closed, and aborts that upload itself.
+// abortUploads aborts the multipart uploads of a stopped run, and deletes their
+// checkpoints. A copy that stores a checkpoint later reads the record after it, finds
+// the run closed, and aborts that upload itself.
 func (s *Runs) abortUploads(ctx context.Context, r run.Record) error {
 	entries, err := s.listKeys(ctx, copyPrefix+r.RunID+"/", "", maxOutputs)
 	if err != nil {

@@ -16,14 +16,15 @@ import (
 
 func ownershipKey(taskID string) string { return "tasks/" + taskID }
 
-// OwnershipOf reads who started a task and who delivers it; found is false for a
-// task that no run of this stack knows.
+// OwnershipOf reads the ownership of a task; found is false for a task that no run
+// of this stack knows.
 func (s *Runs) OwnershipOf(ctx context.Context, taskID string) (o run.Ownership, found bool, err error) {
 	found, err = s.get(ctx, ownershipKey(taskID), &o)
 	return o, found, err
 }
 
-// addOwnership adds a fact to what is known of a task, and returns what is known then.
+// addOwnership adds a fact to the ownership of a task, which it creates if there is
+// none, and returns the ownership as it is then.
 func (s *Runs) addOwnership(ctx context.Context, taskID string, fact run.Ownership) (run.Ownership, error) {
 	body, err := json.Marshal(fact)
 	if err != nil {
@@ -35,7 +36,8 @@ func (s *Runs) addOwnership(ctx context.Context, taskID string, fact run.Ownersh
 	return s.updateOwnership(ctx, taskID, func(o run.Ownership) (run.Ownership, error) { return o.With(fact), nil })
 }
 
-// updateOwnership changes the ownership of a task that has one.
+// updateOwnership changes the ownership of a task that has one. how returns the
+// changed ownership, and may be called again after a lost race.
 func (s *Runs) updateOwnership(ctx context.Context, taskID string, how func(run.Ownership) (run.Ownership, error)) (run.Ownership, error) {
 	var o run.Ownership
 	_, err := s.Store.Update(ctx, ownershipKey(taskID), store.Object{}, func(body []byte) ([]byte, error) {
@@ -55,8 +57,8 @@ func (s *Runs) updateOwnership(ctx context.Context, taskID string, how func(run.
 	return o, err
 }
 
-// takeDelivery makes a run the deliverer of a task, unless another one that has
-// not ended delivers it: then it returns TaskTaken.
+// takeDelivery makes a run the deliverer of a task. It returns TaskTaken if another
+// run that has not ended delivers it.
 func (s *Runs) takeDelivery(ctx context.Context, runID, taskID string) (run.Ownership, error) {
 	var free []string // deliverers that have ended, or never got the task
 	for {
@@ -84,10 +86,10 @@ func (s *Runs) takeDelivery(ctx context.Context, runID, taskID string) (run.Owne
 	}
 }
 
-// delivers reports whether a run that stands as a task's deliverer still may
-// deliver it. A run without a task is about to record this one: the ownership
-// comes first. It asks Step Functions as well: a record may be open although its
-// execution has ended, until close-run has heard of it.
+// delivers reports whether the run that the ownership names as a task's deliverer may
+// still deliver it. A run without a task counts: it is about to record this one,
+// since the ownership is written first. Step Functions is asked as well: until
+// close-run has seen its end, the record of an ended execution is open.
 func (s *Runs) delivers(ctx context.Context, runID, taskID string) (bool, error) {
 	r, err := s.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {

@@ -17,26 +17,28 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// Cyberun is what the life of a run asks of the service.
+// Cyberun is the part of the client that the life of a run needs: one look at a
+// task, and its cancel.
 type Cyberun interface {
 	Task(ctx context.Context, id string) (cyberun.Task, error)
 	Cancel(ctx context.Context, id string) error
 }
 
-// Executions is what it asks of Step Functions.
+// Executions describes executions, by ARN.
 type Executions interface {
 	Describe(ctx context.Context, arn string) (executions.Execution, error)
 }
 
-// Outputs is what it does to output buckets.
+// Outputs writes manifest.json and error.json, and ends multipart uploads.
 type Outputs interface {
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
 	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
 }
 
-// Runs holds the runs of one stack. A function sets what its verbs need: the
-// comment of a verb says what that is beside Store, Now and NewID.
+// Runs reads and changes the runs of one stack. All methods need Store, Now and
+// NewID; the comment of a method says what else it needs, and a function sets no
+// more than that.
 type Runs struct {
 	Store      *store.Store
 	Outputs    Outputs
@@ -44,11 +46,11 @@ type Runs struct {
 	Executions Executions
 	Now        func() time.Time
 	Sleep      func(ctx context.Context, d time.Duration) error
-	NewID      func() string // a new one for each write
+	NewID      func() string // a new id for each write and each object
 }
 
-// Run is a record as it was last read or written, and the life in which its
-// caller acts.
+// Run is a record as it was last read or written, and the life in which its caller
+// acts. Methods that change a run return it as it is then.
 type Run struct {
 	run.Record
 	life   int
@@ -58,14 +60,15 @@ type Run struct {
 	first bool
 }
 
-// ErrNoRecord says that a run has no record: it was never claimed, or its record has expired.
+// ErrNoRecord says that a run has no record: Submit has not created it yet, or it
+// has expired, 90 days after its last change.
 var ErrNoRecord = errors.New("no record")
 
 const recordPrefix = "runs/"
 
 func recordKey(runID string) string { return recordPrefix + runID + ".json" }
 
-// Get reads a run without entering a life; ErrNoRecord if it has no record.
+// Get reads a run without entering a life. Its error is ErrNoRecord, or Unavailable.
 func (s *Runs) Get(ctx context.Context, runID string) (Run, error) {
 	object, err := s.Store.Get(ctx, recordKey(runID))
 	if errors.Is(err, store.ErrNotFound) {
@@ -86,8 +89,9 @@ func decodeRun(object store.Object) (Run, error) {
 	return r, nil
 }
 
-// update is the one write of a record that exists: it asks the table, and
-// writes what comes of it if anything changed.
+// update applies an event to a record and writes the record if that changed it. It
+// is the only write of a record that exists. It returns the run as it stands then,
+// and the table's cell.
 func (s *Runs) update(ctx context.Context, r Run, c change) (Run, Cell, error) {
 	var cell Cell
 	object, err := s.Store.Update(ctx, recordKey(r.RunID), r.object, func(body []byte) ([]byte, error) {
@@ -121,18 +125,18 @@ func (s *Runs) update(ctx context.Context, r Run, c change) (Run, Cell, error) {
 	return r, cell, err
 }
 
-// Call is who calls a step: the run, its execution, and the life by Step
-// Functions' count.
+// Call identifies a call of a step: the run, its execution, and the life that Step
+// Functions says it belongs to.
 type Call struct {
 	RunID        string
 	ExecutionARN string
 	StartedAt    time.Time
-	// Redrives is $$.Execution.RedriveCount; nil if the call does not say it, as
-	// executions do that still have an older definition of the state machine.
+	// Redrives is $$.Execution.RedriveCount; nil in calls of executions that began
+	// under a definition of the state machine that did not pass it.
 	Redrives *int
 }
 
-// sameStart is how far two accounts of one execution's start may lie apart: the
+// sameStart is the most by which two reports of one execution's start differ: the
 // state machine's context and DescribeExecution round it differently.
 const sameStart = time.Minute
 
@@ -141,7 +145,8 @@ const sameStart = time.Minute
 // ended, and S3 may expire a record a day or two later than that.
 const reusable = 80 * 24 * time.Hour
 
-// NewRecord makes the record of a run from its request, open and in life n.
+// NewRecord returns the record of a run that begins, in life n: 0, or the redrive
+// count of an execution that got no record earlier.
 func NewRecord(runID, arn string, started time.Time, n int, request run.Request, bucket, outputPrefix string, now time.Time) run.Record {
 	workflow := cmp.Or(request.Workflow, run.RescueSlug)
 	return run.Record{
@@ -151,7 +156,7 @@ func NewRecord(runID, arn string, started time.Time, n int, request run.Request,
 	}
 }
 
-// lifeStart is when a life begins: the first at the execution's start, a later
+// lifeStart returns when a life begins: the first at the execution's start, a later
 // one when its first step enters.
 func lifeStart(started time.Time, n int, now time.Time) time.Time {
 	if n == 0 {
@@ -160,8 +165,10 @@ func lifeStart(started time.Time, n int, now time.Time) time.Time {
 	return now.UTC()
 }
 
-// Begin enters the run for Submit: it creates the record, or goes on from the
-// one that stands. It needs Executions if the call does not say its life.
+// Begin enters a run for Submit: it creates the record, or continues the one that
+// exists. It returns InvalidRequest for a run id that another execution used within
+// the last 80 days, and otherwise what Continue returns. It needs Executions if the
+// call does not say its life.
 func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
 	standing, err := s.Get(ctx, call.RunID)
 	if errors.Is(err, ErrNoRecord) {
@@ -190,8 +197,9 @@ func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket
 	return s.reuse(ctx, standing, call, request, bucket, outputPrefix)
 }
 
-// create writes a new record. Its place in the list comes first, so that no
-// record is ever without one; an entry without a record is passed over.
+// create writes a new record, or returns store.ErrExists. The entry of the index
+// comes first, so that no record is without one; readers skip an entry without a
+// record.
 func (s *Runs) create(ctx context.Context, r run.Record) (Run, error) {
 	if err := s.Store.Put(ctx, indexKey(r), nil); err != nil {
 		return Run{}, err
@@ -205,8 +213,8 @@ func (s *Runs) create(ctx context.Context, r run.Record) (Run, error) {
 	return Run{Record: r, life: r.Life, object: object, first: true}, err
 }
 
-// reuse replaces the record of a run of over 80 days ago, whose name Step
-// Functions has forgotten.
+// reuse replaces the record of a run that ended over 80 days ago, and whose name
+// Step Functions has given to another execution.
 func (s *Runs) reuse(ctx context.Context, old Run, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
 	n, err := s.lifeOf(ctx, call)
 	if err != nil {
@@ -237,7 +245,8 @@ func (s *Runs) reuse(ctx context.Context, old Run, call Call, request run.Reques
 	return Run{Record: fresh, life: n, object: object}, err
 }
 
-// lifeOf returns the life that a call belongs to.
+// lifeOf returns the life that a call belongs to, from Step Functions if the call
+// does not say it.
 func (s *Runs) lifeOf(ctx context.Context, call Call) (int, error) {
 	if call.Redrives != nil {
 		return *call.Redrives, nil
@@ -249,10 +258,11 @@ func (s *Runs) lifeOf(ctx context.Context, call Call) (int, error) {
 	return e.Redrives, err
 }
 
-// Continue enters the run for a step that goes on with its task. It returns a
-// run that has succeeded as it is. It needs Executions if the call does not say
-// its life. With Outputs it finishes a delivery that an earlier call began; without
-// them it returns such a run as it is.
+// Continue enters a run for PollStatus or CopyResult. It returns RunCancelled for a
+// run that was stopped, Superseded for a call of an earlier life or of a closed run,
+// and RunNotFound without a record. A run that has succeeded is returned as it is.
+// With Outputs it finishes a delivery that an earlier call began; without them it
+// returns such a run as it is. It needs Executions if the call does not say its life.
 func (s *Runs) Continue(ctx context.Context, call Call) (Run, error) {
 	r, err := s.Get(ctx, call.RunID)
 	if errors.Is(err, ErrNoRecord) {
@@ -265,6 +275,8 @@ func (s *Runs) Continue(ctx context.Context, call Call) (Run, error) {
 	return s.enter(ctx, r, call)
 }
 
+// enter checks that a call may go on with a run, and raises the run's life if the
+// call belongs to a higher one.
 func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 	n, err := s.lifeOf(ctx, call)
 	if err != nil {
@@ -288,6 +300,7 @@ func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 	return r, nil
 }
 
+// entering returns the event of a call that enters life n.
 func (s *Runs) entering(n int) change {
 	now := s.Now().UTC()
 	return change{event: Enter, life: n, fenced: true, do: func(r *run.Record) error {
@@ -298,7 +311,7 @@ func (s *Runs) entering(n int) change {
 	}}
 }
 
-// raise begins a new life of a record.
+// raise begins life n of a record at the time now.
 func raise(r *run.Record, n int, now time.Time) {
 	r.Life, r.LifeStartedAt, r.CopyConnections = n, now, 0
 	if r.Status == run.Failed {
@@ -306,8 +319,8 @@ func raise(r *run.Record, n int, now time.Time) {
 	}
 }
 
-// Check reads the run again for a call that has been at work for a while, and
-// refuses it as its first step would be refused now.
+// Check reads the run again for a call that entered it a while ago. Its error says
+// that the call may not go on: the run was stopped, redriven or closed meanwhile.
 func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
 	now, err := s.Get(ctx, r.RunID)
 	if err != nil {
@@ -318,7 +331,7 @@ func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
 	return now, err
 }
 
-// Note changes something beside the status, for a step of the run's life.
+// Note changes something else than the status, for a step of the run's life.
 func (s *Runs) Note(ctx context.Context, r Run, do func(*run.Record)) (Run, error) {
 	r, _, err := s.update(ctx, r, change{event: Note, life: r.life, fenced: true, do: func(rec *run.Record) error {
 		do(rec)

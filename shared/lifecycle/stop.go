@@ -10,10 +10,11 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// Stop leaves the mark that every step honours, in the record or in place of one
-// that Submit has not made yet. execution is the run's, as Step Functions says
-// it. The effects say what is left to do: CancelTask, StopExecution. A delivery
-// past its point of no return is finished instead. It needs Outputs and NewID.
+// Stop notes in the record that a person stops the run; every step honours it. For a
+// run whose Submit has not created the record yet it creates one, if execution, the
+// run's execution as Step Functions describes it, is running; otherwise it returns
+// ErrNoRecord. The effects, CancelTask and StopExecution, are the caller's to carry
+// out. A delivery past its point of no return is finished instead. It needs Outputs.
 func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Execution, bucket, outputPrefix string) (Run, Effect, error) {
 	r, err := s.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {
@@ -55,8 +56,9 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 	return r, cell.Then, err
 }
 
-// StopCancel cancels the task of a stopped run within the time that an HTTP
-// caller has, and words what became of it: none, cancelling, cancelled or left.
+// StopCancel cancels the task of a stopped run within the time that an HTTP caller
+// has, and returns what became of it as DELETE /runs/{id} answers it: none,
+// cancelling, cancelled or left. It needs Cyberun and Sleep.
 func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 	r, err := s.CancelTask(ctx, r, callBudget)
 	switch {
@@ -74,9 +76,9 @@ func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 	return r, "cancelled", nil
 }
 
-// DecideOutcome stores a person's word on the submission of a run that failed in
-// doubt. The same word again is no error; another one, or a run that is not in
-// doubt, is NotInDoubt. word.Attempt is filled in.
+// DecideOutcome stores a person's decision on the submission of a run that failed in
+// doubt, with the attempt that it is about. The same decision again is no error; it
+// returns NotInDoubt for another one, and for a run that is not in doubt.
 func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decision) (Run, error) {
 	r, err := s.Get(ctx, runID)
 	if err != nil {

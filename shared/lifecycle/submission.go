@@ -42,9 +42,11 @@ func markersOf(workflowID, runID string) string { return markersIn(workflowID) +
 
 func doubtsIn(workflowID string) string { return doubtPrefix + url.PathEscape(workflowID) + "/" }
 
-// Mark announces a POST: first to the other runs of the workflow, by a marker,
-// then in the record. Only the call whose attempt stands in the record may post.
-// It returns SubmitInDoubt if another call of the step was faster.
+// Mark announces a POST: first to the other runs of the workflow, by a marker, then
+// in the record. Only the call whose attempt the record then has may post. It
+// returns SubmitInDoubt if another call of the step was faster; after Unavailable it
+// is not known whether the record has the mark, and the next call has to investigate
+// as after a lost reply.
 func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission run.Submission) (Run, error) {
 	if err := s.put(ctx, markersOf(workflowID, r.RunID)+submission.Attempt, submission.Marker(r.RunID)); err != nil {
 		return r, err
@@ -69,9 +71,9 @@ func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission ru
 	return marked, errors.Join(err, s.Store.Delete(ctx, markersOf(workflowID, r.RunID)+submission.Attempt))
 }
 
-// Unmark takes a mark back whose POST surely started nothing, for the reason
-// given, so that the next try may post at once. It returns that reason, or why
-// the mark stands.
+// Unmark takes back the mark of a POST that certainly started nothing, so that the
+// next try may post at once. It returns reason, which is why nothing started, or the
+// error that kept the mark from being taken back.
 func (s *Runs) Unmark(ctx context.Context, r Run, reason error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
@@ -81,8 +83,8 @@ func (s *Runs) Unmark(ctx context.Context, r Run, reason error) error {
 	return reason
 }
 
-// NotStarted notes that the run's submission in doubt never started a task: the
-// run may submit again.
+// NotStarted notes that the run's submission in doubt started no task: the run may
+// submit again. It returns RunCancelled for a run that was stopped.
 func (s *Runs) NotStarted(ctx context.Context, r Run) (Run, error) {
 	r, err := s.clearSubmission(ctx, r, false)
 	if err != nil {
@@ -94,8 +96,9 @@ func (s *Runs) NotStarted(ctx context.Context, r Run) (Run, error) {
 	return r, s.withdrawDoubt(ctx, r.Record)
 }
 
-// clearSubmission forgets a submission that made no task, in the record first,
-// then its marker: left there it would hold up other runs' doubts.
+// clearSubmission removes a submission that started no task: from the record first,
+// then its marker, which would hold up other runs' doubts. uncount says that it does
+// not count as a POST either.
 func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, error) {
 	attempt := r.Submission.Attempt
 	r, _, err := s.update(ctx, r, change{event: Unmark, do: func(rec *run.Record) error {
@@ -182,7 +185,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	return r, s.withdrawDoubt(ctx, r.Record)
 }
 
-// persist tries until it is done or the call's own time is over.
+// persist calls try, with tryTime each, until it succeeds or ctx ends.
 func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error) error {
 	for {
 		tryCtx, cancel := context.WithTimeout(ctx, tryTime)
@@ -197,7 +200,8 @@ func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error)
 	}
 }
 
-// taskIDLost names the task: its id stands nowhere else, and a person may have to find it.
+// taskIDLost returns an error that names the task of a receipt that could not be
+// stored: its id is recorded nowhere else, and a person may have to find it.
 func taskIDLost(taskID string, err error) error {
 	e, ok := named.As(err)
 	if !ok {
@@ -206,10 +210,11 @@ func taskIDLost(taskID string, err error) error {
 	return &named.Error{Name: e.Name, Cause: "the task " + taskID + " is this run's, and its id could not be stored: " + e.Cause, Hint: e.Hint, Err: err}
 }
 
-// CompleteSubmission does what follows a known task: its ownership, then the markers'
-// end. It is safe to repeat. It returns RunCancelled for a run that was stopped,
-// its task cancelled, and TaskTaken if another live run delivers the task. It
-// needs Cyberun, Executions and Sleep.
+// CompleteSubmission does what follows once a run has its task: it writes the task's
+// ownership, then deletes the run's markers. It may be repeated. For a run that was
+// stopped it cancels the task and returns RunCancelled; it returns TaskTaken if
+// another run that has not ended delivers the task. It needs Cyberun, Executions and
+// Sleep.
 func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 	fact := run.Ownership{How: r.How, DeliveredBy: r.RunID}
 	if r.How.Certain() {
@@ -241,8 +246,8 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 	return r, nil
 }
 
-// clearMarkers deletes all markers of a run that has its task: no attempt of it
-// can post any more.
+// clearMarkers deletes all markers of a run that has its task, and its doubt: no
+// attempt of the run can post any more.
 func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
 	entries, err := s.listKeys(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
 	if err != nil {
@@ -254,9 +259,9 @@ func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
 	return s.withdrawDoubt(ctx, r)
 }
 
-// Adopt gives a run in doubt the one task that only it can have started. The
-// ownership comes first: of two runs that would adopt one task it lets one through.
-// taken is the run that has it instead.
+// Adopt records the one task that a run in doubt can have started. The ownership is
+// written first: of two runs that adopt one task it lets one through. taken is the
+// other run that has the task, empty if this one got it.
 func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (found Run, taken string, err error) {
 	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: how, DeliveredBy: r.RunID})
 	if err != nil {
@@ -269,7 +274,7 @@ func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (fo
 	return found, "", err
 }
 
-// find records a task of which no receipt speaks.
+// find records a task of which no receipt spoke; also makes further changes.
 func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.How, also func(*run.Record)) (Run, error) {
 	now := s.Now().UTC()
 	r, _, err := s.update(ctx, r, change{event: Find, life: r.life, fenced: true, do: func(rec *run.Record) error {
@@ -280,9 +285,9 @@ func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.How, also
 	return r, err
 }
 
-// RescueTask makes an existing task the run's to deliver; taskWorkflow is the
-// task's own workflow. It returns TaskTaken while another run that has not ended
-// delivers it. It needs Executions.
+// RescueTask makes the run deliver an existing task. taskWorkflow is the slug of the
+// workflow that the task belongs to. It returns TaskTaken while another run that has
+// not ended delivers the task. It needs Executions.
 func (s *Runs) RescueTask(ctx context.Context, r Run, taskID, taskWorkflow string) (Run, error) {
 	if _, err := s.addOwnership(ctx, taskID, run.Ownership{How: run.Rescue, DeliveredBy: r.RunID}); err != nil {
 		return r, err
@@ -293,9 +298,9 @@ func (s *Runs) RescueTask(ctx context.Context, r Run, taskID, taskWorkflow strin
 	return s.find(ctx, r, taskID, run.Rescue, func(rec *run.Record) { rec.TaskWorkflow = taskWorkflow })
 }
 
-// AnnounceDoubt tells the other runs of the workflow that this one is finding out
-// what became of its POST: none of them posts until that is known, so that a lone
-// lost reply leaves one candidate.
+// AnnounceDoubt announces to the other runs of the workflow that this one does not
+// know the outcome of its POST. None of them posts until that is known, so that a
+// single lost reply leaves one candidate. It may be repeated.
 func (s *Runs) AnnounceDoubt(ctx context.Context, r run.Record) error {
 	body, err := json.Marshal(r.Submission.Marker(r.RunID))
 	if err != nil {
@@ -309,6 +314,7 @@ func (s *Runs) AnnounceDoubt(ctx context.Context, r run.Record) error {
 	return err
 }
 
+// withdrawDoubt removes what AnnounceDoubt wrote.
 func (s *Runs) withdrawDoubt(ctx context.Context, r run.Record) error {
 	if r.WorkflowID == "" || r.Posts == 0 {
 		return nil
@@ -316,8 +322,8 @@ func (s *Runs) withdrawDoubt(ctx context.Context, r run.Record) error {
 	return s.Store.Delete(ctx, doubtsIn(r.WorkflowID)+r.RunID)
 }
 
-// OtherInDoubt returns another run of the workflow that is in doubt; empty if
-// none has been for the last ten minutes.
+// OtherInDoubt returns the id of another run of the workflow that announced a doubt
+// less than ten minutes ago; empty if there is none.
 func (s *Runs) OtherInDoubt(ctx context.Context, workflowID, runID string) (string, error) {
 	other := ""
 	err := s.Store.List(ctx, doubtsIn(workflowID), "", func(e store.Entry) bool {
@@ -330,9 +336,8 @@ func (s *Runs) OtherInDoubt(ctx context.Context, workflowID, runID string) (stri
 	return other, err
 }
 
-// Markers reads the markers of a workflow whose submissions may overlap a window
-// of Cyberun's clock. Markers written over doubtLasts before the relay's own time
-// since are passed over without being read.
+// Markers reads the markers of a workflow that were written from ten minutes before
+// since on, by the relay's clock. It fails if there are more than can be read.
 func (s *Runs) Markers(ctx context.Context, workflowID string, since time.Time) ([]run.Marker, error) {
 	listed, recent := 0, []string(nil)
 	if err := s.Store.List(ctx, markersIn(workflowID), "", func(e store.Entry) bool {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
 const (
@@ -24,8 +25,9 @@ const (
 	maxSwept = 5000
 )
 
+// sweepState is the object sweep/state.json.
 type sweepState struct {
-	WholeAt time.Time `json:"whole_at"` // of the last look at nine days
+	WholeAt time.Time `json:"whole_at"` // when a sweep last looked nine days back
 }
 
 // lister pages through executions that ended.
@@ -68,8 +70,8 @@ func (c Closer) Sweep(ctx context.Context, list lister, pace func(context.Contex
 
 // sweepForgotten looks at the records of runs that began nine to ten days ago.
 func (c Closer) sweepForgotten(ctx context.Context, now time.Time, each func(executions.Execution)) error {
-	last := indexPrefix + newestFirst(now.Add(-forgotten-daily))
-	entries, err := c.listKeys(ctx, indexPrefix, indexPrefix+newestFirst(now.Add(-forgotten)), maxSwept)
+	last := indexPrefix + store.NewestFirst(now.Add(-forgotten-daily))
+	entries, err := c.listKeys(ctx, indexPrefix, indexPrefix+store.NewestFirst(now.Add(-forgotten)), maxSwept)
 	if err != nil {
 		return err
 	}
@@ -89,8 +91,8 @@ func (c Closer) sweepForgotten(ctx context.Context, now time.Time, each func(exe
 	return nil
 }
 
-// NeedsClose reports whether the sweep has anything to do for a listed
-// execution: it reads the record, and describes nothing.
+// NeedsClose reports whether a listed execution needs a close, or the clean-up after
+// one. It reads the record alone, and does not ask Step Functions.
 func (c Closer) NeedsClose(ctx context.Context, e executions.Execution) (bool, error) {
 	r, err := c.Get(ctx, e.Name)
 	if errors.Is(err, ErrNoRecord) {

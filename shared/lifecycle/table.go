@@ -5,7 +5,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// Event is what can happen to a run.
+// Event is something that happens to a run.
 type Event string
 
 // The events. Those of steps are fenced: from a lower life than the record's
@@ -16,8 +16,8 @@ const (
 	Mark          Event = "mark"            // a POST is about to be sent
 	Unmark        Event = "unmark"          // that POST surely started nothing
 	Accept        Event = "accept"          // a receipt named a task; not fenced
-	Find          Event = "find"            // a task was adopted, rescued, or named by a person
-	Note          Event = "note"            // a step notes something beside the status
+	Find          Event = "find"            // the run gets a task of which no receipt spoke: adopted, rescued, or named by a person
+	Note          Event = "note"            // a step changes something else than the status
 	Copy          Event = "copy"            // the outputs begin to be copied
 	Deliver       Event = "deliver"         // every output is stored, the manifest's bytes are fixed
 	Delivered     Event = "delivered"       // the manifest is written
@@ -27,11 +27,11 @@ const (
 	EndFailed     Event = "end failed"      // the life's execution failed or timed out
 	EndStopped    Event = "end stopped"     // the life's execution was stopped
 	Decide        Event = "decide"          // a person says what became of a submission
-	Settle        Event = "settle"          // what the close left over is noted as done
+	Settle        Event = "settle"          // what follows a close, or a cancel, is noted
 )
 
-// Phase is what the table tells runs apart by: the record's status, with a run
-// that is open and asked to stop in a phase of its own.
+// Phase is a column of the table: the record's status, or Stopping for a run that
+// is open and has been stopped.
 type Phase string
 
 // Stopping is the phase of an open run that a person has stopped.
@@ -43,7 +43,7 @@ var Phases = []Phase{
 	Phase(run.Delivering), Phase(run.Failed), Phase(run.Cancelled), Phase(run.Succeeded),
 }
 
-// PhaseOf returns the phase that a record is in.
+// PhaseOf returns the phase of a run by its record.
 func PhaseOf(r run.Record) Phase {
 	if r.Status.Open() && r.Status != run.Delivering && r.Stopping() {
 		return Stopping
@@ -51,22 +51,23 @@ func PhaseOf(r run.Record) Phase {
 	return Phase(r.Status)
 }
 
-// Effect is what the caller of an event has to do beside the record.
+// Effect is a set of what the caller of an event has to do beside its write of the
+// record.
 type Effect uint
 
 // The effects.
 const (
-	CancelTask    Effect = 1 << iota // the run's task is not to be paid for any longer
-	StopExecution                    // so that no further step is called
+	CancelTask    Effect = 1 << iota // cancel the run's task, if it is the run's to cancel
+	StopExecution                    // stop the execution, so that no further step is called
 	Finish                           // write the manifest's fixed bytes and close the run as succeeded
-	Answer                           // the run has succeeded: its result is answered again
-	RemoveError                      // an error.json that a close left is wrong
-	CleanUp                             // do what a close does after its write
-	Cancelled                        // the step ends as RunCancelled
+	Answer                           // the run has succeeded: answer its result again
+	RemoveError                      // remove the error.json that a close may have left
+	CleanUp                          // do what a close does after its write
+	Cancelled                        // end the step as RunCancelled
 )
 
-// resume stands for the status that follows from what the record holds: a run
-// without a task submits, one with a task waits for it or copies its outputs.
+// resume in Cell.To stands for the status that follows from the record's contents:
+// see resumed.
 const resume run.Status = "resume"
 
 // Cell is what an event does in a phase.
@@ -137,21 +138,21 @@ var table = map[Event]map[Phase]Cell{
 	Settle: cells(keep, keep, keep, keep, keep, keep, keep, keep),
 }
 
-// change is an event as it meets a record.
+// change is one event, with what it changes in the record beside the status.
 type change struct {
 	event Event
 	// life is the redrive count of the life that the event comes from; fenced
 	// events of a lower life than the record's are refused.
 	life   int
 	fenced bool
-	// do changes what the table does not: everything but the status. It is a
-	// function of the record alone, since it is called again after a lost race;
-	// an error refuses the event.
+	// do makes the changes beside the status. It depends on the record alone, since
+	// it is called again after a write that lost a race; an error refuses the event.
 	do func(*run.Record) error
 }
 
-// apply is the whole rule of a write: the fence, the table, and what the event
-// itself changes. It changes r only if it returns no error.
+// apply applies an event to a record by the fence, the table, and the event's own
+// changes. It changes r only if it returns no error, and panics on an event that the
+// table does not have.
 func apply(r *run.Record, c change) (Cell, error) {
 	if c.fenced && c.life < r.Life {
 		return Cell{}, refusal(named.Superseded, *r)
@@ -190,7 +191,8 @@ func apply(r *run.Record, c change) (Cell, error) {
 	return cell, nil
 }
 
-// resumed is the status of a run that a redrive sets going again.
+// resumed returns the status of a run that a redrive continues: a run without a
+// task submits, one with a task waits for it or copies its outputs.
 func resumed(r run.Record) run.Status {
 	switch {
 	case r.TaskID == "":
@@ -201,7 +203,7 @@ func resumed(r run.Record) run.Status {
 	return run.Copying
 }
 
-// refusal words why an event is refused in a phase.
+// refusal returns the named error of an event that the record r refuses.
 func refusal(name string, r run.Record) error {
 	switch name {
 	case named.RunCancelled:
@@ -214,7 +216,7 @@ func refusal(name string, r run.Record) error {
 	return named.Errorf(name, "the run %s is %s in its life %d; this call belongs to an earlier one", r.RunID, r.Status.Shown(), r.Life)
 }
 
-// stoppedCause says of a stopped run what became of its task.
+// stoppedCause says what became of the task of a run that was stopped.
 func stoppedCause(r run.Record) string {
 	switch {
 	case r.InDoubt():

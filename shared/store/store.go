@@ -252,3 +252,10 @@ func status(err error) int {
 	}
 	return 0
 }
+
+// latestMillis is in the year 2286: a time in milliseconds has 13 digits until then.
+const latestMillis = 9999999999999
+
+// NewestFirst returns a time as 13 digits of a key that sort the newest first: S3
+// lists keys in ascending order only.
+func NewestFirst(t time.Time) string { return fmt.Sprintf("%013d", latestMillis-t.UnixMilli()) }
