@@ -21,7 +21,8 @@ type Input struct {
 	Detail Detail `json:"detail"`
 }
 
-// Detail is what is used of "Step Functions Execution Status Change".
+// Detail is the part that is used of an event "Step Functions Execution Status
+// Change".
 type Detail struct {
 	ExecutionARN string `json:"executionArn"`
 	Name         string `json:"name"`
@@ -34,18 +35,19 @@ type Detail struct {
 // ID names the run in the log.
 func (in Input) ID() string { return in.Detail.Name }
 
-// Output says what was done, for the log of a call by hand.
+// Output counts what a call did, for somebody who invokes the function by hand.
 type Output struct {
 	Closed int `json:"closed"`
-	Failed int `json:"failed,omitempty"` // sweep only: left for the next one
+	Failed int `json:"failed,omitempty"` // of a sweep: runs left for the next one
 }
 
-// Executions lists the executions that ended.
+// Executions lists the executions that ended, and that started since a time; pace is
+// called before each request.
 type Executions interface {
 	EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
 
-// Handler closes the runs whose execution ended without closing them.
+// Handler closes runs whose execution failed, timed out or was stopped.
 type Handler struct {
 	Closer     lifecycle.Closer
 	Doubts     doubt.Investigator
@@ -61,7 +63,7 @@ const (
 	// DefaultSweepers close runs side by side: while Cyberun hangs, each cancel
 	// takes all of its budget, and the runs behind it have to be reached all the same.
 	DefaultSweepers = 8
-	// sweepRest is kept of the function's time for those under way.
+	// sweepRest is kept of the function's time for closes that are under way.
 	sweepRest = lifecycle.SweepBudget + time.Minute
 	// describePause spaces the calls to Step Functions: 5 a second, below the 10 to
 	// 15 that it allows an account.
@@ -104,8 +106,8 @@ func (h *Handler) close(ctx context.Context, closer lifecycle.Closer, event exec
 	return closed, h.nameCandidates(ctx, e.Name)
 }
 
-// nameCandidates looks once into the submission of a run that has closed in
-// doubt, as soon as its task would be listed.
+// nameCandidates names the candidates of a run that closed in doubt, once. It waits
+// until a task of the run's submission would be listed.
 func (h *Handler) nameCandidates(ctx context.Context, runID string) error {
 	r, err := h.Closer.Get(ctx, runID)
 	if errors.Is(err, lifecycle.ErrNoRecord) {
@@ -126,9 +128,8 @@ func (h *Handler) nameCandidates(ctx context.Context, runID string) error {
 	return h.Closer.NameCandidates(ctx, r, candidates)
 }
 
-// sweep looks at every run whose execution ended: the events are best effort,
-// and one that was lost would leave a record open, and perhaps a task running,
-// for ever.
+// sweep closes every run whose execution ended: EventBridge's events are best effort,
+// and a lost one would leave a record open, and perhaps a task running, for ever.
 func (h *Handler) sweep(ctx context.Context) (Output, error) {
 	begin := ctx
 	if deadline, bounded := ctx.Deadline(); bounded {
@@ -159,13 +160,14 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 	return Output{Closed: int(closed.Load()), Failed: int(failed.Load()) + left}, err
 }
 
-// sweeping is the closer with the sweep's budget for one run.
+// sweeping returns the closer with the sweep's budget for one cancel.
 func (h *Handler) sweeping() lifecycle.Closer {
 	c := h.Closer
 	c.Budget = lifecycle.SweepBudget
 	return c
 }
 
+// sweepOne closes one run of a sweep, and reports whether it did.
 func (h *Handler) sweepOne(ctx context.Context, e executions.Execution) (bool, error) {
 	needed, err := h.Closer.NeedsClose(ctx, e)
 	if err != nil || !needed {
@@ -177,6 +179,7 @@ func (h *Handler) sweepOne(ctx context.Context, e executions.Execution) (bool, e
 	return h.close(ctx, h.sweeping(), e)
 }
 
+// pace spaces the calls to Step Functions, also those of closes side by side.
 func (h *Handler) pace(ctx context.Context) error {
 	h.pacing.Lock()
 	defer h.pacing.Unlock()

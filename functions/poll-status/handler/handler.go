@@ -16,8 +16,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
 )
 
-// Input is what the states PollStatus and AwaitWebhook send; only the latter has
-// a token.
+// Input is the payload of the states PollStatus and AwaitWebhook; only the latter
+// sends a token.
 type Input struct {
 	RunID        string `json:"run_id"`
 	RedriveCount *int   `json:"redrive_count,omitempty"`
@@ -28,7 +28,7 @@ type Input struct {
 // ID names the run in the log.
 func (in Input) ID() string { return in.RunID }
 
-// Output is what the state IsTaskDone decides by.
+// Output is what the state IsTaskDone reads.
 type Output struct {
 	Status      cyberun.Status `json:"status"`
 	Done        bool           `json:"done"`
@@ -36,14 +36,14 @@ type Output struct {
 	WaitSeconds int            `json:"wait_seconds"`
 }
 
-// Cyberun is what poll-status asks of the service.
+// Cyberun is the part of the client that poll-status needs.
 type Cyberun interface {
 	lifecycle.Cyberun
 	workflows.TaskLister
 	Events(ctx context.Context, taskID string) iter.Seq2[cyberun.Event, error]
 }
 
-// Resumer lets an execution go on that awaits a webhook.
+// Resumer resumes an execution that awaits a webhook.
 type Resumer interface {
 	Resume(ctx context.Context, token string) error
 }
@@ -70,7 +70,7 @@ const (
 	timeOutBudget = 12 * time.Second
 )
 
-// Handle is the states PollStatus and AwaitWebhook.
+// Handle runs the states PollStatus and AwaitWebhook.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	r, err := h.Runs.Continue(ctx, lifecycle.Call{RunID: in.RunID, Redrives: in.RedriveCount})
 	if err != nil {
@@ -88,12 +88,12 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	}
 	progress.Polls++
 	progress.Events += run.PollEvents + in.Attempts*run.AttemptEvents
-	task, err := h.look(ctx, r)
+	task, err := h.readTask(ctx, r)
 	if err == nil && !task.Status.Terminal() {
 		if budget := h.budget(ctx, r.Record, in.Attempts); budget > 0 {
 			progress.TaskStatus = string(task.Status)
 			h.hold(ctx, r.TaskID, &progress, budget)
-			task, err = h.look(ctx, r)
+			task, err = h.readTask(ctx, r)
 		} else {
 			task, err = h.pollInline(ctx, r, task)
 		}
@@ -109,36 +109,37 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	return out, err
 }
 
-func (h *Handler) look(ctx context.Context, r lifecycle.Run) (cyberun.Task, error) {
+// readTask asks the status endpoint about the run's task.
+func (h *Handler) readTask(ctx context.Context, r lifecycle.Run) (cyberun.Task, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	return h.Cyberun.Task(ctx, r.TaskID)
 }
 
-// young is how long after its start a task that is not held is looked at within
-// one call: two waits of 3 s cost a sixth of the transitions that they replace,
-// and keep the history of a 30 s run under 100 events.
-const young = 2 * run.MinWait
+// inlinePolling is how long after its start a task whose events are not followed is
+// polled within one call: two waits of 3 s cost a sixth of the transitions that they
+// replace, and keep the history of a 30 s run under 100 events.
+const inlinePolling = 2 * run.MinWait
 
-// pollInline looks at a young task again without leaving the call.
+// pollInline polls a task that started a moment ago without leaving the call.
 func (h *Handler) pollInline(ctx context.Context, r lifecycle.Run, task cyberun.Task) (cyberun.Task, error) {
-	for h.Hold == 0 && !h.Webhooks && h.Now().Sub(r.AcceptedAt) < young && h.Now().Before(r.Deadline()) {
+	for h.Hold == 0 && !h.Webhooks && h.Now().Sub(r.AcceptedAt) < inlinePolling && h.Now().Before(r.Deadline()) {
 		if err := h.Sleep(ctx, run.MinWait); err != nil {
 			return task, nil
 		}
 		var err error
-		if task, err = h.look(ctx, r); err != nil || task.Status.Terminal() {
+		if task, err = h.readTask(ctx, r); err != nil || task.Status.Terminal() {
 			return task, err
 		}
 	}
 	return task, nil
 }
 
-// decide turns what was seen into what the state machine does next. The status
-// endpoint alone decides; an outage costs waiting, until the run's deadline.
+// decide returns what the state machine does next, by the status endpoint's answer:
+// task, or err. An outage costs waiting, until the run's deadline.
 func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Progress, task cyberun.Task, err error) (Output, error) {
 	if err != nil {
-		if e := h.ends(ctx, r, progress, err); e != nil {
+		if e := h.finalError(ctx, r, progress, err); e != nil {
 			return Output{}, e
 		}
 	} else {
@@ -175,9 +176,9 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 	return out, nil
 }
 
-// mayPark reports whether the run may await a webhook again. A wake that found
-// nothing is followed by polls first, or a state machine that is woken for
-// nothing would fill its history.
+// mayPark reports whether the run may await a webhook. After a webhook that came
+// although the task had not ended the run polls first: one that is resumed for
+// nothing again and again would fill its history.
 func (h *Handler) mayPark(progress *run.Progress) bool {
 	if progress.Parks == 0 {
 		return true
@@ -190,10 +191,10 @@ func (h *Handler) mayPark(progress *run.Progress) bool {
 	return true
 }
 
-// ends returns the error that waiting does not mend; nil for an outage. That
-// Cyberun refuses the key is its own word alone; that a task is gone needs five
-// answers over ten minutes, and a list without it.
-func (h *Handler) ends(ctx context.Context, r lifecycle.Run, progress *run.Progress, err error) error {
+// finalError returns the named error of a failed call that ends the run, and nil for
+// one that waiting may mend. That a task no longer exists is believed after five
+// answers over ten minutes, and a task list without it.
+func (h *Handler) finalError(ctx context.Context, r lifecycle.Run, progress *run.Progress, err error) error {
 	if cyberun.IsGone(err) {
 		gone, listErr := workflows.Gone(ctx, h.Cyberun, r.TaskID, &progress.Missing, h.Now())
 		if listErr != nil {
@@ -210,7 +211,8 @@ func (h *Handler) ends(ctx context.Context, r lifecycle.Run, progress *run.Progr
 	return nil
 }
 
-// finish records how the task ended; only a completed one goes on.
+// finish records how the task ended. It returns the named error of a task that failed
+// or was cancelled.
 func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task) (Output, error) {
 	if err := doubt.SawEnd(ctx, h.Runs.Store, r.Record, task); err != nil {
 		observe.Log(ctx).WarnContext(ctx, "the task's end could not be noted for later runs", "cause", err.Error())
@@ -238,14 +240,14 @@ func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task
 	return Output{Status: task.Status, Done: true}, nil
 }
 
-// timeOut stops paying and looks once more: a task that completed in the last
-// moment is delivered after all.
+// timeOut cancels the task at the run's deadline and reads its status once more: a
+// task that completed after all is delivered.
 func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Output, error) {
 	r, err := h.Runs.CancelTask(ctx, r, timeOutBudget)
 	if err != nil {
 		return Output{}, err
 	}
-	if task, err := h.look(ctx, r); err == nil && task.Status == cyberun.StatusCompleted {
+	if task, err := h.readTask(ctx, r); err == nil && task.Status == cyberun.StatusCompleted {
 		return h.finish(ctx, r, task)
 	}
 	left := "it was left running, since this run did not start it or no longer delivers it"
@@ -255,19 +257,20 @@ func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Output, error) 
 	return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; %s", r.MaxSeconds, r.TaskID, left)
 }
 
-// park stores the token first and looks at the task then: a webhook that came
-// before the token is seen in the task's status.
+// park stores the token first and reads the task's status then: what a webhook
+// reported before there was a token shows in that status. If the task has ended, or
+// the run cannot wait any longer, it resumes the execution at once.
 func (h *Handler) park(ctx context.Context, r lifecycle.Run, progress *run.Progress, in Input) (Output, error) {
 	if err := h.Runs.PutToken(ctx, r.RunID, in.TaskToken); err != nil {
 		return Output{}, err
 	}
 	progress.Parks++
 	progress.Events += run.ParkEvents
-	task, err := h.look(ctx, r)
+	task, err := h.readTask(ctx, r)
 	if err == nil {
 		progress.Missing = nil
 	}
-	decides := err == nil && task.Status.Terminal() || err != nil && h.ends(ctx, r, progress, err) != nil ||
+	decides := err == nil && task.Status.Terminal() || err != nil && h.finalError(ctx, r, progress, err) != nil ||
 		r.Deadline().Sub(h.Now()) <= parkTime || // no look by itself before the deadline: PollStatus takes over
 		progress.Events >= run.FullHistory
 	h.save(ctx, progress)

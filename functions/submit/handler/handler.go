@@ -17,7 +17,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
 )
 
-// Input is what the state Submit sends.
+// Input is the payload of the state Submit.
 type Input struct {
 	RunID        string          `json:"run_id"`
 	ExecutionARN string          `json:"execution_arn"`
@@ -29,13 +29,14 @@ type Input struct {
 // ID names the run in the log.
 func (in Input) ID() string { return in.RunID }
 
-// Output goes on to the next states; the request goes no further.
+// Output is the result of the state Submit, and the input of the next states: the
+// request goes no further.
 type Output struct {
 	RunID  string `json:"run_id"`
 	TaskID string `json:"task_id"`
 }
 
-// Cyberun is what submit asks of the service.
+// Cyberun is the part of the client that submit needs.
 type Cyberun interface {
 	lifecycle.Cyberun
 	doubt.Cyberun
@@ -46,8 +47,8 @@ type Cyberun interface {
 	Upload(ctx context.Context, p cyberun.Presigned, body io.Reader, size int64) error
 }
 
-// Buckets is what submit asks of S3 beside the state bucket: the proof that the
-// outputs can be written, and the files that are inputs.
+// Buckets reads the files that are inputs, and begins and aborts a multipart upload
+// to prove that the outputs can be written.
 type Buckets interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
@@ -55,8 +56,8 @@ type Buckets interface {
 	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
 }
 
-// Handler claims a run, prepares it, submits it once, and finds out what became
-// of a submission whose reply was lost.
+// Handler creates a run's record, prepares the run, submits it once, and finds out
+// what became of a submission whose reply was lost.
 type Handler struct {
 	Cyberun      Cyberun
 	Runs         *lifecycle.Runs
@@ -75,7 +76,8 @@ type Handler struct {
 	proof proof
 }
 
-// InDoubt says what may follow a lost reply without a person.
+// InDoubt is the stack parameter of that name: what may follow a lost reply without
+// a person.
 type InDoubt string
 
 // The settings of the stack parameter InDoubt.
@@ -89,8 +91,8 @@ const (
 // their own.
 const callTime = 20 * time.Second
 
-// Waits are the times of the submit protocol. Tests shorten them, and never
-// their order.
+// Waits are the times of the submit protocol. Tests shorten them and keep their
+// order.
 type Waits struct {
 	Post     time.Duration // how long a POST may take
 	Settle   time.Duration // after that, until the task list is believed to show a task
@@ -104,11 +106,11 @@ type Waits struct {
 	Spread time.Duration
 }
 
-// DefaultWaits are the design's.
+// DefaultWaits are the waits that the design sets.
 var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Between: 30 * time.Second, Absence: time.Minute, Patience: 5 * time.Minute, Spread: time.Minute}
 
-// Handle is the state Submit. Whatever happened to an earlier call of the same
-// run, it goes on from what the record says.
+// Handle runs the state Submit. It continues from what the record says, whatever
+// happened to earlier calls for the same run.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	request, violations := run.ParseRequest(in.Request)
 	r, err := h.Runs.Begin(ctx, lifecycle.Call{
@@ -145,8 +147,7 @@ func output(r lifecycle.Run, err error) (Output, error) {
 	return Output{RunID: r.RunID, TaskID: r.TaskID}, nil
 }
 
-// rescue takes an existing task as the run's own: it is waited for, copied and
-// delivered, and never cancelled.
+// rescue makes the run deliver an existing task, which it never cancels.
 func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (Output, error) {
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
@@ -173,13 +174,16 @@ type ready struct {
 	clock      serverClock
 }
 
-// serverClock is Cyberun's clock, and a moment of the relay's that is not after it.
+// serverClock is a time by Cyberun's clock, and one by the relay's clock that is no
+// later.
 type serverClock struct {
 	server time.Time
 	local  time.Time
 }
 
-// prepare is everything that can fail before anything is paid for.
+// prepare checks the request against its workflow, proves that the outputs can be
+// written, waits for other runs in doubt, and uploads the files: all that can fail
+// before anything is paid.
 func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Request, violations named.Violations) (ready, error) {
 	if request.Workflow == "" || request.TaskID != "" {
 		return ready{}, violations.Err()
@@ -230,10 +234,12 @@ const (
 	maxOthers   = 5 * time.Minute
 )
 
-// awaitOtherDoubts waits while another run of the workflow finds out what became of
-// its POST: only POSTs already under way can then be lost together, and a lone
-// lost reply leaves one candidate. Those who waited go on at moments of their own
-// and look once more then: all at once they would lose replies together again.
+// awaitOtherDoubts waits while another run of the workflow is in doubt, so that only
+// POSTs that are already under way can be lost together, and a single lost reply
+// leaves one candidate. Runs that waited continue at random times within Waits.Spread,
+// and check again then: all at once they would lose replies together again. It
+// returns WorkflowInDoubt if the other doubt lasts for longer than a call, and
+// RunTimedOut at the end of the run's own time.
 func (h *Handler) awaitOtherDoubts(ctx context.Context, workflowID string, r lifecycle.Run) (waited bool, err error) {
 	until, spread, blocker := h.Now().Add(maxOthers), false, ""
 	for {
@@ -261,9 +267,9 @@ func (h *Handler) awaitOtherDoubts(ctx context.Context, workflowID string, r lif
 	}
 }
 
-// workflow reads the local clock before it asks: an answer that was long under
-// way has an old Date, and a POST timed from its arrival would lie outside the
-// window that a lost reply is looked for in.
+// workflow reads the workflow and Cyberun's clock. It reads the local clock before
+// it asks: an answer that took long has an old Date, and a POST timed from its
+// arrival could lie outside the window in which a lost reply is searched for.
 func (h *Handler) workflow(ctx context.Context, ref string) (cyberun.Workflow, serverClock, error) {
 	asked := h.Now()
 	ctx, cancel := context.WithTimeout(ctx, callTime)
@@ -286,7 +292,8 @@ const (
 	leastPost = time.Second
 )
 
-// submit marks, posts once, and accepts. The order is the protocol's: see ADR 4.
+// submit marks the submission, posts it once, and accepts the receipt. The order is
+// that of the protocol in ADR 4.
 func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
 	r := ready.run
 	if r.Posts >= maxPosts {
