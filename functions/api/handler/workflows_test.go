@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
@@ -82,7 +83,7 @@ func TestWorkflow(t *testing.T) {
 			if status == 422 && path == "/workflows" { // nothing that the caller said is refused there
 				want = 503
 			}
-			if a := w.call("GET", path, ""); a.status != want || (want == 503) != (a.headers["retry-after"] != "") {
+			if a := w.call("GET", path, ""); a.status != want || (want == 503) != (a.headers["retry-after"] != "") || strings.Contains(fmt.Sprint(a.body["hint"]), "redrive") {
 				t.Errorf("%d at %s: %+v", status, path, a)
 			}
 		}
