@@ -6,6 +6,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -87,11 +88,15 @@ func JSON(status int, v any) (Response, error) {
 }
 
 // Problem answers with a problem document (RFC 9457) whose title is the error's
-// name, under the HTTP status that the table of shared/named gives it. The
-// members hint and errors are extensions, as is container: the container service
+// name, under the HTTP status that the table of shared/named gives it, and with the
+// hint that it gives to answers, unless the error has one of its own. The members
+// hint and errors are extensions, as is container: the container service
 // that the error is about, nil for an error about none.
 func Problem(e *named.Error, container any) Response {
-	status := e.HTTPStatus()
+	status, hint := e.HTTPStatus(), e.Hint
+	if spec, _ := named.Lookup(e.Name); hint == spec.Hint {
+		hint = cmp.Or(spec.RequestHint, hint)
+	}
 	body, _ := json.Marshal(struct { // of these types it cannot fail
 		Type      string           `json:"type"`
 		Title     string           `json:"title"`
@@ -100,7 +105,7 @@ func Problem(e *named.Error, container any) Response {
 		Hint      string           `json:"hint,omitempty"`
 		Errors    named.Violations `json:"errors,omitempty"`
 		Container any              `json:"container,omitempty"`
-	}{"urn:cyberun-relay:error:" + e.Name, e.Name, status, e.Cause, e.Hint, e.Violations, container})
+	}{"urn:cyberun-relay:error:" + e.Name, e.Name, status, e.Cause, hint, e.Violations, container})
 	header := map[string]string{"content-type": "application/problem+json", "cache-control": "no-store", ErrorHeader: e.Name}
 	if status == http.StatusServiceUnavailable {
 		header["retry-after"] = retryAfterOutage

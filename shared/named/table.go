@@ -48,6 +48,9 @@ type Spec struct {
 	// Hint says what to do about the error when whoever raised it knew nothing
 	// more precise.
 	Hint string
+	// RequestHint replaces Hint in the answer to a request, where Hint speaks of a
+	// run that there may not be; empty: Hint fits both.
+	RequestHint string
 	// HTTPStatus is the status of the API's problem document.
 	HTTPStatus int
 	// Retried says that the state machine calls the step again.
@@ -65,7 +68,8 @@ type Spec struct {
 // README's table are held to it by tests.
 var Table = []Spec{
 	{Name: InvalidRequest, HTTPStatus: http.StatusBadRequest,
-		Hint: "correct what is listed and start a new run; nothing was submitted or paid"},
+		Hint:        "correct what is listed and start a new run; nothing was submitted or paid",
+		RequestHint: "correct what is listed and send the request again; nothing was started or paid"},
 	{Name: InputReplaced, HTTPStatus: http.StatusConflict,
 		Hint: "the object was written again after this run was asked for; its newer bytes start a run of their own, or start one by hand; nothing was submitted or paid"},
 	{Name: InputGone, HTTPStatus: http.StatusGone,
@@ -73,13 +77,17 @@ var Table = []Spec{
 	{Name: WorkflowNotFound, HTTPStatus: http.StatusNotFound, Redrivable: true,
 		Hint: "`relay workflows` lists the workflows this key can run; check the slug and the version after @"},
 	{Name: WorkflowDisabled, HTTPStatus: http.StatusBadRequest, Redrivable: true,
-		Hint: "enable the workflow at Cyberun and redrive the run, or run another; `relay workflows` shows which are active"},
+		Hint:        "enable the workflow at Cyberun and redrive the run, or run another; `relay workflows` shows which are active",
+		RequestHint: "enable the workflow at Cyberun, or run another; `relay workflows` shows which are active"},
 	{Name: Unauthorized, HTTPStatus: http.StatusBadGateway, Redrivable: true, EndsPolling: true,
-		Hint: "put a valid sk-… key into the secret that the stack output ApiKeySecretArn names, then redrive the run"},
+		Hint:        "put a valid sk-… key into the secret that the stack output ApiKeySecretArn names, then redrive the run",
+		RequestHint: "put a valid sk-… key into the secret that the stack output ApiKeySecretArn names, then send the request again"},
 	{Name: FeatureNotLicensed, HTTPStatus: http.StatusBadGateway, Redrivable: true,
-		Hint: "this Cyberun deployment's licence lacks the feature named in the cause: ask its administrator, then redrive the run"},
+		Hint:        "this Cyberun deployment's licence lacks the feature named in the cause: ask its administrator, then redrive the run",
+		RequestHint: "this Cyberun deployment's licence, or the key, lacks what the detail names: ask its administrator"},
 	{Name: RunRejected, HTTPStatus: http.StatusBadRequest,
-		Hint: "Cyberun refused the run and started nothing; correct what the cause names and start a new run"},
+		Hint:        "Cyberun refused the run and started nothing; correct what the cause names and start a new run",
+		RequestHint: "Cyberun refused what the relay asked, as the detail says; is the relay as new as the deployment?"},
 	{Name: OutputBucketRefused, HTTPStatus: http.StatusBadGateway, Redrivable: true, EndsPolling: true,
 		Hint: "correct the output bucket's policy, region, encryption key (KmsKeyArn) or name (OutputBucketName), then redrive the run: a task that was paid for is delivered, not paid again"},
 	{Name: SubmitInDoubt, HTTPStatus: http.StatusServiceUnavailable, Retried: true,
@@ -89,7 +97,8 @@ var Table = []Spec{
 	{Name: SubmitOutcomeUnknown, Redrivable: true,
 		Hint: "`relay status RUN` shows the candidates; say which task is this run's with `relay decide RUN TASK`, or that none is with `relay decide RUN --not-started`"},
 	{Name: Unavailable, HTTPStatus: http.StatusServiceUnavailable, Retried: true, Redrivable: true,
-		Hint: "a remote could not be reached; redrive the run once it answers again"},
+		Hint:        "a remote could not be reached; redrive the run once it answers again",
+		RequestHint: "it is mostly a passing state: send the request again after the seconds that Retry-After names"},
 	{Name: TaskFailed, EndsPolling: true,
 		Hint: "the cause is Cyberun's own message; correct the parameters or the workflow and start a new run"},
 	{Name: TaskCancelled, EndsPolling: true,

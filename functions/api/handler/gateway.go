@@ -72,18 +72,9 @@ func (h *Handler) Answer(ctx context.Context, r httpapi.Request) httpapi.Respons
 	if !ok { // what has no name is a fault of a remote
 		refused = named.Errorf(named.Unavailable, "%w", err)
 	}
-	if refused.Name == named.Unavailable && refused.Hint == named.HintFor(named.Unavailable) {
-		again := *refused
-		again.Hint = sendAgain
-		refused = &again
-	}
 	log.WarnContext(ctx, "refused", "status", refused.HTTPStatus(), "error", refused.Name, "cause", refused.Cause, "violations", len(refused.Violations))
 	return httpapi.Problem(refused, nil)
 }
-
-// sendAgain replaces the hint of Unavailable that speaks of a run: the answer to a
-// request is about the request.
-const sendAgain = "it is mostly a passing state: send the request again after the seconds that Retry-After names (POST /runs: with an Idempotency-Key, which keeps it from starting two runs)"
 
 // isRunID reports whether a run can have the id. Bytes of a path that are no
 // UTF-8 arrive as replacement characters: such an id names nothing that was meant.

@@ -50,7 +50,7 @@ func TestRefuses(t *testing.T) {
 		detail     string
 	}{
 		{"five violations", `{"workflow":"text-to-image@2","colour":"red","max_seconds":0,"destination":{"prefix":"results/"},"parameters":{"prompt":7,"steps":1000}}`, nil,
-			400, "InvalidRequest", "[colour destination.prefix max_seconds prompt steps]", "new run"},
+			400, "InvalidRequest", "[colour destination.prefix max_seconds prompt steps]", "send the request again; nothing was started or paid"},
 		{"no body", "", nil, 400, "InvalidRequest", "[request]", "empty"},
 		{"no JSON", "{", nil, 400, "InvalidRequest", "[request]", "not JSON"},
 		{"two documents", "{}{}", nil, 400, "InvalidRequest", "[request]", ""},

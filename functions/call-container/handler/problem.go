@@ -8,15 +8,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// hints replace those of shared/named that speak of runs.
-var hints = map[string]string{
-	named.InvalidRequest:     "correct what is listed; nothing was sent to the container",
-	named.Unauthorized:       "put a valid sk-… key into the secret that the stack output ApiKeySecretArn names, then call again",
-	named.FeatureNotLicensed: "this Cyberun deployment's licence, or the key, lacks what the detail names: ask its administrator",
-	named.RunRejected:        "Cyberun refused the question as the detail says; is the relay as new as the deployment?",
-	named.Unavailable:        "it is mostly a passing state: try again in a while; the detail says whether the call may have been carried out",
-}
-
 // notRunning is ContainerNotRunning, with the service as Cyberun describes it.
 type notRunning struct {
 	err       *named.Error
@@ -34,14 +25,10 @@ func problem(err error) (httpapi.Response, *named.Error) {
 	if !ok {
 		e = named.Errorf(named.Unavailable, "%w", err)
 	}
-	shown := *e
-	if hint, ours := hints[e.Name]; ours {
-		shown.Hint = hint
-	}
 	var container any
 	var stopped *notRunning
 	if errors.As(err, &stopped) {
 		container = stopped.container
 	}
-	return httpapi.Problem(&shown, container), &shown
+	return httpapi.Problem(e, container), e
 }
