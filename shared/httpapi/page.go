@@ -45,17 +45,22 @@ func ReadPage(q url.Values, usual int, violations *named.Violations) Page {
 	return page
 }
 
-// Number reads the cursor of a list that Cyberun pages by number, 1 for the
-// first page. It is good for the limit that it was given out with.
-func (p Page) Number() (int, error) {
-	if p.Cursor == "" {
-		return 1, nil
+// NumberedPage reads the query of a list that Cyberun pages by number: the page, and
+// its number, 1 for the first. A cursor is good for the limit that it was given out
+// with.
+func NumberedPage(r Request, usual int) (page Page, number int, err error) {
+	q, err := Query(r)
+	if err != nil {
+		return page, 0, err
 	}
-	n, err := strconv.Atoi(p.Cursor)
-	if err != nil || n < 1 {
-		return 0, named.Violations{{Parameter: "cursor", Message: notOurCursor}}.Err()
+	var violations named.Violations
+	page = ReadPage(q, usual, &violations)
+	if number = 1; page.Cursor != "" {
+		if number, err = strconv.Atoi(page.Cursor); err != nil || number < 1 {
+			violations.Add("cursor", notOurCursor)
+		}
 	}
-	return n, nil
+	return page, number, violations.Err()
 }
 
 // EncodeCursor returns a cursor as next_cursor tells it: a client is not to read

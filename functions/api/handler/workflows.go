@@ -12,16 +12,7 @@ import (
 
 // listWorkflows pages through the workflows that the stack's key can run.
 func (h *Handler) listWorkflows(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
-	q, err := httpapi.Query(r)
-	if err != nil {
-		return none, err
-	}
-	var violations named.Violations
-	page := httpapi.ReadPage(q, usualLimit, &violations)
-	if err := violations.Err(); err != nil {
-		return none, err
-	}
-	number, err := page.Number()
+	page, number, err := httpapi.NumberedPage(r, usualLimit)
 	if err != nil {
 		return none, err
 	}

@@ -14,16 +14,7 @@ const usualLimit = 50
 
 // list pages through the container services that the stack's key can call.
 func (h *Handler) list(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
-	q, err := httpapi.Query(r)
-	if err != nil {
-		return none, err
-	}
-	var violations named.Violations
-	page := httpapi.ReadPage(q, usualLimit, &violations)
-	if err := violations.Err(); err != nil {
-		return none, err
-	}
-	number, err := page.Number()
+	page, number, err := httpapi.NumberedPage(r, usualLimit)
 	if err != nil {
 		return none, err
 	}
