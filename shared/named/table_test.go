@@ -21,6 +21,9 @@ func TestTable(t *testing.T) {
 		if row.Hint == "" || strings.Contains(row.Hint, hintMark) || strings.HasSuffix(row.Hint, ".") {
 			t.Errorf("the hint of %s is %q", row.Name, row.Hint)
 		}
+		if !strings.HasSuffix(row.Meaning, ".") {
+			t.Errorf("the meaning of %s is no sentence: %q", row.Name, row.Meaning)
+		}
 		if row.Retried && row.HTTPStatus != 503 {
 			t.Errorf("%s is retried by the state machine and is no 503", row.Name)
 		}
