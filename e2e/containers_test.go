@@ -636,7 +636,7 @@ func TestOpenAIClient(t *testing.T) {
 	}
 }
 
-// TestCurl: what the README says of curl.
+// TestCurl makes the call that docs/containers.md shows with curl.
 func TestCurl(t *testing.T) {
 	s := open(t)
 	t.Parallel()

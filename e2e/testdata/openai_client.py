@@ -1,5 +1,5 @@
 """Gets a completion from a container service with the OpenAI client, signed with
-AWS credentials in place of a key. The README shows the same.
+AWS credentials in place of a key. docs/containers.md shows the same.
 
     openai_client.py CONTAINER MODEL WORDS
 

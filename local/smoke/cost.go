@@ -13,9 +13,9 @@ import (
 // Prices in us-east-1, 2026, without the free tier.
 const (
 	perTransition = 0.025 / 1000
-	// besides is what a run costs beside its transitions: the README's sum of Lambda
-	// and S3, of a run of 20 seconds.
-	besides = 0.00016
+	// besides is what a run costs beside its transitions: the sum of Lambda and
+	// S3 in docs/operations.md, of a run of 20 seconds.
+	besides = 0.00017
 	// secretsAnHour: two secrets at $0.40 a month of 730 hours.
 	secretsAnHour = 2 * 0.40 / 730
 	// alarmsAnHour: five alarms at $0.10.
