@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 const (
@@ -60,12 +62,12 @@ type call struct {
 
 // answer is a 2xx whose body has been read.
 type answer struct {
-	call   call
-	status int
-	date   time.Time
-	age    time.Duration
-	body   []byte
-	redact redactor
+	call    call
+	status  int
+	date    time.Time
+	age     time.Duration
+	body    []byte
+	secrets []string
 }
 
 // do makes a call and reads its 2xx answer whole.
@@ -78,18 +80,18 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 type exchange func(*http.Request) (*http.Response, error)
 
 func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error) {
-	res, hide, err := c.open(ctx, k, x)
+	res, secrets, err := c.open(ctx, k, x)
 	if err != nil {
 		return answer{}, err
 	}
 	defer res.Body.Close()
-	a := answer{call: k, status: res.StatusCode, date: dateOf(res.Header), age: ageOf(res.Header), redact: hide}
+	a := answer{call: k, status: res.StatusCode, date: dateOf(res.Header), age: ageOf(res.Header), secrets: secrets}
 	if a.age > 0 {
 		a.date = time.Time{} // when a cache was filled is not the server's clock
 	}
 	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return a, a.bad("but the body broke off: %w", bare(err))
+		return a, a.bad("but the body broke off: %w", redact.UnwrapURLError(err))
 	}
 	if len(a.body) > maxAnswer {
 		return a, a.bad("with more than %d MiB", maxAnswer>>20)
@@ -100,34 +102,34 @@ func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error)
 // open makes a call, once more with a new key after a 401, and returns a 2xx
 // with its body unread. Anything else is an error and its body is closed; but
 // to a container call any status is an answer.
-func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, redactor, error) {
+func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, []string, error) {
 	if c.Keys == nil {
-		return nil, redactor{}, &unsentError{errors.New("cyberun: the client has no source of API keys")}
+		return nil, nil, &unsentError{errors.New("cyberun: the client has no source of API keys")}
 	}
 	key, err := c.key(ctx, c.Keys.Key)
 	if err != nil {
-		return nil, redactor{}, err
+		return nil, nil, err
 	}
 	res, err := c.send(ctx, k, x, key)
 	if !refused(res, err) {
-		return res, redactor{key}, err
+		return res, []string{key}, err
 	}
 	fresh, keyErr := c.key(ctx, func(ctx context.Context) (string, error) { return c.Keys.Refresh(ctx, key) })
 	if res != nil {
 		// A container's own 401 looks the same as Cyberun's.
 		if keyErr != nil || fresh == key {
-			return res, redactor{key}, nil
+			return res, []string{key}, nil
 		}
 		res.Body.Close()
 	}
 	if keyErr != nil {
-		return nil, redactor{key}, fmt.Errorf("%w; and a new one could not be had: %w", err, keyErr)
+		return nil, []string{key}, fmt.Errorf("%w; and a new one could not be had: %w", err, keyErr)
 	}
 	if fresh == key {
-		return nil, redactor{key}, err
+		return nil, []string{key}, err
 	}
 	res, err = c.send(ctx, k, x, fresh)
-	return res, redactor{fresh, key}, err
+	return res, []string{fresh, key}, err
 }
 
 // refused says that the key was not let in, by an error or by a container
@@ -158,7 +160,7 @@ func (c *Client) key(ctx context.Context, ask func(context.Context) (string, err
 
 // send is one request and its status.
 func (c *Client) send(ctx context.Context, k call, x exchange, key string) (*http.Response, error) {
-	hide := redactor{key}
+	secrets := []string{key}
 	req, err := c.request(ctx, k)
 	if err != nil {
 		return nil, &unsentError{err}
@@ -166,11 +168,11 @@ func (c *Client) send(ctx context.Context, k call, x exchange, key string) (*htt
 	req.Header.Set("Authorization", "Bearer "+key)
 	res, err := x(req)
 	if err != nil {
-		return nil, networkError(k.method, k.shownPath(), err, hide)
+		return nil, networkError(k.method, k.shownPath(), err, secrets)
 	}
 	if res.StatusCode/100 != 2 && k.container == nil {
 		defer res.Body.Close()
-		return nil, c.apiError(k.method, k.path, res, hide)
+		return nil, c.apiError(k.method, k.path, res, secrets)
 	}
 	return res, nil
 }
@@ -190,7 +192,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, k.method, address, nil)
 	if err != nil {
-		return nil, fmt.Errorf("cyberun: %s %s: %w", k.method, k.path, bare(err))
+		return nil, fmt.Errorf("cyberun: %s %s: %w", k.method, k.path, redact.UnwrapURLError(err))
 	}
 	if k.body != nil {
 		// No GetBody: without it net/http cannot send a body a second time,

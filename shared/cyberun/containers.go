@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // ContainerStatus is a container service's state. The set is open: only a
@@ -182,16 +184,16 @@ func (c *Client) CallContainer(ctx context.Context, k ContainerCall) (*Container
 		return nil, &unsentError{fmt.Errorf("cyberun: %s is not passed on to containers", k.Method)}
 	}
 	out := call{method: k.Method, path: "/r/containers/" + k.Slug + k.Path, container: &k}
-	res, hide, err := c.open(ctx, out, c.containerExchange())
+	res, secrets, err := c.open(ctx, out, c.containerExchange())
 	if c.neverConnected(err) && ctx.Err() == nil && (k.Method == http.MethodGet || k.Method == http.MethodHead) {
-		res, hide, err = c.open(ctx, out, c.containerExchange())
+		res, secrets, err = c.open(ctx, out, c.containerExchange())
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &ContainerAnswer{Status: res.StatusCode, Header: res.Header,
 		Body: &boundedBody{ReadCloser: res.Body, left: k.MaxAnswer, broke: func(err error) error {
-			return networkError(out.method, out.shownPath(), fmt.Errorf("the answer's body broke off: %w", bare(err)), hide)
+			return networkError(out.method, out.shownPath(), fmt.Errorf("the answer's body broke off: %w", redact.UnwrapURLError(err)), secrets)
 		}}}, nil
 }
 
@@ -233,7 +235,7 @@ func (c *Client) containerRequest(ctx context.Context, k call) (*http.Request, e
 	}
 	req, err := http.NewRequestWithContext(ctx, k.method, address, nil)
 	if err != nil {
-		return nil, fmt.Errorf("cyberun: %s %s: %w", k.method, k.shownPath(), bare(err))
+		return nil, fmt.Errorf("cyberun: %s %s: %w", k.method, k.shownPath(), redact.UnwrapURLError(err))
 	}
 	req.Header = in.Header.Clone()
 	if req.Header == nil {

@@ -7,11 +7,14 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
+	"github.com/cyberun-cloud/cyberun-relay/shared/retryafter"
 )
 
 const (
@@ -96,8 +99,8 @@ func (e *AnswerError) GoString() string { return fmt.Sprintf("&cyberun.AnswerErr
 // bad is the error for a 2xx that cannot be used.
 func (a answer) bad(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &AnswerError{Method: a.call.method, Path: a.redact.hide(a.call.path), Status: a.status,
-		Reason: a.redact.clean(err.Error(), maxMessage), Date: a.date, err: errors.Unwrap(err)}
+	return &AnswerError{Method: a.call.method, Path: redact.Text(a.call.path, a.secrets...), Status: a.status,
+		Reason: redact.Line(maxMessage, err.Error(), a.secrets...), Date: a.date, err: errors.Unwrap(err)}
 }
 
 // decode reads the body as one JSON object into v.
@@ -105,7 +108,7 @@ func (a answer) decode(v any) error {
 	if err := json.Unmarshal(a.body, v); err != nil {
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) || !strings.HasPrefix(strings.TrimSpace(string(a.body[:min(len(a.body), 64)])), "{") {
-			return a.bad("but not with a JSON object: %s", a.redact.clean(string(a.body[:min(len(a.body), maxErrorRead)]), 100))
+			return a.bad("but not with a JSON object: %s", redact.Line(100, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...))
 		}
 		return a.bad("%s", err)
 	}
@@ -124,44 +127,29 @@ func (e *NetworkError) Error() string    { return e.text }
 func (e *NetworkError) Unwrap() error    { return e.Err }
 func (e *NetworkError) GoString() string { return fmt.Sprintf("&cyberun.NetworkError{%q}", e.text) }
 
-func networkError(method, path string, err error, hide redactor) error {
-	err = bare(err)
-	path = hide.hide(path)
-	text := fmt.Sprintf("no answer from Cyberun to %s %s: %s", method, path, hide.clean(err.Error(), maxMessage))
+func networkError(method, path string, err error, secrets []string) error {
+	err = redact.UnwrapURLError(err)
+	path = redact.Text(path, secrets...)
+	text := fmt.Sprintf("no answer from Cyberun to %s %s: %s", method, path, redact.Line(maxMessage, err.Error(), secrets...))
 	return &NetworkError{Method: method, Path: path, Err: err, text: text}
-}
-
-// bare takes net/http's wrapping off, which quotes the whole address.
-func bare(err error) error {
-	for {
-		wrapped, ok := errors.AsType[*url.Error](err)
-		if !ok {
-			return err
-		}
-		err = wrapped.Err
-	}
 }
 
 // apiError reads what there is to know of a refusal. That the body cannot be
 // read changes nothing: the status is known.
-func (c *Client) apiError(method, path string, res *http.Response, hide redactor) *APIError {
-	e := &APIError{Method: method, Path: hide.hide(path), Status: res.StatusCode, Date: dateOf(res.Header)}
-	now := e.Date
-	if now.IsZero() {
-		now = c.now()
-	}
-	e.RetryAfter = retryAfter(res.Header.Get("Retry-After"), now)
+func (c *Client) apiError(method, path string, res *http.Response, secrets []string) *APIError {
+	e := &APIError{Method: method, Path: redact.Text(path, secrets...), Status: res.StatusCode, Date: dateOf(res.Header)}
+	e.RetryAfter = retryafter.Wait(res.Header, c.now(), maxRetryAfter)
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorRead))
 	_, e.JSON = parseObject(body)
 	e.Code, e.Message = explain(body)
-	e.Code = hide.clean(e.Code, 100)
-	e.Message = hide.clean(e.Message, maxMessage)
-	e.Body = cut(hide.hide(string(body)), maxErrorBody)
+	e.Code = redact.Line(100, e.Code, secrets...)
+	e.Message = redact.Line(maxMessage, e.Message, secrets...)
+	e.Body = named.Shorten(maxErrorBody, redact.Text(string(body), secrets...))
 	if e.Message == "" {
-		e.Message = hide.clean(string(body), maxMessage)
+		e.Message = redact.Line(maxMessage, string(body), secrets...)
 	}
 	if to := res.Header.Get("Location"); to != "" && res.StatusCode/100 == 3 {
-		e.Message = hide.clean("a redirect to "+SignedURL(to).String()+", which is not followed; is the base URL right?", maxMessage)
+		e.Message = redact.Line(maxMessage, "a redirect to "+SignedURL(to).String()+", which is not followed; is the base URL right?", secrets...)
 	}
 	return e
 }
@@ -223,22 +211,4 @@ func (o object) details() string {
 		}
 	}
 	return strings.Join(lines, "; ")
-}
-
-// retryAfter reads the header: seconds, or a date measured against now.
-func retryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	var wait time.Duration
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-		if !(seconds > 0) { // also NaN
-			return 0
-		}
-		if seconds >= maxRetryAfter.Seconds() {
-			return maxRetryAfter
-		}
-		wait = time.Duration(seconds * float64(time.Second))
-	} else if at, err := http.ParseTime(value); err == nil {
-		wait = at.Sub(now)
-	}
-	return min(max(wait, 0), maxRetryAfter)
 }

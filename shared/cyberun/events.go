@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 	"github.com/tmaxmax/go-sse"
 )
 
@@ -52,7 +53,7 @@ func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, err
 		}
 		hc := c.api()
 		hc.Timeout = 0 // meant for calls; a stream lasts as long as its context
-		res, hide, err := c.open(ctx, k, hc.Do)
+		res, secrets, err := c.open(ctx, k, hc.Do)
 		if err != nil {
 			yield(Event{}, err)
 			return
@@ -63,7 +64,7 @@ func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, err
 				e, err = Event{}, cause
 			}
 			if err != nil {
-				yield(Event{}, networkError(http.MethodGet, k.path, fmt.Errorf("the event stream broke off: %w", err), hide))
+				yield(Event{}, networkError(http.MethodGet, k.path, fmt.Errorf("the event stream broke off: %w", err), secrets))
 				return
 			}
 			if !yield(e, nil) {
@@ -98,7 +99,7 @@ func parseEvent(kind, data string) (Event, bool) {
 	e := Event{
 		Type: kind, TaskID: o.id("task_id"), Status: o.taskStatus(), CurrentNode: o.text("current_node"),
 		StepCurrent: o.integer("step_current"), StepTotal: o.integer("step_total"), Stage: o.text("stage"),
-		Message: redactor{}.clean(o.text("message"), maxTaskError), Error: o.fault("error"), Timestamp: o.time("timestamp"),
+		Message: redact.Line(maxTaskError, o.text("message")), Error: o.fault("error"), Timestamp: o.time("timestamp"),
 	}
 	if e.Type == "" {
 		e.Type = "message" // as browsers name it

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // PresignRequest announces an input file.
@@ -53,7 +55,7 @@ func (a answer) presigned() (Presigned, error) {
 	if p.FileKey == "" {
 		return Presigned{}, a.bad("but without a file_key")
 	}
-	if _, err := p.UploadURL.parse(); err != nil {
+	if _, err := parseUploadURL(p.UploadURL); err != nil {
 		return Presigned{}, a.bad("but %s", err)
 	}
 	headers, _ := parseObject(o["upload_headers"])
@@ -67,7 +69,7 @@ func (a answer) presigned() (Presigned, error) {
 	return p, nil
 }
 
-func (u SignedURL) parse() (*url.URL, error) {
+func parseUploadURL(u SignedURL) (*url.URL, error) {
 	p, err := url.Parse(string(u))
 	if err != nil || p.Host == "" || (p.Scheme != "https" && p.Scheme != "http") {
 		return nil, errors.New("the upload_url is not an http(s) address")
@@ -94,26 +96,26 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 		return errLonger
 	}
 	res, err := c.uploader().Do(req)
-	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redacted)
-	hide := p.secrets()
+	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redact.Mark)
+	secrets := p.secrets()
 	if err != nil {
 		if own := lent.failed(); own != nil {
 			return own // the network is not to blame
 		}
-		return networkError(http.MethodPut, shown, err, hide)
+		return networkError(http.MethodPut, shown, err, secrets)
 	}
 	defer res.Body.Close()
 	if res.StatusCode/100 == 2 {
 		return lent.delivered()
 	}
-	e := c.apiError(http.MethodPut, shown, res, hide)
+	e := c.apiError(http.MethodPut, shown, res, secrets)
 	e.keepStoreError()
 	return e
 }
 
 // uploadRequest is the request but for its body.
 func uploadRequest(ctx context.Context, p Presigned, size int64) (*http.Request, error) {
-	if _, err := p.UploadURL.parse(); err != nil {
+	if _, err := parseUploadURL(p.UploadURL); err != nil {
 		return nil, fmt.Errorf("cyberun: %w", err)
 	}
 	if size < 0 {
@@ -121,7 +123,7 @@ func uploadRequest(ctx context.Context, p Presigned, size int64) (*http.Request,
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, string(p.UploadURL), nil)
 	if err != nil {
-		return nil, fmt.Errorf("cyberun: the upload_url: %w", bare(err))
+		return nil, fmt.Errorf("cyberun: the upload_url: %w", redact.UnwrapURLError(err))
 	}
 	req.ContentLength = size
 	req.Body = http.NoBody // a size of 0 beside any other body would be sent chunked
@@ -229,8 +231,8 @@ func (l *lentReader) takeBack() {
 
 // secrets are the signed query and header values, should they come back in an
 // error's text.
-func (p Presigned) secrets() redactor {
-	var r redactor
+func (p Presigned) secrets() []string {
+	var r []string
 	if u, err := url.Parse(string(p.UploadURL)); err == nil {
 		r = append(r, u.RawQuery)
 	}
@@ -269,6 +271,6 @@ func (e *APIError) keepStoreError() {
 		}
 		return
 	}
-	e.Code = redactor{}.clean(told.Code, 100)
-	e.Message = redactor{}.clean(told.Message, maxMessage)
+	e.Code = redact.Line(100, told.Code)
+	e.Message = redact.Line(maxMessage, told.Message)
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // RunReceipt is an accepted run.
@@ -183,7 +185,7 @@ func (p poster) send(req *http.Request) (*http.Response, error) {
 	}
 	res, err := p.client.Do(req)
 	if err != nil && w.seal() {
-		err = &unsentError{bare(err)}
+		err = &unsentError{redact.UnwrapURLError(err)}
 	}
 	return res, err
 }

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // Task is what a run pays for.
@@ -217,7 +219,7 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 		return a.bad("but not with a JSON object: null")
 	}
 	if o.present("success") && !o.truth("success") {
-		return a.bad("but without success: %s", a.redact.clean(string(a.body[:min(len(a.body), maxErrorRead)]), maxMessage))
+		return a.bad("but without success: %s", redact.Line(maxMessage, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...))
 	}
 	return nil
 }

@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // Status is a task's state. The set is open: a new one may appear.
@@ -219,7 +222,7 @@ func (o object) fault(name string) string {
 		}
 	}
 	// Lines stay: a task's error is often a traceback.
-	return cut(redactor{}.hide(text), maxTaskError)
+	return named.Shorten(maxTaskError, redact.Text(text))
 }
 
 // maxID is four times a uuid and more than any slug should be. Ids become parts

@@ -68,7 +68,7 @@ func TestTolerance(t *testing.T) {
 		`"out of memory\nat line 3"`: "out of memory\nat line 3", `null`: "", `{"message":"m"}`: "m", `{"code":3,"detail":"d"}`: "3: d",
 		`{"error":"e"}`: "e", `{"a": [1, 2]}`: `{"a":[1,2]}`, `["a", "b"]`: `["a","b"]`, `7`: "7", `""`: "", `{}`: "{}",
 		`"see https://s3.test/x?X-Amz-Signature=abc"`: "see https://s3.test/x?[redacted]",
-		`"` + strings.Repeat("é", maxTaskError) + `"`: strings.Repeat("é", maxTaskError/2-2) + "…",
+		`"` + strings.Repeat("é", maxTaskError) + `"`: strings.Repeat("é", maxTaskError/2) + "…",
 	} {
 		var task Task
 		if err := json.Unmarshal([]byte(`{"id":"t","task_error":`+raw+`}`), &task); err != nil || task.Error != want {

@@ -83,8 +83,8 @@ const maxQuoted = 60
 // Quote shortens a bad value to what a message repeats of it.
 func Quote(s string) string { return Shorten(maxQuoted, s) }
 
-// Shorten cuts s to at most `most` bytes, never within a character, and marks
-// the cut with an ellipsis.
+// Shorten returns s if it has at most `most` bytes, else its first `most` bytes,
+// never cut within a character, and an ellipsis.
 func Shorten(most int, s string) string {
 	if len(s) <= most {
 		return s

@@ -10,7 +10,6 @@ import (
 	"log"
 	"log/slog"
 	"os"
-	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // Logger writes one JSON object a line. Nothing that logs is ever given a key,
@@ -40,7 +40,7 @@ type runtimeLog struct{ log *slog.Logger }
 func (r runtimeLog) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	if strings.HasPrefix(text, "unexpected error occurred") || strings.HasPrefix(text, "failed to ") {
-		r.log.Error("the Lambda runtime ends the process", "error", "Runtime.ExitError", "cause", unsigned(text))
+		r.log.Error("the Lambda runtime ends the process", "error", "Runtime.ExitError", "cause", redact.Text(text))
 	}
 	return len(line), nil
 }
@@ -89,7 +89,7 @@ func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() tim
 // to its caller, but writes it to no log. Defer it.
 func LogPanic(ctx context.Context, log *slog.Logger) {
 	if r := recover(); r != nil {
-		log.ErrorContext(ctx, "panic", "cause", unsigned(fmt.Sprint(r)), "stack", string(debug.Stack()))
+		log.ErrorContext(ctx, "panic", "cause", redact.Text(fmt.Sprint(r)), "stack", string(debug.Stack()))
 		panic(r)
 	}
 }
@@ -105,15 +105,8 @@ func LambdaError(err error) error {
 	if !ok {
 		e = named.Errorf(named.Unavailable, "%w", err)
 	}
-	return messages.InvokeResponse_Error{Type: e.Name, Message: unsigned(e.Message())}
+	return messages.InvokeResponse_Error{Type: e.Name, Message: redact.Text(e.Message())}
 }
-
-var query = regexp.MustCompile(`(https?://[^\s"'<>?]+)\?[^\s"'<>]+`)
-
-// unsigned cuts the query off every address: it may be signed. Each client keeps
-// its own out of its errors; this is for the error that nobody foresaw, since
-// what passes here stays in the history for months.
-func unsigned(text string) string { return query.ReplaceAllString(text, "$1?…") }
 
 // Exit says why a function cannot start, and ends the process: Lambda reports
 // Runtime.ExitError, and this line stands in its log.

@@ -108,9 +108,5 @@ const maxMessage = 400
 
 // short makes S3's text one line of bounded length.
 func short(text string) string {
-	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")
-	if len(text) > maxMessage {
-		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
-	}
-	return text
+	return named.Shorten(maxMessage, strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " "))
 }

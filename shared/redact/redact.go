@@ -1,0 +1,96 @@
+// Package redact keeps secrets out of what is shown: logs, errors, records and
+// answers. [Text] and [Line] take them out of a text that came from outside,
+// [UnwrapURLError] takes off the address that net/http puts into its errors, and
+// [SignedURL] is an address that never prints its query.
+//
+// It imports shared/named and the standard library only.
+package redact
+
+import (
+	"encoding/json"
+	"errors"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// Mark stands where a secret was.
+const Mark = "[redacted]"
+
+// rule replaces every match of a pattern.
+type rule struct {
+	pattern     *regexp.Regexp
+	replacement string
+}
+
+// rules are compiled when the first text is redacted: a function that starts has
+// no use for them.
+var rules = sync.OnceValue(func() []rule {
+	return []rule{
+		// The query of any address, also of one inside JSON or percent-encoded.
+		{regexp.MustCompile(`(?i)(https?:(?:\\?/){2}[^\s"'<>?#]*)[?#][^\s"'<>]*`), "$1?" + Mark},
+		{regexp.MustCompile(`(?i)(https?%3A%2F%2F[^\s"'<>]*?)%3F[^\s"'<>]*`), "$1?" + Mark},
+		// The query of a path alone, as a redirect has it.
+		{regexp.MustCompile(`(^|[\s"'<>(])(/[^\s"'<>?#]*)\?[^\s"'<>]*=[^\s"'<>]*`), "$1$2?" + Mark},
+		// The user and password of an address.
+		{regexp.MustCompile(`(?i)(https?:(?:\\?/){2})[^\s"'<>/?#@\\]*@`), "$1" + Mark + "@"},
+		// Pieces of a signed query that stand alone: in a query, in XML, in JSON.
+		{regexp.MustCompile(`(?i)\b(X-Amz-(?:Signature|Credential|Security-Token)|Signature(?:Provided)?|AWSAccessKeyId|Key-Pair-Id)((?:=|:|%3D|>)\s*)[^\s&"'<>,}]+`), "$1$2" + Mark},
+		{regexp.MustCompile(`(?i)\b(sig|token|policy|api_?key)(=|%3D)[^\s&"'<>,}]+`), "$1$2" + Mark},
+		{regexp.MustCompile(`(?i)"(X-Amz-[a-z-]+|Signature|sig|token|policy|api_?key|authorization|secret)"\s*:\s*"[^"]*"?`), `"$1":"` + Mark + `"`},
+		{regexp.MustCompile(`(?i)\bBearer\s+[^\s"'<>,]+`), "Bearer " + Mark},
+		{regexp.MustCompile(`\b([sd]k-|whsec_)[A-Za-z0-9._~+/=-]+`), "$1" + Mark},
+	}
+})
+
+// Text returns s with [Mark] in place of every secret: those given, in whatever
+// form a remote may quote them, and whatever has the shape of one, such as the
+// query of an address, a signature, a bearer token, or an sk-… key. Lines stay
+// as they are, and bytes that are not UTF-8 become question marks.
+func Text(s string, secrets ...string) string {
+	s = replaceAll(strings.ToValidUTF8(s, "?"), secrets)
+	for _, r := range rules() {
+		s = r.pattern.ReplaceAllString(s, r.replacement)
+	}
+	return replaceAll(s, secrets) // a replacement may have put one together
+}
+
+func replaceAll(s string, secrets []string) string {
+	for _, secret := range secrets {
+		if secret == "" {
+			continue
+		}
+		inJSON, _ := json.Marshal(secret) // a string always marshals
+		quoted := strconv.Quote(secret)
+		for _, form := range []string{secret, string(inJSON[1 : len(inJSON)-1]), quoted[1 : len(quoted)-1], url.QueryEscape(secret), url.PathEscape(secret)} {
+			s = strings.ReplaceAll(s, form, Mark)
+		}
+	}
+	return s
+}
+
+// Line is [Text] on one line, for a log: control characters and runs of blanks
+// become one blank, and what is longer than `most` bytes is cut by
+// [named.Shorten].
+func Line(most int, s string, secrets ...string) string {
+	return named.Shorten(most, strings.Join(strings.FieldsFunc(Text(s, secrets...), func(c rune) bool {
+		return c <= ' ' || c == 0x7f || (c >= 0x80 && c <= 0xa0) || c == '\u2028' || c == '\u2029'
+	}), " "))
+}
+
+// UnwrapURLError takes every [url.Error] off that wraps an error, since its text
+// quotes the whole address of the request, a signed query included. Any other
+// error is returned as it is.
+func UnwrapURLError(err error) error {
+	for {
+		wrapped, ok := errors.AsType[*url.Error](err)
+		if !ok {
+			return err
+		}
+		err = wrapped.Err
+	}
+}
