@@ -1,19 +1,6 @@
 // On-webhook hears from Cyberun that a task ended.
 package main
 
-import (
-	"context"
-	"os"
+import "github.com/cyberun-cloud/cyberun-relay/shared/function"
 
-	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
-)
-
-func main() {
-	log := observe.Logger(os.Stdout, "on-webhook")
-	h, err := build(context.Background(), log)
-	if err != nil {
-		observe.Exit(log, err)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { function.Start("on-webhook", build) }

@@ -1,10 +1,13 @@
 package main
 
 import (
-	"context"
+	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/cyberun-cloud/cyberun-relay/functions/submit/handler"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
@@ -12,39 +15,43 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
 
-func build(ctx context.Context) (*handler.Handler, error) {
-	var env config.Env
-	cfg, err := config.AWS(ctx)
-	if err != nil {
+// waits are the submit protocol's, which tests of the local stack shorten. The
+// template gives none of them.
+type waits struct {
+	Post     time.Duration `env:"SUBMIT_POST"`
+	Settle   time.Duration `env:"SUBMIT_SETTLE"`
+	Between  time.Duration `env:"SUBMIT_BETWEEN"`
+	Absence  time.Duration `env:"SUBMIT_ABSENCE"`
+	Patience time.Duration `env:"SUBMIT_PATIENCE"`
+	Spread   time.Duration `env:"SUBMIT_SPREAD"`
+}
+
+func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
+	inDoubt := handler.InDoubt(s.InDoubt)
+	if choices := []handler.InDoubt{handler.Verify, handler.AbsentOnly, handler.StopDoubt}; !slices.Contains(choices, inDoubt) {
+		return nil, fmt.Errorf("IN_DOUBT=%q is not one of %v", inDoubt, choices)
+	}
+	given := waits(handler.DefaultWaits)
+	if err := config.Read(&given, nil); err != nil {
 		return nil, err
 	}
-	service := env.Cyberun(cfg)
+	client := s.Client(cfg)
 	// Where files go is the remote's word too: it is checked where it is dialled.
-	service.UploadHTTP = transfer.NewOrigin(transfer.Policy{
-		AllowInsecure: env.Bool("ALLOW_INSECURE_ORIGINS"),
-		RuntimeAPI:    env.Optional("AWS_LAMBDA_RUNTIME_API", ""),
-	})
-	runs := env.Runs(cfg, service, nil)
+	client.UploadHTTP = transfer.NewOrigin(transfer.Policy{AllowInsecure: s.AllowInsecure, RuntimeAPI: s.RuntimeAPI})
+	runs := s.Runs(cfg, client, nil)
 	return &handler.Handler{
-		Cyberun:      service,
+		Cyberun:      client,
 		Runs:         runs,
-		Doubts:       doubt.Investigator{Cyberun: service, Runs: runs, Now: time.Now},
+		Doubts:       doubt.Investigator{Cyberun: client, Runs: runs, Now: time.Now},
 		Buckets:      config.S3Streams(cfg),
-		OutputBucket: env.String("OUTPUT_BUCKET"),
-		OutputPrefix: env.Optional("OUTPUT_PREFIX", ""),
-		StateBucket:  env.String("STATE_BUCKET"),
-		InDoubt:      handler.InDoubt(env.Choice("IN_DOUBT", string(handler.Verify), string(handler.AbsentOnly), string(handler.StopDoubt))),
-		Waits: handler.Waits{
-			Post:     env.Duration("SUBMIT_POST", handler.DefaultWaits.Post),
-			Settle:   env.Duration("SUBMIT_SETTLE", handler.DefaultWaits.Settle),
-			Between:  env.Duration("SUBMIT_BETWEEN", handler.DefaultWaits.Between),
-			Absence:  env.Duration("SUBMIT_ABSENCE", handler.DefaultWaits.Absence),
-			Patience: env.Duration("SUBMIT_PATIENCE", handler.DefaultWaits.Patience),
-			Spread:   env.Duration("SUBMIT_SPREAD", handler.DefaultWaits.Spread),
-		},
-		Now:    time.Now,
-		Sleep:  observe.Sleep,
-		NewID:  config.NewID,
-		Random: func(most time.Duration) time.Duration { return rand.N(max(most, 1)) },
-	}, env.Err()
+		OutputBucket: s.OutputBucket,
+		OutputPrefix: s.OutputPrefix,
+		StateBucket:  s.StateBucket,
+		InDoubt:      inDoubt,
+		Waits:        handler.Waits(given),
+		Now:          time.Now,
+		Sleep:        observe.Sleep,
+		NewID:        config.NewID,
+		Random:       func(most time.Duration) time.Duration { return rand.N(max(most, 1)) },
+	}, nil
 }

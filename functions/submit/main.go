@@ -2,20 +2,6 @@
 // request, gives Cyberun its files, and starts its task exactly once.
 package main
 
-import (
-	"context"
-	"os"
-	"time"
+import "github.com/cyberun-cloud/cyberun-relay/shared/function"
 
-	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
-)
-
-func main() {
-	log := observe.Logger(os.Stdout, "submit")
-	h, err := build(context.Background())
-	if err != nil {
-		observe.Exit(log, err)
-	}
-	lambda.Start(observe.Step(log, time.Now, h.Handle))
-}
+func main() { function.StartStep("submit", build) }

@@ -2,57 +2,109 @@ package main
 
 import (
 	"os"
-	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 )
 
-// settingRead finds the settings that a function's source asks for by name;
-// test-only overrides (Duration) and the platform's own are not the template's.
-var settingRead = regexp.MustCompile(`env\.(?:String|Optional|List|Bool|Seconds|Choice|URL)\("([A-Z_]+)"`)
+// settings are what each function reads, by its logical id.
+var settings = map[string]reflect.Type{
+	"ApiFunction":           reflect.TypeFor[config.API](),
+	"CallContainerFunction": reflect.TypeFor[config.CallContainer](),
+	"CloseRunFunction":      reflect.TypeFor[config.CloseRun](),
+	"CopyResultFunction":    reflect.TypeFor[config.CopyResult](),
+	"OnUploadFunction":      reflect.TypeFor[config.OnUpload](),
+	"OnWebhookFunction":     reflect.TypeFor[config.OnWebhook](),
+	"PollStatusFunction":    reflect.TypeFor[config.PollStatus](),
+	"SubmitFunction":        reflect.TypeFor[config.Submit](),
+}
 
-// Two helpers of shared/config read settings for whoever calls them.
-var settingsOf = map[string][]string{
-	"env.Cyberun(": {"CYBERUN_BASE_URL", "API_KEY_SECRET_ARN", "ALLOW_INSECURE_ORIGINS"},
-	"env.Runs(":    {"STATE_BUCKET"},
+// variables is the part of a template that gives variables to a function.
+type variables struct {
+	Environment struct {
+		Variables map[string]yaml.Node `yaml:"Variables"`
+	} `yaml:"Environment"`
 }
 
 // TestTemplateGivesWhatFunctionsRead: a setting that is missing shows only when
 // the deployed function starts, and one that nothing reads misleads.
 func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
-	template, err := os.ReadFile("../../template.yaml")
+	raw, err := os.ReadFile("../../template.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	globals := settingsGiven(section(t, string(template), "\nGlobals:\n", "\nResources:\n"))
-	for id, folder := range map[string]string{
-		"SubmitFunction": "submit", "PollStatusFunction": "poll-status", "CopyResultFunction": "copy-result",
-		"ApiFunction": "api", "OnUploadFunction": "on-upload", "OnWebhookFunction": "on-webhook", "CloseRunFunction": "close-run",
-		"CallContainerFunction": "call-container",
-	} {
-		t.Run(folder, func(t *testing.T) {
-			own := settingsGiven(section(t, string(template), "\n  "+id+":\n", "\n      Policies:\n"))
-			read := settingsUsed(t, filepath.Join("../../functions", folder))
-			for _, name := range read {
-				if !slices.Contains(own, name) && !slices.Contains(globals, name) {
-					t.Errorf("reads %s, which the template does not give to %s", name, id)
-				}
-			}
-			for _, name := range own {
-				if name == "GOMEMLIMIT" {
-					continue // the Go runtime reads it
-				}
-				if !slices.Contains(read, name) {
-					t.Errorf("the template gives %s to %s, which does not read it", name, id)
-				}
-			}
-		})
+	var template struct {
+		Globals struct {
+			Function variables `yaml:"Function"`
+		} `yaml:"Globals"`
+		Resources map[string]struct {
+			Type       string    `yaml:"Type"`
+			Properties yaml.Node `yaml:"Properties"`
+		} `yaml:"Resources"`
 	}
+	if err := yaml.Unmarshal(raw, &template); err != nil {
+		t.Fatal(err)
+	}
+	globals := template.Globals.Function.Environment.Variables
+	read := map[string]bool{}
+	for id, resource := range template.Resources {
+		if resource.Type != "AWS::Serverless::Function" {
+			continue
+		}
+		var own variables
+		if err := resource.Properties.Decode(&own); err != nil {
+			t.Fatal(err)
+		}
+		if settings[id] == nil {
+			t.Errorf("nobody says what %s reads", id)
+			continue
+		}
+		names := variablesOf(settings[id])
+		for _, name := range names {
+			read[name] = true
+			_, given := own.Environment.Variables[name]
+			if _, global := globals[name]; !given && !global {
+				t.Errorf("%s reads %s, which the template does not give to it", id, name)
+			}
+		}
+		for name := range own.Environment.Variables {
+			if name != goMemory && !slices.Contains(names, name) {
+				t.Errorf("the template gives %s to %s, which does not read it", name, id)
+			}
+		}
+	}
+	for name := range globals {
+		if name != goMemory && !read[name] {
+			t.Errorf("the template gives %s to every function, and none reads it", name)
+		}
+	}
+	for id := range settings {
+		if _, there := template.Resources[id]; !there {
+			t.Errorf("the template has no %s", id)
+		}
+	}
+}
+
+// goMemory is the variable that the Go runtime reads, not the function.
+const goMemory = "GOMEMLIMIT"
+
+// variablesOf returns the variables that a struct of settings is read from, without
+// the platform's own.
+func variablesOf(t reflect.Type) []string {
+	var names []string
+	for _, field := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(field.Tag.Get("env"), ","); name != "" && !strings.HasPrefix(name, "AWS_") {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // memoryShare is the part of a function's memory that Go's collector is told to
@@ -112,46 +164,6 @@ func section(t *testing.T, text, from, to string) string {
 		t.Fatalf("template.yaml has nothing from %q to %q", from, to)
 	}
 	return part
-}
-
-var settingGiven = regexp.MustCompile(`(?m)^ +([A-Z][A-Z_]+): `)
-
-func settingsGiven(text string) []string {
-	var names []string
-	for _, match := range settingGiven.FindAllStringSubmatch(text, -1) {
-		names = append(names, match[1])
-	}
-	return names
-}
-
-func settingsUsed(t *testing.T, folder string) []string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no source in %s: %v", folder, err)
-	}
-	var names []string
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		for _, match := range settingRead.FindAllStringSubmatch(string(source), -1) {
-			if !strings.HasPrefix(match[1], "AWS_") {
-				names = append(names, match[1])
-			}
-		}
-		for call, settings := range settingsOf {
-			if strings.Contains(string(source), call) {
-				names = append(names, settings...)
-			}
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // TestStateMachineOnlyNamesWhatTheTemplateFills: an unfilled ${…} shows only when

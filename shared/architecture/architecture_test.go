@@ -34,6 +34,7 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/eventstest":      {},
 	"shared/executions":      {ours: []string{"shared/named"}},
 	"shared/fanout":          {others: []string{"golang.org/x/sync/errgroup"}},
+	"shared/function":        {ours: []string{"shared/config", "shared/observe"}, others: []string{"github.com/aws/aws-lambda-go/lambda", "github.com/aws/aws-sdk-go-v2/aws"}},
 	"shared/functiontest":    {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/run", "shared/store", "shared/store/storetest"}},
 	"shared/httpapi":         {ours: []string{"shared/named"}, others: []string{"github.com/aws/aws-lambda-go/events"}},
 	"shared/lifecycle":       {ours: []string{"shared/cyberun", "shared/executions", "shared/named", "shared/observe", "shared/run", "shared/s3errors", "shared/store", "shared/transfer"}},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -10,45 +11,42 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func env(settings map[string]string) *Env {
-	return &Env{Lookup: func(name string) (string, bool) {
-		value, ok := settings[name]
-		return value, ok
-	}}
+// every has one field of each kind that the functions read.
+type every struct {
+	Cyberun
+	Outputs
+	Hosts Hosts         `env:"HOSTS"`
+	Hold  Hold          `env:"HOLD" envDefault:"30"`
+	Wait  time.Duration `env:"WAIT"`
 }
 
-func TestSettings(t *testing.T) {
-	type read struct {
-		String, Optional, URL, Choice string
-		Bool                          bool
-		Hold, Duration                time.Duration
-		List                          []string
-	}
-	all := func(e *Env) read {
-		return read{
-			String: e.String("NAME"), Optional: e.Optional("MAYBE", "otherwise"), URL: e.URL("ADDRESS"), Choice: e.Choice("WHICH", "verify", "stop"),
-			Bool: e.Bool("SWITCH"), Hold: e.Seconds("HOLD", 30, 60), Duration: e.Duration("WAIT", 25*time.Second), List: e.List("HOSTS"),
-		}
-	}
+func TestRead(t *testing.T) {
+	const base = "https://core.cyberun.cloud/api/v1"
+	required := map[string]string{"CYBERUN_BASE_URL": base, "API_KEY_SECRET_ARN": "arn", "OUTPUT_BUCKET": "b"}
 	tests := []struct {
-		name     string
-		settings map[string]string
-		want     read
+		name        string
+		environment map[string]string
+		want        every
 	}{
-		{"only what must be there", map[string]string{"NAME": "n", "ADDRESS": "https://core.cyberun.cloud/api/v1"},
-			read{String: "n", Optional: "otherwise", URL: "https://core.cyberun.cloud/api/v1", Choice: "verify", Hold: 30 * time.Second, Duration: 25 * time.Second}},
-		{"everything", map[string]string{"NAME": "n", "MAYBE": "m", "ADDRESS": "http://127.0.0.1:8080/api/v1//", "WHICH": "stop", "SWITCH": "true", "HOLD": "0", "WAIT": "1ms", "HOSTS": " a.example , ,*.b.example:8443,"},
-			read{String: "n", Optional: "m", URL: "http://127.0.0.1:8080/api/v1", Choice: "stop", Bool: true, Duration: time.Millisecond, List: []string{"a.example", "*.b.example:8443"}}},
-		{"empty settings are those of nobody", map[string]string{"NAME": "n", "ADDRESS": "https://a", "MAYBE": "", "WHICH": "", "SWITCH": "", "HOLD": "", "WAIT": "", "HOSTS": ""},
-			read{String: "n", Optional: "otherwise", URL: "https://a", Choice: "verify", Hold: 30 * time.Second, Duration: 25 * time.Second}},
-		{"the bounds", map[string]string{"NAME": "n", "ADDRESS": "https://a", "HOLD": "60", "WAIT": "0"},
-			read{String: "n", Optional: "otherwise", URL: "https://a", Choice: "verify", Hold: time.Minute}},
+		{name: "only what must be there",
+			want: every{Cyberun: Cyberun{BaseURL: base, APIKeySecret: "arn"}, Outputs: Outputs{OutputBucket: "b"}, Hold: Hold(30 * time.Second), Wait: 25 * time.Second}},
+		{name: "everything",
+			environment: map[string]string{"ALLOW_INSECURE_ORIGINS": "true", "OUTPUT_PREFIX": "p/", "HOSTS": " a.example , ,*.b.example:8443,", "HOLD": "300", "WAIT": "1ms"},
+			want: every{Cyberun: Cyberun{BaseURL: base, APIKeySecret: "arn", AllowInsecure: true}, Outputs: Outputs{OutputBucket: "b", OutputPrefix: "p/"},
+				Hosts: Hosts{"a.example", "*.b.example:8443"}, Hold: Hold(300 * time.Second), Wait: time.Millisecond}},
+		{name: "empty is not set",
+			environment: map[string]string{"ALLOW_INSECURE_ORIGINS": "", "OUTPUT_PREFIX": "", "HOSTS": "", "HOLD": "", "WAIT": ""},
+			want:        every{Cyberun: Cyberun{BaseURL: base, APIKeySecret: "arn"}, Outputs: Outputs{OutputBucket: "b"}, Hold: Hold(30 * time.Second), Wait: 25 * time.Second}},
+		{name: "nothing lasts no time",
+			environment: map[string]string{"HOLD": "0", "WAIT": "0"},
+			want:        every{Cyberun: Cyberun{BaseURL: base, APIKeySecret: "arn"}, Outputs: Outputs{OutputBucket: "b"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			e := env(test.settings)
-			got := all(e)
-			if err := e.Err(); err != nil {
+			environment := maps.Clone(required)
+			maps.Copy(environment, test.environment)
+			got := every{Wait: 25 * time.Second}
+			if err := Read(&got, environment); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -58,93 +56,79 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-func TestBadSettings(t *testing.T) {
-	tests := []struct {
-		name, value string
-		read        func(e *Env)
-		want        string
-	}{
-		{"a name that is not set", "", func(e *Env) { e.String("X") }, "X is not set"},
-		{"an address that is not set", "", func(e *Env) { e.URL("X") }, "X is not set"},
-		{"an address of slashes", "///", func(e *Env) { e.URL("X") }, `X="///" is not an http(s) address`},
-		{"a host alone", "core.cyberun.cloud", func(e *Env) { e.URL("X") }, `X="core.cyberun.cloud" is not an http(s) address`},
-		{"another scheme", "ftp://a/b", func(e *Env) { e.URL("X") }, "is not an http(s) address"},
-		{"no host", "https:///b", func(e *Env) { e.URL("X") }, "is not an http(s) address"},
-		{"a broken escape", "https://a/%zz", func(e *Env) { e.URL("X") }, "is not an http(s) address"},
-		{"yes for true", "yes", func(e *Env) { e.Bool("X") }, `X="yes" is neither true nor false`},
-		{"below 0 seconds", "-1", func(e *Env) { e.Seconds("X", 1, 60) }, `X="-1" is not a number of seconds from 0 to 60`},
-		{"too many seconds", "61", func(e *Env) { e.Seconds("X", 1, 60) }, "from 0 to 60"},
-		{"half a second", "0.5", func(e *Env) { e.Seconds("X", 1, 60) }, "from 0 to 60"},
-		{"seconds with a unit", "30s", func(e *Env) { e.Seconds("X", 1, 60) }, "from 0 to 60"},
-		{"seconds beyond an int", "99999999999999999999", func(e *Env) { e.Seconds("X", 1, 60) }, "from 0 to 60"},
-		{"a duration without a unit", "25", func(e *Env) { e.Duration("X", 0) }, `X="25" is not a duration`},
-		{"a duration below 0", "-1s", func(e *Env) { e.Duration("X", 0) }, "is not a duration"},
-		{"another word", "Verify", func(e *Env) { e.Choice("X", "verify", "stop") }, `X="Verify" is not one of verify, stop`},
+func TestReadRefuses(t *testing.T) {
+	tests := []struct{ name, variable, value, want string }{
+		{name: "a name that is not set", variable: "OUTPUT_BUCKET", want: `"OUTPUT_BUCKET" should not be empty`},
+		{name: "an address that is not set", variable: "CYBERUN_BASE_URL", want: `"CYBERUN_BASE_URL" should not be empty`},
+		{name: "an address of slashes", variable: "CYBERUN_BASE_URL", value: "///", want: "CYBERUN_BASE_URL is not an http(s) address"},
+		{name: "a host alone", variable: "CYBERUN_BASE_URL", value: "core.cyberun.cloud", want: "CYBERUN_BASE_URL is not an http(s) address"},
+		{name: "another scheme", variable: "CYBERUN_BASE_URL", value: "ftp://a/b", want: "CYBERUN_BASE_URL is not an http(s) address"},
+		{name: "no host", variable: "CYBERUN_BASE_URL", value: "https:///b", want: "CYBERUN_BASE_URL is not an http(s) address"},
+		{name: "a broken escape", variable: "CYBERUN_BASE_URL", value: "https://a/%zz", want: "CYBERUN_BASE_URL is not an http(s) address"},
+		{name: "an address without encryption", variable: "CYBERUN_BASE_URL", value: "http://127.0.0.1:8080", want: "CYBERUN_BASE_URL would send the key unencrypted"},
+		{name: "yes for true", variable: "ALLOW_INSECURE_ORIGINS", value: "yes", want: `ALLOW_INSECURE_ORIGINS: strconv.ParseBool: parsing "yes"`},
+		{name: "below 0 seconds", variable: "HOLD", value: "-1", want: `HOLD: "-1" is not a number of seconds from 0 to 300`},
+		{name: "too many seconds", variable: "HOLD", value: "301", want: "HOLD: \"301\" is not a number of seconds"},
+		{name: "half a second", variable: "HOLD", value: "0.5", want: "HOLD: \"0.5\" is not a number of seconds"},
+		{name: "seconds with a unit", variable: "HOLD", value: "30s", want: "HOLD: \"30s\" is not a number of seconds"},
+		{name: "seconds beyond an int", variable: "HOLD", value: "99999999999999999999", want: "is not a number of seconds"},
+		{name: "a duration without a unit", variable: "WAIT", value: "25", want: "WAIT: unable to parse duration"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			e := env(map[string]string{"X": test.value})
-			test.read(e)
-			err := e.Err()
-			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "X") {
+			environment := map[string]string{"CYBERUN_BASE_URL": "https://a", "API_KEY_SECRET_ARN": "arn", "OUTPUT_BUCKET": "b"}
+			environment[test.variable] = test.value
+			err := Read(&every{}, environment)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
+	// A key is sent over https alone, but for the local stack.
+	if err := Read(&every{}, map[string]string{"CYBERUN_BASE_URL": "http://127.0.0.1:8080", "API_KEY_SECRET_ARN": "arn", "OUTPUT_BUCKET": "b", "ALLOW_INSECURE_ORIGINS": "true"}); err != nil {
+		t.Error(err)
+	}
 }
 
 // A function with three wrong settings is deployed once more, not three times.
-func TestEveryBadSettingIsToldAtOnce(t *testing.T) {
-	e := env(map[string]string{"ADDRESS": "x", "SWITCH": "maybe", "HOLD": "-", "WAIT": "-", "WHICH": "-"})
-	e.String("NAME")
-	e.URL("ADDRESS")
-	e.Bool("SWITCH")
-	e.Seconds("HOLD", 1, 2)
-	e.Duration("WAIT", 0)
-	e.Choice("WHICH", "a")
-	client := e.Cyberun(aws.Config{})
-	runs := e.Runs(aws.Config{}, client, nil)
-	if client == nil || runs == nil {
-		t.Fatal("a client is missing")
-	}
-	err := e.Err()
+func TestReadReportsEveryFaultAtOnce(t *testing.T) {
+	err := Read(&every{}, map[string]string{"CYBERUN_BASE_URL": "https://user:geheim@", "ALLOW_INSECURE_ORIGINS": "maybe", "HOLD": "-", "WAIT": "-"})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, name := range []string{"NAME", "ADDRESS", "SWITCH", "HOLD", "WAIT", "WHICH", "CYBERUN_BASE_URL", "API_KEY_SECRET_ARN", "STATE_BUCKET"} {
+	for _, name := range []string{"CYBERUN_BASE_URL", "API_KEY_SECRET_ARN", "ALLOW_INSECURE_ORIGINS", "OUTPUT_BUCKET", "HOLD", "WAIT"} {
 		if strings.Count(err.Error(), name) != 1 {
-			t.Errorf("%s is told %d times: %v", name, strings.Count(err.Error(), name), err)
+			t.Errorf("%s is reported %d times: %v", name, strings.Count(err.Error(), name), err)
 		}
+	}
+	if strings.Contains(err.Error(), "geheim") {
+		t.Errorf("a password stands in %v", err)
+	}
+}
+
+func TestReadOfTheProcess(t *testing.T) {
+	t.Setenv("STATE_BUCKET", "here")
+	var s State
+	if err := Read(&s, nil); err != nil || s.StateBucket != "here" {
+		t.Errorf("got %+v, %v", s, err)
 	}
 }
 
 func TestClients(t *testing.T) {
-	e := env(map[string]string{"CYBERUN_BASE_URL": "https://core.cyberun.cloud/api/v1/", "API_KEY_SECRET_ARN": "arn:secret", "STATE_BUCKET": "state"})
-	client := e.Cyberun(aws.Config{})
+	client := Cyberun{BaseURL: "https://core.cyberun.cloud/api/v1/", APIKeySecret: "arn:secret"}.Client(aws.Config{})
 	outputs := S3(aws.Config{})
-	runs := e.Runs(aws.Config{}, client, outputs)
-	if err := e.Err(); err != nil {
-		t.Fatal(err)
-	}
+	runs := State{StateBucket: "state"}.Runs(aws.Config{}, client, outputs)
 	if client.BaseURL != "https://core.cyberun.cloud/api/v1" || client.Keys.(*Secret).ARN != "arn:secret" || runs.Store.Bucket != "state" || runs.Store.NoPause {
 		t.Errorf("got %+v, %+v", client, runs)
 	}
 	if runs.Cyberun != client || runs.Outputs != outputs || runs.Executions == nil || runs.Now == nil || runs.Sleep == nil || runs.NewID == nil {
 		t.Errorf("a verb of the runs would find nothing: %+v", runs)
 	}
+	if machine := (StateMachine{StateMachineARN: "arn:machine"}).Executions(aws.Config{}); machine.ARN != "arn:machine" || machine.API == nil {
+		t.Errorf("got %+v", machine)
+	}
 	if first, second := NewID(), NewID(); first == "" || first == second {
 		t.Errorf("ids %q and %q", first, second)
-	}
-}
-
-// A key is sent over https alone, but for the local stack.
-func TestInsecureBase(t *testing.T) {
-	for allowed, fine := range map[string]bool{"": false, "false": false, "true": true} {
-		e := env(map[string]string{"CYBERUN_BASE_URL": "http://127.0.0.1:8080", "API_KEY_SECRET_ARN": "arn", "ALLOW_INSECURE_ORIGINS": allowed})
-		e.Cyberun(aws.Config{})
-		if err := e.Err(); fine != (err == nil) || err != nil && !strings.Contains(err.Error(), "unencrypted") {
-			t.Errorf("%q: %v", allowed, err)
-		}
 	}
 }
 
@@ -158,14 +142,6 @@ func TestSmallCallsEnd(t *testing.T) {
 	}
 	if timed, ok := S3Streams(aws.Config{}).Options().HTTPClient.(*awshttp.BuildableClient); ok && timed.GetTimeout() != 0 {
 		t.Errorf("a stream has %s", timed.GetTimeout())
-	}
-}
-
-func TestTheProcessOwnEnvironment(t *testing.T) {
-	t.Setenv("CYBERUN_RELAY_TEST", "here")
-	var e Env
-	if got := e.String("CYBERUN_RELAY_TEST"); got != "here" || e.Err() != nil {
-		t.Errorf("got %q, %v", got, e.Err())
 	}
 }
 
