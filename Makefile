@@ -111,11 +111,12 @@ bench: .tools/bin/rclone .tools/aws/.done ## the copy engine beside others: benc
 	@go mod download # the functions are built where there is no network
 	go run -C bench . $(BENCH)
 
-lint: .tools/bin/staticcheck ## gofmt, go vet, staticcheck
+lint: .tools/bin/staticcheck .tools/bin/revive ## gofmt, go vet, staticcheck, and revive for names without a comment
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	.tools/bin/staticcheck ./...
+	.tools/bin/revive -config $(TOOLS)/revive.toml ./...
 
 # W2001, "parameter not used": a condition that is decided needs its parameter no more.
 validate: .tools/sam/.done .tools/asl/.done ## the template as written and as expanded, the state machine: SAM, cfn-lint, two ASL validators

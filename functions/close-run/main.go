@@ -1,5 +1,5 @@
 // Close-run closes the runs whose execution was stopped, failed or timed out: it
-// stops paying where a person stopped the run, and leaves error.json.
+// cancels the task where a person stopped the run, and writes error.json.
 package main
 
 import "github.com/cyberun-cloud/cyberun-relay/shared/function"

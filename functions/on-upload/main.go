@@ -1,4 +1,4 @@
-// On-upload turns objects that land in the inbox into runs.
+// On-upload starts a run for each object that lands in the inbox.
 package main
 
 import "github.com/cyberun-cloud/cyberun-relay/shared/function"

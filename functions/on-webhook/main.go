@@ -1,4 +1,4 @@
-// On-webhook hears from Cyberun that a task ended.
+// On-webhook takes the webhooks by which Cyberun reports that a task ended.
 package main
 
 import "github.com/cyberun-cloud/cyberun-relay/shared/function"

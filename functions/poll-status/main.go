@@ -1,4 +1,4 @@
-// Poll-status looks at a run's task: held on its event stream at first, then at
+// Poll-status asks how a run's task stands: on its event stream at first, then at
 // growing intervals, or once for a run that waits for a webhook.
 package main
 

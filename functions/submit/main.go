@@ -1,5 +1,5 @@
-// Submit is the state machine's first step: it claims the run, checks its
-// request, gives Cyberun its files, and starts its task exactly once.
+// Submit is the state machine's first step: it creates the run's record, checks its
+// request, uploads its files to Cyberun, and starts its task exactly once.
 package main
 
 import "github.com/cyberun-cloud/cyberun-relay/shared/function"

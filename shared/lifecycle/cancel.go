@@ -18,9 +18,10 @@ const (
 	// callBudget is for callers that somebody waits for: an HTTP API allows 30 s,
 	// and the design 15 for a stop.
 	callBudget = 12 * time.Second
-	// CloseBudget is for close-run, which nobody waits for, and SweepBudget for its
-	// sweep, in which one run must not keep another from being reached.
+	// CloseBudget bounds a task's cancelling by close-run, which nobody waits for.
 	CloseBudget = 90 * time.Second
+	// SweepBudget bounds it in close-run's sweep, in which one run must not keep
+	// another from being reached.
 	SweepBudget = callBudget
 )
 

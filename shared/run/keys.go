@@ -14,8 +14,11 @@ import (
 
 // The relay's own objects below a run's prefix.
 const (
+	// ManifestName ends the key of the file that lists the outputs of a run that
+	// succeeded.
 	ManifestName = "manifest.json"
-	ErrorName    = "error.json"
+	// ErrorName ends the key of the file that says why a run did not succeed.
+	ErrorName = "error.json"
 	// LoneOutputID is the id of the output behind a lone download_url.
 	LoneOutputID = "output"
 

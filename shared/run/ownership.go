@@ -4,6 +4,7 @@ package run
 // certainty, and that of a task only ever grows.
 type How string
 
+// The ways in which a task's owner is known, the surest first.
 const (
 	Receipt   How = "receipt"   // a 202 said so
 	Exclusion How = "exclusion" // found after a lost reply, and nobody else can have started it

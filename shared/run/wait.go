@@ -2,6 +2,7 @@ package run
 
 import "time"
 
+// The bounds of the waits between two polls, and of an execution's history.
 const (
 	// MinWait and MaxWait bound a wait between two polls: shorter costs
 	// transitions, longer costs the user's time.

@@ -1,3 +1,6 @@
+// Package workflows holds what the relay knows of Cyberun's workflows beyond the
+// client: whether a request's parameters fit one, which outputs a result has, and
+// when a task that cannot be found is gone for good.
 package workflows
 
 import (

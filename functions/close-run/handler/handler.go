@@ -1,3 +1,5 @@
+// Package handler closes the runs whose execution was stopped, failed or timed
+// out: one for each event, and in a sweep those whose event was lost.
 package handler
 
 import (

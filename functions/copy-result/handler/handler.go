@@ -1,3 +1,5 @@
+// Package handler copies a task's outputs into the output bucket, over as many
+// calls as it takes, writes the manifest last, and closes the run.
 package handler
 
 import (

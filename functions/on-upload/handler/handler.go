@@ -1,3 +1,5 @@
+// Package handler turns the objects that land in the inbox into runs, and writes
+// the reasons of those that it cannot into the inbox.
 package handler
 
 import (

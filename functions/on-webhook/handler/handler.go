@@ -1,3 +1,5 @@
+// Package handler takes Cyberun's webhooks: it checks their signature and resumes
+// the run that waits for the task.
 package handler
 
 import (

@@ -1,3 +1,5 @@
+// Package handler asks how a run's task stands, by its event stream at first, and
+// says how long to wait until it is asked again.
 package handler
 
 import (

@@ -1,3 +1,6 @@
+// Package handler submits a run: it creates the record, checks the request, uploads
+// input files and starts the task exactly once, or finds out whether a submission
+// whose reply was lost started one.
 package handler
 
 import (
