@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxAnswer bounds a decoded answer. The largest documented one is a list
-	// of 100 workflows with their parameters; 100 KiB for each is ample.
+	// maxAnswer bounds the body of an answer, in bytes. The largest documented one is
+	// a list of 100 workflows with their parameters; 100 KiB for each is ample.
 	maxAnswer = 10 << 20
 	// maxRedirects is more than the one that a moved path needs.
 	maxRedirects = 3
@@ -26,43 +26,45 @@ const (
 	defaultUserAgent = "cyberun-relay"
 )
 
-// KeySource knows the API key. It is asked before every call.
+// KeySource has the API key. [StaticKey] is one whose key never changes.
 type KeySource interface {
+	// Key returns the key. It is called before every request.
 	Key(ctx context.Context) (string, error)
-	// Refresh reads the secret again, after a 401 that the key `rejected` got.
+	// Refresh reads the key again, after rejected was answered with a 401. It
+	// returns rejected itself if there is no newer one.
 	Refresh(ctx context.Context, rejected string) (string, error)
 }
 
 // Client calls the runtime API. It has no state of its own and may be copied
 // and used by several goroutines.
 type Client struct {
-	BaseURL string // https://core.cyberun.cloud/api/v1
-	Keys    KeySource
+	BaseURL string    // such as https://core.cyberun.cloud/api/v1
+	Keys    KeySource // required
 	// HTTP makes the calls; nil means net/http's default transport. Its
-	// CheckRedirect is not used: what is followed is decided here.
+	// CheckRedirect is not used: see the package's limits for what is followed.
 	HTTP *http.Client
-	// UploadHTTP makes the calls to the addresses that Presign hands out, whose
-	// hosts are the remote's choice; nil means HTTP.
+	// UploadHTTP makes the calls of [Client.Upload], whose hosts the remote chooses;
+	// nil means HTTP.
 	UploadHTTP *http.Client
-	UserAgent  string
-	Now        func() time.Time // nil: time.Now; only for a Retry-After date in an answer without a Date
+	UserAgent  string           // empty: cyberun-relay
+	Now        func() time.Time // nil: [time.Now]; used for a Retry-After in an answer without a Date alone
 }
 
-// call is one request to the API, in documented terms.
-type call struct {
+// request is one call of the API, in documented terms.
+type request struct {
 	method string
 	path   string // escaped, below BaseURL
 	query  url.Values
 	body   []byte // JSON; nil: none
-	accept string // a stream of this type; empty: JSON
+	accept string // the type of the stream to be read; empty: JSON
 	// container is set for a call to a container service: its method, headers,
 	// query and body go out, and an answer of any status is handed back.
 	container *ContainerCall
 }
 
-// answer is a 2xx whose body has been read.
-type answer struct {
-	call    call
+// response is an answer with a status of 2xx, whose body has been read.
+type response struct {
+	request request
 	status  int
 	date    time.Time
 	age     time.Duration
@@ -70,39 +72,38 @@ type answer struct {
 	secrets []string
 }
 
-// do makes a call and reads its 2xx answer whole.
-func (c *Client) do(ctx context.Context, k call) (answer, error) {
-	return c.doWith(ctx, k, c.api().Do)
+// do sends a request and reads its answer, a 2xx, whole.
+func (c *Client) do(ctx context.Context, r request) (response, error) {
+	return c.doWith(ctx, r, c.api().Do)
 }
 
-// exchange is one request and its answer: http.Client.Do, or what Run puts
-// around it.
-type exchange func(*http.Request) (*http.Response, error)
+// doFunc is [http.Client.Do], or what a call puts around it.
+type doFunc func(*http.Request) (*http.Response, error)
 
-func (c *Client) doWith(ctx context.Context, k call, x exchange) (answer, error) {
-	res, secrets, err := c.open(ctx, k, x)
+func (c *Client) doWith(ctx context.Context, r request, do doFunc) (response, error) {
+	res, secrets, err := c.open(ctx, r, do)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	defer res.Body.Close()
-	a := answer{call: k, status: res.StatusCode, date: dateOf(res.Header), age: ageOf(res.Header), secrets: secrets}
+	a := response{request: r, status: res.StatusCode, date: dateOf(res.Header), age: ageOf(res.Header), secrets: secrets}
 	if a.age > 0 {
 		a.date = time.Time{} // when a cache was filled is not the server's clock
 	}
 	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return a, a.bad("but the body broke off: %w", redact.UnwrapURLError(err))
+		return a, a.unusable("but the body broke off: %w", redact.UnwrapURLError(err))
 	}
 	if len(a.body) > maxAnswer {
-		return a, a.bad("with more than %d MiB", maxAnswer>>20)
+		return a, a.unusable("with more than %d MiB", maxAnswer>>20)
 	}
 	return a, nil
 }
 
-// open makes a call, once more with a new key after a 401, and returns a 2xx
-// with its body unread. Anything else is an error and its body is closed; but
-// to a container call any status is an answer.
-func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, []string, error) {
+// open sends a request, once more with a new key after a 401, and returns the
+// answer, a 2xx with its body unread, and the keys to be redacted from it. Any
+// other status is an error, but for a container call, of which it is the answer.
+func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response, []string, error) {
 	if c.Keys == nil {
 		return nil, nil, &unsentError{errors.New("cyberun: the client has no source of API keys")}
 	}
@@ -110,8 +111,8 @@ func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, 
 	if err != nil {
 		return nil, nil, err
 	}
-	res, err := c.send(ctx, k, x, key)
-	if !refused(res, err) {
+	res, err := c.send(ctx, r, do, key)
+	if !keyRejected(res, err) {
 		return res, []string{key}, err
 	}
 	fresh, keyErr := c.key(ctx, func(ctx context.Context) (string, error) { return c.Keys.Refresh(ctx, key) })
@@ -128,21 +129,21 @@ func (c *Client) open(ctx context.Context, k call, x exchange) (*http.Response, 
 	if fresh == key {
 		return nil, []string{key}, err
 	}
-	res, err = c.send(ctx, k, x, fresh)
+	res, err = c.send(ctx, r, do, fresh)
 	return res, []string{fresh, key}, err
 }
 
-// refused says that the key was not let in, by an error or by a container
-// call's answer.
-func refused(res *http.Response, err error) bool {
+// keyRejected reports whether a 401 came back, as an error or as the answer to a
+// container call.
+func keyRejected(res *http.Response, err error) bool {
 	if apiErr, ok := errors.AsType[*APIError](err); ok {
 		return apiErr.Status == http.StatusUnauthorized
 	}
 	return err == nil && res.StatusCode == http.StatusUnauthorized
 }
 
-// key asks the source and refuses what cannot be a header's value, so that
-// net/http never gets to quote it.
+// key returns the source's key, or an error for one that cannot be a header's
+// value: net/http's own error would quote it.
 func (c *Client) key(ctx context.Context, ask func(context.Context) (string, error)) (string, error) {
 	key, err := ask(ctx)
 	if err != nil {
@@ -158,51 +159,52 @@ func (c *Client) key(ctx context.Context, ask func(context.Context) (string, err
 	return key, nil
 }
 
-// send is one request and its status.
-func (c *Client) send(ctx context.Context, k call, x exchange, key string) (*http.Response, error) {
+// send sends a request once, with one key, and checks the answer's status.
+func (c *Client) send(ctx context.Context, r request, do doFunc, key string) (*http.Response, error) {
 	secrets := []string{key}
-	req, err := c.request(ctx, k)
+	req, err := c.newRequest(ctx, r)
 	if err != nil {
 		return nil, &unsentError{err}
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
-	res, err := x(req)
+	res, err := do(req)
 	if err != nil {
-		return nil, networkError(k.method, k.shownPath(), err, secrets)
+		return nil, networkError(r.method, r.printablePath(), err, secrets)
 	}
-	if res.StatusCode/100 != 2 && k.container == nil {
+	if res.StatusCode/100 != 2 && r.container == nil {
 		defer res.Body.Close()
-		return nil, c.apiError(k.method, k.path, res, secrets)
+		e, _ := c.apiError(r.method, r.path, res, secrets)
+		return nil, e
 	}
 	return res, nil
 }
 
-func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
+func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, error) {
 	base, err := url.Parse(c.BaseURL)
 	if err != nil || (base.Scheme != "https" && base.Scheme != "http") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
 		// The address is not quoted: somebody may have put a password into it.
 		return nil, errors.New("cyberun: the base URL is not an http(s) address such as https://core.cyberun.cloud/api/v1")
 	}
-	if k.container != nil {
-		return c.containerRequest(ctx, k)
+	if r.container != nil {
+		return c.containerRequest(ctx, r)
 	}
-	address := strings.TrimRight(c.BaseURL, "/") + k.path
-	if len(k.query) > 0 {
-		address += "?" + k.query.Encode()
+	address := strings.TrimRight(c.BaseURL, "/") + r.path
+	if len(r.query) > 0 {
+		address += "?" + r.query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, k.method, address, nil)
+	req, err := http.NewRequestWithContext(ctx, r.method, address, nil)
 	if err != nil {
-		return nil, fmt.Errorf("cyberun: %s %s: %w", k.method, k.path, redact.UnwrapURLError(err))
+		return nil, fmt.Errorf("cyberun: %s %s: %w", r.method, r.path, redact.UnwrapURLError(err))
 	}
-	if k.body != nil {
+	if r.body != nil {
 		// No GetBody: without it net/http cannot send a body a second time,
 		// neither after a redirect nor on a second connection.
-		req.Body = io.NopCloser(bytes.NewReader(k.body))
-		req.ContentLength = int64(len(k.body))
+		req.Body = io.NopCloser(bytes.NewReader(r.body))
+		req.ContentLength = int64(len(r.body))
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Header.Set("Accept", cmp.Or(k.accept, "application/json"))
-	if k.accept != "" {
+	req.Header.Set("Accept", cmp.Or(r.accept, "application/json"))
+	if r.accept != "" {
 		// net/http would ask for gzip, and whoever compresses a stream holds it back.
 		req.Header.Set("Accept-Encoding", "identity")
 	}
@@ -212,7 +214,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	return req, nil
 }
 
-// api is the HTTP client for calls that carry the key.
+// api returns the HTTP client for calls that carry the key.
 func (c *Client) api() *http.Client {
 	hc := http.Client{}
 	if c.HTTP != nil {
@@ -222,9 +224,9 @@ func (c *Client) api() *http.Client {
 	return &hc
 }
 
-// sameOriginOnly hands any other redirect to the caller as the 3xx that it is:
-// net/http would keep the Authorization header for a subdomain, and would turn
-// a POST into a GET whose 200 looks like success.
+// sameOriginOnly follows the redirects of a GET within one origin. Any other is
+// returned as the 3xx that it is: net/http would keep the Authorization header for
+// a subdomain, and would turn a POST into a GET whose 200 looks like success.
 func sameOriginOnly(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	if first.Method != http.MethodGet || len(via) > maxRedirects ||
@@ -234,15 +236,16 @@ func sameOriginOnly(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// element escapes one element of a path. Dots alone are refused: a proxy would
-// resolve them and the call would land elsewhere.
-func element(what, s string) (string, error) {
+// escapeSegment escapes one segment of a path; what names it in the error. Dots
+// alone are refused: a proxy would resolve them and the call would land elsewhere.
+func escapeSegment(what, s string) (string, error) {
 	if s == "" || s == "." || s == ".." {
 		return "", fmt.Errorf("cyberun: %q is no %s", s, what)
 	}
 	return url.PathEscape(s), nil
 }
 
+// dateOf returns the server's clock in UTC, by the Date header; zero if there is none.
 func dateOf(h http.Header) time.Time {
 	t, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
@@ -251,8 +254,8 @@ func dateOf(h http.Header) time.Time {
 	return t.UTC()
 }
 
-// ageOf returns how long an answer lay in a cache on its way; one that says so
-// and not how long was there for a second at least.
+// ageOf returns how long an answer lay in a cache, by the Age header; 0 if there is
+// none, and a second if it cannot be read.
 func ageOf(h http.Header) time.Duration {
 	value := h.Get("Age")
 	if value == "" {

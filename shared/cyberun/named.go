@@ -7,19 +7,20 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// RemoteError names what a call to Cyberun came back with, one that reads: such a
-// call never says that nothing was started. doing says what was
-// attempted, for the reader of the cause. Only Cyberun's own word, a JSON object,
-// is believed: whatever else comes is an outage of what stands before it.
+// RemoteError names the error of a call that changes nothing at Cyberun. doing says
+// what was attempted, such as "read the task t-1", and begins the cause. A 401 or 403
+// of Cyberun's own, a JSON object, becomes Unauthorized or FeatureNotLicensed, an
+// error that has a name keeps it, and all else is Unavailable: an outage of Cyberun
+// or of what stands in front of it.
 func RemoteError(doing string, err error) *named.Error {
 	if e, ok := named.As(err); ok {
 		return e // from the key's source, which names its own
 	}
-	var answer *APIError
-	if !errors.As(err, &answer) || !answer.JSON {
+	var refusal *APIError
+	if !errors.As(err, &refusal) || !refusal.JSON {
 		return named.Errorf(named.Unavailable, "%s: %w", doing, err)
 	}
-	switch answer.Status {
+	switch refusal.Status {
 	case http.StatusUnauthorized:
 		return named.Errorf(named.Unauthorized, "%s: Cyberun refused the key: %w", doing, err)
 	case http.StatusForbidden:
@@ -31,20 +32,21 @@ func RemoteError(doing string, err error) *named.Error {
 // rejects reports whether an answer to a call that would start something, or
 // prepares it, refuses what was sent.
 func rejects(err error) bool {
-	var answer *APIError
-	if !errors.As(err, &answer) {
+	var refusal *APIError
+	if !errors.As(err, &refusal) {
 		return false
 	}
-	switch answer.Status {
+	switch refusal.Status {
 	case http.StatusRequestEntityTooLarge:
 		return true
 	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
-		return answer.JSON
+		return refusal.JSON
 	}
 	return false
 }
 
-// PrepareError is RemoteError for a call that prepares a submission: a file's.
+// PrepareError is [RemoteError] for a call that prepares a submission, such as
+// [Client.Presign]: an answer that refuses what was sent becomes RunRejected.
 func PrepareError(doing string, err error) *named.Error {
 	if rejects(err) {
 		return named.Errorf(named.RunRejected, "%s: %w", doing, err)
@@ -52,8 +54,8 @@ func PrepareError(doing string, err error) *named.Error {
 	return RemoteError(doing, err)
 }
 
-// WorkflowError is RemoteError for a call that names a workflow, where not found
-// has a meaning of its own.
+// WorkflowError is [PrepareError] for a call that names the workflow ref: Cyberun's
+// own 404 becomes WorkflowNotFound.
 func WorkflowError(ref string, err error) *named.Error {
 	if IsNotFound(err) {
 		return named.Errorf(named.WorkflowNotFound, "Cyberun has no workflow %q for this key: %w", named.Quote(ref), err)
@@ -61,11 +63,12 @@ func WorkflowError(ref string, err error) *named.Error {
 	return PrepareError("look up the workflow "+named.Quote(ref), err)
 }
 
-// SubmitError names the answer to a POST that surely started nothing. That Cyberun
-// wants money first is an answer, and no outage that an hour of retries would end.
+// SubmitError names the error of a [Client.Run] of the workflow ref that surely
+// started nothing. Cyberun's own 402 becomes RunRejected with a hint to pay: no
+// retry would get past it.
 func SubmitError(ref string, err error) *named.Error {
-	var answer *APIError
-	if errors.As(err, &answer) && answer.JSON && answer.Status == http.StatusPaymentRequired {
+	var refusal *APIError
+	if errors.As(err, &refusal) && refusal.JSON && refusal.Status == http.StatusPaymentRequired {
 		e := named.Errorf(named.RunRejected, "Cyberun wants a payment before it runs %s: %w", named.Quote(ref), err)
 		e.Hint = named.HintAfterPayment
 		return e

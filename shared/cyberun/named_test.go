@@ -17,7 +17,7 @@ import (
 func TestErrorNames(t *testing.T) {
 	const unavailable, rejected = named.Unavailable, named.RunRejected
 	secret := named.Errorf(named.Unauthorized, "the secret holds no value yet")
-	answer := func(status int, json bool) error {
+	response := func(status int, json bool) error {
 		return fmt.Errorf("call: %w", &APIError{Method: "POST", Path: "/r/x", Status: status, Message: "says why", JSON: json})
 	}
 	type names struct{ remote, prepare, workflow, submit string }
@@ -49,7 +49,7 @@ func TestErrorNames(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, JSON %v", test.name, json), func(t *testing.T) {
 				err, want := test.err, test.cyberun
 				if status, convErr := strconv.Atoi(test.name); convErr == nil {
-					err = answer(status, json)
+					err = response(status, json)
 				}
 				if !json {
 					want = test.others
@@ -72,7 +72,7 @@ func TestErrorNames(t *testing.T) {
 			})
 		}
 	}
-	if e := SubmitError("w@9", answer(http.StatusPaymentRequired, true)); e.Hint != named.HintAfterPayment || !e.Redrivable() {
+	if e := SubmitError("w@9", response(http.StatusPaymentRequired, true)); e.Hint != named.HintAfterPayment || !e.Redrivable() {
 		t.Errorf("an unpaid account: %+v", e)
 	}
 }

@@ -16,21 +16,22 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// RunReceipt is an accepted run.
+// RunReceipt says that a task was started.
 type RunReceipt struct {
 	TaskID string
 	Date   time.Time // the server's clock
 }
 
-// Outcome is what is known of a run that failed to start.
+// Outcome says what an error of [Client.Run] leaves open.
 type Outcome int
 
 const (
-	// InDoubt says that the task may have started and be paid for. Look before you post
-	// again. It is the zero value, so that a forgotten case is the careful one.
+	// InDoubt says that the task may have started, and be paid for: it has to be
+	// looked for in [Client.Tasks] before anybody posts again. It is the zero value,
+	// so that a case which was forgotten is the careful one.
 	InDoubt Outcome = iota
-	// NotStarted says that there is surely no task. The request's headers were never written, or
-	// the remote refused it.
+	// NotStarted says that there is surely no task: the request's headers were never
+	// written, or Cyberun refused it.
 	NotStarted
 )
 
@@ -41,14 +42,13 @@ func (o Outcome) String() string {
 	return "in doubt"
 }
 
-// MarshalText keeps a log from showing a bare 0 or 1.
+// MarshalText returns the text of String, where a log would show a number.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// RunError is every error that Run returns; errors.As finds the APIError,
-// AnswerError or NetworkError in it.
+// RunError is every error of [Client.Run].
 type RunError struct {
 	Outcome Outcome
-	Err     error `json:"-"`
+	Err     error `json:"-"` // the [*APIError], [*AnswerError], [*NetworkError], or what the key's source said
 }
 
 func (e *RunError) Error() string {
@@ -58,32 +58,39 @@ func (e *RunError) Error() string {
 	return "it is in doubt whether the run was started: " + e.Err.Error()
 }
 
-func (e *RunError) Unwrap() error    { return e.Err }
+func (e *RunError) Unwrap() error { return e.Err }
+
+// GoString returns what %#v prints: the text of Error, which holds no secret.
 func (e *RunError) GoString() string { return fmt.Sprintf("&cyberun.RunError{%q}", e.Error()) }
 
-// refusals are the statuses that surely started nothing where Cyberun itself
-// says them, in a JSON object: a firewall may block the answer of a task that was
-// started. 408, 409 and every 5xx may come after the work was done.
+// refusals are the statuses by which Cyberun says, in a JSON object, that it
+// started nothing. Without the object they may be a firewall's, which blocks the
+// answer of a task that was started. 408, 409 and every 5xx may come after the
+// work was done. ADR 4 lists these among its assumptions.
 var refusals = []int{400, 401, 402, 403, 404, 405, 415, 422}
 
-// refusedBefore are the statuses that are said before a request reaches the
-// application, whoever says them: too large, and too many. ADR 4 lists this
-// among its assumptions.
-var refusedBefore = []int{413, 429}
+// refusedAnyway are the statuses that are given before a request reaches the
+// application, whoever gives them: too large, and too many. ADR 4 lists this among
+// its assumptions.
+var refusedAnyway = []int{413, 429}
 
-// Run posts once. No redirect is followed and net/http cannot replay: there is
-// no GetBody, and the POST has a connection of its own, so that one which the
-// server closed while it lay idle leaves nothing in doubt. Only after a 401 is
+// Run starts a task of a workflow, once: ref is the workflow's slug, or slug@version,
+// and parameters are its inputs by their keys. Every error is a [*RunError], whose
+// Outcome says whether a task may have been started all the same.
+//
+// The request is posted once. No redirect is followed and net/http cannot replay it,
+// since there is no GetBody, and it has a connection of its own, so that one which
+// the server closed while it lay idle leaves nothing in doubt. Only after a 401 is
 // it posted again, once, if the key has changed since.
 func (c *Client) Run(ctx context.Context, ref string, parameters map[string]any) (RunReceipt, error) {
-	k, err := runCall(ref, parameters)
+	r, err := runRequest(ref, parameters)
 	if err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		return RunReceipt{}, &RunError{NotStarted, err}
 	}
-	a, err := c.doWith(ctx, k, c.poster().send)
+	a, err := c.doWith(ctx, r, c.poster().send)
 	if err != nil {
 		return RunReceipt{}, &RunError{outcome(err), err}
 	}
@@ -94,40 +101,41 @@ func (c *Client) Run(ctx context.Context, ref string, parameters map[string]any)
 	return receipt, nil
 }
 
-func runCall(ref string, parameters map[string]any) (call, error) {
-	slug, err := element("workflow", ref)
+func runRequest(ref string, parameters map[string]any) (request, error) {
+	slug, err := escapeSegment("workflow", ref)
 	if err != nil {
-		return call{}, err
+		return request{}, err
 	}
 	if parameters == nil {
 		parameters = map[string]any{} // {} and not null
 	}
 	body, err := json.Marshal(map[string]any{"parameters": parameters})
 	if err != nil {
-		return call{}, fmt.Errorf("cyberun: the parameters cannot be written as JSON: %w", err)
+		return request{}, fmt.Errorf("cyberun: the parameters cannot be written as JSON: %w", err)
 	}
-	return call{method: http.MethodPost, path: "/r/workflows/slug/" + slug + "/run", body: body}, nil
+	return request{method: http.MethodPost, path: "/r/workflows/slug/" + slug + "/run", body: body}, nil
 }
 
-// receipt is strict about the id alone: it is all that ties the run to what it
-// pays for.
-func (a answer) receipt() (RunReceipt, error) {
-	var o object
+// receipt reads the task's id, without which the answer is of no use: nothing else
+// ties the run to what it pays for.
+func (a response) receipt() (RunReceipt, error) {
+	var o looseJSON
 	if err := a.decode(&o); err != nil {
 		return RunReceipt{}, err
 	}
 	id := o.id("task_id")
 	if id == "" {
-		return RunReceipt{}, a.bad("but without a readable task_id")
+		return RunReceipt{}, a.unusable("but without a readable task_id")
 	}
 	return RunReceipt{TaskID: id, Date: a.date}, nil
 }
 
+// outcome says what an error of the POST leaves open.
 func outcome(err error) Outcome {
 	if _, ok := errors.AsType[*unsentError](err); ok {
 		return NotStarted
 	}
-	if e, ok := errors.AsType[*APIError](err); ok && (e.JSON && slices.Contains(refusals, e.Status) || slices.Contains(refusedBefore, e.Status)) {
+	if e, ok := errors.AsType[*APIError](err); ok && (e.JSON && slices.Contains(refusals, e.Status) || slices.Contains(refusedAnyway, e.Status)) {
 		return NotStarted
 	}
 	return InDoubt
@@ -139,12 +147,12 @@ type unsentError struct{ err error }
 func (e *unsentError) Error() string { return e.err.Error() }
 func (e *unsentError) Unwrap() error { return e.err }
 
-// poster sends requests of which one has to know whether they went out.
+// poster sends requests of which it has to be known whether they went out.
 type poster struct {
 	client *http.Client
-	// own: a fresh HTTP/1.1 connection of net/http's for each request. Its
-	// WroteHeaders comes before the headers leave the buffer. Over HTTP/2 it
-	// comes after, and a call that is cancelled in between would look unsent.
+	// own says that each request has a fresh HTTP/1.1 connection of net/http's, whose
+	// WroteHeaders comes before the headers leave the buffer. Over HTTP/2 it comes
+	// after, and a call that is cancelled in between would look unsent.
 	own bool
 }
 
@@ -177,6 +185,7 @@ func freshHTTP1(t *http.Transport) *http.Transport {
 	return t
 }
 
+// send sends a request. Its error wraps an [*unsentError] if nothing went out.
 func (p poster) send(req *http.Request) (*http.Response, error) {
 	w := &watchedBody{body: req.Body, own: p.own}
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), w.trace()))
@@ -190,18 +199,19 @@ func (p poster) send(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// watchedBody tells whether a request went out, and keeps one that did not from
-// going out later: net/http writes in a goroutine that may outlive the call by
-// a moment, and in HTTP/1.1 nothing leaves the buffer before the body is read
-// (but for headers longer than the buffer, which are then not all of them).
+// watchedBody is a request's body that reports whether the request went out, and
+// keeps one that did not from going out later: net/http writes in a goroutine that
+// may outlive the call by a moment, and in HTTP/1.1 nothing leaves the buffer before
+// the body is read (but for headers longer than the buffer, which are then not all
+// of them).
 type watchedBody struct {
 	body io.ReadCloser
-	own  bool
+	own  bool // as poster.own
 
 	mu     sync.Mutex
-	seen   bool // by a transport that tells what it does
-	out    bool
-	sealed bool
+	seen   bool // the transport calls the trace at all
+	out    bool // the request may have gone out
+	sealed bool // it did not, and will not
 }
 
 func (w *watchedBody) trace() *httptrace.ClientTrace {
@@ -222,7 +232,8 @@ func (w *watchedBody) note(flag *bool) {
 	*flag = true
 }
 
-// seal says whether the request surely did not go out, and will not.
+// seal keeps a request that did not go out from going out, and reports whether it
+// could.
 func (w *watchedBody) seal() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

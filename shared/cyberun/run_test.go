@@ -50,7 +50,7 @@ func listen(t *testing.T, serve func(w *wire, c *net.TCPConn, r *bufio.Reader)) 
 }
 
 // request reads one request whole and counts a POST.
-func (w *wire) request(r *bufio.Reader) bool {
+func (w *wire) newRequest(r *bufio.Reader) bool {
 	req, err := http.ReadRequest(r)
 	if err != nil {
 		return false
@@ -85,29 +85,29 @@ func TestRunOnTheWire(t *testing.T) {
 		says   string
 	}{
 		{"reset after one byte", func(w *wire, c *net.TCPConn, r *bufio.Reader) { c.Read(make([]byte, 1)); reset(c) }, InDoubt, 0, "no answer"},
-		{"reset after the request", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.request(r); reset(c) }, InDoubt, 1, "no answer"},
-		{"reply lost", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.request(r) }, InDoubt, 1, "EOF"},
-		{"not HTTP", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.request(r); io.WriteString(c, "SSH-2.0\r\n\r\n") }, InDoubt, 1, "malformed"},
+		{"reset after the request", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); reset(c) }, InDoubt, 1, "no answer"},
+		{"reply lost", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r) }, InDoubt, 1, "EOF"},
+		{"not HTTP", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); io.WriteString(c, "SSH-2.0\r\n\r\n") }, InDoubt, 1, "malformed"},
 		{"head cut off", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
-			w.request(r)
+			w.newRequest(r)
 			io.WriteString(c, "HTTP/1.1 202 Accepted\r\nCont")
 		}, InDoubt, 1, "malformed"},
 		{"body cut off", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
-			w.request(r)
+			w.newRequest(r)
 			io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 50\r\n\r\n{\"task_id\":\"t-1")
 		}, InDoubt, 1, "answered 202 to POST /r/workflows/slug/x/run but the body broke off"},
-		{"accepted without an id", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.request(r); reply(c, "202 Accepted", "{}") }, InDoubt, 1, "without a readable task_id"},
+		{"accepted without an id", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); reply(c, "202 Accepted", "{}") }, InDoubt, 1, "without a readable task_id"},
 		{"refused before it was read", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
 			r.Peek(1)
 			reply(c, "429 Too Many Requests", "slow down")
-			w.request(r)
+			w.newRequest(r)
 		}, NotStarted, 1, "429"},
 		{"an answer to nothing", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
 			reply(c, "202 Accepted", "{}") // before the request: net/http may notice it before it writes
 			r.Peek(1)
 		}, -1, 0, ""},
 		{"unfinished 100s", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
-			w.request(r)
+			w.newRequest(r)
 			io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
 		}, InDoubt, 1, "EOF"},
 	}
@@ -207,7 +207,7 @@ func TestRunThatNeverLeft(t *testing.T) {
 func TestRunCancelledAfterSending(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w, c := listen(t, func(w *wire, c *net.TCPConn, r *bufio.Reader) {
-		w.request(r)
+		w.newRequest(r)
 		cancel()
 		io.Copy(io.Discard, r)
 	})
@@ -264,7 +264,7 @@ func TestRunBesideAStaleConnection(t *testing.T) {
 	closing := make(chan struct{})
 	behaviours := map[string]func(w *wire, c *net.TCPConn, r *bufio.Reader){
 		"closed while idle": func(w *wire, c *net.TCPConn, r *bufio.Reader) {
-			if w.request(r) && w.bodies.Load() == 0 {
+			if w.newRequest(r) && w.bodies.Load() == 0 {
 				reply(c, "200 OK", workflowJSON) // promises to stay, and goes
 				c.Close()
 				closing <- struct{}{}
@@ -273,10 +273,10 @@ func TestRunBesideAStaleConnection(t *testing.T) {
 			reply(c, "202 Accepted", `{"task_id":"t-1"}`)
 		},
 		"closed on the request's arrival": func(w *wire, c *net.TCPConn, r *bufio.Reader) {
-			if w.request(r) && w.bodies.Load() == 0 {
+			if w.newRequest(r) && w.bodies.Load() == 0 {
 				reply(c, "200 OK", workflowJSON)
 				closing <- struct{}{}
-				w.request(r)
+				w.newRequest(r)
 				return
 			}
 			reply(c, "202 Accepted", `{"task_id":"t-1"}`)

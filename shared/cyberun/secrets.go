@@ -12,16 +12,25 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// StaticKey is a key that never changes: for tests, and for a key that the
-// environment holds.
+// StaticKey is a [KeySource] whose key never changes: for tests, and for a key that
+// the environment holds. It prints, logs and marshals as [redact.Mark].
 type StaticKey string
 
-func (k StaticKey) Key(context.Context) (string, error)             { return string(k), nil }
+// Key returns the key.
+func (k StaticKey) Key(context.Context) (string, error) { return string(k), nil }
+
+// Refresh returns the same key, since there is no other.
 func (k StaticKey) Refresh(context.Context, string) (string, error) { return string(k), nil }
 
-func (k StaticKey) String() string               { return redact.Mark }
-func (k StaticKey) Format(s fmt.State, _ rune)   { io.WriteString(s, redact.Mark) }
-func (k StaticKey) LogValue() slog.Value         { return slog.StringValue(redact.Mark) }
+func (k StaticKey) String() string { return redact.Mark }
+
+// Format prints the mark for every verb.
+func (k StaticKey) Format(s fmt.State, _ rune) { io.WriteString(s, redact.Mark) }
+
+// LogValue returns the mark for log/slog.
+func (k StaticKey) LogValue() slog.Value { return slog.StringValue(redact.Mark) }
+
+// MarshalText returns the mark for encoders.
 func (k StaticKey) MarshalText() ([]byte, error) { return []byte(redact.Mark), nil }
 
 // SignedURL is an address whose query is as good as a password. It prints, logs
@@ -29,12 +38,18 @@ func (k StaticKey) MarshalText() ([]byte, error) { return []byte(redact.Mark), n
 type SignedURL = redact.SignedURL
 
 // UploadHeaders are the signed headers of an upload. Some stores put a token
-// among them, so only the names print and marshal.
+// among them, so they print, log and marshal as their names alone.
 type UploadHeaders map[string]string
 
-func (h UploadHeaders) String() string             { return fmt.Sprint(slices.Sorted(maps.Keys(h))) }
+func (h UploadHeaders) String() string { return fmt.Sprint(slices.Sorted(maps.Keys(h))) }
+
+// Format prints the names for every verb.
 func (h UploadHeaders) Format(s fmt.State, _ rune) { io.WriteString(s, h.String()) }
-func (h UploadHeaders) LogValue() slog.Value       { return slog.StringValue(h.String()) }
+
+// LogValue returns the names for log/slog.
+func (h UploadHeaders) LogValue() slog.Value { return slog.StringValue(h.String()) }
+
+// MarshalJSON returns the names as a list.
 func (h UploadHeaders) MarshalJSON() ([]byte, error) {
 	return json.Marshal(slices.Sorted(maps.Keys(h)))
 }

@@ -13,33 +13,28 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// Task is what a run pays for.
+// Task is one execution of a workflow, which Cyberun charges for.
 type Task struct {
-	ID             string    `json:"id"`
-	WorkflowID     string    `json:"workflow_id"`
-	Status         Status    `json:"task_status"`
-	Error          string    `json:"task_error,omitempty"` // the remote's, as one text of at most 4 KiB
-	RetryCount     int       `json:"retry_count"`
-	CreatedAt      Time      `json:"created_at"`
-	StartedAt      Time      `json:"started_at"`
-	CompletedAt    Time      `json:"completed_at"`
-	AgentID        string    `json:"agent_id,omitempty"`
-	GPUType        string    `json:"gpu_type,omitempty"`
-	DispatchTarget string    `json:"dispatch_target,omitempty"`
-	ToolType       string    `json:"tool_type,omitempty"`
-	Date           time.Time `json:"-"` // the server's clock, with Client.Task
+	ID          string    `json:"id"`
+	WorkflowID  string    `json:"workflow_id"`
+	Status      Status    `json:"task_status"`
+	Error       string    `json:"task_error,omitempty"` // why it failed, in Cyberun's words: one redacted text of at most 4 KiB
+	CreatedAt   Time      `json:"created_at"`
+	StartedAt   Time      `json:"started_at"`
+	CompletedAt Time      `json:"completed_at"`
+	Date        time.Time `json:"-"` // the server's clock; zero in a [TaskList], which has its own
 }
 
+// UnmarshalJSON reads a task. Only its id has to be there: see [Time] and the
+// package's notes for what else the remote may write.
 func (t *Task) UnmarshalJSON(b []byte) error {
-	o, ok := parseObject(b)
+	o, ok := parseLooseJSON(b)
 	if !ok {
 		return errors.New("but a task that is not an object")
 	}
 	*t = Task{
-		ID: o.id("id", "task_id"), WorkflowID: o.id("workflow_id"), Status: o.taskStatus(), Error: o.fault("task_error"),
-		RetryCount: o.count("retry_count"), CreatedAt: o.time("created_at"), StartedAt: o.time("started_at"),
-		CompletedAt: o.time("completed_at"), AgentID: o.text("agent_id"), GPUType: o.text("gpu_type"),
-		DispatchTarget: o.text("dispatch_target"), ToolType: o.text("tool_type"),
+		ID: o.id("id", "task_id"), WorkflowID: o.id("workflow_id"), Status: o.taskStatus(), Error: o.errorText("task_error"),
+		CreatedAt: o.time("created_at"), StartedAt: o.time("started_at"), CompletedAt: o.time("completed_at"),
 	}
 	if t.ID == "" {
 		return errors.New("but without a task's id")
@@ -47,9 +42,10 @@ func (t *Task) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func (o object) taskStatus() Status { return Status(firstText(o, "task_status", "status")) }
+func (o looseJSON) taskStatus() Status { return Status(firstText(o, "task_status", "status")) }
 
-// Task reads one task.
+// Task reads one task by its id. [IsGone] tells an answer that there is none, or
+// none for this key.
 func (c *Client) Task(ctx context.Context, id string) (Task, error) {
 	a, err := c.task(ctx, http.MethodGet, id, "")
 	if err != nil {
@@ -58,47 +54,48 @@ func (c *Client) Task(ctx context.Context, id string) (Task, error) {
 	return a.task(id)
 }
 
-func (c *Client) task(ctx context.Context, method, id, below string) (answer, error) {
-	escaped, err := element("task", id)
+func (c *Client) task(ctx context.Context, method, id, below string) (response, error) {
+	escaped, err := escapeSegment("task", id)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	return c.do(ctx, call{method: method, path: "/r/tasks/" + escaped + below})
+	return c.do(ctx, request{method: method, path: "/r/tasks/" + escaped + below})
 }
 
-func (a answer) task(id string) (Task, error) {
+func (a response) task(id string) (Task, error) {
 	var t Task
 	if err := a.decode(&t); err != nil {
 		return Task{}, err
 	}
 	// Some other task's state would deliver some other task's files.
 	if !strings.EqualFold(t.ID, id) {
-		return Task{}, a.bad("but about the task %q", t.ID)
+		return Task{}, a.unusable("but about the task %q", t.ID)
 	}
 	t.Date = a.date
 	return t, nil
 }
 
-// TaskList is one page. The order is not documented.
+// TaskList is one page of the team's tasks. Their order is not documented.
 type TaskList struct {
 	Tasks []Task
 	Page  PageMeta
-	Date  time.Time     // the server's clock
+	Date  time.Time     // the server's clock; zero if the answer came from a cache
 	Age   time.Duration // how long the answer lay in a cache; 0: it did not
 }
 
-// Tasks lists the team's tasks. A row that cannot be read fails the whole call:
-// whoever looks for a task must not take it for absent.
+// Tasks lists one page of the team's tasks. A row that cannot be read fails the
+// whole call with an [*AnswerError], so that nobody takes a task for absent which
+// is only illegible.
 func (c *Client) Tasks(ctx context.Context, page Page) (TaskList, error) {
-	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/tasks", query: page.query()})
+	a, err := c.do(ctx, request{method: http.MethodGet, path: "/r/tasks", query: page.query()})
 	if err != nil {
 		return TaskList{}, err
 	}
 	return a.taskList()
 }
 
-func (a answer) taskList() (TaskList, error) {
-	var o object
+func (a response) taskList() (TaskList, error) {
+	var o looseJSON
 	if err := a.decode(&o); err != nil {
 		return TaskList{}, err
 	}
@@ -110,44 +107,36 @@ func (a answer) taskList() (TaskList, error) {
 	for i, row := range rows {
 		var t Task
 		if err := t.UnmarshalJSON(row); err != nil {
-			return TaskList{}, a.bad("%s (row %d)", err, i+1)
+			return TaskList{}, a.unusable("%s (row %d)", err, i+1)
 		}
 		list.Tasks = append(list.Tasks, t)
 	}
 	return list, nil
 }
 
-// Result is what a terminal task left. The addresses live about an hour; asking
-// again mints fresh ones. Marshalled, they are redacted.
+// Result is where the outputs of a terminal task can be downloaded. The addresses
+// are valid for an hour, as documented; [Client.Result] gives fresh ones.
 type Result struct {
 	ID           string               `json:"id"`
 	Status       Status               `json:"task_status"`
-	Output       json.RawMessage      `json:"task_output,omitempty"` // the remote's, as it is
-	DownloadURL  SignedURL            `json:"download_url,omitempty"`
-	DownloadURLs map[string]SignedURL `json:"download_urls,omitempty"` // by output id; no empty ones
-	ExpiresAt    Time                 `json:"expires_at"`
-	Error        string               `json:"task_error,omitempty"`
-	CompletedAt  Time                 `json:"completed_at"`
-	Date         time.Time            `json:"-"`
+	DownloadURL  SignedURL            `json:"download_url,omitempty"`  // the only output, of a task that names none
+	DownloadURLs map[string]SignedURL `json:"download_urls,omitempty"` // by output id, those with an address alone
+	Date         time.Time            `json:"-"`                       // the server's clock
 }
 
+// UnmarshalJSON reads a result. An address that is not a string is an error, since
+// leaving it out would lose an output silently.
 func (r *Result) UnmarshalJSON(b []byte) error {
-	o, ok := parseObject(b)
+	o, ok := parseLooseJSON(b)
 	if !ok {
 		return errors.New("but a result that is not an object")
 	}
-	*r = Result{
-		ID: o.id("id", "task_id"), Status: o.taskStatus(),
-		ExpiresAt: o.time("expires_at"), Error: o.fault("task_error"), CompletedAt: o.time("completed_at"),
-	}
-	if o.present("task_output") {
-		r.Output = o["task_output"]
-	}
+	*r = Result{ID: o.id("id", "task_id"), Status: o.taskStatus()}
 	var err error
 	if r.DownloadURL, err = o.address("download_url"); err != nil || !o.present("download_urls") {
 		return err
 	}
-	urls, ok := parseObject(o["download_urls"])
+	urls, ok := parseLooseJSON(o["download_urls"])
 	if !ok {
 		return errors.New("but download_urls is not an object")
 	}
@@ -164,9 +153,9 @@ func (r *Result) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// address reads an output's address. Missing, null and empty are no output; any
-// other shape is an error, since leaving it out would lose a file without a word.
-func (o object) address(name string) (SignedURL, error) {
+// address reads the address of an output: "" if it is missing, null or empty, and
+// an error if it is anything but a string.
+func (o looseJSON) address(name string) (SignedURL, error) {
 	if !o.present(name) {
 		return "", nil
 	}
@@ -177,7 +166,8 @@ func (o object) address(name string) (SignedURL, error) {
 	return SignedURL(s), nil
 }
 
-// Result asks for a terminal task's outputs.
+// Result reads where a terminal task's outputs are. [IsGone] tells an answer that
+// there is no such task or result, or none for this key.
 func (c *Client) Result(ctx context.Context, id string) (Result, error) {
 	a, err := c.task(ctx, http.MethodGet, id, "/result")
 	if err != nil {
@@ -186,46 +176,47 @@ func (c *Client) Result(ctx context.Context, id string) (Result, error) {
 	return a.result(id)
 }
 
-func (a answer) result(id string) (Result, error) {
+func (a response) result(id string) (Result, error) {
 	var r Result
 	if err := a.decode(&r); err != nil {
 		return Result{}, err
 	}
-	// The id was in the path and nothing hangs on its echo, unless it is another's.
+	// An answer without an id is believed, since the id stood in the path; one that
+	// names another task is not.
 	if r.ID == "" {
 		r.ID = id
 	}
 	if !strings.EqualFold(r.ID, id) {
-		return Result{}, a.bad("but about the task %q", r.ID)
+		return Result{}, a.unusable("but about the task %q", r.ID)
 	}
 	r.Date = a.date
 	return r, nil
 }
 
-// Cancel asks for the end of a task; on a terminal one it does nothing. It
-// returns nil only for an answer that is Cyberun's own, a JSON object that does
-// not deny success: a proxy's page says nothing about the task. Whoever gets an
-// error looks at the task, and asks again.
+// Cancel asks Cyberun to end a task; to a terminal one it does nothing. It returns
+// nil only if Cyberun itself accepted, by a JSON object that does not deny success:
+// a proxy's page says nothing about the task. After any error the task may be
+// cancelled or not: read it with [Client.Task], and cancel again.
 func (c *Client) Cancel(ctx context.Context, id string) error {
 	a, err := c.task(ctx, http.MethodPost, id, "/cancel")
 	if err != nil {
 		return err
 	}
-	var o object
+	var o looseJSON
 	if err := a.decode(&o); err != nil {
 		return err
 	}
 	if o == nil {
-		return a.bad("but not with a JSON object: null")
+		return a.unusable("but not with a JSON object: null")
 	}
-	if o.present("success") && !o.truth("success") {
-		return a.bad("but without success: %s", redact.Line(maxMessage, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...))
+	if o.present("success") && !o.boolean("success") {
+		return a.unusable("but without success: %s", redact.Line(maxMessage, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...))
 	}
 	return nil
 }
 
-// eventsCall is the address of a task's event stream.
-func eventsCall(id string) (call, error) {
-	escaped, err := element("task", id)
-	return call{method: http.MethodGet, path: "/r/tasks/" + escaped + "/events", query: url.Values{}, accept: "text/event-stream"}, err
+// eventsRequest is the request for a task's event stream.
+func eventsRequest(id string) (request, error) {
+	escaped, err := escapeSegment("task", id)
+	return request{method: http.MethodGet, path: "/r/tasks/" + escaped + "/events", query: url.Values{}, accept: "text/event-stream"}, err
 }

@@ -12,12 +12,13 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// Status is a task's state. The set is open: a new one may appear.
+// Status is how a task stands. The set is open: a new one may appear.
 type Status string
 
+// The documented statuses.
 const (
 	StatusPending      Status = "pending"
-	StatusWaiting      Status = "waiting" // no eligible agent yet; may last for ever
+	StatusWaiting      Status = "waiting" // for an eligible agent, which may never come
 	StatusProvisioning Status = "provisioning"
 	StatusQueued       Status = "queued"
 	StatusRunning      Status = "running"
@@ -26,21 +27,24 @@ const (
 	StatusCancelled    Status = "cancelled"
 )
 
-// Terminal says that the task will not change any more. An unknown state is
+// Terminal reports whether the task will not change any more. An unknown status is
 // not terminal.
 func (s Status) Terminal() bool {
 	return s == StatusCompleted || s == StatusFailed || s == StatusCancelled
 }
 
-// Time is a time that the remote may leave out, null, or write oddly: it is
-// zero then, and decoding never fails. Marshalled it is RFC 3339 or null.
+// Time is a time as the remote writes it: in RFC 3339, in one of the other usual
+// forms, or as seconds or milliseconds since 1970.
 type Time struct{ time.Time }
 
+// UnmarshalJSON reads the time. One that is missing, null or cannot be read is zero,
+// and no error.
 func (t *Time) UnmarshalJSON(b []byte) error {
 	t.Time = parseTime(b)
 	return nil
 }
 
+// MarshalJSON writes the time in RFC 3339, and null for the zero one.
 func (t Time) MarshalJSON() ([]byte, error) {
 	if t.IsZero() {
 		return []byte("null"), nil
@@ -56,10 +60,10 @@ var layouts = []string{
 }
 
 func parseTime(raw []byte) time.Time {
-	s := object{"t": raw}.text("t")
+	s := looseJSON{"t": raw}.text("t")
 	for _, layout := range layouts {
 		if t, err := time.Parse(layout, s); err == nil {
-			return sane(t)
+			return inRFC3339(t)
 		}
 	}
 	if n, err := strconv.ParseFloat(s, 64); err == nil {
@@ -68,14 +72,15 @@ func parseTime(raw []byte) time.Time {
 		}
 		if n > 0 && n < 1e11 {
 			whole, part := math.Modf(n)
-			return sane(time.Unix(int64(whole), int64(part*1e9)))
+			return inRFC3339(time.Unix(int64(whole), int64(part*1e9)))
 		}
 	}
 	return time.Time{}
 }
 
-// sane drops what RFC 3339 cannot write: it would fail when marshalled.
-func sane(t time.Time) time.Time {
+// inRFC3339 returns the time in UTC; zero for one that RFC 3339 cannot write, which
+// would fail when marshalled.
+func inRFC3339(t time.Time) time.Time {
 	t = t.UTC()
 	if y := t.Year(); y < 1 || y > 9999 {
 		return time.Time{}
@@ -83,26 +88,28 @@ func sane(t time.Time) time.Time {
 	return t
 }
 
-// object is a JSON object of which each field is read for itself, so that one
-// field of a wrong type costs that field and not the whole answer.
-type object map[string]json.RawMessage
+// looseJSON is a JSON object of which each field is read for itself, so that one
+// field of a wrong type costs that field and not the whole answer. A field that is
+// missing, null or cannot be read is the zero value.
+type looseJSON map[string]json.RawMessage
 
-func parseObject(raw []byte) (object, bool) {
-	var o object
+// parseLooseJSON reads an object; false for anything else.
+func parseLooseJSON(raw []byte) (looseJSON, bool) {
+	var o looseJSON
 	if err := json.Unmarshal(raw, &o); err != nil || o == nil {
 		return nil, false
 	}
 	return o, true
 }
 
-// present says whether a field is there and not null.
-func (o object) present(name string) bool {
+// present reports whether a field is there and not null.
+func (o looseJSON) present(name string) bool {
 	raw := bytes.TrimSpace(o[name])
 	return len(raw) > 0 && !bytes.Equal(raw, []byte("null"))
 }
 
-// text reads a string; a number or a boolean is taken as it is written.
-func (o object) text(name string) string {
+// text reads a string, or a number or a boolean as it is written.
+func (o looseJSON) text(name string) string {
 	if !o.present(name) {
 		return ""
 	}
@@ -117,7 +124,8 @@ func (o object) text(name string) string {
 	return string(raw)
 }
 
-func firstText(o object, names ...string) string {
+// firstText reads the first of the fields whose text is not empty.
+func firstText(o looseJSON, names ...string) string {
 	for _, name := range names {
 		if s := o.text(name); s != "" {
 			return s
@@ -127,7 +135,7 @@ func firstText(o object, names ...string) string {
 }
 
 // number reads a finite number, also one in a string.
-func (o object) number(name string) *float64 {
+func (o looseJSON) number(name string) *float64 {
 	n, err := strconv.ParseFloat(strings.TrimSpace(o.text(name)), 64)
 	if err != nil || math.IsInf(n, 0) || math.IsNaN(n) {
 		return nil
@@ -137,7 +145,7 @@ func (o object) number(name string) *float64 {
 
 // integer reads a whole number within 32 bits, which every documented one is;
 // nil for anything else.
-func (o object) integer(name string) *int {
+func (o looseJSON) integer(name string) *int {
 	n := o.number(name)
 	if n == nil || *n != math.Trunc(*n) || math.Abs(*n) > math.MaxInt32 {
 		return nil
@@ -146,22 +154,24 @@ func (o object) integer(name string) *int {
 	return &i
 }
 
-func (o object) count(name string) int {
+// count reads a whole number; 0 for anything else.
+func (o looseJSON) count(name string) int {
 	if n := o.integer(name); n != nil {
 		return *n
 	}
 	return 0
 }
 
-func (o object) truth(name string) bool {
+// boolean reads true, also as a string or a 1.
+func (o looseJSON) boolean(name string) bool {
 	b, _ := strconv.ParseBool(o.text(name))
 	return b
 }
 
-func (o object) time(name string) Time { return Time{parseTime(o[name])} }
+func (o looseJSON) time(name string) Time { return Time{parseTime(o[name])} }
 
-// list reads an array; a single value is a list of one.
-func (o object) list(name string) []json.RawMessage {
+// list reads an array, or a single value as a list of one.
+func (o looseJSON) list(name string) []json.RawMessage {
 	if !o.present(name) {
 		return nil
 	}
@@ -172,18 +182,19 @@ func (o object) list(name string) []json.RawMessage {
 	return list
 }
 
-func (o object) texts(name string) []string {
+// texts reads a list of strings.
+func (o looseJSON) texts(name string) []string {
 	var texts []string
 	for _, raw := range o.list(name) {
-		if s := (object{"": raw}).text(""); s != "" {
+		if s := (looseJSON{"": raw}).text(""); s != "" {
 			texts = append(texts, s)
 		}
 	}
 	return texts
 }
 
-// value reads anything. A number that no float64 holds stays a json.Number.
-func (o object) value(name string) any {
+// value reads any value; one with a number that no float64 holds has json.Numbers.
+func (o looseJSON) value(name string) any {
 	if !o.present(name) {
 		return nil
 	}
@@ -199,17 +210,18 @@ func (o object) value(name string) any {
 	return v
 }
 
-// maxTaskError keeps a task's error small enough for a run's own error, which
-// has to fit Step Functions' 32 KiB.
+// maxTaskError bounds a task's error, in bytes, so that a run's own error with it
+// fits Step Functions' 32 KiB.
 const maxTaskError = 4 << 10
 
-// fault reads an error that may be a string, an object or null, as one text.
-func (o object) fault(name string) string {
+// errorText reads an error that may be a string, an object or null, as one redacted
+// text of several lines, such as a traceback has.
+func (o looseJSON) errorText(name string) string {
 	if !o.present(name) {
 		return ""
 	}
 	text := o.text(name)
-	if inner, ok := parseObject(o[name]); ok {
+	if inner, ok := parseLooseJSON(o[name]); ok {
 		text = firstText(inner, "message", "error", "detail", "reason")
 		if code := inner.text("code"); code != "" && text != "" {
 			text = code + ": " + text
@@ -221,16 +233,16 @@ func (o object) fault(name string) string {
 			text = compact.String()
 		}
 	}
-	// Lines stay: a task's error is often a traceback.
 	return named.Shorten(maxTaskError, redact.Text(text))
 }
 
-// maxID is four times a uuid and more than any slug should be. Ids become parts
-// of object keys and file names.
+// maxID bounds an id, in bytes: it is over four times a UUID and more than a slug
+// should have. Ids become parts of object keys and file names.
 const maxID = 200
 
-// id reads a required identifier: "" if it is missing or cannot be one.
-func (o object) id(names ...string) string {
+// id reads the first of the fields that is there as an identifier; "" if it cannot
+// be one.
+func (o looseJSON) id(names ...string) string {
 	s := firstText(o, names...)
 	if len(s) > maxID || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\uFFFD' }) {
 		return ""

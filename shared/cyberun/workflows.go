@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// MaxPageSize is the documented upper limit of per_page.
+// MaxPageSize is how many rows a page of a list has at most, as documented.
 const MaxPageSize = 100
 
-// Page asks for one page of a list. Zero values leave the choice to the remote:
-// the first page, 20 rows.
+// Page says which page of a list is asked for. A zero value leaves the choice to the
+// remote, which answers with the first page, and with 20 rows.
 type Page struct {
 	Number int // from 1
-	Size   int // at most MaxPageSize
+	Size   int // rows, at most MaxPageSize
 }
 
 func (p Page) query() url.Values {
@@ -32,15 +32,15 @@ func (p Page) query() url.Values {
 	return q
 }
 
-// PageMeta is what a list says of itself.
+// PageMeta is what the answer says of a list and of this page of it.
 type PageMeta struct {
 	CurrentPage int `json:"current_page"`
 	PerPage     int `json:"per_page"`
-	TotalCount  int `json:"total_count"` // -1: the answer did not say
+	TotalCount  int `json:"total_count"` // rows of the whole list; -1 if the answer does not say
 }
 
-func (o object) pageMeta() PageMeta {
-	meta, _ := parseObject(o["page_meta"])
+func (o looseJSON) pageMeta() PageMeta {
+	meta, _ := parseLooseJSON(o["page_meta"])
 	m := PageMeta{CurrentPage: meta.count("current_page"), PerPage: meta.count("per_page"), TotalCount: -1}
 	if n := meta.integer("total_count"); n != nil && *n >= 0 {
 		m.TotalCount = *n
@@ -50,30 +50,33 @@ func (o object) pageMeta() PageMeta {
 
 // rows reads a list that has to be there. A null is an empty list, unless the
 // page says that there are rows: absence must not be read out of a broken answer.
-func (a answer) rows(o object, name string) ([]json.RawMessage, error) {
+func (a response) rows(o looseJSON, name string) ([]json.RawMessage, error) {
 	raw, there := o[name]
 	if !there {
-		return nil, a.bad("but without %s", name)
+		return nil, a.unusable("but without %s", name)
 	}
 	var rows []json.RawMessage
 	if err := json.Unmarshal(raw, &rows); err != nil {
-		return nil, a.bad("but %s is not a list", name)
+		return nil, a.unusable("but %s is not a list", name)
 	}
 	if rows == nil && o.pageMeta().TotalCount > 0 {
-		return nil, a.bad("but %s is null although total_count is %d", name, o.pageMeta().TotalCount)
+		return nil, a.unusable("but %s is null although total_count is %d", name, o.pageMeta().TotalCount)
 	}
 	return rows, nil
 }
 
-// WorkflowStatus is open too: only a disabled workflow is known to reject tasks.
+// WorkflowStatus is how a workflow stands. The set is open: only a disabled
+// workflow is known to refuse runs.
 type WorkflowStatus string
 
+// The documented statuses of a workflow.
 const (
 	WorkflowActive   WorkflowStatus = "active"
 	WorkflowDisabled WorkflowStatus = "disabled"
 )
 
-// Workflow is what can be run. A list's rows may lack the parameters.
+// Workflow is a graph of nodes that can be run. In a [WorkflowList] it may lack its
+// parameters.
 type Workflow struct {
 	ID             string         `json:"id"`
 	Slug           string         `json:"workflow_slug"`
@@ -83,21 +86,22 @@ type Workflow struct {
 	Description    string         `json:"description"`
 	Parameters     []Parameter    `json:"parameters"`
 	RequiredLabels []string       `json:"required_labels,omitempty"`
-	TaskTimeout    int            `json:"task_timeout"` // seconds from the agent's ACK; 0: none
+	TaskTimeout    int            `json:"task_timeout"` // seconds from when an agent accepts the task; 0: none
 	MaxRetries     int            `json:"max_retries"`
 	ToolType       string         `json:"tool_type"`
 	CreatedAt      Time           `json:"created_at"`
 	UpdatedAt      Time           `json:"updated_at"`
-	Date           time.Time      `json:"-"` // the server's clock, with Client.Workflow
+	Date           time.Time      `json:"-"` // the server's clock; zero in a [WorkflowList], which has its own
 }
 
-// ParameterType is an open set.
+// ParameterType is what kind of value a workflow's parameter takes. The set is open.
 type ParameterType string
 
+// The documented types of parameters.
 const (
 	TypeString  ParameterType = "string"
 	TypeNumber  ParameterType = "number"
-	TypeInteger ParameterType = "integer" // in the documentation's prose only
+	TypeInteger ParameterType = "integer" // named in the documentation's prose alone
 	TypeBoolean ParameterType = "boolean"
 	TypeSelect  ParameterType = "select"
 	TypeFile    ParameterType = "file"
@@ -117,15 +121,16 @@ type Parameter struct {
 	Accept      []string      `json:"accept,omitempty"`  // file: MIME types or extensions
 }
 
-// Option is one choice of a select. How the remote writes one is not
-// documented: a bare value and an object with value and label are both read.
+// Option is one choice of a parameter of the type select.
 type Option struct {
 	Value any    `json:"value"`
 	Label string `json:"label"` // the value's text if it has none of its own
 }
 
+// UnmarshalJSON reads a workflow, of which only the id has to be there. A parameter
+// without a key is left out, since it could not be sent.
 func (w *Workflow) UnmarshalJSON(b []byte) error {
-	o, ok := parseObject(b)
+	o, ok := parseLooseJSON(b)
 	if !ok {
 		return errors.New("but a workflow that is not an object")
 	}
@@ -140,7 +145,6 @@ func (w *Workflow) UnmarshalJSON(b []byte) error {
 		return errors.New("but without a workflow's id")
 	}
 	for _, raw := range o.list("parameters") {
-		// One without a key cannot be sent, so it is left out.
 		var p Parameter
 		if json.Unmarshal(raw, &p) == nil && p.Key != "" {
 			w.Parameters = append(w.Parameters, p)
@@ -149,11 +153,12 @@ func (w *Workflow) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// UnmarshalJSON reads a parameter. It never fails.
 func (p *Parameter) UnmarshalJSON(b []byte) error {
-	o, _ := parseObject(b)
+	o, _ := parseLooseJSON(b)
 	*p = Parameter{
 		Key: o.text("key"), Type: ParameterType(o.text("type")), Label: o.text("label"), Description: o.text("description"),
-		Required: o.truth("required"), Default: o.value("default"), Min: o.number("min"), Max: o.number("max"),
+		Required: o.boolean("required"), Default: o.value("default"), Min: o.number("min"), Max: o.number("max"),
 		Accept: o.texts("accept"),
 	}
 	for _, raw := range o.list("options") {
@@ -165,33 +170,35 @@ func (p *Parameter) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// UnmarshalJSON reads a bare value, or an object with value and label: which of the
+// two the remote writes is not documented. It never fails.
 func (c *Option) UnmarshalJSON(b []byte) error {
-	o, ok := parseObject(b)
+	o, ok := parseLooseJSON(b)
 	if !ok {
-		o = object{"value": b}
+		o = looseJSON{"value": b}
 	}
 	*c = Option{Value: o.value("value"), Label: firstText(o, "label", "value")}
 	return nil
 }
 
-// WorkflowList is one page.
+// WorkflowList is one page of the workflows that the key can run.
 type WorkflowList struct {
 	Workflows []Workflow
 	Page      PageMeta
-	Date      time.Time
+	Date      time.Time // the server's clock
 }
 
-// Workflows lists the workflows that the key can run.
+// Workflows lists one page of the workflows that the key can run.
 func (c *Client) Workflows(ctx context.Context, page Page) (WorkflowList, error) {
-	a, err := c.do(ctx, call{method: http.MethodGet, path: "/r/workflows", query: page.query()})
+	a, err := c.do(ctx, request{method: http.MethodGet, path: "/r/workflows", query: page.query()})
 	if err != nil {
 		return WorkflowList{}, err
 	}
 	return a.workflowList()
 }
 
-func (a answer) workflowList() (WorkflowList, error) {
-	var o object
+func (a response) workflowList() (WorkflowList, error) {
+	var o looseJSON
 	if err := a.decode(&o); err != nil {
 		return WorkflowList{}, err
 	}
@@ -202,36 +209,37 @@ func (a answer) workflowList() (WorkflowList, error) {
 	list := WorkflowList{Workflows: make([]Workflow, len(rows)), Page: o.pageMeta(), Date: a.date}
 	for i, row := range rows {
 		if err := list.Workflows[i].UnmarshalJSON(row); err != nil {
-			return WorkflowList{}, a.bad("%s (row %d)", err, i+1)
+			return WorkflowList{}, a.unusable("%s (row %d)", err, i+1)
 		}
 	}
 	return list, nil
 }
 
-// Workflow is one workflow's detail. ref is a slug, or slug@version.
+// Workflow reads one workflow with its parameters. ref is its slug, or slug@version.
+// [IsNotFound] tells an answer that there is none.
 func (c *Client) Workflow(ctx context.Context, ref string) (Workflow, error) {
 	return c.workflowAt(ctx, "/r/workflows/slug/", ref)
 }
 
-// WorkflowByID reads a workflow's detail by the id that a task names. A Slug that
-// the answer lacks is the id.
+// WorkflowByID is [Client.Workflow] by the id that a [Task] names. Where the answer
+// has no slug, Slug is the id.
 func (c *Client) WorkflowByID(ctx context.Context, id string) (Workflow, error) {
 	return c.workflowAt(ctx, "/r/workflows/", id)
 }
 
 func (c *Client) workflowAt(ctx context.Context, below, ref string) (Workflow, error) {
-	escaped, err := element("workflow", ref)
+	escaped, err := escapeSegment("workflow", ref)
 	if err != nil {
 		return Workflow{}, err
 	}
-	a, err := c.do(ctx, call{method: http.MethodGet, path: below + escaped})
+	a, err := c.do(ctx, request{method: http.MethodGet, path: below + escaped})
 	if err != nil {
 		return Workflow{}, err
 	}
 	return a.workflow(ref)
 }
 
-func (a answer) workflow(ref string) (Workflow, error) {
+func (a response) workflow(ref string) (Workflow, error) {
 	var w Workflow
 	if err := a.decode(&w); err != nil {
 		return Workflow{}, err

@@ -69,7 +69,7 @@ func record(p *run.Progress, e cyberun.Event) {
 	if e.Status != "" {
 		p.TaskStatus = string(e.Status)
 	}
-	if e.Type != eventProgress {
+	if e.Type != cyberun.EventProgress {
 		return
 	}
 	p.TaskStatus = string(cyberun.StatusRunning)
@@ -77,10 +77,7 @@ func record(p *run.Progress, e cyberun.Event) {
 	p.CurrentNode, p.Stage, p.Message = named.Shorten(maxText, e.CurrentNode), named.Shorten(maxText, e.Stage), named.Shorten(maxText, e.Message)
 }
 
-const (
-	eventProgress = "progress"
-	maxText       = 200 // bytes of a remote's text that are kept: two lines of a terminal
-)
+const maxText = 200 // bytes of a remote's text that are kept: two lines of a terminal
 
 // save writes the progress object. A failure is logged, and does not fail the run.
 func (h *Handler) save(ctx context.Context, p *run.Progress) {
