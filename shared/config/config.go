@@ -36,19 +36,21 @@ func AWS(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
-// smallCall bounds one try at a call that carries a few KiB: a connection that
-// answers nothing must not hold a step until Lambda ends it.
+// smallCall bounds one try at a call that carries a few KiB, which takes well under a
+// second: a connection that answers nothing must not hold a step until Lambda ends it.
 const smallCall = 5 * time.Second
 
-// S3 makes the client for small objects: records, manifests, heads.
+// S3 makes the client for small objects, such as records and manifests, and for heads:
+// each try has 5 s.
 func S3(cfg aws.Config) *s3.Client {
 	return s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall) })
 }
 
-// S3Streams makes the client for bodies of any size, whose time is their caller's.
+// S3Streams makes the client for bodies of any size, which take as long as their
+// context allows.
 func S3Streams(cfg aws.Config) *s3.Client { return s3.NewFromConfig(cfg) }
 
-// StepFunctions makes the client of Step Functions.
+// StepFunctions makes the client of Step Functions: each try has 5 s.
 func StepFunctions(cfg aws.Config) *sfn.Client {
 	return sfn.NewFromConfig(cfg, func(o *sfn.Options) { o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall) })
 }

@@ -16,14 +16,16 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// SecretsManager is what Secret calls.
+// SecretsManager is the part of a Secrets Manager client that a [Secret] calls.
 type SecretsManager interface {
 	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
 }
 
-// Secret is a key in Secrets Manager: plain text, or JSON {"api_key": "…"}. It
-// is read once, and again when the service rejects it: a rotated key is picked
-// up without a deploy.
+// Secret is a key in Secrets Manager: plain text, or JSON {"api_key": "…"}. It is read
+// once, and again when its user rejects it, so that a key which was rotated is used
+// without a deployment. It may be used by several goroutines, and it is the
+// [cyberun.KeySource] of the functions. Its errors are named: Unauthorized if it holds
+// no key, and Unavailable if it cannot be read.
 type Secret struct {
 	Manager SecretsManager
 	ARN     string
@@ -32,17 +34,17 @@ type Secret struct {
 	key string
 }
 
-// NewSecret makes one for the secret of that ARN.
+// NewSecret makes a [Secret] of the secret with that ARN. It is not read yet.
 func NewSecret(cfg aws.Config, arn string) *Secret {
 	return &Secret{Manager: secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
 		o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall)
 	}), ARN: arn}
 }
 
-// Format keeps the key out of whatever prints a handler with all its parts.
+// Format prints the ARN and not the key, for every verb.
 func (s *Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, "secret "+s.ARN) }
 
-// Key is the key as it was last read.
+// Key returns the key as it was last read, and reads it at the first call.
 func (s *Secret) Key(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +54,8 @@ func (s *Secret) Key(ctx context.Context) (string, error) {
 	return s.read(ctx)
 }
 
-// Refresh reads the secret again, unless someone has since rejected was read.
+// Refresh reads the secret again and returns its key, unless that was done since the
+// key rejected was read.
 func (s *Secret) Refresh(ctx context.Context, rejected string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +87,8 @@ var (
 	errBadChar = errors.New("holds a key with blanks or other characters that no header can carry")
 )
 
-// parseSecret never tells any of what it read: it is a key, or was meant as one.
+// parseSecret reads the key out of a secret's value. Its errors quote nothing of it,
+// which is a key, or was meant as one.
 func parseSecret(value string) (string, error) {
 	key := strings.TrimSpace(value)
 	if strings.HasPrefix(key, "{") {

@@ -1,6 +1,7 @@
-// Package eventstest gives the tests of the functions what is sent to them: the
-// samples in events/ and the states of the machine. It is for tests that run two
-// folders below the project's root, as functions/submit/handler.
+// Package eventstest gives the tests of the functions what is sent to these: the
+// samples in events/, the states of the state machine, and the routes of the HTTP API.
+// It finds them from a test that runs three folders below the project's root, as
+// functions/submit/handler does.
 package eventstest
 
 import (
@@ -19,8 +20,9 @@ const (
 	machine = "../../../statemachine/run.asl.json"
 )
 
-// Each checks every sample whose name matches the pattern. want says what is to
-// become of each: one that it does not name, or names in vain, is an error.
+// Each calls check, in a subtest, for every sample in events/ whose name matches the
+// pattern, with its bytes and what is wanted of it. want has the names of exactly these
+// samples: one more or less fails the test.
 func Each[W any](t *testing.T, pattern string, want map[string]W, check func(t *testing.T, want W, raw []byte)) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(samples, pattern))
@@ -31,7 +33,7 @@ func Each[W any](t *testing.T, pattern string, want map[string]W, check func(t *
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			outcome, known := want[filepath.Base(file)]
 			if !known {
-				t.Fatal("nobody knows what is to become of it")
+				t.Fatal("the test does not say what is wanted of this sample")
 			}
 			raw, err := os.ReadFile(file)
 			if err != nil {
@@ -42,8 +44,8 @@ func Each[W any](t *testing.T, pattern string, want map[string]W, check func(t *
 	}
 }
 
-// RoundTrip reads a sample into in, which must know each of its fields and lose
-// none of them.
+// RoundTrip reads a sample into in, a pointer, and fails the test unless in knows every
+// field of the sample and writes them all back.
 func RoundTrip(t *testing.T, raw []byte, in any) {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -60,13 +62,13 @@ func RoundTrip(t *testing.T, raw []byte, in any) {
 	}
 }
 
-// State is what a function's types are held against.
+// State is a state of the state machine, as far as a function's types are held to it.
 type State struct {
 	Parameters, ResultSelector map[string]any
 	TimeoutSeconds             int
 }
 
-// Machine reads the states of the machine.
+// Machine returns the states of statemachine/run.asl.json by their names.
 func Machine(t *testing.T) map[string]State {
 	t.Helper()
 	raw, err := os.ReadFile(machine)
@@ -80,7 +82,7 @@ func Machine(t *testing.T) map[string]State {
 	return m.States
 }
 
-// Sent are the names of the fields that parameters give to a function.
+// Sent returns the names of the fields that a [State]'s Parameters give to a function.
 func Sent(parameters map[string]any) map[string]bool {
 	names := map[string]bool{}
 	for key := range parameters {
@@ -89,7 +91,8 @@ func Sent(parameters map[string]any) map[string]bool {
 	return names
 }
 
-// Selected are the names of the fields that a state takes from the result.
+// Selected returns the names of the fields that the state's ResultSelector takes from a
+// function's answer.
 func (s State) Selected() map[string]bool {
 	names := map[string]bool{}
 	collect(s.ResultSelector, names)
@@ -107,7 +110,7 @@ func collect(selector map[string]any, names map[string]bool) {
 	}
 }
 
-// Fields are the names that v has as JSON.
+// Fields returns the names of the fields that v, a struct, has as JSON.
 func Fields(t *testing.T, v any) map[string]bool {
 	t.Helper()
 	raw, err := json.Marshal(v)

@@ -10,8 +10,8 @@ import (
 
 const template = "../../../template.yaml"
 
-// Routes are those of the template's HTTP API: from route key, as an event has it,
-// to the logical id of the function.
+// Routes returns the routes of the template's HTTP API: for the key of each, as an
+// event has it, such as "GET /runs/{id}", the logical id of its function.
 func Routes(t *testing.T) map[string]string {
 	t.Helper()
 	raw, err := os.ReadFile(template)

@@ -1,6 +1,8 @@
-// Package executions is the one adapter for Step Functions: it starts, reads,
-// lists, stops, redrives and resumes the executions of one state machine, and
-// turns what Step Functions says of them into the relay's own terms.
+// Package executions is the relay's adapter for Step Functions: [Machine] starts,
+// reads, lists, stops, redrives and resumes the executions of one state machine, and
+// returns what Step Functions says of them in the relay's own terms. A call that fails
+// is an Unavailable of shared/named; the errors of its own are [ErrNotFound],
+// [ErrExists] and [ErrNotRedrivable].
 //
 // It imports the Step Functions client and shared/named.
 package executions
@@ -19,7 +21,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// API is what the adapter calls: a Step Functions client.
+// API is the part of a Step Functions client that a [Machine] calls.
 type API interface {
 	StartExecution(context.Context, *sfn.StartExecutionInput, ...func(*sfn.Options)) (*sfn.StartExecutionOutput, error)
 	DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error)
@@ -30,11 +32,11 @@ type API interface {
 }
 
 var (
-	// ErrNotFound says that Step Functions knows no such execution: it never was,
-	// or it ended over 90 days ago. Step Functions' reads are eventually
-	// consistent, so it may also have started a moment ago.
+	// ErrNotFound says that Step Functions has no such execution: it never was, or it
+	// ended over 90 days ago. Its reads are eventually consistent, so the execution
+	// may also have started a moment ago.
 	ErrNotFound = errors.New("no such execution")
-	// ErrExists says that an execution of that name exists with another input, or has ended.
+	// ErrExists says that an execution of that name has another input, or has ended.
 	ErrExists = errors.New("an execution of that name exists")
 	// ErrNotRedrivable says that an execution cannot be redriven: it runs, it
 	// succeeded, or it ended over 14 days ago.
@@ -44,7 +46,7 @@ var (
 // State is how an execution stands.
 type State string
 
-// The states. Pending redrive counts as running.
+// The states of an execution. One that waits for its redrive counts as running.
 const (
 	Running   State = "running"
 	Succeeded State = "succeeded"
@@ -53,37 +55,39 @@ const (
 	Aborted   State = "aborted"
 )
 
-// Ended reports whether the execution ended otherwise than well.
+// Ended reports whether the execution ended, and not as succeeded.
 func (s State) Ended() bool { return s == Failed || s == TimedOut || s == Aborted }
 
-// Execution is one execution as Step Functions last said.
+// Execution is one execution, which is one run.
 type Execution struct {
 	ARN       string
 	Name      string // the run's id
 	State     State
 	StartedAt time.Time // its first start, also after a redrive
 	Redrives  int       // how often it was redriven
-	Input     string
-	// Error is why it ended; nil while it runs, after a success, and in a list.
+	Input     string    // the run's request, as JSON; empty from [FromEvent] and [Machine.EndedSince]
+	// Error says why it ended as Failed, TimedOut or Aborted; nil from
+	// [Machine.EndedSince].
 	Error *named.Error
 }
 
-// Machine is one state machine.
+// Machine calls Step Functions for the executions of one state machine.
 type Machine struct {
 	API API
-	ARN string // of the state machine; empty for a caller that has whole execution ARNs
+	ARN string // of the state machine; empty for a caller that has the ARNs of executions
 }
 
-// Execution returns the ARN of the execution of that name.
+// Execution returns the ARN of the execution with that name, be there one or none.
 func (m Machine) Execution(name string) string {
 	return strings.Replace(m.ARN, ":stateMachine:", ":execution:", 1) + ":" + name
 }
 
-// NameOf returns the name at the end of an execution's ARN.
+// NameOf returns the name that an execution's ARN ends with, which is the run's id.
 func NameOf(arn string) string { return arn[strings.LastIndexByte(arn, ':')+1:] }
 
-// ValidName reports whether Step Functions allows the name for an execution: 1
-// to 80 characters, none of which needs quoting.
+// ValidName reports whether Step Functions allows the name for an execution: 1 to 80
+// characters without blanks, control characters, brackets, wildcards and the other
+// special characters that the reference of StartExecution lists.
 func ValidName(name string) bool {
 	const maxName = 80
 	return name != "" && utf8.ValidString(name) && utf8.RuneCountInString(name) <= maxName && !strings.ContainsFunc(name, func(r rune) bool {
@@ -91,7 +95,7 @@ func ValidName(name string) bool {
 	})
 }
 
-// Describe reads an execution; ErrNotFound if Step Functions knows none.
+// Describe reads an execution by its ARN. It returns [ErrNotFound] if there is none.
 func (m Machine) Describe(ctx context.Context, arn string) (Execution, error) {
 	out, err := m.API.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &arn})
 	var missing *types.ExecutionDoesNotExist
@@ -123,14 +127,16 @@ func stateOf(s types.ExecutionStatus) State {
 	return Running
 }
 
-// FromEvent reads an execution out of the fields of a "Step Functions Execution
-// Status Change" event.
+// FromEvent makes an execution of the fields of a "Step Functions Execution Status
+// Change" event: status is the API's, such as TIMED_OUT, and name and cause are those
+// of the error.
 func FromEvent(arn, status, name, cause string, redrives int, started time.Time) Execution {
 	e := Execution{ARN: arn, Name: NameOf(arn), State: stateOf(types.ExecutionStatus(status)), Redrives: redrives, StartedAt: started}
 	e.Error = errorOf(e.State, name, cause)
 	return e
 }
 
+// errorOf returns why an execution ended in a state.
 func errorOf(s State, name, cause string) *named.Error {
 	switch s {
 	case Failed:
@@ -143,18 +149,17 @@ func errorOf(s State, name, cause string) *named.Error {
 	return nil
 }
 
-// tooLarge is Step Functions' own name for a state's data over its quota. Only
-// Submit's can be: a request of the last bytes below 256 KiB has no room for its
-// ids. The function was never called, and no redrive would mend it.
+// tooLarge is Step Functions' own name for a state's data over its quota of 256 KiB.
+// Only Submit's can be: a request just below it has no room for the run's ids. The
+// function was never called, and no redrive would mend it.
 const tooLarge = "States.DataLimitExceeded"
 
-// maxCause bounds what is kept, in bytes, of a cause that is not the relay's: a
-// stack trace can be 32 KiB.
+// maxCause bounds, in bytes, what is kept of a cause that is not the relay's own: a
+// stack trace can have 32 KiB.
 const maxCause = 1000
 
-// readError reads an execution's error and cause back into a named error. What
-// the platform throws under names of its own becomes Unavailable: a redrive goes
-// on from there.
+// readError makes a named error of an execution's error and cause. One that has a name
+// of the platform's becomes Unavailable, since a redrive goes on from there.
 func readError(name, cause string) *named.Error {
 	var lambda struct {
 		Message string `json:"errorMessage"`
@@ -174,8 +179,9 @@ func readError(name, cause string) *named.Error {
 	return named.Errorf(named.Unavailable, "%s: %s", name, named.Shorten(maxCause, cause))
 }
 
-// Start starts an execution. Another start with the same name and input is the
-// same execution, and no error; ErrExists if the name is taken.
+// Start starts an execution of that name, with the run's request as its input. Where
+// one with the same name and input is running it does nothing. It returns [ErrExists]
+// if the name is taken otherwise.
 func (m Machine) Start(ctx context.Context, name, input string) error {
 	_, err := m.API.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &m.ARN, Name: &name, Input: &input})
 	var exists *types.ExecutionAlreadyExists
@@ -188,7 +194,8 @@ func (m Machine) Start(ctx context.Context, name, input string) error {
 	return nil
 }
 
-// Stop stops an execution under the error and cause given. One that is gone is no error.
+// Stop stops an execution, which ends as Aborted with the reason's name and cause. One
+// that does not exist is no error.
 func (m Machine) Stop(ctx context.Context, arn string, reason *named.Error) error {
 	_, err := m.API.StopExecution(ctx, &sfn.StopExecutionInput{ExecutionArn: &arn, Error: &reason.Name, Cause: &reason.Cause})
 	var missing *types.ExecutionDoesNotExist
@@ -198,8 +205,8 @@ func (m Machine) Stop(ctx context.Context, arn string, reason *named.Error) erro
 	return unavailable("stop "+arn, err)
 }
 
-// Redrive continues an ended execution at the state that failed; ErrNotRedrivable
-// if Step Functions refuses.
+// Redrive continues an execution, which ended otherwise than well, at the state that
+// failed. It returns [ErrNotRedrivable] if Step Functions refuses.
 func (m Machine) Redrive(ctx context.Context, arn string) error {
 	_, err := m.API.RedriveExecution(ctx, &sfn.RedriveExecutionInput{ExecutionArn: &arn})
 	var refused *types.ExecutionNotRedrivable
@@ -213,9 +220,9 @@ func (m Machine) Redrive(ctx context.Context, arn string) error {
 	return nil
 }
 
-// Resume lets the execution that gave this task token go on. A token that was
-// used, timed out, or belongs to a deleted machine is no error: whatever ended
-// that wait, poll-status looks at the task itself.
+// Resume ends the wait of the execution that handed out this task token. A token that
+// was used, timed out, or belongs to a deleted state machine is no error: whatever
+// ended that wait, the next step asks how the task stands.
 func (m Machine) Resume(ctx context.Context, token string) error {
 	output := "{}"
 	_, err := m.API.SendTaskSuccess(ctx, &sfn.SendTaskSuccessInput{TaskToken: &token, Output: &output})
@@ -228,15 +235,16 @@ func (m Machine) Resume(ctx context.Context, token string) error {
 	return unavailable("resume a run that awaits a webhook", err)
 }
 
-// EndedSince calls each for the executions that ended as FAILED, TIMED_OUT or
-// ABORTED since stopped, until each returns false for a status. Each page of
-// 1,000 is one call; pace is called before it.
+// EndedSince calls each for every execution that ended as Failed, TimedOut or Aborted
+// at or after stopped. When each returns false, the rest of those with that state are
+// left out. Each page of 1,000 is one call of Step Functions, and pace is called
+// before it, whose error ends the listing.
 //
-// AWS's API reference says that ended executions are sorted by their stop date;
-// older texts say "by time", which may be the start. The pages end at a stop
-// before stopped only if the stops descend and the starts do not, else at the
-// first start before started: no execution that began earlier can have ended
-// since stopped.
+// started is a time before which no execution began that ended since stopped; it
+// bounds the listing. AWS's API reference says that ended executions are sorted by
+// their stop date, the latest first; older texts say "by time", which may be the
+// start. So the pages end at a stop before stopped only if the stops descend and the
+// starts do not, else at the first start before started.
 func (m Machine) EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
 	for _, status := range []types.ExecutionStatus{types.ExecutionStatusFailed, types.ExecutionStatusTimedOut, types.ExecutionStatusAborted} {
 		if err := m.endedAs(ctx, status, stopped, started, pace, each); err != nil {

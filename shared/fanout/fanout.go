@@ -1,5 +1,6 @@
-// Package fanout does many things side by side, a bounded number at once. It
-// imports errgroup only.
+// Package fanout does many things side by side, a bounded number at once.
+//
+// It imports errgroup only.
 package fanout
 
 import (
@@ -8,9 +9,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Each calls do for 0 to n-1, at most limit at once, and returns the first error;
-// it ends the context of the others. With a limit of 1 it calls them in order, in
-// the caller's own goroutine.
+// Each calls do for every i from 0 to n-1, at most limit of them at once, and returns
+// when all have returned. The first error is returned; it ends the context of the
+// other calls, and those that have not begun are called all the same, with the ended
+// context. With a limit of 1 it calls them in order, in the caller's own goroutine,
+// and none after an error.
 func Each(ctx context.Context, limit, n int, do func(ctx context.Context, i int) error) error {
 	if limit == 1 {
 		for i := range n {

@@ -1,7 +1,10 @@
-// Package named holds the relay's named errors: one table that says what each
-// name means (its hint, its HTTP status, whether the state machine retries it,
-// whether a redrive gets past it), and the one error type that crosses a
-// boundary. It is a leaf: it imports the standard library only.
+// Package named holds the relay's named errors: [Table] says what each name means
+// (its hint, its HTTP status, whether the state machine retries it, whether a redrive
+// gets past it), and [Error] is the one type of error that crosses a boundary. It also
+// has [Violations], of which an InvalidRequest consists, and the few functions that
+// write a remote's text into an error.
+//
+// It imports the standard library only.
 package named
 
 import (
@@ -11,21 +14,20 @@ import (
 	"strings"
 )
 
-// Error is the one error type that crosses a boundary: from a step into Step
-// Functions, into a record and error.json, into the API's answer. Cause says
-// what went wrong and where, Hint what to do about it; neither may hold a key,
-// a token or a signed URL.
+// Error is the one type of error that crosses a boundary: from a step into Step
+// Functions, into a record and error.json, into the API's answer. None of its texts
+// may hold a key, a token or a signed URL.
 type Error struct {
-	Name  string `json:"name"`
-	Cause string `json:"cause"`
-	Hint  string `json:"hint,omitempty"`
-	Err   error  `json:"-"` // what it wraps: for errors.Is, never shown
+	Name  string `json:"name"`           // one of the [Table]'s
+	Cause string `json:"cause"`          // what went wrong, and where
+	Hint  string `json:"hint,omitempty"` // what to do about it
+	Err   error  `json:"-"`              // the error that it wraps, for errors.Is; never shown
 
-	Violations Violations `json:"-"` // InvalidRequest: one by one, for the API's answer
+	Violations Violations `json:"-"` // of an InvalidRequest: one by one, for the API's answer
 }
 
-// Errorf makes a named error with the name's own hint. A %w is kept for
-// errors.Is and errors.As, and its text becomes part of the cause.
+// Errorf makes a named error whose hint is that of [HintFor] and whose cause is
+// formatted as by [fmt.Errorf]: an error behind a %w is wrapped.
 func Errorf(name, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{Name: name, Cause: err.Error(), Hint: HintFor(name), Err: errors.Unwrap(err)}
@@ -35,10 +37,11 @@ func (e *Error) Error() string { return e.Name + ": " + e.Message() }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// hintMark parts cause and hint in the one text field that a Lambda error has.
+// hintMark stands between cause and hint in the one text that a Lambda error has.
 const hintMark = "\nHint: "
 
-// Message is the text that Step Functions keeps as the error's cause.
+// Message returns cause and hint as one text, which Step Functions keeps as the
+// cause. [Parse] reads it back.
 func (e *Error) Message() string {
 	if e.Hint == "" {
 		return e.Cause
@@ -46,8 +49,8 @@ func (e *Error) Message() string {
 	return e.Cause + hintMark + e.Hint
 }
 
-// Parse is the inverse of Message: it reads an error back from the name and
-// cause of an execution that ended.
+// Parse makes the error whose name and [Error.Message] an execution ended with. A
+// message without a hint gets that of [HintFor].
 func Parse(name, message string) *Error {
 	at := strings.LastIndex(message, hintMark) // the cause is a remote's text: it may hold the mark itself
 	if at < 0 {
@@ -56,30 +59,28 @@ func Parse(name, message string) *Error {
 	return &Error{Name: name, Cause: message[:at], Hint: message[at+len(hintMark):]}
 }
 
-// As finds the named error in a chain, so that wrapping one never changes
-// what Step Functions sees.
+// As returns the first named error in a chain, however deep it is wrapped.
 func As(err error) (*Error, bool) {
 	var e *Error
 	ok := errors.As(err, &e)
 	return e, ok
 }
 
-// Is reports whether err is, or wraps, the named error.
+// Is reports whether the first named error in a chain has this name.
 func Is(err error, name string) bool {
 	e, ok := As(err)
 	return ok && e.Name == name
 }
 
-// HintFor returns what to do about an error when whoever raised it knew nothing
-// more precise; empty for a name that is not in the table.
+// HintFor returns the [Table]'s hint for a name; empty for a name that is not in it.
 func HintFor(name string) string { return byName[name].Hint }
 
 // HintAfterPayment is the hint of a RunRejected whose cause is an unpaid account
 // (a 402): the one rejection that a redrive gets past.
 const HintAfterPayment = "settle the team's account at Cyberun, then redrive the run; it started nothing"
 
-// HTTPStatus returns the status of the API's problem document; 503 for a name
-// that has none of its own.
+// HTTPStatus returns the status of the API's problem document for the error; 503 for
+// a name that has none in the [Table].
 func (e *Error) HTTPStatus() int {
 	if status := byName[e.Name].HTTPStatus; status != 0 {
 		return status
@@ -87,8 +88,8 @@ func (e *Error) HTTPStatus() int {
 	return http.StatusServiceUnavailable
 }
 
-// Redrivable reports whether redriving the execution can get past the error
-// without paying again.
+// Redrivable reports whether redriving the run's execution can get past the error
+// without paying again, once its cause is gone.
 func (e *Error) Redrivable() bool {
 	return byName[e.Name].Redrivable || e.Name == RunRejected && e.Hint == HintAfterPayment
 }

@@ -2,8 +2,9 @@ package named
 
 import "net/http"
 
-// The names. A name is what Step Functions shows and retries by, and what a
-// record, error.json, the API's answers and the command line carry.
+// The names of the errors. Step Functions shows and retries by them, and a record,
+// error.json, the API's answers and the command line carry them. [Table] says what
+// each means.
 const (
 	InvalidRequest          = "InvalidRequest"
 	InputReplaced           = "InputReplaced"
@@ -42,7 +43,7 @@ const (
 	ContainerAnswerTooLarge = "ContainerAnswerTooLarge"
 )
 
-// Spec is what a name means wherever it appears.
+// Spec is a row of [Table]: what a name means wherever it appears.
 type Spec struct {
 	Name string
 	// Meaning says in whole sentences what has happened, for docs/errors.md.
@@ -182,7 +183,8 @@ var Table = []Spec{
 		Hint:    "Lambda returns 6 MB a call, base64 included: ask the container for less at once"},
 }
 
-// Lookup returns what a name means. ok is false for a name that is not the relay's.
+// Lookup returns the [Table]'s row for a name. ok is false for one that is not the
+// relay's, such as an error of Step Functions itself.
 func Lookup(name string) (spec Spec, ok bool) {
 	spec, ok = byName[name]
 	return spec, ok

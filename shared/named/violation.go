@@ -6,14 +6,13 @@ import (
 	"strings"
 )
 
-// Violation is one thing wrong with a request. Parameter is the workflow
-// parameter's key, or the path of the document's own field.
+// Violation is one thing that is wrong with a request.
 type Violation struct {
-	Parameter string `json:"parameter"`
-	Message   string `json:"message"`
+	Parameter string `json:"parameter"` // the workflow parameter's key, or the path of the request's own field
+	Message   string `json:"message"`   // what is wrong with it, such as "must be at most 100"
 }
 
-// Violations lists everything wrong with a request.
+// Violations lists everything that is wrong with a request.
 type Violations []Violation
 
 const (
@@ -25,7 +24,8 @@ const (
 	maxViolationText = 8 << 10
 )
 
-// Add appends a violation; past 500 it notes once that there are more.
+// Add appends a violation, whose message is formatted as by [fmt.Sprintf]. After 500
+// it adds one that says that there are more, and no other.
 func (v *Violations) Add(parameter, format string, args ...any) {
 	switch {
 	case len(*v) == maxViolations:
@@ -36,7 +36,8 @@ func (v *Violations) Add(parameter, format string, args ...any) {
 	*v = append(*v, Violation{Parameter: parameter, Message: fmt.Sprintf(format, args...)})
 }
 
-// Err returns an InvalidRequest that lists every violation, or nil if there is none.
+// Err returns an InvalidRequest with every violation, or nil if there is none. Its
+// cause lists those that fit into 8 KiB.
 func (v Violations) Err() error {
 	if len(v) == 0 {
 		return nil
@@ -57,8 +58,8 @@ func (v Violations) Err() error {
 	return e
 }
 
-// KindOf names the JSON kind of a decoded value, as messages about it do: "a
-// string", "null".
+// KindOf returns the JSON kind of a decoded value in words, such as "a string" or
+// "null".
 func KindOf(v any) string {
 	switch v.(type) {
 	case nil:
@@ -76,11 +77,11 @@ func KindOf(v any) string {
 	}
 }
 
-// maxQuoted is how many bytes of a bad value a message repeats: enough to
+// maxQuoted is how many bytes of a wrong value a message repeats: enough to
 // recognise it.
 const maxQuoted = 60
 
-// Quote shortens a bad value to what a message repeats of it.
+// Quote returns what a message repeats of a wrong value: its first 60 bytes.
 func Quote(s string) string { return Shorten(maxQuoted, s) }
 
 // Shorten returns s if it has at most `most` bytes, else its first `most` bytes,

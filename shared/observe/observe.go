@@ -1,6 +1,7 @@
-// Package observe is the edge between the functions and what watches them:
-// structured logs, and named errors as Step Functions sees them. It imports
-// shared/named and aws-lambda-go's message types.
+// Package observe makes the functions' logs, and the errors by which Step Functions
+// knows why a step failed. [Step] does both for one call.
+//
+// It imports shared/named, shared/redact and aws-lambda-go's types.
 package observe
 
 import (
@@ -20,10 +21,11 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// Logger writes one JSON object a line. Nothing that logs is ever given a key,
-// a signed URL or a parameter's value. Of the standard logger only what the Lambda
-// runtime says before it ends the process comes through: net/http quotes there
-// what a peer sent unasked, a file's bytes or an address.
+// Logger makes a function's log, which writes one JSON object a line to w. Its caller
+// must never give it a key, a signed URL or a parameter's value. It becomes the
+// output of the standard logger as well, of which only what the Lambda runtime says
+// before it ends the process is written: net/http quotes there what a peer sent
+// unasked, a file's bytes or an address.
 func Logger(w io.Writer, function string) *slog.Logger {
 	logger := slog.New(slog.NewJSONHandler(w, nil)).With("function", function)
 	log.SetFlags(0)
@@ -31,12 +33,12 @@ func Logger(w io.Writer, function string) *slog.Logger {
 	return logger
 }
 
-// runtimeLog is the standard logger's output.
+// runtimeLog is the output of the standard logger.
 type runtimeLog struct{ log *slog.Logger }
 
 // Write logs what aws-lambda-go says when it gives up: an answer that the runtime
 // API did not take, such as one over 6 MB, or a runtime API that is gone. Its
-// report of an error that a handler returned is passed over: Step logs that.
+// report of an error that a handler returned is dropped, since Step logs that.
 func (r runtimeLog) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	if strings.HasPrefix(text, "unexpected error occurred") || strings.HasPrefix(text, "failed to ") {
@@ -47,12 +49,13 @@ func (r runtimeLog) Write(line []byte) (int, error) {
 
 type logKey struct{}
 
-// WithLog returns a context whose log is log: the caller's, with the run's id.
+// WithLog returns a context from which [Log] gets this log.
 func WithLog(ctx context.Context, log *slog.Logger) context.Context {
 	return context.WithValue(ctx, logKey{}, log)
 }
 
-// Log returns the context's log; one that writes nothing if it has none.
+// Log returns the log that [WithLog] put into the context, which in a step has the
+// run's id and the request's; one that writes nothing if there is none.
 func Log(ctx context.Context) *slog.Logger {
 	if log, ok := ctx.Value(logKey{}).(*slog.Logger); ok {
 		return log
@@ -60,8 +63,9 @@ func Log(ctx context.Context) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// Step wraps a handler: one line a call with its run, its outcome and how long
-// it took, and the error under its own name.
+// Step wraps the handler of a step. Each call logs one line: the run's id, the
+// request's, the outcome and the time in ms by the clock now. handle's context has
+// that log, see [Log], and its error becomes that of [LambdaError].
 func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() time.Time, handle func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {
 		start, line := now(), log
@@ -85,8 +89,8 @@ func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() tim
 	}
 }
 
-// LogPanic logs a panic before it ends the process: the Lambda runtime reports it
-// to its caller, but writes it to no log. Defer it.
+// LogPanic, deferred, logs a panic and panics again. The Lambda runtime reports a
+// panic to the function's caller, but writes it to no log.
 func LogPanic(ctx context.Context, log *slog.Logger) {
 	if r := recover(); r != nil {
 		log.ErrorContext(ctx, "panic", "cause", redact.Text(fmt.Sprint(r)), "stack", string(debug.Stack()))
@@ -94,9 +98,11 @@ func LogPanic(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// LambdaError gives an error the name that Step Functions retries and reports
-// by, however deep it is wrapped. What has no name is a fault of ours or of the
-// platform: it is retried as Unavailable is.
+// LambdaError returns an error whose type Step Functions shows and retries by: the
+// name of the first [named.Error] in the chain. One without a name is a fault of the
+// relay or of the platform, and becomes Unavailable, which is retried. Secrets are
+// redacted from its text, which stays in the execution's history for months. nil
+// stays nil.
 func LambdaError(err error) error {
 	if err == nil {
 		return nil
@@ -108,14 +114,14 @@ func LambdaError(err error) error {
 	return messages.InvokeResponse_Error{Type: e.Name, Message: redact.Text(e.Message())}
 }
 
-// Exit says why a function cannot start, and ends the process: Lambda reports
-// Runtime.ExitError, and this line stands in its log.
+// Exit logs why a function cannot start, and ends the process with the status 1, which
+// Lambda reports as Runtime.ExitError.
 func Exit(log *slog.Logger, err error) {
 	log.Error("cannot start", "cause", err.Error())
 	os.Exit(1)
 }
 
-// Sleep is the clock's other half: it ends early with the call.
+// Sleep waits for d, or until the context ends, whose error it returns then.
 func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -1,8 +1,8 @@
-// Package s3errors says what S3's answers mean to whoever writes to a bucket:
-// whether it was this attempt that failed, or whether the bucket takes no such
-// write at all, so that no retry helps and a person has to correct its region,
-// policy, key or name. It imports shared/named and smithy, the SDK's own types
-// of errors, and nothing else of the project.
+// Package s3errors says what an error of S3 means to a caller that writes to a
+// bucket: that this attempt failed, or that the bucket takes no such write at all, so
+// that no retry helps and a person has to correct its region, policy, key or name.
+//
+// It imports shared/named and smithy, the SDK's own types of errors.
 package s3errors
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Code returns S3's own code for an error of the SDK and the status of the
-// answer that it came with; empty and 0 for an error that is no answer.
+// Code returns S3's own code, such as NoSuchUpload, for an error of the SDK, and the
+// HTTP status of the answer; empty and 0 for an error that is no answer of S3.
 func Code(err error) (code string, status int) {
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -55,19 +55,9 @@ func RefusedByBucket(err error) (reason string, ok bool) {
 	return reason, true
 }
 
-// WriteError makes the error of a call that writes to a bucket a named one:
-// OutputBucketRefused where the bucket takes no such write, else Unavailable.
-// call says what was called, such as "PutObject of runs/1/manifest.json".
-func WriteError(bucket, call string, err error) *named.Error {
-	if reason, refused := RefusedByBucket(err); refused {
-		return named.Errorf(named.OutputBucketRefused, "the bucket %s refuses S3's %s: %s", bucket, call, reason)
-	}
-	return named.Errorf(named.Unavailable, "S3's %s into the bucket %s: %w", call, bucket, err)
-}
-
-// refusal is the table of answers that no retry changes. InvalidRequest is what
-// S3 says of a write without what Object Lock demands; of Complete it speaks of
-// the list of parts.
+// refusal reports whether no retry changes an answer, by S3's list of error codes.
+// InvalidRequest is the answer to a write without what Object Lock demands, but to
+// CompleteMultipartUpload it speaks of the list of parts.
 func refusal(code string, status int, operation string) bool {
 	switch code {
 	case "AccessDenied", "AllAccessDisabled", "AccountProblem", "NoSuchBucket", "InvalidBucketName",
@@ -82,8 +72,8 @@ func refusal(code string, status int, operation string) bool {
 	return status == http.StatusMovedPermanently || status == http.StatusMethodNotAllowed
 }
 
-// passingKey holds for KMS's failures that speak of one attempt; S3 hands them
-// on with the status 400 as well.
+// passingKey reports whether a failure of KMS speaks of one attempt; S3 passes it on
+// with the status 400, as it does those that stay.
 func passingKey(name string) bool {
 	switch name {
 	case "DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "LimitExceededException":
@@ -92,7 +82,7 @@ func passingKey(name string) bool {
 	return strings.HasPrefix(name, "Throttl")
 }
 
-// operation is the SDK's name for the call that failed; empty if it is not known.
+// operation returns the SDK's name for the call that failed; empty if it is not known.
 func operation(err error) string {
 	var failed *smithy.OperationError
 	if errors.As(err, &failed) {
@@ -106,7 +96,7 @@ func operation(err error) string {
 // bytes.
 const maxMessage = 400
 
-// short makes S3's text one line of bounded length.
+// short returns S3's text as one line of bounded length.
 func short(text string) string {
 	return named.Shorten(maxMessage, strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " "))
 }

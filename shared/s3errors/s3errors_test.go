@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
 // answer is one that S3 gives, or something before it.
@@ -92,14 +91,6 @@ func TestRefusedByBucket(t *testing.T) {
 			reason, refused := RefusedByBucket(err)
 			if want := a.refused && a.not != name; err == nil || refused != want || refused && !strings.Contains(reason, a.reason) {
 				t.Errorf("%s, %s: refused %t (%s), want %t: %v", a.name, name, refused, reason, want, err)
-			}
-			told := WriteError("bucket-1", name, err)
-			want := named.Unavailable
-			if refused {
-				want = named.OutputBucketRefused
-			}
-			if told.Name != want || !strings.Contains(told.Cause, "bucket-1") || !strings.Contains(told.Cause, name) {
-				t.Errorf("%s, %s: %v, want %s", a.name, name, told, want)
 			}
 		}
 		server.Close()

@@ -1,8 +1,13 @@
-// Package store keeps JSON objects in one S3 bucket. An object is created and
-// changed by conditional writes, so that of two writers one wins and the other
-// is told. It knows nothing of what the objects mean: see shared/lifecycle.
+// Package store keeps JSON objects in one S3 bucket. [Store] creates and changes an
+// object by conditional writes, so that of two writers one wins and the other gets an
+// error, or tries again. What the objects mean is shared/lifecycle's.
 //
-// It imports the S3 client and shared/named.
+// S3 is strongly consistent, and a conditional write is atomic: a read after a write
+// returns it, and of two writes under the same condition one fails. A call that fails
+// is an Unavailable of shared/named; the errors of its own are [ErrNotFound] and
+// [ErrExists].
+//
+// It imports the S3 client, shared/named and backoff.
 package store
 
 import (
@@ -22,29 +27,29 @@ import (
 )
 
 const (
-	// maxObject bounds what is read back, in bytes: a record is a few KiB and
-	// grows with its file parameters and candidates; a manifest has some 300
-	// bytes for each of its outputs.
+	// maxObject bounds an object that is read, in bytes: a record has a few KiB and
+	// grows with its file parameters and candidates; a manifest has some 300 bytes
+	// for each of its outputs.
 	maxObject = 8 << 20
-	// maxConflicts bounds how often one change is tried against others: an object
-	// has a handful of writers, so this many lost races mean something is stuck.
+	// maxConflicts bounds how often one change is tried: an object has a handful of
+	// writers, so that this many lost races mean that something is stuck.
 	maxConflicts = 12
-	// conflictPause is the first pause after a lost race; S3 asks for a retry
-	// after a 409.
+	// conflictPause is the first pause after a lost race, some calls of S3 long; S3's
+	// reference asks for a retry after a 409.
 	conflictPause = 20 * time.Millisecond
 )
 
 var (
-	// ErrNotFound says that there is no such object.
+	// ErrNotFound says that there is no object at the key.
 	ErrNotFound = errors.New("not found")
-	// ErrExists says that another writer created the object first.
+	// ErrExists says that another writer has created the object.
 	ErrExists = errors.New("exists already")
 
 	errChanged  = errors.New("changed by another writer")
 	errConflict = errors.New("conflicting conditional writes")
 )
 
-// S3 is what the store calls.
+// S3 is the part of an S3 client that a [Store] calls.
 type S3 interface {
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
@@ -52,28 +57,29 @@ type S3 interface {
 	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
 }
 
-// Store is one bucket.
+// Store is one bucket of JSON objects. It may be used by several goroutines.
 type Store struct {
 	S3     S3
 	Bucket string
-	// NoPause drops the pause between two tries of a write that lost a race, for
+	// NoPause leaves out the pause between two tries of a write that lost a race, for
 	// tests whose clock stands still.
 	NoPause bool
 }
 
-// Object is what lies at a key: its bytes, and the ETag that a conditional write names.
+// Object is an object as it was read or written: its bytes, and the ETag that a
+// conditional write names.
 type Object struct {
 	Body []byte
 	ETag string
 }
 
-// Entry is one object in a list.
+// Entry is one object of a [Store.List].
 type Entry struct {
 	Key      string
-	Modified time.Time // by S3's clock; zero if the list does not say it
+	Modified time.Time // when it was last written, by S3's clock; zero if the list does not say
 }
 
-// Get reads an object; ErrNotFound if there is none.
+// Get reads the object at a key. It returns [ErrNotFound] if there is none.
 func (s *Store) Get(ctx context.Context, key string) (Object, error) {
 	out, err := s.S3.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
 	if err != nil {
@@ -93,7 +99,7 @@ func (s *Store) Get(ctx context.Context, key string) (Object, error) {
 	return Object{Body: body, ETag: aws.ToString(out.ETag)}, nil
 }
 
-// Put writes an object whatever lies there: the later of two writers is right.
+// Put writes an object, whatever is at its key: of two writers the later one wins.
 func (s *Store) Put(ctx context.Context, key string, body []byte) error {
 	return s.retryConflicts(ctx, func() error {
 		_, err := s.write(ctx, key, body, nil, nil)
@@ -101,9 +107,9 @@ func (s *Store) Put(ctx context.Context, key string, body []byte) error {
 	})
 }
 
-// Create writes an object that must not be there yet, and returns ErrExists if
-// it is. An object that has exactly these bytes counts as this writer's own: the
-// SDK may have retried a write whose reply was lost.
+// Create writes an object that must not be there yet. It returns [ErrExists] if there
+// is one, unless that has exactly these bytes: then it is taken for this call's own,
+// since the SDK may have retried a write whose reply was lost.
 func (s *Store) Create(ctx context.Context, key string, body []byte) (Object, error) {
 	var created Object
 	err := s.retryConflicts(ctx, func() error {
@@ -128,12 +134,14 @@ func (s *Store) Create(ctx context.Context, key string, body []byte) (Object, er
 	return created, err
 }
 
-// Update changes an object. change is given the bytes as they stand and returns
-// the new ones, or nil to leave them, or an error to refuse; it is called again
-// with newer bytes when another writer was faster. known is the object as the
-// caller last saw it, which saves reading it; the zero Object is read first.
-// The new bytes must differ from every other writer's, as a write id makes them:
-// by them Update knows its own write after a lost reply.
+// Update changes the object at a key and returns it as it is then. change gets the
+// object's bytes and returns the new ones, or nil to leave the object as it is, or an
+// error, which Update returns; it is called again with newer bytes when another writer
+// was faster. known is the object as the caller last saw it, which saves a read; the
+// zero Object is read first. It returns [ErrNotFound] if there is no object.
+//
+// The new bytes must differ from those of every other writer, as a write id makes
+// them: by them Update recognises its own write after a lost reply.
 func (s *Store) Update(ctx context.Context, key string, known Object, change func(body []byte) ([]byte, error)) (Object, error) {
 	current := known
 	var written []byte
@@ -163,7 +171,7 @@ func (s *Store) Update(ctx context.Context, key string, known Object, change fun
 	return current, err
 }
 
-// Delete removes an object; one that is not there is no error.
+// Delete removes the object at a key. One that is not there is no error.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	if _, err := s.S3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.Bucket, Key: &key}); err != nil {
 		return s.unavailable("delete", key, err)
@@ -171,8 +179,8 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// List calls each for every object under prefix and after the key `after`, in
-// the order of their keys, until each returns false.
+// List calls each for every object whose key begins with prefix and comes after the
+// key after, which may be empty, in the order of their keys, until each returns false.
 func (s *Store) List(ctx context.Context, prefix, after string, each func(Entry) bool) error {
 	in := &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &prefix}
 	if after != "" {
@@ -195,7 +203,8 @@ func (s *Store) List(ctx context.Context, prefix, after string, each func(Entry)
 	}
 }
 
-// write returns the new ETag, or ErrExists or errChanged when its condition did not hold.
+// write writes an object under a condition, if there is one, and returns its new ETag.
+// A condition that did not hold is ErrExists, or errChanged or ErrNotFound.
 func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch, ifMatch *string) (string, error) {
 	out, err := s.S3.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json"),
@@ -220,7 +229,8 @@ func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch,
 	return "", s.unavailable("write", key, err)
 }
 
-// retryConflicts tries again what lost a race, with a growing, jittered pause.
+// retryConflicts calls attempt until it loses no race to another writer, with a
+// growing, jittered pause.
 func (s *Store) retryConflicts(ctx context.Context, attempt func() error) error {
 	var pause backoff.BackOff = &backoff.ZeroBackOff{}
 	if !s.NoPause {
@@ -245,6 +255,7 @@ func (s *Store) unavailable(verb, key string, err error) error {
 	return named.Errorf(named.Unavailable, "S3 could not %s s3://%s/%s: %w", verb, s.Bucket, key, err)
 }
 
+// status returns the HTTP status of an error of S3; 0 if there was no answer.
 func status(err error) int {
 	var re *awshttp.ResponseError
 	if errors.As(err, &re) {

@@ -1,7 +1,8 @@
-// Package storetest is S3 in memory, for the tests of what keeps its state there:
-// conditional writes as S3 does them, and calls that fail, lose their replies or
-// let others in between, where a test says so. It imports the S3 client's types
-// only.
+// Package storetest has S3 in memory, for the tests of code that keeps its state
+// there: with conditional writes and versions as S3 has them, and with calls that
+// fail, lose their replies or let others in between, where a test says so.
+//
+// It imports the S3 client's types only.
 package storetest
 
 import (
@@ -28,55 +29,56 @@ import (
 
 // Call is one request to S3.
 type Call struct {
-	Op     string // PutObject, …
+	Op     string // the SDK's name, such as PutObject
 	Bucket string
-	Key    string // of a list: its prefix
+	Key    string // of a list: the prefix
 }
 
 func (c Call) String() string { return c.Op + " " + c.Bucket + "/" + c.Key }
 
-// Object is what a bucket holds.
+// Object is one object of a bucket.
 type Object struct {
 	Body        []byte
 	ETag        string // with its quotes
 	ContentType string
 	Metadata    map[string]string
-	Modified    time.Time // when it was last written, by [S3.Now]
-	VersionID   string    // given by S3 in a bucket that keeps versions, else empty
-	Archived    bool      // in a storage class that has to be restored from
+	Modified    time.Time // when it was last written, by the clock [S3].Now
+	VersionID   string    // set by S3 in a bucket that keeps versions, else empty
+	Archived    bool      // in a storage class from which it has to be restored
 }
 
-// version is one that a bucket keeps of a key.
+// version is one version of a key that its bucket keeps.
 type version struct {
 	Object
 	deleteMarker bool
 }
 
-// S3 is all buckets there are: one comes into being when it is written to.
+// S3 has the methods of an S3 client. The zero value has no buckets: one exists as
+// soon as something is written to it.
 type S3 struct {
-	// Around stands in for the wire: nil does every call. It may refuse one
-	// (return without do), lose its reply (do, then an error), send it twice, as
-	// the SDK does after a lost reply, or call back into the tested code first.
+	// Around is called for every call, in place of the wire; nil does them all. It may
+	// refuse one (return without do), lose its reply (do, then return an error), send
+	// it twice, as the SDK does after a lost reply, or call the tested code first.
 	Around func(c Call, do func() error) error
-	// PageSize of lists; 0: S3's 1,000.
+	// PageSize is how many keys a page of a list has; 0: S3's 1,000.
 	PageSize int
-	// Now stamps what is written, and lists say it as LastModified; nil: they say
-	// nothing.
+	// Now is the clock by which lists have a LastModified; nil: they have none.
 	Now func() time.Time
-	// Versioned are the buckets that keep versions. It is set before anything is
+	// Versioned names the buckets that keep versions. It is set before anything is
 	// written.
 	Versioned []string
 
 	mu       sync.Mutex
 	buckets  map[string]map[string]Object
 	versions map[string]map[string][]version // by bucket and key, the oldest first
-	made     int                             // versions so far
+	made     int                             // how many versions there were
 	calls    []Call
 	aborted  []string
 	uploads  int // multipart uploads that were begun
 }
 
-// Error is an answer of S3 that is not 2xx.
+// Error makes the SDK's error of an answer of S3 with this HTTP status and code, such
+// as 412 and PreconditionFailed.
 func Error(status int, code string) error {
 	return &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
 		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status, Header: http.Header{}}},
@@ -84,7 +86,7 @@ func Error(status int, code string) error {
 	}}
 }
 
-// Set puts an object there, as somebody else would.
+// Set puts an object at a key, as somebody else would: it is no call.
 func (s *S3) Set(bucket, key string, o Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,8 +128,8 @@ func (s *S3) keep(bucket, key string, v version) string {
 	return v.VersionID
 }
 
-// remove takes an object away; in a bucket that keeps versions a delete marker
-// hides them.
+// remove deletes an object; in a bucket that keeps versions a delete marker hides
+// them.
 func (s *S3) remove(bucket, key string) {
 	if slices.Contains(s.Versioned, bucket) {
 		s.keep(bucket, key, version{deleteMarker: true})
@@ -135,8 +137,8 @@ func (s *S3) remove(bucket, key string) {
 	delete(s.buckets[bucket], key)
 }
 
-// RemoveVersion takes one version away for good, as its expiry does; of the newest
-// one the object goes as well.
+// RemoveVersion deletes one version for good, as its expiry does: it is no call. With
+// the newest version the object is gone as well.
 func (s *S3) RemoveVersion(bucket, key, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +148,7 @@ func (s *S3) RemoveVersion(bucket, key, id string) {
 	}
 }
 
-// Object is what lies there.
+// Object returns the object at a key; false if there is none. It is no call.
 func (s *S3) Object(bucket, key string) (Object, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,14 +156,14 @@ func (s *S3) Object(bucket, key string) (Object, bool) {
 	return o, ok
 }
 
-// Remove takes it away, as somebody else would.
+// Remove deletes the object at a key, as somebody else would: it is no call.
 func (s *S3) Remove(bucket, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(bucket, key)
 }
 
-// Keys are all of a bucket's below a prefix, sorted.
+// Keys returns the keys in a bucket that begin with a prefix, sorted. It is no call.
 func (s *S3) Keys(bucket, prefix string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +176,8 @@ func (s *S3) Keys(bucket, prefix string) []string {
 	return keys
 }
 
-// Calls are those that were done, in order; only the given operations, if any.
+// Calls returns the calls that were done, in order: those of the given operations,
+// such as PutObject, or all if none is given.
 func (s *S3) Calls(ops ...string) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,15 +190,15 @@ func (s *S3) Calls(ops ...string) []Call {
 	return calls
 }
 
-// Aborted are the ids of the multipart uploads that were aborted.
+// Aborted returns the ids of the multipart uploads that were aborted, in order.
 func (s *S3) Aborted() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.aborted)
 }
 
-// call lets Around have its way with one request. What is done is done under the
-// lock; Around itself is not, so that it can let others in.
+// call does one call as Around says. do is called under the lock and Around without
+// it, so that it can let others in.
 func (s *S3) call(ctx context.Context, op string, bucket, key *string, do func() error) error {
 	c := Call{op, aws.ToString(bucket), aws.ToString(key)}
 	if err := ctx.Err(); err != nil {
@@ -213,8 +216,8 @@ func (s *S3) call(ctx context.Context, op string, bucket, key *string, do func()
 	return s.Around(c, done)
 }
 
-// find is the object, or why not. A version id finds that version, also when a newer
-// one or a delete marker hides it.
+// find returns the object at a key, or S3's error. A version id finds that version,
+// also where a newer one or a delete marker hides it.
 func (s *S3) find(bucket, key, ifMatch, versionID *string) (Object, error) {
 	o, ok := s.buckets[aws.ToString(bucket)][aws.ToString(key)]
 	if versionID != nil {
@@ -238,7 +241,8 @@ func (s *S3) find(bucket, key, ifMatch, versionID *string) (Object, error) {
 	return o, nil
 }
 
-// GetObject is S3's.
+// GetObject reads an object, or a version of it, if it has the ETag that is asked for
+// and is not archived.
 func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
 	var out *s3.GetObjectOutput
 	err := s.call(ctx, "GetObject", in.Bucket, in.Key, func() error {
@@ -258,7 +262,7 @@ func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3
 	return out, err
 }
 
-// version is what an answer says of it: nothing, where none are kept.
+// version returns the VersionId of an answer: nil where the bucket keeps none.
 func (o Object) version() *string {
 	if o.VersionID == "" {
 		return nil
@@ -266,7 +270,7 @@ func (o Object) version() *string {
 	return &o.VersionID
 }
 
-// HeadObject is S3's.
+// HeadObject reads what GetObject says of an object, also of an archived one.
 func (s *S3) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
 	var out *s3.HeadObjectOutput
 	err := s.call(ctx, "HeadObject", in.Bucket, in.Key, func() error {
@@ -285,12 +289,12 @@ func (s *S3) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...func(*
 	return out, err
 }
 
-// HeadBucket finds every bucket there.
+// HeadBucket finds every bucket: none is missing.
 func (s *S3) HeadBucket(ctx context.Context, in *s3.HeadBucketInput, _ ...func(*s3.Options)) (*s3.HeadBucketOutput, error) {
 	return &s3.HeadBucketOutput{}, s.call(ctx, "HeadBucket", in.Bucket, nil, func() error { return nil })
 }
 
-// PutObject is S3's, its conditions included.
+// PutObject writes an object, under the conditions If-Match and If-None-Match: *.
 func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
 	var body []byte
 	if in.Body != nil {
@@ -317,7 +321,7 @@ func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3
 	return out, err
 }
 
-// DeleteObject is S3's: what is not there is deleted as well.
+// DeleteObject deletes an object; that it is not there is no error.
 func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
 	return &s3.DeleteObjectOutput{}, s.call(ctx, "DeleteObject", in.Bucket, in.Key, func() error {
 		s.remove(*in.Bucket, *in.Key)
@@ -327,7 +331,8 @@ func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...fu
 
 const defaultPage = 1000 // keys, S3's
 
-// ListObjectsV2 is S3's. Its token is the last key of the page before.
+// ListObjectsV2 lists one page of keys in their order. The token of the next page is
+// the last key of this one.
 func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
 	out := &s3.ListObjectsV2Output{}
 	err := s.call(ctx, "ListObjectsV2", in.Bucket, in.Prefix, func() error {
@@ -358,7 +363,7 @@ func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...
 	return out, err
 }
 
-// CreateMultipartUpload gives each upload an id of its own.
+// CreateMultipartUpload returns the ids upload-1, upload-2 and so on.
 func (s *S3) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
 	var out *s3.CreateMultipartUploadOutput
 	err := s.call(ctx, "CreateMultipartUpload", in.Bucket, in.Key, func() error {
@@ -369,8 +374,8 @@ func (s *S3) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUp
 	return out, err
 }
 
-// ListObjectVersions is S3's, of the first MaxKeys versions and delete markers after
-// the markers: by key, the newest first.
+// ListObjectVersions lists the first MaxKeys versions and delete markers after the
+// two markers of the request: by key, and the newest first.
 func (s *S3) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersionsInput, _ ...func(*s3.Options)) (*s3.ListObjectVersionsOutput, error) {
 	out := &s3.ListObjectVersionsOutput{}
 	err := s.call(ctx, "ListObjectVersions", in.Bucket, in.Prefix, func() error {
@@ -408,7 +413,7 @@ func (s *S3) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersionsIn
 	return out, err
 }
 
-// AbortMultipartUpload keeps the id.
+// AbortMultipartUpload keeps the upload's id for [S3.Aborted].
 func (s *S3) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipartUploadInput, _ ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error) {
 	return &s3.AbortMultipartUploadOutput{}, s.call(ctx, "AbortMultipartUpload", in.Bucket, in.Key, func() error {
 		s.aborted = append(s.aborted, aws.ToString(in.UploadId))
