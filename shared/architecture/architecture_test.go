@@ -24,8 +24,8 @@ const module = "github.com/cyberun-cloud/cyberun-relay"
 // maxMain: a main.go loads, builds and starts; what needs more has its own file.
 const maxMain = 39 // lines
 
-// packages are the shared ones and what each may import beside the standard
-// library: of the project, and of others. Nil: any other library.
+// packages says what each shared package may import beside the standard library: of
+// the project, and of other libraries, where nil stands for any.
 var packages = map[string]struct{ ours, others []string }{
 	"shared/architecture":    {},
 	"shared/config":          {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/observe", "shared/store"}},
@@ -52,21 +52,21 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/workflows":       {ours: []string{"shared/cyberun", "shared/named", "shared/run"}, others: []string{}},
 }
 
-// exceptions are arrows that are broken on purpose: from file to package. One
-// that no file needs any more is told.
+// exceptions are imports that break a rule on purpose: from file to package. One that
+// no file needs any more is reported.
 var exceptions = map[[2]string]string{
 	{"e2e/crash/hundred_test.go", "local/standin/picture"}: "reads the prompt that the stand-in wrote into the picture, to see that no run got another's",
 }
 
-// stateKeys begin the keys of the objects that say what becomes of a run: its
-// record, who owns a task, what was announced of a submission, and what goes with
-// them. Only shared/lifecycle writes them, so only it knows their keys.
+// stateKeys begin the keys of the objects that decide over a run: its record, who owns
+// a task, what was announced of a submission, and what belongs to them. Only
+// shared/lifecycle writes them, so only it knows their keys.
 var stateKeys = []string{"runs/", "tasks/", "submitting/", "doubt/", "index/", "manifests/", "copies/", "progress/", "wake/"}
 
 const (
 	lifecycleFolder = "shared/lifecycle"
-	// cancelFile has the one call of the client's Cancel: the rules of who may
-	// cancel a task, how long it is tried, and what is recorded of it stand there.
+	// cancelFile has the one call of the client's Cancel, with the rules of who may
+	// cancel a task, how long it is tried, and what is recorded of it.
 	cancelFile = "shared/lifecycle/cancel.go"
 )
 
@@ -76,29 +76,29 @@ var otherKeys = map[[2]string]string{
 	{"shared/run/request.go", "runs/{run_id}/"}: "the default prefix of a run's outputs, in another bucket",
 }
 
-func TestArrows(t *testing.T) {
-	house := os.DirFS("../..")
-	mod, err := fs.ReadFile(house, "go.mod")
+func TestDependencies(t *testing.T) {
+	root := os.DirFS("../..")
+	mod, err := fs.ReadFile(root, "go.mod")
 	if err != nil || !bytes.HasPrefix(mod, []byte("module "+module+"\n")) {
-		t.Fatalf("the house is not at ../..: %v", err)
+		t.Fatalf("the project is not at ../..: %v", err)
 	}
-	faults, files := check(t, house, exceptions)
-	for _, fault := range faults {
-		t.Error(fault)
+	broken, files := check(t, root, exceptions)
+	for _, wrong := range broken {
+		t.Error(wrong)
 	}
 	if files < 50 {
 		t.Errorf("only %d Go files were seen", files)
 	}
 }
 
-func TestBrokenArrows(t *testing.T) {
+func TestBrokenTrees(t *testing.T) {
 	for _, tree := range brokenTrees {
 		t.Run(tree.name, func(t *testing.T) {
-			house := fstest.MapFS{}
+			root := fstest.MapFS{}
 			for name, source := range tree.files {
-				house[name] = &fstest.MapFile{Data: []byte(source)}
+				root[name] = &fstest.MapFile{Data: []byte(source)}
 			}
-			got, _ := check(t, house, map[[2]string]string{{"e2e/allowed_test.go", "local/standin/picture"}: "as the tree needs it"})
+			got, _ := check(t, root, map[[2]string]string{{"e2e/allowed_test.go", "local/standin/picture"}: "as the tree needs it"})
 			if diff := cmp.Diff(tree.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -106,12 +106,12 @@ func TestBrokenArrows(t *testing.T) {
 	}
 }
 
-// check reads every Go file below the house's root, tests and other systems'
-// files included, and returns what is wrong, sorted.
-func check(t *testing.T, house fs.FS, exceptions map[[2]string]string) (faults []string, files int) {
+// check reads every Go file of the project, tests and other systems' files included,
+// and returns which rules are broken, sorted, and how many files there were.
+func check(t *testing.T, root fs.FS, exceptions map[[2]string]string) (broken []string, files int) {
 	t.Helper()
 	used := map[[2]string]bool{}
-	err := fs.WalkDir(house, ".", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func check(t *testing.T, house fs.FS, exceptions map[[2]string]string) (faults [
 				return fs.SkipDir
 			}
 			if path.Dir(name) == "functions" {
-				faults = append(faults, checkFunction(house, name)...)
+				broken = append(broken, checkFunction(root, name)...)
 			}
 			return nil
 		}
@@ -129,46 +129,46 @@ func check(t *testing.T, house fs.FS, exceptions map[[2]string]string) (faults [
 			return nil
 		}
 		files++
-		imports, err := importsOf(house, name)
+		imports, err := importsOf(root, name)
 		if err != nil {
 			return err
 		}
 		for _, imported := range imports {
-			fault := checkImport(name, imported)
-			if fault == "" {
+			wrong := checkImport(name, imported)
+			if wrong == "" {
 				continue
 			}
-			arrow := [2]string{name, strings.TrimPrefix(imported, module+"/")}
-			if exceptions[arrow] != "" {
-				used[arrow] = true
+			pair := [2]string{name, strings.TrimPrefix(imported, module+"/")}
+			if exceptions[pair] != "" {
+				used[pair] = true
 				continue
 			}
-			faults = append(faults, fmt.Sprintf("%s imports %s: %s", name, strings.TrimPrefix(imported, module+"/"), fault))
+			broken = append(broken, fmt.Sprintf("%s imports %s: %s", name, strings.TrimPrefix(imported, module+"/"), wrong))
 		}
-		lives, err := checkLifecycle(house, name)
+		found, err := checkLifecycle(root, name)
 		if err != nil {
 			return err
 		}
-		faults = append(faults, lives...)
-		if fault := checkPlace(name); fault != "" {
-			faults = append(faults, fault)
+		broken = append(broken, found...)
+		if wrong := checkPlace(name); wrong != "" {
+			broken = append(broken, wrong)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for arrow := range exceptions {
-		if _, err := fs.Stat(house, arrow[0]); err == nil && !used[arrow] {
-			faults = append(faults, fmt.Sprintf("%s no longer imports %s: take the exception away", arrow[0], arrow[1]))
+	for pair := range exceptions {
+		if _, err := fs.Stat(root, pair[0]); err == nil && !used[pair] {
+			broken = append(broken, fmt.Sprintf("%s no longer imports %s: take the exception away", pair[0], pair[1]))
 		}
 	}
-	slices.Sort(faults)
-	return slices.Compact(faults), files
+	slices.Sort(broken)
+	return slices.Compact(broken), files
 }
 
-func importsOf(house fs.FS, name string) ([]string, error) {
-	source, err := fs.ReadFile(house, name)
+func importsOf(root fs.FS, name string) ([]string, error) {
+	source, err := fs.ReadFile(root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -187,13 +187,13 @@ func importsOf(house fs.FS, name string) ([]string, error) {
 	return imports, nil
 }
 
-// checkLifecycle finds code that decides over a run beside shared/lifecycle: by
+// checkLifecycle returns where a file outside of shared/lifecycle decides over a run: by
 // the key of a record, an ownership or a marker, or by a call that cancels a task.
-func checkLifecycle(house fs.FS, name string) (faults []string, err error) {
+func checkLifecycle(root fs.FS, name string) (broken []string, err error) {
 	if strings.HasSuffix(name, "_test.go") {
 		return nil, nil
 	}
-	source, err := fs.ReadFile(house, name)
+	source, err := fs.ReadFile(root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -212,22 +212,22 @@ func checkLifecycle(house fs.FS, name string) (faults []string, err error) {
 			}
 			for _, key := range stateKeys {
 				if strings.HasPrefix(text, key) {
-					faults = append(faults, fmt.Sprintf("%s has the key %q: records, ownerships and markers are shared/lifecycle's alone", name, text))
+					broken = append(broken, fmt.Sprintf("%s has the key %q: records, ownerships and markers are shared/lifecycle's alone", name, text))
 				}
 			}
 		case *ast.CallExpr:
 			if called, ok := node.Fun.(*ast.SelectorExpr); ok && called.Sel.Name == "Cancel" && name != cancelFile {
-				faults = append(faults, name+" calls Cancel: tasks are cancelled in "+cancelFile+" alone")
+				broken = append(broken, name+" calls Cancel: tasks are cancelled in "+cancelFile+" alone")
 			}
 		}
 		return true
 	})
-	return faults, nil
+	return broken, nil
 }
 
-// part is the piece of the house that a folder belongs to: a function, a
-// program, or one of the big rooms.
-func part(folder string) string {
+// component returns what a folder belongs to, such as functions/submit, cmd/relay,
+// shared or e2e.
+func component(folder string) string {
 	elements := strings.Split(folder, "/")
 	switch elements[0] {
 	case "functions", "cmd", "local":
@@ -236,7 +236,7 @@ func part(folder string) string {
 	return elements[0]
 }
 
-// checkImport says what is wrong with an import; nothing, mostly.
+// checkImport returns which rule an import breaks; empty for none.
 func checkImport(file, imported string) string {
 	folder, isTest := path.Dir(file), strings.HasSuffix(file, "_test.go")
 	ours, isOurs := strings.CutPrefix(imported, module+"/")
@@ -251,7 +251,7 @@ func checkImport(file, imported string) string {
 			return "the package may not"
 		}
 	}
-	from, to := part(folder), part(ours)
+	from, to := component(folder), component(ours)
 	switch {
 	case !isOurs:
 		return ""
@@ -271,32 +271,32 @@ func checkImport(file, imported string) string {
 	return ""
 }
 
-// checkPlace finds code where the house has no room for it.
+// checkPlace returns what is wrong with where a file lies; empty for nothing.
 func checkPlace(file string) string {
 	folder := path.Dir(file)
 	_, known := packages[folder]
-	switch room, within, _ := strings.Cut(folder, "/"); {
-	case room == "shared" && !known:
+	switch top, below, _ := strings.Cut(folder, "/"); {
+	case top == "shared" && !known:
 		return folder + " is not among the shared packages: say in the test what it may import"
-	case room == "shared" || room == "e2e" || room == "bench":
+	case top == "shared" || top == "e2e" || top == "bench":
 		return ""
-	case within != "" && (room == "functions" || room == "cmd" || room == "local"):
+	case below != "" && (top == "functions" || top == "cmd" || top == "local"):
 		return ""
 	}
-	return file + " has no place in the house"
+	return file + " is in none of the project's folders for code"
 }
 
-// checkFunction holds what every function's folder has.
-func checkFunction(house fs.FS, folder string) (faults []string) {
+// checkFunction returns what a function's folder lacks.
+func checkFunction(root fs.FS, folder string) (broken []string) {
 	for _, name := range []string{"main.go", "handler/handler.go"} {
-		source, err := fs.ReadFile(house, path.Join(folder, name))
+		source, err := fs.ReadFile(root, path.Join(folder, name))
 		if err != nil {
-			faults = append(faults, folder+" has no "+name)
+			broken = append(broken, folder+" has no "+name)
 			continue
 		}
 		if lines := bytes.Count(source, []byte("\n")); name == "main.go" && lines > maxMain {
-			faults = append(faults, fmt.Sprintf("%s/main.go has %d lines: at most %d", folder, lines, maxMain))
+			broken = append(broken, fmt.Sprintf("%s/main.go has %d lines: at most %d", folder, lines, maxMain))
 		}
 	}
-	return faults
+	return broken
 }

@@ -89,8 +89,8 @@ func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() tim
 	}
 }
 
-// LogPanic, deferred, logs a panic and panics again. The Lambda runtime reports a
-// panic to the function's caller, but writes it to no log.
+// LogPanic has to be deferred: it logs a panic and panics again. The Lambda runtime
+// reports a panic to the function's caller, but writes it to no log.
 func LogPanic(ctx context.Context, log *slog.Logger) {
 	if r := recover(); r != nil {
 		log.ErrorContext(ctx, "panic", "cause", redact.Text(fmt.Sprint(r)), "stack", string(debug.Stack()))
