@@ -72,8 +72,8 @@ func (s Cyberun) Client(cfg aws.Config) *cyberun.Client {
 	}
 }
 
-// Runs makes the runs of the stack, with all that a verb may need. client may be
-// nil for a caller that cancels no task, and outputs, the client that writes to the
+// Runs makes the runs of the stack, with all that their methods may need. client may
+// be nil for a caller that cancels no task, and outputs, the client that writes to the
 // output bucket, for one that delivers nothing.
 func (s State) Runs(cfg aws.Config, client *cyberun.Client, outputs lifecycle.Outputs) *lifecycle.Runs {
 	return &lifecycle.Runs{

@@ -101,7 +101,7 @@ type StateMachine struct {
 	StateMachineARN string `env:"STATE_MACHINE_ARN,notEmpty"`
 }
 
-// Webhooks say whether Cyberun tells the end of a task by a webhook.
+// Webhooks say whether Cyberun reports the end of a task by a webhook.
 type Webhooks struct {
 	Enabled bool `env:"WEBHOOKS_ENABLED"`
 }

@@ -94,8 +94,8 @@ func (a response) containerList() (ContainerList, error) {
 	return list, nil
 }
 
-// Container reads one service by its slug. [IsNotFound] tells an answer that there is
-// none.
+// Container reads one service by its slug. [IsNotFound] reports whether the error says
+// that there is none.
 func (c *Client) Container(ctx context.Context, slug string) (Container, error) {
 	escaped, err := escapeSegment("container", slug)
 	if err != nil {

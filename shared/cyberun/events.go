@@ -15,7 +15,7 @@ import (
 // the output that completed carries: some 200 bytes for each file of a task.
 const maxEvent = 256 << 10
 
-// EventProgress is the type of the events that tell how far a task has come. The
+// EventProgress is the type of the events that say how far a task has come. The
 // set of types is open; those documented beside it are status, completed, failed,
 // cancelled, and error, after which the stream may go on.
 const EventProgress = "progress"

@@ -36,7 +36,7 @@ type Presigned struct {
 }
 
 // Presign asks for an address to upload one input file to. Each call makes a new
-// file key; nothing is paid for it.
+// file key.
 func (c *Client) Presign(ctx context.Context, r PresignRequest) (Presigned, error) {
 	body, err := json.Marshal(r)
 	if err != nil {

@@ -44,8 +44,8 @@ func (t *Task) UnmarshalJSON(b []byte) error {
 
 func (o looseJSON) taskStatus() Status { return Status(firstText(o, "task_status", "status")) }
 
-// Task reads one task by its id. [IsGone] tells an answer that there is none, or
-// none for this key.
+// Task reads one task by its id. [IsGone] reports whether the error says that there is
+// none, or none for this key.
 func (c *Client) Task(ctx context.Context, id string) (Task, error) {
 	a, err := c.task(ctx, http.MethodGet, id, "")
 	if err != nil {
@@ -115,7 +115,7 @@ func (a response) taskList() (TaskList, error) {
 }
 
 // Result is where the outputs of a terminal task can be downloaded. The addresses
-// are valid for an hour, as documented; [Client.Result] gives fresh ones.
+// are valid for about an hour (X-Amz-Expires=3600); [Client.Result] gives fresh ones.
 type Result struct {
 	ID           string               `json:"id"`
 	Status       Status               `json:"task_status"`
@@ -166,8 +166,8 @@ func (o looseJSON) address(name string) (SignedURL, error) {
 	return SignedURL(s), nil
 }
 
-// Result reads where a terminal task's outputs are. [IsGone] tells an answer that
-// there is no such task or result, or none for this key.
+// Result reads where a terminal task's outputs are. [IsGone] reports whether the error
+// says that there is no such task or result, or none for this key.
 func (c *Client) Result(ctx context.Context, id string) (Result, error) {
 	a, err := c.task(ctx, http.MethodGet, id, "/result")
 	if err != nil {

@@ -216,7 +216,7 @@ func (a response) workflowList() (WorkflowList, error) {
 }
 
 // Workflow reads one workflow with its parameters. ref is its slug, or slug@version.
-// [IsNotFound] tells an answer that there is none.
+// [IsNotFound] reports whether the error says that there is none.
 func (c *Client) Workflow(ctx context.Context, ref string) (Workflow, error) {
 	return c.workflowAt(ctx, "/r/workflows/slug/", ref)
 }
