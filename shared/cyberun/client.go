@@ -77,6 +77,19 @@ func (c *Client) do(ctx context.Context, r request) (response, error) {
 	return c.doWith(ctx, r, c.api().Do)
 }
 
+// read sends a request and decodes its answer, a JSON object; v is the zero value if
+// there is an error.
+func read[T any](ctx context.Context, c *Client, r request) (v T, a response, err error) {
+	if a, err = c.do(ctx, r); err != nil {
+		return v, a, err
+	}
+	var decoded T
+	if err = a.decode(&decoded); err != nil {
+		return v, a, err
+	}
+	return decoded, a, nil
+}
+
 // doFunc is [http.Client.Do], or what a call puts around it.
 type doFunc func(*http.Request) (*http.Response, error)
 

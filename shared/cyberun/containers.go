@@ -62,36 +62,11 @@ var containerLists = []string{"container_list", "containers", "container_service
 
 // Containers lists one page of the container services that the key can call.
 func (c *Client) Containers(ctx context.Context, page Page) (ContainerList, error) {
-	a, err := c.do(ctx, request{method: http.MethodGet, path: "/r/containers", query: page.query()})
+	containers, meta, _, err := list[Container](ctx, c, "/r/containers", page, containerLists...)
 	if err != nil {
 		return ContainerList{}, err
 	}
-	return a.containerList()
-}
-
-func (a response) containerList() (ContainerList, error) {
-	var o looseJSON
-	if err := a.decode(&o); err != nil {
-		return ContainerList{}, err
-	}
-	name := containerLists[0]
-	for _, other := range containerLists {
-		if _, there := o[other]; there {
-			name = other
-			break
-		}
-	}
-	rows, err := a.rows(o, name)
-	if err != nil {
-		return ContainerList{}, err
-	}
-	list := ContainerList{Containers: make([]Container, len(rows)), Page: o.pageMeta()}
-	for i, row := range rows {
-		if err := list.Containers[i].UnmarshalJSON(row); err != nil {
-			return ContainerList{}, a.unusable("%s (row %d)", err, i+1)
-		}
-	}
-	return list, nil
+	return ContainerList{Containers: containers, Page: meta}, nil
 }
 
 // Container reads one service by its slug. [IsNotFound] reports whether the error says
@@ -101,19 +76,8 @@ func (c *Client) Container(ctx context.Context, slug string) (Container, error) 
 	if err != nil {
 		return Container{}, err
 	}
-	a, err := c.do(ctx, request{method: http.MethodGet, path: "/r/containers/" + escaped})
-	if err != nil {
-		return Container{}, err
-	}
-	return a.container()
-}
-
-func (a response) container() (Container, error) {
-	var s Container
-	if err := a.decode(&s); err != nil {
-		return Container{}, err
-	}
-	return s, nil
+	s, _, err := read[Container](ctx, c, request{method: http.MethodGet, path: "/r/containers/" + escaped})
+	return s, err
 }
 
 // IsContainerSlug reports whether a container service can have this slug: 3 to 100

@@ -42,16 +42,8 @@ func (c *Client) Presign(ctx context.Context, r PresignRequest) (Presigned, erro
 	if err != nil {
 		return Presigned{}, fmt.Errorf("cyberun: %w", err)
 	}
-	a, err := c.do(ctx, request{method: http.MethodPost, path: "/r/files/presign", body: body})
+	o, a, err := read[looseJSON](ctx, c, request{method: http.MethodPost, path: "/r/files/presign", body: body})
 	if err != nil {
-		return Presigned{}, err
-	}
-	return a.presigned()
-}
-
-func (a response) presigned() (Presigned, error) {
-	var o looseJSON
-	if err := a.decode(&o); err != nil {
 		return Presigned{}, err
 	}
 	p := Presigned{FileKey: o.text("file_key"), UploadURL: SignedURL(o.text("upload_url")), UploadHeaders: UploadHeaders{}, Date: a.date}

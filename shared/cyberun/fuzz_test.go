@@ -38,14 +38,17 @@ func usable(t *testing.T, v any, err error) {
 	}
 }
 
-func answerOf(b []byte) response {
-	return response{request: request{method: http.MethodGet, path: "/x"}, status: 200, body: b, secrets: []string{testKey}}
+// answering is a client to which every call is answered with a 200 and this body.
+func answering(b []byte) *Client {
+	return &Client{BaseURL: "http://cyberun.test", Keys: StaticKey(testKey), HTTP: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(b))}, nil
+	})}}
 }
 
 func FuzzWorkflow(f *testing.F) {
 	seeds(f, workflowJSON)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w, err := answerOf(b).workflow("x@2")
+		w, err := answering(b).Workflow(t.Context(), "x@2")
 		usable(t, w, err)
 		if err == nil && (w.ID == "" || w.Slug == "") {
 			t.Errorf("%#v", w)
@@ -56,7 +59,7 @@ func FuzzWorkflow(f *testing.F) {
 func FuzzWorkflowList(f *testing.F) {
 	seeds(f, `{"workflow_list":[`+workflowJSON+`],"page_meta":{"current_page":1,"per_page":20,"total_count":1}}`)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := answerOf(b).workflowList()
+		l, err := answering(b).Workflows(t.Context(), Page{})
 		usable(t, l, err)
 	})
 }
@@ -64,7 +67,7 @@ func FuzzWorkflowList(f *testing.F) {
 func FuzzTask(f *testing.F) {
 	seeds(f, taskJSON, strings.Replace(taskJSON, `"task_error":null`, `"task_error":{"message":"x"}`, 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := answerOf(b).task("t-1")
+		v, err := answering(b).Task(t.Context(), "t-1")
 		usable(t, v, err)
 		if err == nil && !strings.EqualFold(v.ID, "t-1") || len(v.Error) > maxTaskError+len("…") {
 			t.Errorf("%#v", v)
@@ -75,7 +78,7 @@ func FuzzTask(f *testing.F) {
 func FuzzTaskList(f *testing.F) {
 	seeds(f, `{"task_list":[`+taskJSON+`],"page_meta":{"current_page":1,"per_page":20,"total_count":1}}`)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := answerOf(b).taskList()
+		l, err := answering(b).Tasks(t.Context(), Page{})
 		usable(t, l, err)
 		for _, row := range l.Tasks {
 			if row.ID == "" || len(row.ID) > maxID {
@@ -89,7 +92,7 @@ func FuzzResult(f *testing.F) {
 	seeds(f, `{"id":"t-1","task_status":"completed","task_output":{"storage_key":"k","image_count":1},"download_url":"`+signed+`","expires_at":"2026-11-23T11:00:00Z"}`,
 		`{"id":"t-1","task_status":"completed","download_urls":{"9.images.0":"`+signed+`"},"task_output":{"9.images.0":{"s3_key":"k"}}}`)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := answerOf(b).result("t-1")
+		r, err := answering(b).Result(t.Context(), "t-1")
 		usable(t, r, err)
 		for id, u := range r.DownloadURLs {
 			if u == "" {
@@ -102,7 +105,7 @@ func FuzzResult(f *testing.F) {
 func FuzzRunReceipt(f *testing.F) {
 	seeds(f, `{"task_id":"9a1f3a52-0000-4000-8000-000000000000"}`)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := answerOf(b).receipt()
+		r, err := answering(b).Run(t.Context(), "x", nil)
 		usable(t, r, err)
 		if err == nil && (r.TaskID == "" || len(r.TaskID) > maxID) {
 			t.Errorf("%#v", r)
@@ -113,7 +116,7 @@ func FuzzRunReceipt(f *testing.F) {
 func FuzzPresigned(f *testing.F) {
 	seeds(f, `{"file_key":"k","upload_url":"`+signed+`","upload_headers":{"Content-Length":"5","If-None-Match":"*"}}`)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := answerOf(b).presigned()
+		p, err := answering(b).Presign(t.Context(), PresignRequest{})
 		usable(t, p, err)
 		if err == nil {
 			uploadRequest(t.Context(), p, 5) // an error, not a panic
@@ -125,10 +128,7 @@ func FuzzPresigned(f *testing.F) {
 func FuzzCancel(f *testing.F) {
 	seeds(f, `{"success":true}`, `{"success":false}`, `{"success":null}`, `{"success":"no"}`)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := &Client{BaseURL: "http://cyberun.test", Keys: StaticKey(testKey), HTTP: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(b))}, nil
-		})}}
-		err := c.Cancel(t.Context(), "t-1")
+		err := answering(b).Cancel(t.Context(), "t-1")
 		usable(t, nil, err)
 		if o, ok := parseLooseJSON(b); err == nil && (!ok || o.present("success") && !o.boolean("success")) {
 			t.Errorf("%q is a yes", b)

@@ -91,14 +91,20 @@ func (c *Client) Run(ctx context.Context, ref string, parameters map[string]any)
 		return RunReceipt{}, &RunError{NotStarted, err}
 	}
 	a, err := c.doWith(ctx, r, c.poster().send)
+	var o looseJSON
+	if err == nil {
+		err = a.decode(&o)
+	}
+	// Without the id the answer is of no use: nothing else ties the run to what it
+	// pays for.
+	id := o.id("task_id")
+	if err == nil && id == "" {
+		err = a.unusable("but without a readable task_id")
+	}
 	if err != nil {
 		return RunReceipt{}, &RunError{outcome(err), err}
 	}
-	receipt, err := a.receipt()
-	if err != nil {
-		return RunReceipt{}, &RunError{InDoubt, err}
-	}
-	return receipt, nil
+	return RunReceipt{TaskID: id, Date: a.date}, nil
 }
 
 func runRequest(ref string, parameters map[string]any) (request, error) {
@@ -114,20 +120,6 @@ func runRequest(ref string, parameters map[string]any) (request, error) {
 		return request{}, fmt.Errorf("cyberun: the parameters cannot be written as JSON: %w", err)
 	}
 	return request{method: http.MethodPost, path: "/r/workflows/slug/" + slug + "/run", body: body}, nil
-}
-
-// receipt reads the task's id, without which the answer is of no use: nothing else
-// ties the run to what it pays for.
-func (a response) receipt() (RunReceipt, error) {
-	var o looseJSON
-	if err := a.decode(&o); err != nil {
-		return RunReceipt{}, err
-	}
-	id := o.id("task_id")
-	if id == "" {
-		return RunReceipt{}, a.unusable("but without a readable task_id")
-	}
-	return RunReceipt{TaskID: id, Date: a.date}, nil
 }
 
 // outcome says what an error of the POST leaves open.

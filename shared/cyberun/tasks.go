@@ -1,6 +1,7 @@
 package cyberun
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,32 +48,25 @@ func (o looseJSON) taskStatus() Status { return Status(firstText(o, "task_status
 // Task reads one task by its id. [IsGone] reports whether the error says that there is
 // none, or none for this key.
 func (c *Client) Task(ctx context.Context, id string) (Task, error) {
-	a, err := c.task(ctx, http.MethodGet, id, "")
+	t, a, err := readTask[Task](ctx, c, http.MethodGet, id, "")
+	if err == nil && !strings.EqualFold(t.ID, id) {
+		// Another task's state would deliver another task's files.
+		err = a.unusable("but about the task %q", t.ID)
+	}
 	if err != nil {
 		return Task{}, err
-	}
-	return a.task(id)
-}
-
-func (c *Client) task(ctx context.Context, method, id, below string) (response, error) {
-	escaped, err := escapeSegment("task", id)
-	if err != nil {
-		return response{}, err
-	}
-	return c.do(ctx, request{method: method, path: "/r/tasks/" + escaped + below})
-}
-
-func (a response) task(id string) (Task, error) {
-	var t Task
-	if err := a.decode(&t); err != nil {
-		return Task{}, err
-	}
-	// Some other task's state would deliver some other task's files.
-	if !strings.EqualFold(t.ID, id) {
-		return Task{}, a.unusable("but about the task %q", t.ID)
 	}
 	t.Date = a.date
 	return t, nil
+}
+
+// readTask sends a request about one task and decodes its answer.
+func readTask[T any](ctx context.Context, c *Client, method, id, below string) (v T, a response, err error) {
+	escaped, err := escapeSegment("task", id)
+	if err != nil {
+		return v, a, err
+	}
+	return read[T](ctx, c, request{method: method, path: "/r/tasks/" + escaped + below})
 }
 
 // TaskList is one page of the team's tasks. Their order is not documented.
@@ -87,31 +81,11 @@ type TaskList struct {
 // whole call with an [*AnswerError], so that nobody takes a task for absent which
 // is only illegible.
 func (c *Client) Tasks(ctx context.Context, page Page) (TaskList, error) {
-	a, err := c.do(ctx, request{method: http.MethodGet, path: "/r/tasks", query: page.query()})
+	tasks, meta, a, err := list[Task](ctx, c, "/r/tasks", page, "task_list")
 	if err != nil {
 		return TaskList{}, err
 	}
-	return a.taskList()
-}
-
-func (a response) taskList() (TaskList, error) {
-	var o looseJSON
-	if err := a.decode(&o); err != nil {
-		return TaskList{}, err
-	}
-	rows, err := a.rows(o, "task_list")
-	if err != nil {
-		return TaskList{}, err
-	}
-	list := TaskList{Tasks: make([]Task, 0, len(rows)), Page: o.pageMeta(), Date: a.date, Age: a.age}
-	for i, row := range rows {
-		var t Task
-		if err := t.UnmarshalJSON(row); err != nil {
-			return TaskList{}, a.unusable("%s (row %d)", err, i+1)
-		}
-		list.Tasks = append(list.Tasks, t)
-	}
-	return list, nil
+	return TaskList{Tasks: tasks, Page: meta, Date: a.date, Age: a.age}, nil
 }
 
 // Result is where the outputs of a terminal task can be downloaded. The addresses
@@ -169,24 +143,13 @@ func (o looseJSON) address(name string) (SignedURL, error) {
 // Result reads where a terminal task's outputs are. [IsGone] reports whether the error
 // says that there is no such task or result, or none for this key.
 func (c *Client) Result(ctx context.Context, id string) (Result, error) {
-	a, err := c.task(ctx, http.MethodGet, id, "/result")
+	r, a, err := readTask[Result](ctx, c, http.MethodGet, id, "/result")
 	if err != nil {
-		return Result{}, err
-	}
-	return a.result(id)
-}
-
-func (a response) result(id string) (Result, error) {
-	var r Result
-	if err := a.decode(&r); err != nil {
 		return Result{}, err
 	}
 	// An answer without an id is believed, since the id stood in the path; one that
 	// names another task is not.
-	if r.ID == "" {
-		r.ID = id
-	}
-	if !strings.EqualFold(r.ID, id) {
+	if r.ID = cmp.Or(r.ID, id); !strings.EqualFold(r.ID, id) {
 		return Result{}, a.unusable("but about the task %q", r.ID)
 	}
 	r.Date = a.date
@@ -198,12 +161,8 @@ func (a response) result(id string) (Result, error) {
 // a proxy's page says nothing about the task. After any error the task may be
 // cancelled or not: read it with [Client.Task], and cancel again.
 func (c *Client) Cancel(ctx context.Context, id string) error {
-	a, err := c.task(ctx, http.MethodPost, id, "/cancel")
+	o, a, err := readTask[looseJSON](ctx, c, http.MethodPost, id, "/cancel")
 	if err != nil {
-		return err
-	}
-	var o looseJSON
-	if err := a.decode(&o); err != nil {
 		return err
 	}
 	if o == nil {

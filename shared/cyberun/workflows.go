@@ -5,65 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
-
-// MaxPageSize is how many rows a page of a list has at most, as documented.
-const MaxPageSize = 100
-
-// Page says which page of a list is asked for. A zero value leaves the choice to the
-// remote, which answers with the first page, and with 20 rows.
-type Page struct {
-	Number int // from 1
-	Size   int // rows, at most MaxPageSize
-}
-
-func (p Page) query() url.Values {
-	q := url.Values{}
-	if p.Number > 0 {
-		q.Set("current_page", strconv.Itoa(p.Number))
-	}
-	if p.Size > 0 {
-		q.Set("per_page", strconv.Itoa(min(p.Size, MaxPageSize)))
-	}
-	return q
-}
-
-// PageMeta is what the answer says of a list and of this page of it.
-type PageMeta struct {
-	CurrentPage int `json:"current_page"`
-	PerPage     int `json:"per_page"`
-	TotalCount  int `json:"total_count"` // rows of the whole list; -1 if the answer does not say
-}
-
-func (o looseJSON) pageMeta() PageMeta {
-	meta, _ := parseLooseJSON(o["page_meta"])
-	m := PageMeta{CurrentPage: meta.count("current_page"), PerPage: meta.count("per_page"), TotalCount: -1}
-	if n := meta.integer("total_count"); n != nil && *n >= 0 {
-		m.TotalCount = *n
-	}
-	return m
-}
-
-// rows reads a list that has to be there. A null is an empty list, unless the
-// page says that there are rows: absence must not be read out of a broken answer.
-func (a response) rows(o looseJSON, name string) ([]json.RawMessage, error) {
-	raw, there := o[name]
-	if !there {
-		return nil, a.unusable("but without %s", name)
-	}
-	var rows []json.RawMessage
-	if err := json.Unmarshal(raw, &rows); err != nil {
-		return nil, a.unusable("but %s is not a list", name)
-	}
-	if rows == nil && o.pageMeta().TotalCount > 0 {
-		return nil, a.unusable("but %s is null although total_count is %d", name, o.pageMeta().TotalCount)
-	}
-	return rows, nil
-}
 
 // WorkflowStatus is how a workflow stands. The set is open: only a disabled
 // workflow is known to refuse runs.
@@ -190,29 +134,11 @@ type WorkflowList struct {
 
 // Workflows lists one page of the workflows that the key can run.
 func (c *Client) Workflows(ctx context.Context, page Page) (WorkflowList, error) {
-	a, err := c.do(ctx, request{method: http.MethodGet, path: "/r/workflows", query: page.query()})
+	workflows, meta, a, err := list[Workflow](ctx, c, "/r/workflows", page, "workflow_list")
 	if err != nil {
 		return WorkflowList{}, err
 	}
-	return a.workflowList()
-}
-
-func (a response) workflowList() (WorkflowList, error) {
-	var o looseJSON
-	if err := a.decode(&o); err != nil {
-		return WorkflowList{}, err
-	}
-	rows, err := a.rows(o, "workflow_list")
-	if err != nil {
-		return WorkflowList{}, err
-	}
-	list := WorkflowList{Workflows: make([]Workflow, len(rows)), Page: o.pageMeta(), Date: a.date}
-	for i, row := range rows {
-		if err := list.Workflows[i].UnmarshalJSON(row); err != nil {
-			return WorkflowList{}, a.unusable("%s (row %d)", err, i+1)
-		}
-	}
-	return list, nil
+	return WorkflowList{Workflows: workflows, Page: meta, Date: a.date}, nil
 }
 
 // Workflow reads one workflow with its parameters. ref is its slug, or slug@version.
@@ -232,16 +158,8 @@ func (c *Client) workflowAt(ctx context.Context, below, ref string) (Workflow, e
 	if err != nil {
 		return Workflow{}, err
 	}
-	a, err := c.do(ctx, request{method: http.MethodGet, path: below + escaped})
+	w, a, err := read[Workflow](ctx, c, request{method: http.MethodGet, path: below + escaped})
 	if err != nil {
-		return Workflow{}, err
-	}
-	return a.workflow(ref)
-}
-
-func (a response) workflow(ref string) (Workflow, error) {
-	var w Workflow
-	if err := a.decode(&w); err != nil {
 		return Workflow{}, err
 	}
 	if w.Slug == "" {
