@@ -3,6 +3,7 @@ package cyberun
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -36,12 +37,7 @@ func CheckContainerPath(path string) error {
 		return errNoSlash
 	}
 	for i := 0; i < len(path); i++ {
-		switch c := path[i]; {
-		case c == '%':
-			if i+2 >= len(path) || !isHex(path[i+1]) || !isHex(path[i+2]) {
-				return errCharacter
-			}
-		case !isPathByte(c):
+		if _, escaped := escapeAt(path, i); !escaped && !isPathByte(path[i]) {
 			return errCharacter
 		}
 	}
@@ -80,33 +76,25 @@ var overlong = strings.NewReplacer("\xc0\xae", ".", "\xc0\xaf", "/", "\xc1\x9c",
 
 // decodeOnce takes one layer of escapes off. A percent sign that begins none stays.
 func decodeOnce(s string) string {
-	if !strings.Contains(s, "%") {
-		return s
-	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
-			b.WriteByte(unhex(s[i+1])<<4 | unhex(s[i+2]))
+		c := s[i]
+		if decoded, escaped := escapeAt(s, i); escaped {
+			c = decoded
 			i += 2
-			continue
 		}
-		b.WriteByte(s[i])
+		b.WriteByte(c)
 	}
 	return b.String()
 }
 
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
+// escapeAt returns the byte that an escape at s[i] stands for; false if there is none.
+func escapeAt(s string, i int) (byte, bool) {
+	if s[i] != '%' || i+2 >= len(s) {
+		return 0, false
 	}
-	return c - 'a' + 10
+	n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+	return byte(n), err == nil
 }
 
 // isPathByte reports whether RFC 3986 lets a byte stand in a path unescaped.
@@ -119,10 +107,8 @@ func isPathByte(c byte) bool {
 // returns true; of any other the percent sign is escaped.
 func EscapePath(path string, keep func(digits string) bool) string {
 	return escape(path, func(at int) bool {
-		if path[at] == '%' {
-			return at+2 < len(path) && isHex(path[at+1]) && isHex(path[at+2]) && keep(path[at+1:at+3])
-		}
-		return isPathByte(path[at])
+		_, escaped := escapeAt(path, at)
+		return escaped && keep(path[at+1:at+3]) || isPathByte(path[at])
 	})
 }
 
@@ -134,16 +120,13 @@ func EscapeQuery(query string) string {
 
 // escape writes a percent escape for each byte for whose place stays returns false.
 func escape(s string, stays func(at int) bool) string {
-	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
 		if stays(i) {
 			b.WriteByte(s[i])
 			continue
 		}
-		b.WriteByte('%')
-		b.WriteByte(digits[s[i]>>4])
-		b.WriteByte(digits[s[i]&15])
+		fmt.Fprintf(&b, "%%%02X", s[i])
 	}
 	return b.String()
 }

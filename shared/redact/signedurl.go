@@ -29,9 +29,6 @@ func (u SignedURL) String() string {
 	return shown
 }
 
-// GoString returns what %#v prints.
-func (u SignedURL) GoString() string { return fmt.Sprintf("redact.SignedURL(%q)", u.String()) }
-
 // LogValue returns what log/slog writes.
 func (u SignedURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
@@ -43,7 +40,7 @@ func (u SignedURL) MarshalText() ([]byte, error) { return []byte(u.String()), ni
 func (u SignedURL) Format(s fmt.State, verb rune) {
 	switch {
 	case verb == 'v' && s.Flag('#'):
-		io.WriteString(s, u.GoString())
+		fmt.Fprintf(s, "redact.SignedURL(%q)", u.String())
 	case verb == 'q':
 		fmt.Fprintf(s, "%q", u.String())
 	default:
