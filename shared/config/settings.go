@@ -15,51 +15,51 @@ import (
 // The settings of each function: what template.yaml gives to it, by the names in
 // the tags. A test in local/stack holds the two to each other.
 type (
-	// API is what functions/api reads.
+	// API holds the settings of functions/api.
 	API struct {
 		Cyberun
 		State
 		Outputs
 		StateMachine
 	}
-	// CallContainer is what functions/call-container reads.
+	// CallContainer holds the settings of functions/call-container.
 	CallContainer struct{ Cyberun }
-	// CloseRun is what functions/close-run reads.
+	// CloseRun holds the settings of functions/close-run.
 	CloseRun struct {
 		Cyberun
 		State
 		Outputs
 		StateMachine
 	}
-	// CopyResult is what functions/copy-result reads.
+	// CopyResult holds the settings of functions/copy-result.
 	CopyResult struct {
 		Cyberun
 		State
 		Lambda
 		DownloadHosts Hosts `env:"DOWNLOAD_HOSTS"` // patterns of hosts that downloads may come from; none: any public one
 	}
-	// OnUpload is what functions/on-upload reads.
+	// OnUpload holds the settings of functions/on-upload.
 	OnUpload struct{ StateMachine }
-	// OnWebhook is what functions/on-webhook reads.
+	// OnWebhook holds the settings of functions/on-webhook.
 	OnWebhook struct {
 		State
 		Webhooks
 		Secret string `env:"WEBHOOK_SECRET_ARN,notEmpty"` // the ARN of the secret that webhooks are signed with
 	}
-	// PollStatus is what functions/poll-status reads.
+	// PollStatus holds the settings of functions/poll-status.
 	PollStatus struct {
 		Cyberun
 		State
 		Webhooks
 		Hold Hold `env:"HOLD_SECONDS" envDefault:"30"` // how long a task's event stream is held after the submission
 	}
-	// Submit is what functions/submit reads.
+	// Submit holds the settings of functions/submit.
 	Submit struct {
 		Cyberun
 		State
 		Outputs
 		Lambda
-		InDoubt string `env:"IN_DOUBT" envDefault:"verify"` // what becomes of a run whose submission may have started a task
+		InDoubt string `env:"IN_DOUBT" envDefault:"verify"` // what becomes of a run whose submission may have started a task: verify, absent-only or stop
 	}
 )
 
@@ -106,7 +106,7 @@ type Webhooks struct {
 	Enabled bool `env:"WEBHOOKS_ENABLED"`
 }
 
-// Lambda is what the platform sets, not the template.
+// Lambda holds the variables that the platform sets, not the template.
 type Lambda struct {
 	RuntimeAPI string `env:"AWS_LAMBDA_RUNTIME_API"` // the host and port that no remote may lead a call to
 }

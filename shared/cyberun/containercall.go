@@ -154,7 +154,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		return 0, ErrContainerAnswerTooLarge
 	}
 	if int64(len(p)) > b.left+1 {
-		p = p[:b.left+1] // one more tells a body that ends here from one that does not
+		p = p[:b.left+1] // one more, to see whether the body ends here
 	}
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {

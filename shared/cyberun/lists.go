@@ -30,7 +30,7 @@ func (p Page) query() url.Values {
 	return q
 }
 
-// PageMeta is what the answer says of a list and of this page of it.
+// PageMeta describes a list and this page of it, as the answer does.
 type PageMeta struct {
 	CurrentPage int `json:"current_page"`
 	PerPage     int `json:"per_page"`

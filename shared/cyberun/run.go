@@ -66,12 +66,12 @@ func (e *RunError) GoString() string { return fmt.Sprintf("&cyberun.RunError{%q}
 // refusals are the statuses by which Cyberun says, in a JSON object, that it
 // started nothing. Without the object they may be a firewall's, which blocks the
 // answer of a task that was started. 408, 409 and every 5xx may come after the
-// work was done. ADR 4 lists these among its assumptions.
+// work was done. See ADR 4.
 var refusals = []int{400, 401, 402, 403, 404, 405, 415, 422}
 
 // refusedAnyway are the statuses that are given before a request reaches the
-// application, whoever gives them: too large, and too many. ADR 4 lists this among
-// its assumptions.
+// application, by Cyberun or by what stands in front of it: too large, and too many.
+// ADR 4 lists this among its assumptions.
 var refusedAnyway = []int{413, 429}
 
 // Run starts a task of a workflow, once: ref is the workflow's slug, or slug@version,

@@ -38,7 +38,7 @@ type Workflow struct {
 	Date           time.Time      `json:"-"` // the server's clock; zero in a [WorkflowList], which has its own
 }
 
-// ParameterType is what kind of value a workflow's parameter takes. The set is open.
+// ParameterType says what kind of value a workflow's parameter takes. The set is open.
 type ParameterType string
 
 // The documented types of parameters.

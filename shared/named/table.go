@@ -48,8 +48,8 @@ type Spec struct {
 	Name string
 	// Meaning says in whole sentences what has happened, for docs/errors.md.
 	Meaning string
-	// Hint says what to do about the error when whoever raised it knew nothing
-	// more precise.
+	// Hint says what to do about the error, where the code that made it has nothing
+	// more precise to say.
 	Hint string
 	// RequestHint replaces Hint in the answer to a request, where Hint speaks of a
 	// run that there may not be; empty: Hint fits both.
