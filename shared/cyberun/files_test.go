@@ -59,13 +59,14 @@ func TestUploadRefused(t *testing.T) {
 	}{
 		{412, s3, "(PreconditionFailed): At least one did not hold"},
 		{403, "<html>no</html>", ": <html>no</html>"},
+		{403, "<Error><Code>geheim-1</Code><Message>the token geheim-1 is old</Message></Error>", "([redacted]): the token [redacted] is old"},
 		{403, "<Error><Code>Sig", "Cyberun answered 403 to PUT "},
 		{303, "", "a redirect to"},
 		{307, "", "a redirect to"},
 		{503, "", "Cyberun answered 503 to PUT "},
 	} {
 		s, c := serve(t, raw(tt.status, tt.body, "Location", "/elsewhere"))
-		err := c.Upload(context.Background(), Presigned{UploadURL: SignedURL(s.URL + "/x?" + secretQuery)}, strings.NewReader("x"), 1)
+		err := c.Upload(context.Background(), Presigned{UploadURL: SignedURL(s.URL + "/x?" + secretQuery), UploadHeaders: UploadHeaders{"x-token": "geheim-1"}}, strings.NewReader("x"), 1)
 		e, ok := errors.AsType[*APIError](err)
 		if !ok || e.Status != tt.status || !strings.Contains(err.Error(), tt.text) || e.Path != s.URL+"/x" || len(s.asked) != 1 {
 			t.Errorf("%d: %v, %#v, asked %v", tt.status, err, e, s.asked)

@@ -53,6 +53,14 @@ func TestTextWithSecrets(t *testing.T) {
 	}
 }
 
+// A replacement may put a secret together that the text had in pieces.
+func TestTextThatBecomesASecret(t *testing.T) {
+	const key = `token":"`
+	if got := Text(`{"token" : "x"}`, key); strings.Contains(got, key) {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestLine(t *testing.T) {
 	if got, want := Line(20, " a\r\n\tb\u2028c\x00d "), "a b c d"; got != want {
 		t.Errorf("got %q, want %q", got, want)
