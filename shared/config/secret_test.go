@@ -81,22 +81,22 @@ func TestSecretFaults(t *testing.T) {
 		want  string
 		says  string
 	}{
-		{"never filled in", nil, &types.ResourceNotFoundException{}, named.Unauthorized, "holds no value yet"},
-		{"binary", nil, nil, named.Unauthorized, "holds no key"},
-		{"empty", aws.String(""), nil, named.Unauthorized, "holds no key"},
-		{"blanks", aws.String(" \n"), nil, named.Unauthorized, "holds no key"},
-		{"an empty object", aws.String("{}"), nil, named.Unauthorized, "holds no key"},
-		{"another field", aws.String(`{"key":"hidden-part"}`), nil, named.Unauthorized, "holds no key"},
-		{"a field that is no string", aws.String(`{"api_key":["hidden-part"]}`), nil, named.Unauthorized, "holds no key"},
-		{"an empty field", aws.String(`{"api_key":" ","x":"hidden-part"}`), nil, named.Unauthorized, "holds no key"},
-		{"broken JSON", aws.String(`{"api_key":"hidden-part"`), nil, named.Unauthorized, "holds no key"},
-		{"two words", aws.String("sk-hidden part"), nil, named.Unauthorized, "blanks or other characters"},
-		{"two lines", aws.String("sk-hidden\nX-Team-ID: part"), nil, named.Unauthorized, "blanks or other characters"},
-		{"a line end within JSON", aws.String(`{"api_key":"sk-hidden\npart"}`), nil, named.Unauthorized, "blanks or other characters"},
-		{"an umlaut", aws.String("sk-hidden-pärt"), nil, named.Unauthorized, "blanks or other characters"},
-		{"not text", aws.String("sk-hidden-\x00\xff"), nil, named.Unauthorized, "blanks or other characters"},
-		{"no right to it", nil, errors.New("AccessDeniedException"), named.Unavailable, "could not read"},
-		{"out of time", nil, context.DeadlineExceeded, named.Unavailable, "could not read"},
+		{name: "never filled in", err: &types.ResourceNotFoundException{}, want: named.Unauthorized, says: "holds no value yet"},
+		{name: "binary", want: named.Unauthorized, says: "holds no key"},
+		{name: "empty", value: aws.String(""), want: named.Unauthorized, says: "holds no key"},
+		{name: "blanks", value: aws.String(" \n"), want: named.Unauthorized, says: "holds no key"},
+		{name: "an empty object", value: aws.String("{}"), want: named.Unauthorized, says: "holds no key"},
+		{name: "another field", value: aws.String(`{"key":"hidden-part"}`), want: named.Unauthorized, says: "holds no key"},
+		{name: "a field that is no string", value: aws.String(`{"api_key":["hidden-part"]}`), want: named.Unauthorized, says: "holds no key"},
+		{name: "an empty field", value: aws.String(`{"api_key":" ","x":"hidden-part"}`), want: named.Unauthorized, says: "holds no key"},
+		{name: "broken JSON", value: aws.String(`{"api_key":"hidden-part"`), want: named.Unauthorized, says: "holds no key"},
+		{name: "two words", value: aws.String("sk-hidden part"), want: named.Unauthorized, says: "blanks or other characters"},
+		{name: "two lines", value: aws.String("sk-hidden\nX-Team-ID: part"), want: named.Unauthorized, says: "blanks or other characters"},
+		{name: "a line end within JSON", value: aws.String(`{"api_key":"sk-hidden\npart"}`), want: named.Unauthorized, says: "blanks or other characters"},
+		{name: "an umlaut", value: aws.String("sk-hidden-pärt"), want: named.Unauthorized, says: "blanks or other characters"},
+		{name: "not text", value: aws.String("sk-hidden-\x00\xff"), want: named.Unauthorized, says: "blanks or other characters"},
+		{name: "no right to it", err: errors.New("AccessDeniedException"), want: named.Unavailable, says: "could not read"},
+		{name: "out of time", err: context.DeadlineExceeded, want: named.Unavailable, says: "could not read"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -28,13 +28,13 @@ func TestContainers(t *testing.T) {
 		total      int
 		fails      string
 	}{
-		{"as the other lists are", `{"container_list":[{"container_slug":"vllm","display_name":"vLLM","container_status":"running","container_type":"deployed","usage_prompt":"POST /v1/chat/completions","openapi_url":"https://x.test/openapi.json"}],"page_meta":{"total_count":7}}`, []Container{vllm}, 7, ""},
-		{"plain names", `{"containers":[{"slug":"vllm","name":"vLLM","status":"running","type":"deployed","usage_prompt":"POST /v1/chat/completions","openapi_url":"https://x.test/openapi.json"}]}`, []Container{vllm}, -1, ""},
-		{"unknown state", `{"container_list":[{"slug":"a-b","status":"melting","openapi_url":null}]}`, []Container{{Slug: "a-b", Status: "melting"}}, -1, ""},
-		{"none", `{"container_list":[]}`, []Container{}, -1, ""},
-		{"no list", `{"rows":[]}`, nil, 0, "without container_list"},
-		{"no slug", `{"container_list":[{"status":"running"}]}`, nil, 0, "without a container's slug (row 1)"},
-		{"not an object", `{"container_list":[7]}`, nil, 0, "not an object (row 1)"},
+		{name: "as the other lists are", body: `{"container_list":[{"container_slug":"vllm","display_name":"vLLM","container_status":"running","container_type":"deployed","usage_prompt":"POST /v1/chat/completions","openapi_url":"https://x.test/openapi.json"}],"page_meta":{"total_count":7}}`, want: []Container{vllm}, total: 7},
+		{name: "plain names", body: `{"containers":[{"slug":"vllm","name":"vLLM","status":"running","type":"deployed","usage_prompt":"POST /v1/chat/completions","openapi_url":"https://x.test/openapi.json"}]}`, want: []Container{vllm}, total: -1},
+		{name: "unknown state", body: `{"container_list":[{"slug":"a-b","status":"melting","openapi_url":null}]}`, want: []Container{{Slug: "a-b", Status: "melting"}}, total: -1},
+		{name: "none", body: `{"container_list":[]}`, want: []Container{}, total: -1},
+		{name: "no list", body: `{"rows":[]}`, fails: "without container_list"},
+		{name: "no slug", body: `{"container_list":[{"status":"running"}]}`, fails: "without a container's slug (row 1)"},
+		{name: "not an object", body: `{"container_list":[7]}`, fails: "not an object (row 1)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, c := serve(t, raw(200, test.body))
@@ -149,7 +149,7 @@ func TestContainerCallWithARotatedKey(t *testing.T) {
 		fresh          string
 		err            error
 		status, called int
-	}{{"sk-local-2", nil, 200, 2}, {"sk-local-1", nil, 401, 1}, {"sk-local-3", nil, 401, 2}, {"", errors.New("down"), 401, 1}} {
+	}{{fresh: "sk-local-2", status: 200, called: 2}, {fresh: "sk-local-1", status: 401, called: 1}, {fresh: "sk-local-3", status: 401, called: 2}, {fresh: "", err: errors.New("down"), status: 401, called: 1}} {
 		s, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") != "Bearer sk-local-2" {
 				raw(401, "who?")(w, r)

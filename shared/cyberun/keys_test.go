@@ -30,11 +30,11 @@ func TestRotatedKey(t *testing.T) {
 		calls   int
 		success bool
 	}{
-		{"new key", "sk-local-2", nil, 2, true},
-		{"same key", "sk-local-1", nil, 1, false},
-		{"another revoked one", "sk-local-3", nil, 2, false},
-		{"no key to be had", "", gone, 1, false},
-		{"empty", " ", nil, 1, false},
+		{name: "new key", fresh: "sk-local-2", calls: 2, success: true},
+		{name: "same key", fresh: "sk-local-1", calls: 1},
+		{name: "another revoked one", fresh: "sk-local-3", calls: 2},
+		{name: "no key to be had", err: gone, calls: 1},
+		{name: "empty", fresh: " ", calls: 1},
 	}
 	for _, tt := range tests {
 		for _, run := range []bool{false, true} {

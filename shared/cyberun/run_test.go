@@ -84,32 +84,32 @@ func TestRunOnTheWire(t *testing.T) {
 		bodies int32
 		says   string
 	}{
-		{"reset after one byte", func(w *wire, c *net.TCPConn, r *bufio.Reader) { c.Read(make([]byte, 1)); reset(c) }, InDoubt, 0, "no answer"},
-		{"reset after the request", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); reset(c) }, InDoubt, 1, "no answer"},
-		{"reply lost", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r) }, InDoubt, 1, "EOF"},
-		{"not HTTP", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); io.WriteString(c, "SSH-2.0\r\n\r\n") }, InDoubt, 1, "malformed"},
-		{"head cut off", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+		{name: "reset after one byte", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) { c.Read(make([]byte, 1)); reset(c) }, want: InDoubt, says: "no answer"},
+		{name: "reset after the request", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); reset(c) }, want: InDoubt, bodies: 1, says: "no answer"},
+		{name: "reply lost", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r) }, want: InDoubt, bodies: 1, says: "EOF"},
+		{name: "not HTTP", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); io.WriteString(c, "SSH-2.0\r\n\r\n") }, want: InDoubt, bodies: 1, says: "malformed"},
+		{name: "head cut off", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) {
 			w.newRequest(r)
 			io.WriteString(c, "HTTP/1.1 202 Accepted\r\nCont")
-		}, InDoubt, 1, "malformed"},
-		{"body cut off", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+		}, want: InDoubt, bodies: 1, says: "malformed"},
+		{name: "body cut off", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) {
 			w.newRequest(r)
 			io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 50\r\n\r\n{\"task_id\":\"t-1")
-		}, InDoubt, 1, "answered 202 to POST /r/workflows/slug/x/run but the body broke off"},
-		{"accepted without an id", func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); reply(c, "202 Accepted", "{}") }, InDoubt, 1, "without a readable task_id"},
-		{"refused before it was read", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+		}, want: InDoubt, bodies: 1, says: "answered 202 to POST /r/workflows/slug/x/run but the body broke off"},
+		{name: "accepted without an id", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) { w.newRequest(r); reply(c, "202 Accepted", "{}") }, want: InDoubt, bodies: 1, says: "without a readable task_id"},
+		{name: "refused before it was read", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) {
 			r.Peek(1)
 			reply(c, "429 Too Many Requests", "slow down")
 			w.newRequest(r)
-		}, NotStarted, 1, "429"},
-		{"an answer to nothing", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+		}, want: NotStarted, bodies: 1, says: "429"},
+		{name: "an answer to nothing", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) {
 			reply(c, "202 Accepted", "{}") // before the request: net/http may notice it before it writes
 			r.Peek(1)
-		}, -1, 0, ""},
-		{"unfinished 100s", func(w *wire, c *net.TCPConn, r *bufio.Reader) {
+		}, want: -1},
+		{name: "unfinished 100s", serve: func(w *wire, c *net.TCPConn, r *bufio.Reader) {
 			w.newRequest(r)
 			io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
-		}, InDoubt, 1, "EOF"},
+		}, want: InDoubt, bodies: 1, says: "EOF"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,23 +167,23 @@ func TestRunThatNeverLeft(t *testing.T) {
 		base      string
 		transport *http.Transport
 	}{
-		{"refused", ctx, "http://" + dead.Addr().String(), &http.Transport{}},
-		{"certificate unknown", ctx, secure.URL, &http.Transport{}},
-		{"no TLS there", ctx, "https://" + plain.Addr().String(), &http.Transport{}},
-		{"over before it began", over, "http://" + silent.Addr().String(), &http.Transport{}},
-		{"over while dialling", dialling, "http://cyberun.test", &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		{name: "refused", ctx: ctx, base: "http://" + dead.Addr().String(), transport: &http.Transport{}},
+		{name: "certificate unknown", ctx: ctx, base: secure.URL, transport: &http.Transport{}},
+		{name: "no TLS there", ctx: ctx, base: "https://" + plain.Addr().String(), transport: &http.Transport{}},
+		{name: "over before it began", ctx: over, base: "http://" + silent.Addr().String(), transport: &http.Transport{}},
+		{name: "over while dialling", ctx: dialling, base: "http://cyberun.test", transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			stopDialling()
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}},
-		{"over in the handshake", shaking, "https://" + silent.Addr().String(), &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		{name: "over in the handshake", ctx: shaking, base: "https://" + silent.Addr().String(), transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			defer stopShaking()
 			return (&net.Dialer{}).DialContext(context.WithoutCancel(ctx), network, address)
 		}}},
-		{"name unknown", ctx, "http://cyberun.test", &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		{name: "name unknown", ctx: ctx, base: "http://cyberun.test", transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return nil, &net.DNSError{Err: "no such host", Name: "cyberun.test", IsNotFound: true}
 		}}},
-		{"no base URL", ctx, "", &http.Transport{}},
+		{name: "no base URL", ctx: ctx, transport: &http.Transport{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -33,14 +33,14 @@ func TestLambdaError(t *testing.T) {
 		want string
 		says string
 	}{
-		{"named", e, named.TaskFailed, e.Message()},
-		{"named, and wrapped", fmt.Errorf("finish: %w", e), named.TaskFailed, e.Message()},
-		{"named, and wrapped twice", fmt.Errorf("a: %w", fmt.Errorf("b: %w", e)), named.TaskFailed, e.Message()},
-		{"named, and joined", errors.Join(e, errors.New("and the marker stays")), named.TaskFailed, e.Message()},
-		{"named twice: the outer one", named.Errorf(named.SubmitInDoubt, "submit: %w", e), named.SubmitInDoubt, "submit: TaskFailed"},
-		{"without a name", errors.New("boom"), named.Unavailable, "boom"},
-		{"a context's end", fmt.Errorf("read: %w", context.DeadlineExceeded), named.Unavailable, "read: context deadline exceeded"},
-		{"an error of Cyberun's", cyberun.RemoteError("look at the task t", &cyberun.APIError{Method: "GET", Path: "/r/tasks/t", Status: 401, JSON: true}), named.Unauthorized, "Cyberun refused the key"},
+		{name: "named", err: e, want: named.TaskFailed, says: e.Message()},
+		{name: "named, and wrapped", err: fmt.Errorf("finish: %w", e), want: named.TaskFailed, says: e.Message()},
+		{name: "named, and wrapped twice", err: fmt.Errorf("a: %w", fmt.Errorf("b: %w", e)), want: named.TaskFailed, says: e.Message()},
+		{name: "named, and joined", err: errors.Join(e, errors.New("and the marker stays")), want: named.TaskFailed, says: e.Message()},
+		{name: "named twice: the outer one", err: named.Errorf(named.SubmitInDoubt, "submit: %w", e), want: named.SubmitInDoubt, says: "submit: TaskFailed"},
+		{name: "without a name", err: errors.New("boom"), want: named.Unavailable, says: "boom"},
+		{name: "a context's end", err: fmt.Errorf("read: %w", context.DeadlineExceeded), want: named.Unavailable, says: "read: context deadline exceeded"},
+		{name: "an error of Cyberun's", err: cyberun.RemoteError("look at the task t", &cyberun.APIError{Method: "GET", Path: "/r/tasks/t", Status: 401, JSON: true}), want: named.Unauthorized, says: "Cyberun refused the key"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
