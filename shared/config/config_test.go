@@ -58,8 +58,8 @@ func TestRead(t *testing.T) {
 
 func TestReadRefuses(t *testing.T) {
 	tests := []struct{ name, variable, value, want string }{
-		{name: "a name that is not set", variable: "OUTPUT_BUCKET", want: `"OUTPUT_BUCKET" should not be empty`},
-		{name: "an address that is not set", variable: "CYBERUN_BASE_URL", want: `"CYBERUN_BASE_URL" should not be empty`},
+		{name: "a name that is not set", variable: "OUTPUT_BUCKET", want: "OUTPUT_BUCKET is not set"},
+		{name: "an address that is not set", variable: "CYBERUN_BASE_URL", want: "CYBERUN_BASE_URL is not set"},
 		{name: "an address of slashes", variable: "CYBERUN_BASE_URL", value: "///", want: "CYBERUN_BASE_URL is not an http(s) address"},
 		{name: "a host alone", variable: "CYBERUN_BASE_URL", value: "core.cyberun.cloud", want: "CYBERUN_BASE_URL is not an http(s) address"},
 		{name: "another scheme", variable: "CYBERUN_BASE_URL", value: "ftp://a/b", want: "CYBERUN_BASE_URL is not an http(s) address"},

@@ -156,11 +156,13 @@ func Read[S any](settings *S, environment map[string]string) error {
 		faults = list.Errors
 	}
 	for i, fault := range faults {
-		// The library names the field, which nobody who deploys has seen.
-		if parse, ok := errors.AsType[env.ParseError](fault); ok {
-			field, _ := reflect.TypeFor[S]().FieldByName(parse.Name)
+		switch fault := fault.(type) {
+		case env.EmptyVarError:
+			faults[i] = fmt.Errorf("%s is not set", fault.Key)
+		case env.ParseError: // it names the field, which nobody who deploys has seen
+			field, _ := reflect.TypeFor[S]().FieldByName(fault.Name)
 			name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
-			faults[i] = fmt.Errorf("%s: %w", name, parse.Err)
+			faults[i] = fmt.Errorf("%s: %w", name, fault.Err)
 		}
 	}
 	if v, ok := any(*settings).(interface{ Validate() error }); ok {

@@ -102,7 +102,7 @@ func TestStart(t *testing.T) {
 			line: map[string]any{"level": "INFO", "msg": "done", "function": "echo", "run_id": "r-1", "request_id": "request-1"}},
 		{name: "an HTTP function logs for itself", kind: "http", environment: []string{"STATE_BUCKET=state"}, answer: `"r-1 in state"`},
 		{name: "a setting is missing", kind: "step",
-			line: map[string]any{"level": "ERROR", "msg": "cannot start", "function": "echo", "cause": `the function's environment: environment variable "STATE_BUCKET" should not be empty`}},
+			line: map[string]any{"level": "ERROR", "msg": "cannot start", "function": "echo", "cause": "the function's environment: STATE_BUCKET is not set"}},
 		{name: "the SDK's configuration is wrong", kind: "http", environment: []string{"STATE_BUCKET=state", "AWS_RETRY_MODE=for ever"},
 			line: map[string]any{"level": "ERROR", "msg": "cannot start", "function": "echo"}},
 		{name: "the handler cannot be built", kind: "http", environment: []string{"STATE_BUCKET=refused"},
