@@ -46,7 +46,7 @@ func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
 		} `yaml:"Globals"`
 		Resources map[string]struct {
 			Type       string    `yaml:"Type"`
-			Properties yaml.Node `yaml:"Properties"`
+			Properties variables `yaml:"Properties"`
 		} `yaml:"Resources"`
 	}
 	if err := yaml.Unmarshal(raw, &template); err != nil {
@@ -58,10 +58,7 @@ func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
 		if resource.Type != "AWS::Serverless::Function" {
 			continue
 		}
-		var own variables
-		if err := resource.Properties.Decode(&own); err != nil {
-			t.Fatal(err)
-		}
+		own := resource.Properties.Environment.Variables
 		if settings[id] == nil {
 			t.Errorf("nobody says what %s reads", id)
 			continue
@@ -69,12 +66,12 @@ func TestTemplateGivesWhatFunctionsRead(t *testing.T) {
 		names := variablesOf(settings[id])
 		for _, name := range names {
 			read[name] = true
-			_, given := own.Environment.Variables[name]
+			_, given := own[name]
 			if _, global := globals[name]; !given && !global {
 				t.Errorf("%s reads %s, which the template does not give to it", id, name)
 			}
 		}
-		for name := range own.Environment.Variables {
+		for name := range own {
 			if name != goMemory && !slices.Contains(names, name) {
 				t.Errorf("the template gives %s to %s, which does not read it", name, id)
 			}

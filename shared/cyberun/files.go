@@ -50,7 +50,7 @@ func (c *Client) Presign(ctx context.Context, r PresignRequest) (Presigned, erro
 	if p.FileKey == "" {
 		return Presigned{}, a.unusable("but without a file_key")
 	}
-	if _, err := parseUploadURL(p.UploadURL); err != nil {
+	if err := checkUploadURL(p.UploadURL); err != nil {
 		return Presigned{}, a.unusable("but %s", err)
 	}
 	headers, _ := parseLooseJSON(o["upload_headers"])
@@ -64,13 +64,13 @@ func (c *Client) Presign(ctx context.Context, r PresignRequest) (Presigned, erro
 	return p, nil
 }
 
-// parseUploadURL reads the address; its error does not quote it.
-func parseUploadURL(u SignedURL) (*url.URL, error) {
+// checkUploadURL returns an error, which does not quote it, for what is no address.
+func checkUploadURL(u SignedURL) error {
 	p, err := url.Parse(string(u))
 	if err != nil || p.Host == "" || (p.Scheme != "https" && p.Scheme != "http") {
-		return nil, errors.New("the upload_url is not an http(s) address")
+		return errors.New("the upload_url is not an http(s) address")
 	}
-	return p, nil
+	return nil
 }
 
 // Upload streams the body, which has to have exactly size bytes, to a presigned
@@ -114,7 +114,7 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 
 // uploadRequest makes the request, but for its body.
 func uploadRequest(ctx context.Context, p Presigned, size int64) (*http.Request, error) {
-	if _, err := parseUploadURL(p.UploadURL); err != nil {
+	if err := checkUploadURL(p.UploadURL); err != nil {
 		return nil, fmt.Errorf("cyberun: %w", err)
 	}
 	if size < 0 {

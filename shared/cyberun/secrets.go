@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"slices"
 
@@ -22,13 +21,8 @@ func (k StaticKey) Key(context.Context) (string, error) { return string(k), nil 
 // Refresh returns the same key, since there is no other.
 func (k StaticKey) Refresh(context.Context, string) (string, error) { return string(k), nil }
 
-func (k StaticKey) String() string { return redact.Mark }
-
 // Format prints the mark for every verb.
 func (k StaticKey) Format(s fmt.State, _ rune) { io.WriteString(s, redact.Mark) }
-
-// LogValue returns the mark for log/slog.
-func (k StaticKey) LogValue() slog.Value { return slog.StringValue(redact.Mark) }
 
 // MarshalText returns the mark for encoders.
 func (k StaticKey) MarshalText() ([]byte, error) { return []byte(redact.Mark), nil }
@@ -45,9 +39,6 @@ func (h UploadHeaders) String() string { return fmt.Sprint(slices.Sorted(maps.Ke
 
 // Format prints the names for every verb.
 func (h UploadHeaders) Format(s fmt.State, _ rune) { io.WriteString(s, h.String()) }
-
-// LogValue returns the names for log/slog.
-func (h UploadHeaders) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
 // MarshalJSON returns the names as a list.
 func (h UploadHeaders) MarshalJSON() ([]byte, error) {

@@ -20,8 +20,15 @@ func Routes(t *testing.T) map[string]string {
 	}
 	var document struct {
 		Resources map[string]struct {
-			Type       string    `yaml:"Type"`
-			Properties yaml.Node `yaml:"Properties"`
+			Properties struct {
+				Events map[string]struct {
+					Type       string `yaml:"Type"`
+					Properties struct {
+						Method string `yaml:"Method"`
+						Path   string `yaml:"Path"`
+					} `yaml:"Properties"`
+				} `yaml:"Events"`
+			} `yaml:"Properties"`
 		} `yaml:"Resources"`
 	}
 	if err := yaml.Unmarshal(raw, &document); err != nil {
@@ -29,32 +36,13 @@ func Routes(t *testing.T) map[string]string {
 	}
 	routes := map[string]string{}
 	for function, resource := range document.Resources {
-		if resource.Type != "AWS::Serverless::Function" {
-			continue
-		}
-		var properties struct {
-			Events map[string]struct {
-				Type       string    `yaml:"Type"`
-				Properties yaml.Node `yaml:"Properties"`
-			} `yaml:"Events"`
-		}
-		if err := resource.Properties.Decode(&properties); err != nil {
-			t.Fatal(err)
-		}
-		for name, event := range properties.Events {
+		for _, event := range resource.Properties.Events {
 			if event.Type != "HttpApi" {
 				continue
 			}
-			var route struct {
-				Method string `yaml:"Method"`
-				Path   string `yaml:"Path"`
-			}
-			if err := event.Properties.Decode(&route); err != nil {
-				t.Fatalf("%s.%s: %v", function, name, err)
-			}
-			key := strings.ToUpper(route.Method) + " " + route.Path
-			if route.Path == "$default" {
-				key = route.Path
+			key := event.Properties.Path
+			if key != "$default" {
+				key = strings.ToUpper(event.Properties.Method) + " " + key
 			}
 			if routes[key] != "" {
 				t.Errorf("the template has %s twice", key)

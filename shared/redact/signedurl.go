@@ -3,7 +3,6 @@ package redact
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"net/url"
 )
 
@@ -29,10 +28,8 @@ func (u SignedURL) String() string {
 	return shown
 }
 
-// LogValue returns what log/slog writes.
-func (u SignedURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
-
-// MarshalText returns what encoders write, encoding/json among them.
+// MarshalText returns what encoders write, those of encoding/json and log/slog among
+// them.
 func (u SignedURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
 // Format prints the address for every verb: %x or %d of the bare string would
