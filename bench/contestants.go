@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 	"golang.org/x/sync/errgroup"
 )
@@ -116,7 +117,7 @@ func ours(ctx context.Context, from, sink, key string, size int64) error {
 		Bucket: bucket, Key: func(transfer.Remote) string { return key },
 		Metadata: map[string]string{"cyberun-run-id": "bench", "cyberun-output-id": key},
 	}
-	res, err := copier.Copy(ctx, transfer.Source{URL: from}, target, nil, nil)
+	res, err := copier.Copy(ctx, transfer.Source{URL: redact.SignedURL(from)}, target, nil, nil)
 	if err == nil && (!res.Done || res.Bytes != size) {
 		err = fmt.Errorf("copied %d of %d bytes", res.Bytes, size)
 	}

@@ -1,7 +1,8 @@
 // Package redact keeps secrets out of what is shown: logs, errors, records and
 // answers. [Text] and [Line] take them out of a text that came from outside,
-// [UnwrapURLError] takes off the address that net/http puts into its errors, and
-// [SignedURL] is an address that never prints its query.
+// [UnwrapURLError] takes off the address that net/http puts into its errors,
+// [Error] makes such an error fit to be shown, and [SignedURL] is an address that
+// never prints its query.
 //
 // It imports shared/named and the standard library only.
 package redact

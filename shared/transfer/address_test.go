@@ -61,12 +61,12 @@ func FuzzBrowserAddress(f *testing.F) {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		got := browserAddress(raw)
+		got := browserURL(raw)
 		u, err := url.Parse(got)
 		if err != nil || u.Host == "" {
 			return // a host or scheme that is none: told as such
 		}
-		if again := browserAddress(got); again != got {
+		if again := browserURL(got); again != got {
 			t.Fatalf("%q becomes %q and then %q", raw, got, again)
 		}
 		_, sent, _ := strings.Cut(got, "://")

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // TestOriginStatuses: each is told as what it is, after a fresh address was asked
@@ -36,12 +37,12 @@ func TestOriginStatuses(t *testing.T) {
 			var refreshed int
 			var mu sync.Mutex
 			copier := testCopier(t, store.client(t))
-			copier.Attempts = 2
-			_, err := copier.Copy(t.Context(), Source{URL: url, Refresh: func(context.Context) (string, error) {
+			copier.attempts = 2
+			_, err := copier.Copy(t.Context(), Source{URL: url, Refresh: func(context.Context) (redact.SignedURL, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				refreshed++
-				return url + fmt.Sprint(refreshed), nil
+				return url + redact.SignedURL(fmt.Sprint(refreshed)), nil
 			}}, testTarget(), nil, nil)
 			told, _ := named.As(err)
 			if told == nil || told.Name != want || !strings.Contains(told.Cause, fmt.Sprintf("HTTP %d", status)) || !told.Redrivable() {
@@ -67,7 +68,7 @@ func TestFreshAddressMendsAnyRefusal(t *testing.T) {
 			return true
 		}
 		store, url := newFakeS3(), origin.serve(t)
-		res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: url, Refresh: func(context.Context) (string, error) {
+		res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: url, Refresh: func(context.Context) (redact.SignedURL, error) {
 			return url + "&fresh=1", nil
 		}}, testTarget(), nil, nil)
 		if err != nil {
@@ -85,7 +86,7 @@ func TestAwsChunked(t *testing.T) {
 	} {
 		origin := newFakeOrigin(3 * testPart)
 		origin.header = http.Header{"Content-Encoding": {sent}}
-		store, res, err := copyOnce(t, origin, origin.serve(t))
+		store, res, err := copyOnce(t, origin, string(origin.serve(t)))
 		if err != nil {
 			t.Fatalf("%q: %v", sent, err)
 		}
@@ -153,7 +154,7 @@ func TestStoreAnswers(t *testing.T) {
 					return true
 				}
 				copier := testCopier(t, store.client(t))
-				copier.Attempts = 3
+				copier.attempts = 3
 				_, err := copier.Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
 				want := a.want
 				if a.not == op {

@@ -122,7 +122,7 @@ func TestStopAndResume(t *testing.T) {
 		// A clock that is moved by what S3 has got: time for four parts a call.
 		before := store.count("UploadPart")
 		copier.StopBefore = time.Unix(4, 0)
-		copier.Now = func() time.Time { return time.Unix(int64(store.count("UploadPart")-before), 0) }
+		copier.now = func() time.Time { return time.Unix(int64(store.count("UploadPart")-before), 0) }
 		res, err := copier.Copy(t.Context(), src, testTarget(), saved, save)
 		if err != nil {
 			t.Fatal(err)

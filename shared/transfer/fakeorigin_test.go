@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // fakeOrigin serves one file as S3 serves a presigned GET, and fails where a
@@ -43,11 +45,11 @@ func randomBytes(size int) []byte {
 	return data
 }
 
-// serve starts the origin and gives the address of its file.
-func (f *fakeOrigin) serve(t testing.TB) string {
+// serve starts the origin and returns the URL of its file.
+func (f *fakeOrigin) serve(t testing.TB) redact.SignedURL {
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	return server.URL + "/outputs/picture.png?X-Amz-Signature=secret"
+	return redact.SignedURL(server.URL + "/outputs/picture.png?X-Amz-Signature=secret")
 }
 
 func (f *fakeOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -151,10 +153,10 @@ const testPart = 64 << 10
 func testCopier(t testing.TB, store S3) *Copier {
 	origin := NewOrigin(Policy{AllowInsecure: true})
 	t.Cleanup(origin.CloseIdleConnections)
-	return &Copier{
-		S3: store, Origin: origin, PartSize: testPart, StreamPart: testPart, Connections: 4,
-		Cuts: DefaultAttempts + 2, Backoff: time.Millisecond, Stall: 5 * time.Second, StoreStall: 5 * time.Second,
-	}
+	return &Copier{S3: store, Origin: origin, Connections: 4, tuning: tuning{
+		partSize: testPart, streamPart: testPart, maxTruncations: defaultAttempts + 2,
+		backoff: time.Millisecond, originStall: 5 * time.Second, storeStall: 5 * time.Second,
+	}}
 }
 
 func testTarget() Target {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // cell is what one copy of the matrix runs against.
@@ -22,7 +23,7 @@ type cell struct {
 	src    *Source
 	save   func(context.Context, Checkpoint) error
 	ctx    context.Context
-	url    string
+	url    redact.SignedURL
 }
 
 // fault is one row of the matrix; want is what it comes to for a file of
@@ -274,7 +275,7 @@ func originFaults() []fault {
 			onRequest(0, status(http.StatusForbidden))(c)
 		}, named.OutputExpired},
 		{"expired, asking anew fails", func(c *cell) {
-			c.src.Refresh = func(context.Context) (string, error) {
+			c.src.Refresh = func(context.Context) (redact.SignedURL, error) {
 				return "", named.Errorf(named.Unauthorized, "the key was revoked")
 			}
 			onRequest(0, status(http.StatusForbidden))(c)
@@ -305,7 +306,7 @@ func originFaults() []fault {
 			}
 		}, named.OutputTruncated},
 		{"stalled once", func(c *cell) {
-			c.copier.Stall = 50 * time.Millisecond
+			c.copier.originStall = 50 * time.Millisecond
 			c.origin.body = func(n int, w http.ResponseWriter) io.Writer {
 				if n != 2 {
 					return w
@@ -318,7 +319,7 @@ func originFaults() []fault {
 			}
 		}, ""},
 		{"stalled for good", func(c *cell) {
-			c.copier.Stall, c.copier.Attempts = 20*time.Millisecond, 2
+			c.copier.originStall, c.copier.attempts = 20*time.Millisecond, 2
 			onRequest(0, func(w http.ResponseWriter, r *http.Request) bool {
 				_ = stall(w, r)
 				return true
@@ -384,7 +385,7 @@ func storeFaults() []fault {
 			return hijack(w, "")
 		}), ""},
 		{"S3 reads nothing", func(c *cell) {
-			c.copier.StoreStall, c.copier.Attempts = 50*time.Millisecond, 2
+			c.copier.storeStall, c.copier.attempts = 50*time.Millisecond, 2
 			onCall(bodies, 0, func(_ http.ResponseWriter, r *http.Request) bool {
 				select { // unread, the server does not see the client go
 				case <-r.Context().Done():
@@ -467,8 +468,8 @@ func runCell(t *testing.T, f fault, size int, ranges bool, want string) {
 	c.copier = testCopier(t, c.store.client(t))
 	c.url = c.origin.serve(t)
 	var refreshed atomic.Int64
-	c.src = &Source{URL: c.url, Refresh: func(context.Context) (string, error) {
-		return fmt.Sprintf("%s&fresh=%d", c.url, refreshed.Add(1)), nil
+	c.src = &Source{URL: c.url, Refresh: func(context.Context) (redact.SignedURL, error) {
+		return c.url + redact.SignedURL(fmt.Sprintf("&fresh=%d", refreshed.Add(1))), nil
 	}}
 	f.set(c)
 	res, err := c.copier.Copy(c.ctx, *c.src, testTarget(), nil, c.save)

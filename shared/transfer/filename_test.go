@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -131,7 +132,7 @@ func TestKeysOfOutputs(t *testing.T) {
 		server := httptest.NewServer(origin)
 		dst := testTarget()
 		dst.Key = func(r Remote) string { return run.OutputName("output", r.Name, r.ContentType) }
-		res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: server.URL + test.address}, dst, nil, nil)
+		res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: redact.SignedURL(server.URL + test.address)}, dst, nil, nil)
 		server.Close()
 		if err != nil || res.Key != test.want {
 			t.Errorf("%s: %q, %v, want %q", test.name, res.Key, err, test.want)

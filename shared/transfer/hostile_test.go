@@ -31,7 +31,7 @@ func TestErrorsAreUnsigned(t *testing.T) {
 			origin, store := newFakeOrigin(testPart), newFakeS3()
 			origin.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return hijack(w, answer(r)) }
 			copier := testCopier(t, store.client(t))
-			copier.Attempts = 2
+			copier.attempts = 2
 			_, err := copier.Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
 			if !named.Is(err, named.Unavailable) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%v", err)
@@ -84,7 +84,7 @@ func TestAnotherOutputEachCall(t *testing.T) {
 		copier, before := testCopier(t, client), store.count("UploadPart")
 		copier.Connections = 1
 		copier.StopBefore = time.Unix(3, 0)
-		copier.Now = func() time.Time { return time.Unix(int64(store.count("UploadPart")-before), 0) }
+		copier.now = func() time.Time { return time.Unix(int64(store.count("UploadPart")-before), 0) }
 		res, err := copier.Copy(t.Context(), src, testTarget(), saved, func(_ context.Context, cp Checkpoint) error {
 			saved = &cp
 			return nil
@@ -107,14 +107,14 @@ func TestAnswersWithoutBytes(t *testing.T) {
 	origin.body = func(_ int, w http.ResponseWriter) io.Writer {
 		origin.mu.Lock()
 		defer origin.mu.Unlock()
-		if store.count("UploadPart") > 10 && empty < 4*DefaultAttempts { // more than each of four connections has tries
+		if store.count("UploadPart") > 10 && empty < 4*defaultAttempts { // more than each of four connections has tries
 			empty++
 			return &breakAfter{w: w, limit: 0}
 		}
 		return w
 	}
 	copier := testCopier(t, store.client(t))
-	copier.Cuts = 5 * DefaultAttempts
+	copier.maxTruncations = 5 * defaultAttempts
 	res, err := copier.Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestAnswersWithoutBytes(t *testing.T) {
 	checkCopied(t, store, origin, res)
 }
 
-// waiting is an origin that has nothing to give before its context ends.
+// waiting is a source that has nothing to give before its context ends.
 type waiting struct {
 	ctx   context.Context
 	asked chan struct{}
@@ -139,17 +139,15 @@ func (w *waiting) close() {}
 // S3's refusal ends the request at once and under its own name, though a Read is
 // waiting for the origin.
 func TestRefusalWaitsForNobody(t *testing.T) {
-	copier := &Copier{}
-	copier.init()
 	asked, refused := make(chan struct{}), errors.New("503 SlowDown")
-	_, err := (&job{Copier: copier}).sendOnce(t.Context(), "UploadPart", 1000,
-		func(ctx context.Context) origin { return &waiting{ctx, asked} },
-		func(_ context.Context, body io.Reader, _ func(*s3.Options)) (*string, error) {
+	_, err := (&store{stall: time.Minute}).sendOnce(t.Context(), "UploadPart", 1000,
+		func(ctx context.Context) bodySource { return &waiting{ctx, asked} },
+		func(_ context.Context, body io.Reader, _ ...func(*s3.Options)) (*string, error) {
 			go func() { _, _ = body.Read(make([]byte, 2000)) }()
 			<-asked
 			return nil, refused
 		})
-	if !isPassing(err) || !errors.Is(err, refused) {
+	if !isTransient(err) || !errors.Is(err, refused) {
 		t.Errorf("%v", err)
 	}
 }

@@ -2,173 +2,102 @@ package transfer
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"hash/crc32"
 	"io"
+	"net/http"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
-// Getter is the one call of *s3.Client that Open makes.
-type Getter interface {
-	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
+// put stores res.Bytes bytes as one object, and completes res.
+func (s *store) put(ctx context.Context, res Result, open openBody) (Result, error) {
+	input := &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: &res.Key, ContentLength: &res.Bytes,
+		ContentType: &res.ContentType, ContentEncoding: orNil(res.ContentEncoding), Metadata: s.metadata,
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, // a bucket with Object Lock demands the header
+	}
+	request := func(ctx context.Context, body io.Reader, options ...func(*s3.Options)) (*string, error) {
+		input.Body = body
+		out, err := s.s3.PutObject(ctx, input, options...)
+		if err != nil {
+			return nil, err
+		}
+		res.ETag = aws.ToString(out.ETag)
+		return out.ChecksumCRC32, nil
+	}
+	var err error
+	if res.Bytes == 0 { // no body, no trailer
+		input.ChecksumCRC32 = aws.String(encodeCRC32(0))
+		err = s.call(ctx, "PutObject", func() error {
+			_, err := request(ctx, nil)
+			return err
+		})
+	} else {
+		res.CRC32, err = s.send(ctx, "PutObject", res.Bytes, open, request)
+	}
+	return res, err
 }
 
-// Object is an object of S3 being read, once and in order, with nothing of it
-// held in memory. A connection that breaks is opened again from the byte it had
-// reached, and only for the same content.
-type Object struct {
-	Size        int64
-	ETag        string
-	ContentType string
-
-	ctx         context.Context
-	client      Getter
-	bucket, key string
-	next        int64
-	body        io.ReadCloser
-	retries     *Copier // for its bounds
-	tries       *tries
-	mark        int64
+// find looks whether an earlier call, or one still alive, has stored this output:
+// an object of that size (-1: of any) with all of the target's metadata.
+func (s *store) find(ctx context.Context, key string, size int64) (res Result, found bool, err error) {
+	if len(s.metadata) == 0 {
+		return Result{}, false, nil // nothing would tell it from another output
+	}
+	var head *s3.HeadObjectOutput
+	err = s.call(ctx, "HeadObject", func() (err error) {
+		head, err = s.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled})
+		if _, status := s3errors.Code(err); leftToTheWrite(status) {
+			head, err = nil, nil
+		}
+		return err
+	})
+	if err != nil || head == nil {
+		return Result{}, false, err
+	}
+	bytes := aws.ToInt64(head.ContentLength)
+	if size >= 0 && bytes != size || !hasMetadata(head.Metadata, s.metadata) {
+		return Result{}, false, nil
+	}
+	res = Result{
+		Done: true, Skipped: true, Key: key, Bytes: bytes, ETag: aws.ToString(head.ETag),
+		ContentType: aws.ToString(head.ContentType), ContentEncoding: aws.ToString(head.ContentEncoding),
+	}
+	if crc, ok := decodeCRC32(head.ChecksumCRC32); ok && head.ChecksumType != types.ChecksumTypeComposite {
+		res.CRC32 = crc
+		return res, true, nil
+	}
+	// S3 kept only a checksum of checksums, or none: the bytes themselves tell.
+	res.CRC32, err = s.readBack(ctx, key, res.ETag, bytes)
+	return res, err == nil, err
 }
 
-// Open begins to read an object; etag, if not empty, is the content it must
-// have. The context ends the reading, too.
-func Open(ctx context.Context, client Getter, bucket, key, etag string) (*Object, error) {
-	bounds := &Copier{}
-	bounds.init()
-	return bounds.openObject(ctx, client, bucket, key, etag)
+// leftToTheWrite reports that the copy goes on after this answer to a HeadObject
+// as if nothing were there. 404 says so; without the right to list the bucket S3
+// says 403 of what is not there. A bucket of another region or a wrong name
+// answers a HEAD with a status and no reason: the write that follows is told one.
+func leftToTheWrite(status int) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusForbidden, http.StatusMovedPermanently, http.StatusBadRequest, http.StatusMethodNotAllowed:
+		return true
+	}
+	return false
 }
 
-func (c *Copier) openObject(ctx context.Context, client Getter, bucket, key, etag string) (*Object, error) {
-	o := &Object{ETag: etag, ctx: ctx, client: client, bucket: bucket, key: key, retries: c, Size: -1}
-	for tries := c.newTries(); ; {
-		err := o.get()
-		if err == nil {
-			return o, nil
-		}
-		if err = tries.again(ctx, err); err != nil {
-			return nil, asNamed(ctx, err)
-		}
+// hasMetadata reports that all has every key and value of wanted. S3 does not
+// keep the case of a key.
+func hasMetadata(all, wanted map[string]string) bool {
+	byKey := make(map[string]string, len(all))
+	for k, v := range all {
+		byKey[strings.ToLower(k)] = v
 	}
-}
-
-// get asks for the rest of the object from the byte that was reached.
-func (o *Object) get() error {
-	input := &s3.GetObjectInput{Bucket: &o.bucket, Key: &o.key, IfMatch: orNil(o.ETag)}
-	if o.next > 0 {
-		input.Range = aws.String(fmt.Sprintf("bytes=%d-", o.next))
-	}
-	out, err := o.client.GetObject(o.ctx, input)
-	if code, status := s3errors.Code(err); err != nil {
-		if code == "PreconditionFailed" || status == 412 {
-			return named.Errorf(named.OutputChanged, "the object s3://%s/%s is no longer the one that was begun", o.bucket, o.key)
-		}
-		return storeError(o.bucket, "GetObject", err)
-	}
-	if o.Size < 0 {
-		o.Size, o.ETag, o.ContentType = aws.ToInt64(out.ContentLength), aws.ToString(out.ETag), aws.ToString(out.ContentType)
-		o.body = out.Body
-		return nil
-	}
-	part := contentRange{total: aws.ToInt64(out.ContentLength)}
-	if o.next > 0 {
-		part, err = parseContentRange(aws.ToString(out.ContentRange))
-	}
-	if err != nil || part.from != o.next || part.total != o.Size || aws.ToString(out.ETag) != o.ETag {
-		_ = out.Body.Close()
-		return &passing{err: named.Errorf(named.Unavailable, "S3 GetObject answered with another range than asked")}
-	}
-	o.body = out.Body
-	return nil
-}
-
-func (o *Object) Read(p []byte) (int, error) {
-	for {
-		if o.next == o.Size {
-			return 0, o.finish()
-		}
-		n, err := o.readOnce(p)
-		o.next += int64(n)
-		if n > 0 {
-			return n, nil
-		}
-		if err == nil {
-			continue
-		}
-		if err = o.failed(err); err != nil {
-			return 0, asNamed(o.ctx, err)
+	for k, v := range wanted {
+		if byKey[strings.ToLower(k)] != v {
+			return false
 		}
 	}
-}
-
-func (o *Object) readOnce(p []byte) (int, error) {
-	if o.body == nil {
-		if err := o.get(); err != nil {
-			return 0, err
-		}
-	}
-	n, err := o.body.Read(p[:min(int64(len(p)), o.Size-o.next)])
-	if n == 0 && err != nil {
-		_ = o.Close()
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return 0, &passing{err: named.Errorf(named.Unavailable, "reading s3://%s/%s: %w", o.bucket, o.key, withoutURL(err))}
-	}
-	return n, nil
-}
-
-// finish reads the end itself: there the SDK holds the bytes against the
-// object's checksum, where it has one.
-func (o *Object) finish() error {
-	if o.body == nil {
-		return io.EOF
-	}
-	_, err := o.body.Read(make([]byte, 1))
-	_ = o.Close()
-	if err == nil || err == io.EOF {
-		return io.EOF
-	}
-	return asNamed(o.ctx, named.Errorf(named.Unavailable, "the end of s3://%s/%s: %w", o.bucket, o.key, withoutURL(err)))
-}
-
-func (o *Object) failed(err error) error {
-	if o.tries == nil || o.next-o.mark >= freshAfter {
-		o.tries = o.retries.newTries()
-	}
-	o.mark = o.next
-	return o.tries.again(o.ctx, err)
-}
-
-// Close frees the connection.
-func (o *Object) Close() error {
-	if o.body == nil {
-		return nil
-	}
-	err := o.body.Close()
-	o.body = nil
-	return err
-}
-
-// readBack sums an object that is there already and whose store cannot tell the
-// CRC32 of the whole.
-func (j *job) readBack(ctx context.Context, res Result) (uint32, error) {
-	object, err := j.openObject(ctx, j.S3, j.dst.Bucket, res.Key, res.ETag)
-	if err != nil {
-		return 0, err
-	}
-	sum := crc32.NewIEEE()
-	n, err := io.Copy(sum, object)
-	if err := errors.Join(err, object.Close()); err != nil {
-		return 0, err
-	}
-	if n != res.Bytes {
-		return 0, &passing{err: io.ErrUnexpectedEOF}
-	}
-	return sum.Sum32(), nil
+	return true
 }

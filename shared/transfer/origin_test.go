@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 func TestCheckURL(t *testing.T) {
@@ -97,7 +98,7 @@ func TestRefusedWhenDialled(t *testing.T) {
 	for _, policy := range []Policy{{}, {Hosts: []string{"localhost"}}, {AllowInsecure: true, RuntimeAPI: "localhost:" + port}} {
 		copier := testCopier(t, client)
 		copier.Origin = NewOrigin(policy)
-		_, err := copier.Copy(t.Context(), Source{URL: "https://localhost:" + port + "/x?X-Amz-Signature=secret"}, testTarget(), nil, nil)
+		_, err := copier.Copy(t.Context(), Source{URL: redact.SignedURL("https://localhost:" + port + "/x?X-Amz-Signature=secret")}, testTarget(), nil, nil)
 		if !named.Is(err, named.OriginRefused) || strings.Contains(err.Error(), "secret") || reached {
 			t.Errorf("%+v: %v, reached %t", policy, err, reached)
 		}
@@ -113,11 +114,11 @@ func TestRedirects(t *testing.T) {
 	}
 	target := origin.serve(t)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, target, http.StatusTemporaryRedirect)
+		http.Redirect(w, r, string(target), http.StatusTemporaryRedirect)
 	}))
 	defer front.Close()
 	copier := testCopier(t, store.client(t))
-	res, err := copier.Copy(t.Context(), Source{URL: front.URL + "/x?signed=secret"}, testTarget(), nil, nil)
+	res, err := copier.Copy(t.Context(), Source{URL: redact.SignedURL(front.URL + "/x?signed=secret")}, testTarget(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestRedirects(t *testing.T) {
 	copier.Origin = NewOrigin(Policy{AllowInsecure: true, Hosts: []string{strings.TrimPrefix(front.URL, "http://")}})
 	dst := testTarget()
 	dst.Metadata["cyberun-run-id"] = "run-2"
-	if _, err := copier.Copy(t.Context(), Source{URL: front.URL}, dst, nil, nil); !named.Is(err, named.OriginRefused) {
+	if _, err := copier.Copy(t.Context(), Source{URL: redact.SignedURL(front.URL)}, dst, nil, nil); !named.Is(err, named.OriginRefused) {
 		t.Errorf("redirected to a host not listed: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // childEnv makes the test's own binary copy, to be killed at it.
@@ -40,7 +41,7 @@ func copyAsChild(spec string) int {
 	t := &testing.T{}
 	copier := testCopier(t, clientOf(t, s.Endpoint))
 	copier.Connections = 2
-	res, err := copier.Copy(context.Background(), Source{URL: s.URL}, testTarget(), loadCheckpoint(s.Checkpoint), func(_ context.Context, cp Checkpoint) error {
+	res, err := copier.Copy(context.Background(), Source{URL: redact.SignedURL(s.URL)}, testTarget(), loadCheckpoint(s.Checkpoint), func(_ context.Context, cp Checkpoint) error {
 		raw, err := json.Marshal(cp)
 		return errors.Join(err, os.WriteFile(s.Checkpoint, raw, 0o600))
 	})
@@ -68,7 +69,7 @@ func loadCheckpoint(file string) *Checkpoint {
 func TestInterruptedTenTimes(t *testing.T) {
 	origin, store := newFakeOrigin(160*testPart+321), newFakeS3()
 	client := store.client(t)
-	spec := childSpec{URL: origin.serve(t), Endpoint: *client.Options().BaseEndpoint, Checkpoint: filepath.Join(t.TempDir(), "checkpoint")}
+	spec := childSpec{URL: string(origin.serve(t)), Endpoint: *client.Options().BaseEndpoint, Checkpoint: filepath.Join(t.TempDir(), "checkpoint")}
 	for i := range 10 {
 		limit := store.count("UploadPart") + 12
 		if i%2 == 0 {
@@ -78,7 +79,7 @@ func TestInterruptedTenTimes(t *testing.T) {
 		}
 	}
 	copier := testCopier(t, client)
-	res, err := copier.Copy(t.Context(), Source{URL: spec.URL}, testTarget(), loadCheckpoint(spec.Checkpoint), nil)
+	res, err := copier.Copy(t.Context(), Source{URL: redact.SignedURL(spec.URL)}, testTarget(), loadCheckpoint(spec.Checkpoint), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +92,8 @@ func TestInterruptedTenTimes(t *testing.T) {
 func stopAfter(t *testing.T, store *fakeS3, spec childSpec, limit int) {
 	copier := testCopier(t, clientOf(t, spec.Endpoint))
 	copier.StopBefore = time.Unix(int64(limit), 0)
-	copier.Now = func() time.Time { return time.Unix(int64(store.count("UploadPart")), 0) }
-	res, err := copier.Copy(t.Context(), Source{URL: spec.URL}, testTarget(), loadCheckpoint(spec.Checkpoint), func(_ context.Context, cp Checkpoint) error {
+	copier.now = func() time.Time { return time.Unix(int64(store.count("UploadPart")), 0) }
+	res, err := copier.Copy(t.Context(), Source{URL: redact.SignedURL(spec.URL)}, testTarget(), loadCheckpoint(spec.Checkpoint), func(_ context.Context, cp Checkpoint) error {
 		raw, err := json.Marshal(cp)
 		return errors.Join(err, os.WriteFile(spec.Checkpoint, raw, 0o600))
 	})
@@ -274,7 +275,7 @@ func stopHalfway(t *testing.T, origin *fakeOrigin, store *fakeS3) (*Checkpoint, 
 	copier := testCopier(t, client)
 	copier.Connections = 1
 	copier.StopBefore = time.Unix(3, 0)
-	copier.Now = func() time.Time { return time.Unix(int64(store.count("UploadPart")), 0) }
+	copier.now = func() time.Time { return time.Unix(int64(store.count("UploadPart")), 0) }
 	res, err := copier.Copy(t.Context(), src, testTarget(), nil, func(_ context.Context, cp Checkpoint) error {
 		saved = &cp
 		return nil
@@ -309,7 +310,7 @@ func TestDeadline(t *testing.T) {
 		origin, store := newFakeOrigin(8*testPart), newFakeS3()
 		origin.noRanges = !ranges
 		copier := testCopier(t, store.client(t))
-		copier.Now = func() time.Time { return time.Unix(0, 0) }
+		copier.now = func() time.Time { return time.Unix(0, 0) }
 		copier.StopBefore = time.Unix(1, 0)
 		ctx := deadline{t.Context(), make(chan struct{})}
 		store.fault = func(op string, n int, _ http.ResponseWriter, _ *http.Request) bool {
@@ -343,9 +344,9 @@ func TestNothingLeftBehind(t *testing.T) {
 			c.origin.noRanges = i%3 == 0
 			c.copier = testCopier(t, c.store.client(t))
 			c.url = c.origin.serve(t)
-			c.src = &Source{URL: c.url, Refresh: func(context.Context) (string, error) { return c.url, nil }}
-			if f.set(c); c.copier.Attempts == 0 {
-				c.copier.Attempts = 2
+			c.src = &Source{URL: c.url, Refresh: func(context.Context) (redact.SignedURL, error) { return c.url, nil }}
+			if f.set(c); c.copier.attempts == 0 {
+				c.copier.attempts = 2
 			}
 			_, _ = c.copier.Copy(c.ctx, *c.src, testTarget(), nil, c.save)
 		})

@@ -90,15 +90,17 @@ func versitygw(t *testing.T, secure bool) *s3.Client {
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
 	})
-	for tries := (&Copier{Attempts: 100, Backoff: 20 * time.Millisecond}).newTries(); ; {
+	err = retryPolicy{attempts: 100, backoff: 20 * time.Millisecond}.do(t.Context(), func() error {
 		_, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("bucket")})
-		if err == nil {
-			return client
+		if err != nil {
+			return &transientError{err: err} // it is not listening yet
 		}
-		if err := tries.again(t.Context(), &passing{err: err}); err != nil {
-			t.Fatal(err, said.String())
-		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err, said.String())
 	}
+	return client
 }
 
 func certificate(t *testing.T, dir string) (certFile, keyFile string, pool *x509.CertPool) {
@@ -159,7 +161,7 @@ func TestVersitygw(t *testing.T) {
 
 func realCopier(t *testing.T, client *s3.Client) *Copier {
 	copier := testCopier(t, client)
-	copier.PartSize, copier.StreamPart = minPart, minPart
+	copier.partSize, copier.streamPart = minPart, minPart
 	return copier
 }
 
@@ -180,16 +182,16 @@ func copyToReal(t *testing.T, client *s3.Client, origin *fakeOrigin) {
 
 func checkReal(t *testing.T, client *s3.Client, origin *fakeOrigin, res Result) {
 	t.Helper()
-	object, err := Open(t.Context(), client, "bucket", res.Key, res.ETag)
+	object, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("bucket"), Key: &res.Key, IfMatch: &res.ETag})
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := io.ReadAll(object)
-	if err := errors.Join(err, object.Close()); err != nil {
+	data, err := io.ReadAll(object.Body)
+	if err := errors.Join(err, object.Body.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(data, origin.data) || object.ContentType != "image/png" {
-		t.Errorf("%d bytes of type %s, want %d", len(data), object.ContentType, len(origin.data))
+	if !bytes.Equal(data, origin.data) || aws.ToString(object.ContentType) != "image/png" {
+		t.Errorf("%d bytes of type %s, want %d", len(data), aws.ToString(object.ContentType), len(origin.data))
 	}
 	if res.CRC32 != crc32.ChecksumIEEE(origin.data) || res.Bytes != int64(len(origin.data)) {
 		t.Errorf("result %+v", res)
@@ -214,7 +216,7 @@ func resumeOnReal(t *testing.T, client *s3.Client) {
 	stopping := realCopier(t, client)
 	stopping.Connections = 1
 	stopping.StopBefore = time.Unix(1, 0)
-	stopping.Now = func() time.Time { return time.Unix(origin.served.Load()/minPart, 0) }
+	stopping.now = func() time.Time { return time.Unix(origin.served.Load()/minPart, 0) }
 	res, err := stopping.Copy(t.Context(), src, dst, nil, func(_ context.Context, cp Checkpoint) error {
 		saved = &cp
 		return nil

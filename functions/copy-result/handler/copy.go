@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -105,7 +106,7 @@ func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *tran
 		defer cancel()
 	}
 	return c.copier.Copy(ctx,
-		transfer.Source{URL: string(o.URL), Refresh: func(ctx context.Context) (string, error) { return c.refresh(ctx, o.ID) }},
+		transfer.Source{URL: o.URL, Refresh: func(ctx context.Context) (cyberun.SignedURL, error) { return c.refresh(ctx, o.ID) }},
 		transfer.Target{
 			Bucket:   c.run.Bucket,
 			Metadata: run.OutputMetadata(c.run.Record, o.ID),
@@ -152,14 +153,14 @@ func errTooSlow() error {
 }
 
 // refresh mints a fresh URL of one output: the old one lives about an hour.
-func (c *copying) refresh(ctx context.Context, outputID string) (string, error) {
+func (c *copying) refresh(ctx context.Context, outputID string) (cyberun.SignedURL, error) {
 	result, err := c.result(ctx, c.run.RunID, c.run.TaskID)
 	if err != nil {
 		return "", err
 	}
 	for _, o := range workflows.RemoteOutputs(result) {
 		if o.ID == outputID {
-			return string(o.URL), nil
+			return o.URL, nil
 		}
 	}
 	return "", named.Errorf(named.OutputExpired, "the result of the task %s no longer has the output %s", c.run.TaskID, outputID)

@@ -378,7 +378,7 @@ func TestRefresh(t *testing.T) {
 	}
 	c := &copying{Handler: w.h, run: r}
 	url, err := c.refresh(t.Context(), "9.images.1")
-	if err != nil || url != "https://files.example/b.png"+signed {
+	if err != nil || string(url) != "https://files.example/b.png"+signed {
 		t.Errorf("%s, %v", url, err)
 	}
 	_, err = c.refresh(t.Context(), "gone")

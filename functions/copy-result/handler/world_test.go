@@ -116,7 +116,7 @@ func (w *world) call(name string, do func() error) error {
 
 // copy is shared/transfer in small: the object, unless it is there already.
 func (w *world) copy(ctx context.Context, src transfer.Source, dst transfer.Target, _ *transfer.Checkpoint, _ func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
-	address, _, _ := strings.Cut(src.URL, "?")
+	address, _, _ := strings.Cut(string(src.URL), "?")
 	name := address[strings.LastIndex(address, "/")+1:]
 	key := dst.Key(transfer.Remote{Name: name, ContentType: "image/png"})
 	body := "the bytes of " + name

@@ -1,0 +1,57 @@
+package transfer
+
+import (
+	"context"
+	"time"
+)
+
+// budget is what all copies of one [Copier] share: connections, stream buffers,
+// and the time until which they may start something.
+type budget struct {
+	connections chan struct{} // one element for each in use
+	buffers     chan []byte   // those that are free; nil ones are not allocated yet
+	bufferSize  int64
+	stopBefore  time.Time // zero: never
+	now         func() time.Time
+}
+
+func newBudget(connections, buffers int, bufferSize int64, stopBefore time.Time, now func() time.Time) *budget {
+	b := &budget{
+		connections: make(chan struct{}, connections), buffers: make(chan []byte, buffers),
+		bufferSize: bufferSize, stopBefore: stopBefore, now: now,
+	}
+	for range buffers {
+		b.buffers <- nil
+	}
+	return b
+}
+
+// acquire waits for a connection; release gives it back.
+func (b *budget) acquire(ctx context.Context) error {
+	select {
+	case b.connections <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (b *budget) release() { <-b.connections }
+
+// buffer waits for a buffer of bufferSize bytes; free gives it back.
+func (b *budget) buffer(ctx context.Context) ([]byte, error) {
+	select {
+	case buffer := <-b.buffers:
+		if buffer == nil {
+			buffer = make([]byte, b.bufferSize)
+		}
+		return buffer, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (b *budget) free(buffer []byte) { b.buffers <- buffer }
+
+// stopped reports that nothing more may be started.
+func (b *budget) stopped() bool { return !b.stopBefore.IsZero() && !b.now().Before(b.stopBefore) }

@@ -1,0 +1,109 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
+)
+
+// job is the copy of one output in one call.
+type job struct {
+	*budget
+	origin   *origin
+	store    *store
+	partSize int64
+	retry    retryPolicy
+	key      func(Remote) string
+	save     func(context.Context, Checkpoint) error
+	stored   atomic.Int64 // bytes in whole parts, for Result.Stored
+
+	restarts int // uploads that were abandoned since the origin had another file, over all calls
+	// oneStream: ranges cannot be joined, so the output is copied from one answer,
+	// which is compared with known, the probe's before that decision.
+	oneStream bool
+	known     *Remote
+}
+
+// giveUpRanges makes the next start copy the output in one stream. The parts that
+// were stored have been aborted: no later call can resume them.
+func (j *job) giveUpRanges() {
+	j.oneStream = true
+	j.stored.Store(0)
+}
+
+// source returns what opens the bytes [from, to) for each attempt to send them:
+// the probe's answer for the first one, unless it is nil, and then a range of its
+// own.
+func (j *job) source(first *rangeReader, known Remote, from, to int64) openBody {
+	return func(ctx context.Context) bodySource {
+		if first == nil {
+			return j.origin.newRangeReader(ctx, known, from, to)
+		}
+		r := first
+		first = nil
+		r.bind(ctx, to)
+		return r
+	}
+}
+
+// create begins a multipart upload and has the caller save its checkpoint before
+// the first byte: an upload that nobody knows is paid for until the bucket's rule
+// for incomplete uploads ends it.
+func (j *job) create(ctx context.Context, key string, remote Remote, partSize int64) (*upload, error) {
+	up, err := j.store.create(ctx, Checkpoint{
+		Key: key, PartSize: partSize, Total: remote.Total, ETag: remote.ETag, LastModified: remote.LastModified,
+		ContentType: remote.ContentType, ContentEncoding: remote.ContentEncoding, Stream: !remote.Ranges, Restarts: j.restarts,
+	})
+	if err != nil || j.save == nil {
+		return up, err
+	}
+	if err := j.save(ctx, up.Checkpoint); err != nil {
+		up.abort(ctx)
+		return nil, err
+	}
+	return up, nil
+}
+
+// abandon decides what an upload that failed comes to. If another call has stored
+// the object, which explains an upload that is gone, cannot be completed or, at
+// some stores, only ever breaks the connection, that is the result. An upload that
+// is gone without one is started again. Of the rest, what no later call could
+// resume is aborted.
+func (j *job) abandon(ctx context.Context, up *upload, err error) (Result, error) {
+	if ctx.Err() != nil {
+		return Result{}, err
+	}
+	gone := errors.Is(err, errUploadGone)
+	res, found, findErr := j.store.find(ctx, up.Key, up.Total)
+	switch {
+	case found && findErr == nil:
+		up.abort(ctx) // the object may have come by another upload, and this one is nobody's now
+		return res, nil
+	case gone && findErr != nil:
+		return Result{}, findErr
+	case gone:
+		return Result{}, errRestart
+	case endsUpload(err):
+		up.abort(ctx)
+	}
+	return Result{}, err
+}
+
+// endsUpload reports that no later call could resume the upload after the error.
+func endsUpload(err error) bool {
+	if code, _ := s3errors.Code(err); code == "BadDigest" || needsOneStream(err) {
+		return true
+	}
+	e, ok := named.As(err)
+	if !ok {
+		return false
+	}
+	switch e.Name {
+	case named.OutputChanged, named.OutputTruncated, named.OutputExpired, named.OutputUnavailable:
+		return true
+	}
+	return false
+}

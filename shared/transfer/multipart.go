@@ -1,0 +1,156 @@
+package transfer
+
+import (
+	"context"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
+	"golang.org/x/sync/errgroup"
+)
+
+// maxRestarts is how many calls in a row may meet another output than the one
+// before. After that it is copied in one stream, lest each call copies some of it
+// and the next one starts again.
+const maxRestarts = 3
+
+// multipart copies an output in parts, each from a range of its own. first is the
+// open answer to the range of the first part, and holds a connection of the budget.
+func (j *job) multipart(ctx context.Context, key string, first *rangeReader) (Result, error) {
+	size, err := partSizeFor(first.known.Total, j.partSize)
+	var up *upload
+	if err == nil {
+		up, err = j.create(ctx, key, first.known, size)
+	}
+	if err != nil {
+		first.close()
+		j.release()
+		return Result{}, err
+	}
+	up.plan()
+	return j.copyAndComplete(ctx, up, first)
+}
+
+// resume copies the rest of an earlier call's upload. Each range is compared with
+// the checkpoint: if the output has changed since, the upload is aborted and the
+// error is errRestart, as it is for a checkpoint that nothing can resume.
+func (j *job) resume(ctx context.Context, cp Checkpoint) (Result, error) {
+	if cp.UploadID == "" {
+		return Result{}, errRestart
+	}
+	up := &upload{store: j.store, Checkpoint: cp}
+	j.restarts = cp.Restarts
+	if cp.Stream {
+		res, found, err := j.store.find(ctx, cp.Key, cp.Total)
+		if err != nil || found && cp.Total >= 0 {
+			return res, err
+		}
+		up.abort(ctx)
+		return Result{}, errRestart
+	}
+	if !cp.resumable() {
+		return Result{}, errRestart
+	}
+	up.plan()
+	if err := up.list(ctx); err != nil {
+		return j.abandon(ctx, up, err)
+	}
+	res, err := j.copyAndComplete(ctx, up, nil)
+	if !named.Is(err, named.OutputChanged) && !needsOneStream(err) {
+		return res, err
+	}
+	if j.restarts++; j.restarts > maxRestarts {
+		j.giveUpRanges()
+	}
+	return Result{}, errRestart
+}
+
+// copyAndComplete copies the parts that are missing and completes the upload. It
+// does so again if S3 then misses a part, as when another call works on the same
+// upload.
+func (j *job) copyAndComplete(ctx context.Context, up *upload, first *rangeReader) (Result, error) {
+	const rounds = 3 // two calls that meet need two; a store that never agrees is given up
+	var err error
+	for range rounds {
+		if err = j.copyParts(ctx, up, first); err != nil {
+			break
+		}
+		first = nil
+		if len(up.missing()) > 0 {
+			return Result{}, nil // out of time
+		}
+		var res Result
+		if res, err = up.complete(ctx); err == nil {
+			return res, nil
+		}
+		if code, _ := s3errors.Code(err); code != "InvalidPart" && code != "InvalidPartOrder" {
+			break
+		}
+		if listErr := up.list(ctx); listErr != nil {
+			err = listErr
+			break
+		}
+	}
+	return j.abandon(ctx, up, err)
+}
+
+// copyParts has as many workers as there are connections copy the missing parts,
+// until none is left or it is time to stop. The first worker begins with the
+// probe's open answer, unless that is nil, and with its connection.
+func (j *job) copyParts(ctx context.Context, up *upload, first *rangeReader) error {
+	missing := up.missing()
+	workers := min(cap(j.connections), len(missing))
+	if first != nil {
+		missing = missing[1:] // the open answer is the first part and no other
+	}
+	queue := make(chan int, len(missing))
+	for _, i := range missing {
+		queue <- i
+	}
+	close(queue)
+	group, ctx := errgroup.WithContext(ctx)
+	for range workers {
+		mine := first
+		first = nil
+		group.Go(func() error { return j.work(ctx, up, queue, mine) })
+	}
+	return group.Wait()
+}
+
+func (j *job) work(ctx context.Context, up *upload, queue <-chan int, first *rangeReader) error {
+	if first != nil {
+		err := j.copyPart(ctx, up, 0, first)
+		first.close()
+		j.release()
+		if err != nil {
+			return err
+		}
+	}
+	for {
+		if err := j.acquire(ctx); err != nil {
+			return err
+		}
+		i, more := 0, false
+		if !j.stopped() {
+			i, more = <-queue
+		}
+		if !more {
+			j.release()
+			return nil
+		}
+		err := j.copyPart(ctx, up, i, nil)
+		j.release()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// copyPart copies a range of the origin straight into part i.
+func (j *job) copyPart(ctx context.Context, up *upload, i int, first *rangeReader) error {
+	from, size := int64(i)*up.PartSize, up.size(i)
+	err := up.put(ctx, i, j.source(first, up.remote(), from, from+size))
+	if err == nil {
+		j.stored.Add(size)
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+package transfer
+
+import (
+	"hash/crc32"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// getFault makes the nth GetObject go wrong.
+func getFault(n int, answer func(http.ResponseWriter, *http.Request) bool) func(*fakeS3) {
+	return func(s *fakeS3) {
+		s.fault = func(op string, i int, w http.ResponseWriter, r *http.Request) bool {
+			return op == "GetObject" && (n == 0 || n == i) && answer(w, r)
+		}
+	}
+}
+
+// cutAnswer gives the object's first bytes and breaks off.
+func cutAnswer(data []byte, etag string, after int) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("ETag", etag)
+		w.Header().Set("Content-Length", "1000000")
+		_, _ = w.Write(data[:after])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func TestReadBack(t *testing.T) {
+	data := randomBytes(1_000_000)
+	object := newObject(data, http.Header{"Content-Type": {"image/png"}})
+	wrongRange := func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("ETag", object.etag)
+		w.Header().Set("Content-Range", "bytes 0-999999/1000000")
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(data)
+		return true
+	}
+	afterCut := func(then func(*fakeS3, http.ResponseWriter, *http.Request) bool) func(*fakeS3) {
+		cut := cutAnswer(data, object.etag, 400_000)
+		return func(s *fakeS3) {
+			s.fault = func(_ string, n int, w http.ResponseWriter, r *http.Request) bool {
+				if n == 1 {
+					return cut(w, r)
+				}
+				return then(s, w, r)
+			}
+		}
+	}
+	tests := map[string]struct {
+		set  func(*fakeS3)
+		want string // the name of the error; empty: none
+	}{
+		"as it is":                {set: func(*fakeS3) {}},
+		"another content":         {set: func(s *fakeS3) { s.objects["in"].etag = `"other"` }, want: named.OutputChanged},
+		"cut once":                {set: getFault(1, cutAnswer(data, object.etag, 400_000))},
+		"cut at the first byte":   {set: getFault(1, cutAnswer(data, object.etag, 0))},
+		"SlowDown once":           {set: getFault(1, refuse(http.StatusServiceUnavailable, "SlowDown"))},
+		"SlowDown for good":       {set: getFault(0, refuse(http.StatusServiceUnavailable, "SlowDown")), want: named.Unavailable},
+		"no right to it":          {set: getFault(0, refuse(http.StatusForbidden, "AccessDenied")), want: named.Unavailable},
+		"not there":               {set: func(s *fakeS3) { delete(s.objects, "in") }, want: named.Unavailable},
+		"other bytes than summed": {set: func(s *fakeS3) { s.objects["in"].crc = "AAAAAA==" }, want: named.Unavailable},
+		"another size":            {set: func(s *fakeS3) { s.objects["in"].data = data[1:] }, want: named.Unavailable},
+		"changed after a cut": {want: named.OutputChanged, set: afterCut(func(s *fakeS3, _ http.ResponseWriter, _ *http.Request) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.objects["in"] = newObject(reversed(data), object.header)
+			return false
+		})},
+		"another range after a cut": {want: named.Unavailable, set: afterCut(func(_ *fakeS3, w http.ResponseWriter, r *http.Request) bool {
+			return wrongRange(w, r)
+		})},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := newFakeS3()
+			copied := *object
+			store.objects["in"] = &copied
+			test.set(store)
+			crc, err := testStore(store.client(t)).readBack(t.Context(), "in", object.etag, int64(len(data)))
+			switch {
+			case test.want == "" && (err != nil || crc != crc32.ChecksumIEEE(data)):
+				t.Errorf("%08x, %v, want %08x", crc, err, crc32.ChecksumIEEE(data))
+			case test.want != "" && !named.Is(err, test.want):
+				t.Errorf("%08x, %v, want %s", crc, err, test.want)
+			}
+		})
+	}
+}
+
+func testStore(client S3) *store {
+	return &store{s3: client, bucket: "bucket", retry: retryPolicy{attempts: defaultAttempts, backoff: time.Millisecond}, stall: time.Minute}
+}

@@ -1,0 +1,132 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/retryafter"
+)
+
+// errNoRange asks for the whole output: an empty file has no byte 0 and is
+// answered with 416, and a 206 may not be usable.
+var errNoRange = errors.New("the origin gives no usable range of the output")
+
+// refusedError is an answer that a fresh URL may cure.
+type refusedError struct{ status int }
+
+func (e *refusedError) Error() string { return fmt.Sprintf("HTTP %d", e.status) }
+
+// named returns the error for a refusal that no fresh URL has cured. A signed URL
+// that has run out is refused with 401 or 403, and a file that a store has removed
+// with 404: OutputExpired. Any other status is OutputUnavailable.
+func (e *refusedError) named() error {
+	status := strings.TrimSpace(fmt.Sprintf("HTTP %d %s", e.status, http.StatusText(e.status)))
+	switch e.status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		return named.Errorf(named.OutputExpired, "the origin refuses the output: %s", status)
+	}
+	return named.Errorf(named.OutputUnavailable, "the origin does not hand the output out: %s", status)
+}
+
+// checkResponse compares an answer with what was asked for and with what is known
+// of the output, which is nil before the first answer; now is for a Retry-After
+// that is a date. Its errors are errNoRange, a *refusedError, a *oneStreamError,
+// transient ones, and named ones.
+func checkResponse(resp *http.Response, now time.Time, want byteRange, known *Remote) (Remote, error) {
+	switch status := resp.StatusCode; {
+	case status == http.StatusOK:
+		return checkWhole(resp, want, known)
+	case status == http.StatusPartialContent:
+		return checkPart(resp, want, known)
+	case status == http.StatusRequestedRangeNotSatisfiable && known == nil:
+		return Remote{}, errNoRange
+	case status == http.StatusRequestedRangeNotSatisfiable:
+		return Remote{}, named.Errorf(named.OutputChanged, "the output no longer has the bytes from %d on", want.from)
+	case status == http.StatusPreconditionFailed && !want.whole:
+		return Remote{}, &oneStreamError{why: "it no longer has the ETag of the first answer"}
+	case isTransientStatus(status):
+		return Remote{}, &transientError{err: fmt.Errorf("the origin answered HTTP %d", status), after: retryafter.Wait(resp.Header, now, maxRetryAfter)}
+	case status >= http.StatusBadRequest:
+		return Remote{}, &refusedError{status: status}
+	}
+	return Remote{}, named.Errorf(named.Unavailable, "the origin answered HTTP %d", resp.StatusCode)
+}
+
+// isTransientStatus reports that a status speaks of one attempt only.
+func isTransientStatus(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
+}
+
+func checkWhole(resp *http.Response, want byteRange, known *Remote) (Remote, error) {
+	if known != nil && !want.whole {
+		return Remote{}, &transientError{err: &oneStreamError{why: "the origin ignored the range it was asked for"}}
+	}
+	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 {
+		return Remote{}, named.Errorf(named.OutputTruncated, "the origin tells neither the output's length nor its end, so that a cut could not be seen")
+	}
+	remote := remoteOf(resp, resp.ContentLength)
+	if known != nil {
+		return remote, known.check(remote, true)
+	}
+	return remote, nil
+}
+
+func checkPart(resp *http.Response, want byteRange, known *Remote) (Remote, error) {
+	part, err := parseContentRange(resp.Header.Get("Content-Range"))
+	if err == nil {
+		err = part.check(want, resp.ContentLength)
+	}
+	switch {
+	case err == nil:
+	case want.whole:
+		return Remote{}, &transientError{err: err}
+	case known == nil:
+		return Remote{}, errNoRange
+	default:
+		return Remote{}, &transientError{err: &oneStreamError{why: err.Error()}}
+	}
+	remote := remoteOf(resp, part.total)
+	remote.Ranges = !want.whole && (strongETag(remote.ETag) != "" || remote.LastModified != "")
+	if known != nil {
+		return remote, known.check(remote, want.whole)
+	}
+	return remote, nil
+}
+
+func remoteOf(resp *http.Response, total int64) Remote {
+	return Remote{
+		Name: fileName(resp), Total: total,
+		ContentType:     resp.Header.Get("Content-Type"),
+		ContentEncoding: contentEncoding(resp.Header),
+		ETag:            resp.Header.Get("ETag"),
+		LastModified:    resp.Header.Get("Last-Modified"),
+	}
+}
+
+// contentEncoding returns how the bytes are encoded. "aws-chunked" is not among
+// them: it framed the request that once stored the file, and where a store kept it
+// as a part of the object, readers would refuse the copy.
+func contentEncoding(h http.Header) string {
+	var encodings []string
+	for _, line := range h.Values("Content-Encoding") {
+		for token := range strings.SplitSeq(line, ",") {
+			token = strings.TrimSpace(token)
+			if token != "" && !strings.EqualFold(token, "aws-chunked") && !strings.EqualFold(token, "identity") {
+				encodings = append(encodings, token)
+			}
+		}
+	}
+	return strings.Join(encodings, ", ")
+}
+
+// maxRetryAfter bounds what an origin may ask for: a copy has other parts to get
+// on with, and its call ends.
+const maxRetryAfter = 20 * time.Second

@@ -1,0 +1,46 @@
+package transfer
+
+import "strings"
+
+// Result says what a [Copier.Copy] came to.
+type Result struct {
+	// Done reports that the object is stored, whole. Without it, and without an
+	// error, time ran out: call Copy again with the checkpoint that was saved.
+	// Every field but Copied and Stored is empty then.
+	Done bool
+	// Skipped reports that the object was there already, stored by an earlier call
+	// or by another one at work on the same output.
+	Skipped         bool
+	Key             string // of the object
+	Bytes           int64
+	CRC32           uint32 // IEEE, of the whole object
+	ETag            string // as S3 gave it
+	ContentType     string // as stored
+	ContentEncoding string // as stored; empty: none
+
+	Copied int64 // bytes that this call fetched from the origin, repeated ones included
+	Stored int64 // bytes that this call stored as whole parts, which the next call need not fetch
+}
+
+func newResult(key string, remote Remote) Result {
+	return Result{
+		Done: true, Key: key, Bytes: remote.Total,
+		ContentType: contentType(remote.ContentType), ContentEncoding: remote.ContentEncoding,
+	}
+}
+
+// contentType returns the type that an object is stored with. A header that is
+// not printable ASCII (a file's name among its parameters, mostly) would break the
+// signature of the request to S3: its parameters are left out, or all of it.
+func contentType(header string) string {
+	printable := func(s string) bool {
+		return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+	}
+	base, _, _ := strings.Cut(header, ";")
+	for _, usable := range []string{header, strings.TrimSpace(base)} {
+		if printable(usable) {
+			return usable
+		}
+	}
+	return "application/octet-stream"
+}

@@ -1,0 +1,87 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// run resumes the checkpoint's upload, and starts again where that has become
+// impossible: at most once since the upload was aborted or the origin has another
+// file, and once since ranges cannot be joined.
+func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
+	if j.stopped() {
+		return Result{}, nil
+	}
+	if from != nil {
+		res, err := j.resume(ctx, *from)
+		if !errors.Is(err, errRestart) {
+			return res, err
+		}
+	}
+	for restarted := false; ; {
+		res, err := j.start(ctx)
+		switch {
+		case needsOneStream(err) && !j.oneStream:
+			j.giveUpRanges()
+		case errors.Is(err, errRestart) && !restarted:
+			restarted = true
+		case errors.Is(err, errRestart):
+			return res, named.Errorf(named.Unavailable, "the multipart upload was aborted twice by somebody else")
+		default:
+			return res, err
+		}
+	}
+}
+
+// start asks the origin for the first part and copies by the way that its answer
+// allows: in a single request, in parts from ranges, or in one stream.
+func (j *job) start(ctx context.Context) (Result, error) {
+	if err := j.acquire(ctx); err != nil {
+		return Result{}, err
+	}
+	if j.stopped() { // while it waited for a connection
+		j.release()
+		return Result{}, nil
+	}
+	want, known := byteRange{to: j.partSize}, (*Remote)(nil)
+	if j.oneStream {
+		want, known = byteRange{whole: true}, j.known
+	}
+	first, err := j.origin.probe(ctx, want, known)
+	if err != nil {
+		j.release()
+		return Result{}, err
+	}
+	remote := first.known
+	if !j.oneStream {
+		j.known = &remote
+	}
+	key := j.key(remote)
+	if res, found, err := j.store.find(ctx, key, remote.Total); err != nil || found {
+		first.close()
+		j.release()
+		return res, err
+	}
+	if remote.Ranges && remote.Total > j.partSize {
+		return j.multipart(ctx, key, first) // releases the connection with the first part
+	}
+	defer j.release()
+	defer first.close()
+	if remote.Total >= 0 && remote.Total <= j.partSize {
+		return j.single(ctx, key, first)
+	}
+	return j.stream(ctx, key, first)
+}
+
+// single stores an output of at most one part straight from the open answer.
+func (j *job) single(ctx context.Context, key string, first *rangeReader) (Result, error) {
+	if first.known.Total == 0 {
+		if _, err := first.Read(make([]byte, 1)); err != io.EOF {
+			return Result{}, err
+		}
+	}
+	return j.store.put(ctx, newResult(key, first.known), j.source(first, first.known, 0, first.known.Total))
+}

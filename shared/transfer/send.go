@@ -1,0 +1,74 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// bodySource is what a request's body is read from: a rangeReader or a bufferSource.
+type bodySource interface {
+	io.Reader
+	close()
+}
+
+// openBody opens the source of one attempt to send a body.
+type openBody func(context.Context) bodySource
+
+// bodyRequest makes one request of S3 with a body, and returns the CRC32 that S3
+// says it stored, in its own encoding; nil if it says none.
+type bodyRequest func(ctx context.Context, body io.Reader, options ...func(*s3.Options)) (stored *string, err error)
+
+var (
+	errStoreStalled  = errors.New("S3 neither read nor answered for too long")
+	errAnsweredEarly = errors.New("it was answered before the body was sent")
+	errStoredOther   = errors.New("other bytes are stored than were sent")
+)
+
+// send makes a request with a body of that length and returns the CRC32 of what
+// was sent. A request that fails is made again from the body's start: S3 keeps
+// nothing of a body that broke off.
+func (s *store) send(ctx context.Context, operation string, length int64, open openBody, request bodyRequest) (crc uint32, err error) {
+	err = s.retry.do(ctx, func() (err error) {
+		crc, err = s.sendOnce(ctx, operation, length, open, request)
+		return err
+	})
+	return crc, err
+}
+
+func (s *store) sendOnce(ctx context.Context, operation string, length int64, open openBody, request bodyRequest) (uint32, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	source := open(ctx)
+	defer source.close()
+	body := newChunkedBody(source, length, s.stall, func() { cancel(errStoreStalled) })
+	stored, err := request(ctx, body, body.options)
+	sourceErr := body.sourceError() // before the next line makes one
+	if err != nil {
+		cancel(err) // or a Read that still waits for the origin would hold up close
+	}
+	body.close()
+	if sourceErr != nil {
+		return 0, sourceErr
+	}
+	unavailable := func(why error) error {
+		return &transientError{err: named.Errorf(named.Unavailable, "S3 %s: %w", operation, why)}
+	}
+	if errors.Is(context.Cause(ctx), errStoreStalled) {
+		return 0, unavailable(errStoreStalled)
+	}
+	if err != nil {
+		return 0, storeError(s.bucket, operation, err)
+	}
+	crc, whole := body.sum()
+	if !whole {
+		return 0, unavailable(errAnsweredEarly)
+	}
+	if theirs, ok := decodeCRC32(stored); ok && theirs != crc {
+		return 0, unavailable(errStoredOther)
+	}
+	return crc, nil
+}

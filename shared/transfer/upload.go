@@ -1,0 +1,252 @@
+package transfer
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
+)
+
+// S3's own limits of a multipart upload.
+const (
+	maxParts    = 10_000
+	maxPartSize = 5 << 30
+)
+
+// Checkpoint finds a multipart upload again. [Copier.Copy] gives it to save; store
+// it, and give it to the next Copy, or to [Abort]. It holds no URL.
+type Checkpoint struct {
+	Key             string `json:"key"`
+	UploadID        string `json:"upload_id"`
+	PartSize        int64  `json:"part_size"` // bytes
+	Total           int64  `json:"total"`     // bytes; -1: the origin does not say
+	ETag            string `json:"etag,omitempty"`
+	LastModified    string `json:"last_modified,omitempty"`
+	ContentType     string `json:"content_type,omitempty"`
+	ContentEncoding string `json:"content_encoding,omitempty"`
+	ChecksumType    string `json:"checksum_type,omitempty"` // as S3 granted it
+	// Stream: the output is copied from one answer, so that the next call can only
+	// abort the upload and start again.
+	Stream bool `json:"stream,omitempty"`
+	// Restarts counts the uploads before this one that were aborted since the origin
+	// had another file by then.
+	Restarts int `json:"restarts,omitempty"`
+}
+
+func (cp Checkpoint) remote() Remote {
+	return Remote{
+		ContentType: cp.ContentType, ContentEncoding: cp.ContentEncoding,
+		ETag: cp.ETag, LastModified: cp.LastModified, Total: cp.Total, Ranges: !cp.Stream,
+	}
+}
+
+// resumable reports that the checkpoint is of an upload that multipart can have
+// created.
+func (cp Checkpoint) resumable() bool {
+	return cp.PartSize > 0 && cp.PartSize <= maxPartSize && cp.Total > 0 && (cp.Total-1)/cp.PartSize < maxParts
+}
+
+// partSizeFor returns the size of parts that hold total bytes: usual, or more, in
+// whole MiB, where S3's number of parts would not do.
+func partSizeFor(total, usual int64) (int64, error) {
+	if total > maxPartSize*maxParts { // before the sum below can overflow
+		return 0, named.Errorf(named.Unavailable, "the output has %d bytes, more than an S3 object can hold", total)
+	}
+	const step = 1 << 20
+	size := max(usual, (total+maxParts-1)/maxParts)
+	if size > usual {
+		size = (size + step - 1) / step * step
+	}
+	return size, nil
+}
+
+// upload is a multipart upload under way: parts[i] is part number i+1.
+type upload struct {
+	*store
+	Checkpoint
+	mu    sync.Mutex // guards parts while several workers copy
+	parts []part
+}
+
+type part struct {
+	size int64
+	crc  uint32
+	etag string // empty: not stored yet
+}
+
+// plan divides the total into parts.
+func (u *upload) plan() {
+	u.parts = make([]part, (u.Total+u.PartSize-1)/u.PartSize)
+	for i := range u.parts {
+		u.parts[i].size = min(u.PartSize, u.Total-int64(i)*u.PartSize)
+	}
+}
+
+// reserve makes part i the last one, of that size and not stored yet.
+func (u *upload) reserve(i int, size int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.parts = append(u.parts[:i], part{size: size})
+}
+
+func (u *upload) missing() []int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var missing []int
+	for i := range u.parts {
+		if u.parts[i].etag == "" {
+			missing = append(missing, i)
+		}
+	}
+	return missing
+}
+
+func (u *upload) size(i int) int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.parts[i].size
+}
+
+// create begins an upload of the checkpoint's key, and completes the checkpoint.
+func (s *store) create(ctx context.Context, cp Checkpoint) (*upload, error) {
+	input := &s3.CreateMultipartUploadInput{
+		Bucket: &s.bucket, Key: &cp.Key, Metadata: s.metadata,
+		ContentType: aws.String(contentType(cp.ContentType)), ContentEncoding: orNil(cp.ContentEncoding),
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject,
+	}
+	err := s.call(ctx, "CreateMultipartUpload", func() error {
+		out, err := s.s3.CreateMultipartUpload(ctx, input)
+		if err == nil {
+			cp.UploadID, cp.ChecksumType = aws.ToString(out.UploadId), string(out.ChecksumType)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &upload{store: s, Checkpoint: cp}, nil
+}
+
+// put stores part i.
+func (u *upload) put(ctx context.Context, i int, open openBody) error {
+	stored := part{size: u.size(i)}
+	input := &s3.UploadPartInput{
+		Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID, PartNumber: aws.Int32(int32(i + 1)), ContentLength: &stored.size,
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, // a bucket with Object Lock demands the header
+	}
+	var err error
+	stored.crc, err = u.send(ctx, "UploadPart", stored.size, open, func(ctx context.Context, body io.Reader, options ...func(*s3.Options)) (*string, error) {
+		input.Body = body
+		out, err := u.s3.UploadPart(ctx, input, options...)
+		if err != nil {
+			return nil, err
+		}
+		stored.etag = aws.ToString(out.ETag)
+		return out.ChecksumCRC32, nil
+	})
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.parts[i] = stored
+	return nil
+}
+
+// list asks S3 which parts are stored. One without a CRC32, or of another size, is
+// copied again: nothing would vouch for it.
+func (u *upload) list(ctx context.Context) error {
+	for i := range u.parts {
+		u.parts[i].etag = ""
+	}
+	input := &s3.ListPartsInput{Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID}
+	for {
+		var page *s3.ListPartsOutput
+		err := u.call(ctx, "ListParts", func() (err error) {
+			page, err = u.s3.ListParts(ctx, input)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, p := range page.Parts {
+			i := int(aws.ToInt32(p.PartNumber)) - 1
+			crc, ok := decodeCRC32(p.ChecksumCRC32)
+			if ok && i >= 0 && i < len(u.parts) && u.parts[i].size == aws.ToInt64(p.Size) {
+				u.parts[i].crc, u.parts[i].etag = crc, aws.ToString(p.ETag)
+			}
+		}
+		next := aws.ToString(page.NextPartNumberMarker)
+		if !aws.ToBool(page.IsTruncated) || next == "" || next == aws.ToString(input.PartNumberMarker) {
+			return nil
+		}
+		input.PartNumberMarker = &next
+	}
+}
+
+// complete makes the object of the parts. Where S3 granted FULL_OBJECT it compares
+// the CRC32 and the size of the whole itself; else it has compared each part's.
+func (u *upload) complete(ctx context.Context) (Result, error) {
+	res := newResult(u.Key, u.remote())
+	input := &s3.CompleteMultipartUploadInput{
+		Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: make([]types.CompletedPart, len(u.parts))},
+	}
+	for i, p := range u.parts {
+		res.CRC32 = combineCRC32(res.CRC32, p.crc, p.size)
+		input.MultipartUpload.Parts[i] = types.CompletedPart{
+			PartNumber: aws.Int32(int32(i + 1)), ETag: aws.String(p.etag), ChecksumCRC32: aws.String(encodeCRC32(p.crc)),
+		}
+	}
+	if u.ChecksumType == string(types.ChecksumTypeFullObject) {
+		input.ChecksumType = types.ChecksumTypeFullObject
+		input.ChecksumCRC32 = aws.String(encodeCRC32(res.CRC32))
+		input.MpuObjectSize = &u.Total
+	}
+	err := u.call(ctx, "CompleteMultipartUpload", func() error {
+		out, err := u.s3.CompleteMultipartUpload(ctx, input)
+		if err == nil {
+			res.ETag = aws.ToString(out.ETag)
+		}
+		return err
+	})
+	return res, err
+}
+
+// abortTime bounds an abort, which has a time of its own: the context may be what
+// ended the copy.
+const abortTime = 15 * time.Second
+
+// abort ends an upload that no later call could resume. Its failure is not
+// reported: the bucket's rule for incomplete uploads ends what is left.
+func (u *upload) abort(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+	defer cancel()
+	_ = Abort(ctx, u.s3, u.bucket, u.Checkpoint)
+}
+
+// Aborter is the one call of *s3.Client that [Abort] makes.
+type Aborter interface {
+	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
+}
+
+// Abort ends the multipart upload of a checkpoint and deletes its parts, for
+// whoever closes a run whose copy nothing will resume. An upload that no longer
+// exists, or a checkpoint without one, is no error; any other is Unavailable.
+func Abort(ctx context.Context, client Aborter, bucket string, cp Checkpoint) error {
+	if cp.UploadID == "" {
+		return nil
+	}
+	_, err := client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &bucket, Key: &cp.Key, UploadId: &cp.UploadID})
+	if code, _ := s3errors.Code(err); err == nil || code == "NoSuchUpload" {
+		return nil
+	}
+	return named.Errorf(named.Unavailable, "S3 AbortMultipartUpload: %w", redact.Error(err))
+}
