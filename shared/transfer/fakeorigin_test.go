@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
@@ -147,21 +146,45 @@ func (b *breakAfter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// The tests' parts are small, so that a matrix of sizes stays quick.
-const testPart = 64 << 10
+// changedETag is that of a file which took another's place.
+const changedETag = `"content-2"`
 
-func testCopier(t testing.TB, store S3) *Copier {
-	origin := NewOrigin(Policy{AllowInsecure: true})
-	t.Cleanup(origin.CloseIdleConnections)
-	return &Copier{S3: store, Origin: origin, Connections: 4, tuning: tuning{
-		partSize: testPart, streamPart: testPart, maxTruncations: defaultAttempts + 2,
-		backoff: time.Millisecond, originStall: 5 * time.Second, storeStall: 5 * time.Second,
-	}}
+const (
+	before = "Mon, 23 Nov 2026 10:00:00 GMT"
+	after  = "Mon, 23 Nov 2026 10:00:01 GMT"
+)
+
+func reversed(old []byte) []byte {
+	data := make([]byte, len(old))
+	for i, b := range old {
+		data[len(old)-1-i] = b
+	}
+	return data
 }
 
-func testTarget() Target {
-	return Target{
-		Bucket: "bucket", Key: func(r Remote) string { return "runs/1/" + r.Name },
-		Metadata: map[string]string{"cyberun-run-id": "run-1", "cyberun-output-id": "out"},
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// hijack sends say in place of an answer, and cuts the connection.
+func hijack(w http.ResponseWriter, say string) bool {
+	conn, buffer, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		_, _ = buffer.WriteString(say)
+		_ = buffer.Flush()
+		_ = conn.Close()
+	}
+	return true
+}
+
+// status answers with that status and header.
+func status(code int, header ...string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, _ *http.Request) bool {
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, "no")
+		return true
 	}
 }

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,42 +13,42 @@ import (
 
 func TestDispositionNames(t *testing.T) {
 	tests := []struct{ name, header, want string }{
-		{"as the standard has it", `attachment; filename="a b.webp"`, "a b.webp"},
-		{"without a type", `filename="x.glb"`, "x.glb"},
-		{"unquoted, with blanks", "attachment; filename=my model.glb", "my model.glb"},
-		{"unquoted, without a type", "filename=x.glb", "x.glb"},
-		{"without the first semicolon", `attachment filename="x.glb"`, "x.glb"},
-		{"with a comma for it", `attachment, filename="x.glb"`, "x.glb"},
-		{"in capitals", `ATTACHMENT; FILENAME="X.GLB"`, "X.GLB"},
-		{"blanks around the sign", `attachment; filename = "x.glb"`, "x.glb"},
-		{"a semicolon at the end", `attachment; filename="x.glb";`, "x.glb"},
-		{"a semicolon inside", `attachment; filename="a;b.glb"`, "a;b.glb"},
-		{"a quote inside", `attachment; filename="a\"b.glb"`, `a"b.glb`},
-		{"a quote that is never closed", `attachment; filename="x.glb; size=5`, "x.glb"},
-		{"single quotes", "attachment; filename='x.glb'", "x.glb"},
-		{"raw UTF-8", `attachment; filename="größe 图.glb"`, "größe 图.glb"},
-		{"raw Latin-1", "attachment; filename=\"gr\xf6\xdfe.glb\"", "größe.glb"},
-		{"RFC 5987", `attachment; filename*=UTF-8''%C3%BC.glb`, "ü.glb"},
-		{"RFC 5987, with a language", `attachment; filename*=utf-8'de'%C3%BC.glb`, "ü.glb"},
-		{"RFC 5987, Latin-1", `attachment; filename*=iso-8859-1''%FC.glb`, "ü.glb"},
-		{"RFC 5987, in quotes", `attachment; filename*="UTF-8''a%20b.glb"`, "a b.glb"},
-		{"RFC 5987 before the plain one", `attachment; filename="u.bin"; filename*=UTF-8''u.glb`, "u.glb"},
-		{"RFC 5987 that cannot be read", `attachment; filename*=UTF-8''%zz; filename="u.glb"`, "u.glb"},
-		{"RFC 5987 without its charset", `attachment; filename*=a%20b.glb`, "a b.glb"},
-		{"RFC 2231 in pieces", `attachment; filename*0="long "; filename*1="name.glb"`, "long name.glb"},
-		{"RFC 2231 in encoded pieces", `attachment; filename*0*=UTF-8''%C3%BC; filename*1=.glb`, "ü.glb"},
-		{"RFC 2047", `attachment; filename="=?UTF-8?B?w7wuZ2xi?="`, "ü.glb"},
-		{"twice the same", `attachment; filename="x.glb"; filename="x.glb"`, "x.glb"},
-		{"twice", `attachment; filename="x.glb"; filename="y.png"`, "x.glb"},
-		{"a path", `attachment; filename="../../etc/x"`, "x"},
-		{"a path of Windows", `attachment; filename="C:\dir\x.exe"`, "x.exe"},
-		{"a path of Windows, escaped", `attachment; filename="..\\..\\x.exe"`, "x.exe"},
-		{"control characters", "attachment; filename=\"a\x01\tb.glb\"", "ab.glb"},
-		{"no name", "attachment", ""},
-		{"an empty name", `attachment; filename=""`, ""},
-		{"a name that is none", `attachment; filename=".."`, ""},
-		{"nothing", "", ""},
-		{"only signs", `;=;"=;filename`, ""},
+		{name: "as the standard has it", header: `attachment; filename="a b.webp"`, want: "a b.webp"},
+		{name: "without a type", header: `filename="x.glb"`, want: "x.glb"},
+		{name: "unquoted, with blanks", header: "attachment; filename=my model.glb", want: "my model.glb"},
+		{name: "unquoted, without a type", header: "filename=x.glb", want: "x.glb"},
+		{name: "without the first semicolon", header: `attachment filename="x.glb"`, want: "x.glb"},
+		{name: "with a comma for it", header: `attachment, filename="x.glb"`, want: "x.glb"},
+		{name: "in capitals", header: `ATTACHMENT; FILENAME="X.GLB"`, want: "X.GLB"},
+		{name: "blanks around the sign", header: `attachment; filename = "x.glb"`, want: "x.glb"},
+		{name: "a semicolon at the end", header: `attachment; filename="x.glb";`, want: "x.glb"},
+		{name: "a semicolon inside", header: `attachment; filename="a;b.glb"`, want: "a;b.glb"},
+		{name: "a quote inside", header: `attachment; filename="a\"b.glb"`, want: `a"b.glb`},
+		{name: "a quote that is never closed", header: `attachment; filename="x.glb; size=5`, want: "x.glb"},
+		{name: "single quotes", header: "attachment; filename='x.glb'", want: "x.glb"},
+		{name: "raw UTF-8", header: `attachment; filename="größe 图.glb"`, want: "größe 图.glb"},
+		{name: "raw Latin-1", header: "attachment; filename=\"gr\xf6\xdfe.glb\"", want: "größe.glb"},
+		{name: "RFC 5987", header: `attachment; filename*=UTF-8''%C3%BC.glb`, want: "ü.glb"},
+		{name: "RFC 5987, with a language", header: `attachment; filename*=utf-8'de'%C3%BC.glb`, want: "ü.glb"},
+		{name: "RFC 5987, Latin-1", header: `attachment; filename*=iso-8859-1''%FC.glb`, want: "ü.glb"},
+		{name: "RFC 5987, in quotes", header: `attachment; filename*="UTF-8''a%20b.glb"`, want: "a b.glb"},
+		{name: "RFC 5987 before the plain one", header: `attachment; filename="u.bin"; filename*=UTF-8''u.glb`, want: "u.glb"},
+		{name: "RFC 5987 that cannot be read", header: `attachment; filename*=UTF-8''%zz; filename="u.glb"`, want: "u.glb"},
+		{name: "RFC 5987 without its charset", header: `attachment; filename*=a%20b.glb`, want: "a b.glb"},
+		{name: "RFC 2231 in pieces", header: `attachment; filename*0="long "; filename*1="name.glb"`, want: "long name.glb"},
+		{name: "RFC 2231 in encoded pieces", header: `attachment; filename*0*=UTF-8''%C3%BC; filename*1=.glb`, want: "ü.glb"},
+		{name: "RFC 2047", header: `attachment; filename="=?UTF-8?B?w7wuZ2xi?="`, want: "ü.glb"},
+		{name: "twice the same", header: `attachment; filename="x.glb"; filename="x.glb"`, want: "x.glb"},
+		{name: "twice", header: `attachment; filename="x.glb"; filename="y.png"`, want: "x.glb"},
+		{name: "a path", header: `attachment; filename="../../etc/x"`, want: "x"},
+		{name: "a path of Windows", header: `attachment; filename="C:\dir\x.exe"`, want: "x.exe"},
+		{name: "a path of Windows, escaped", header: `attachment; filename="..\\..\\x.exe"`, want: "x.exe"},
+		{name: "control characters", header: "attachment; filename=\"a\x01\tb.glb\"", want: "ab.glb"},
+		{name: "no name", header: "attachment"},
+		{name: "an empty name", header: `attachment; filename=""`},
+		{name: "a name that is none", header: `attachment; filename=".."`},
+		{name: "nothing"},
+		{name: "only signs", header: `;=;"=;filename`},
 	}
 	for _, test := range tests {
 		if got := dispositionName([]string{test.header}); got != test.want {
@@ -71,19 +72,37 @@ func FuzzDispositionName(f *testing.F) {
 	})
 }
 
-// TestNamesOfAddresses: where no header names the file, its address does.
-func TestNamesOfAddresses(t *testing.T) {
+func TestFileName(t *testing.T) {
+	for disposition, want := range map[string]string{
+		"":                                      "picture.png",
+		`attachment; filename="a b.webp"`:       "a b.webp",
+		`attachment; filename*=UTF-8''%C3%BC.x`: "ü.x",
+		`attachment; filename="../../etc/x"`:    "x",
+		`attachment; filename="..\\..\\x.exe"`:  "x.exe",
+		"attachment":                            "picture.png",
+	} {
+		origin, store := newFakeOrigin(10), newFakeS3()
+		origin.header = http.Header{"Content-Disposition": {disposition}}
+		res, err := testCopier(t, store.client(t)).Copy(context.Background(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
+		if err != nil || res.Key != "runs/1/"+want {
+			t.Errorf("%q: %q, %v, want %q", disposition, res.Key, err, want)
+		}
+	}
+}
+
+// TestNamesOfURLs: where no header names the file, its address does.
+func TestNamesOfURLs(t *testing.T) {
 	tests := []struct{ name, address, disposition, contentType, want string }{
-		{"the path", "/out/lora.safetensors?sig=1", "", "application/octet-stream", "lora.safetensors"},
-		{"an encoded path", "/out/a%20b.glb", "", "", "a b.glb"},
-		{"a path's parameters", "/out/a.glb;jsessionid=1", "", "", "a.glb"},
-		{"a slash at the end", "/out/a.glb/", "", "", "a.glb"},
-		{"a query that names it", "/view?filename=mesh.glb&type=output", "", "", "mesh.glb"},
-		{"the header first", "/view?filename=mesh.png", `filename="x.glb"`, "application/octet-stream", "x.glb"},
-		{"a header without an extension", "/out/lora.safetensors", "attachment; filename=download", "application/octet-stream", "lora.safetensors"},
-		{"the same, and a type that tells", "/out/view.php", "attachment; filename=download", "image/png", "download"},
-		{"no name anywhere", "/", "", "", ""},
-		{"a name without an extension", "/view", "", "", "view"},
+		{name: "the path", address: "/out/lora.safetensors?sig=1", contentType: "application/octet-stream", want: "lora.safetensors"},
+		{name: "an encoded path", address: "/out/a%20b.glb", want: "a b.glb"},
+		{name: "a path's parameters", address: "/out/a.glb;jsessionid=1", want: "a.glb"},
+		{name: "a slash at the end", address: "/out/a.glb/", want: "a.glb"},
+		{name: "a query that names it", address: "/view?filename=mesh.glb&type=output", want: "mesh.glb"},
+		{name: "the header first", address: "/view?filename=mesh.png", disposition: `filename="x.glb"`, contentType: "application/octet-stream", want: "x.glb"},
+		{name: "a header without an extension", address: "/out/lora.safetensors", disposition: "attachment; filename=download", contentType: "application/octet-stream", want: "lora.safetensors"},
+		{name: "the same, and a type that tells", address: "/out/view.php", disposition: "attachment; filename=download", contentType: "image/png", want: "download"},
+		{name: "no name anywhere", address: "/"},
+		{name: "a name without an extension", address: "/view", want: "view"},
 	}
 	for _, test := range tests {
 		origin := newFakeOrigin(10)
@@ -92,7 +111,7 @@ func TestNamesOfAddresses(t *testing.T) {
 			origin.header.Set("Content-Type", "application/octet-stream")
 		}
 		server := httptest.NewServer(origin)
-		_, res, err := copyOnce(t, origin, server.URL+test.address)
+		_, res, err := copyOnce(t, origin, redact.SignedURL(server.URL+test.address))
 		server.Close()
 		if err != nil || res.Key != "runs/1/"+test.want {
 			t.Errorf("%s: %q, %v, want %q", test.name, res.Key, err, test.want)
@@ -108,7 +127,7 @@ func TestNameBeforeRedirect(t *testing.T) {
 	defer server.Close()
 	front := httptest.NewServer(http.RedirectHandler(server.URL+"/3fa85f64", http.StatusFound))
 	defer front.Close()
-	_, res, err := copyOnce(t, origin, front.URL+"/models/lora.safetensors")
+	_, res, err := copyOnce(t, origin, redact.SignedURL(front.URL+"/models/lora.safetensors"))
 	if err != nil || res.Key != "runs/1/lora.safetensors" {
 		t.Errorf("%q, %v", res.Key, err)
 	}
@@ -117,14 +136,14 @@ func TestNameBeforeRedirect(t *testing.T) {
 // TestKeysOfOutputs follows a name from the origin's answer into the object's key.
 func TestKeysOfOutputs(t *testing.T) {
 	tests := []struct{ name, address, disposition, contentType, want string }{
-		{"a header without a type", "/view", `filename="x.glb"`, "application/octet-stream", "output.glb"},
-		{"a header with blanks", "/view", "attachment; filename=my model.glb", "application/octet-stream", "output.glb"},
-		{"weights, by path", "/odd/lora.safetensors", "", "application/octet-stream", "output.safetensors"},
-		{"weights, by header", "/view", `attachment; filename="lora.safetensors"`, "application/octet-stream", "output.safetensors"},
-		{"a splat", "/odd/scene.ksplat", "", "binary/octet-stream", "output.ksplat"},
-		{"a film, by its type alone", "/view", "", "video/quicktime", "output.mov"},
-		{"another name of a type", "/view", "", "image/jpg", "output.jpg"},
-		{"nothing", "/view", "", "application/octet-stream", "output.bin"},
+		{name: "a header without a type", address: "/view", disposition: `filename="x.glb"`, contentType: "application/octet-stream", want: "output.glb"},
+		{name: "a header with blanks", address: "/view", disposition: "attachment; filename=my model.glb", contentType: "application/octet-stream", want: "output.glb"},
+		{name: "weights, by path", address: "/odd/lora.safetensors", contentType: "application/octet-stream", want: "output.safetensors"},
+		{name: "weights, by header", address: "/view", disposition: `attachment; filename="lora.safetensors"`, contentType: "application/octet-stream", want: "output.safetensors"},
+		{name: "a splat", address: "/odd/scene.ksplat", contentType: "binary/octet-stream", want: "output.ksplat"},
+		{name: "a film, by its type alone", address: "/view", contentType: "video/quicktime", want: "output.mov"},
+		{name: "another name of a type", address: "/view", contentType: "image/jpg", want: "output.jpg"},
+		{name: "nothing", address: "/view", contentType: "application/octet-stream", want: "output.bin"},
 	}
 	for _, test := range tests {
 		origin, store := newFakeOrigin(10), newFakeS3()

@@ -96,10 +96,10 @@ func TestRefuses(t *testing.T) {
 		change func(*run.Record)
 		want   string
 	}{
-		"stopped":    {func(r *run.Record) { r.StopRequestedAt = began }, named.RunCancelled},
-		"cancelled":  {func(r *run.Record) { r.Status = run.Cancelled }, named.Superseded},
-		"failed":     {func(r *run.Record) { r.Status = run.Failed }, named.Superseded},
-		"later life": {func(r *run.Record) { r.Life = 1 }, named.Superseded},
+		"stopped":    {change: func(r *run.Record) { r.StopRequestedAt = began }, want: named.RunCancelled},
+		"cancelled":  {change: func(r *run.Record) { r.Status = run.Cancelled }, want: named.Superseded},
+		"failed":     {change: func(r *run.Record) { r.Status = run.Failed }, want: named.Superseded},
+		"later life": {change: func(r *run.Record) { r.Life = 1 }, want: named.Superseded},
 	}
 	for name, test := range tests {
 		w := newWorld(t).record(test.change)

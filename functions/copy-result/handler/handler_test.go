@@ -306,13 +306,13 @@ func TestResultFails(t *testing.T) {
 		prepare    func(*world)
 		want, text string
 	}{
-		{"no output", func(w *world) { w.result.DownloadURL = "" }, named.NoOutputs, "t1 is completed"},
-		{"404", func(w *world) { w.refuse = answered(404) }, named.Unavailable, "t1"},
-		{"403", func(w *world) { w.refuse = answered(403) }, named.Unavailable, "t1"},
-		{"401 by a page", func(w *world) { w.refuse = page(401) }, named.Unavailable, ""},
-		{"401", func(w *world) { w.refuse = answered(401) }, named.Unauthorized, ""},
-		{"502", func(w *world) { w.refuse = answered(502) }, named.Unavailable, ""},
-		{"no answer", func(w *world) { w.refuse = &cyberun.NetworkError{Err: errNetwork} }, named.Unavailable, ""},
+		{name: "no output", prepare: func(w *world) { w.result.DownloadURL = "" }, want: named.NoOutputs, text: "t1 is completed"},
+		{name: "404", prepare: func(w *world) { w.refuse = answered(404) }, want: named.Unavailable, text: "t1"},
+		{name: "403", prepare: func(w *world) { w.refuse = answered(403) }, want: named.Unavailable, text: "t1"},
+		{name: "401 by a page", prepare: func(w *world) { w.refuse = page(401) }, want: named.Unavailable},
+		{name: "401", prepare: func(w *world) { w.refuse = answered(401) }, want: named.Unauthorized},
+		{name: "502", prepare: func(w *world) { w.refuse = answered(502) }, want: named.Unavailable},
+		{name: "no answer", prepare: func(w *world) { w.refuse = &cyberun.NetworkError{Err: errNetwork} }, want: named.Unavailable},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -334,7 +334,7 @@ func TestResultIsGone(t *testing.T) {
 		listed []cyberun.Task
 		gone   int
 	}{
-		"the list lacks the task": {[]cyberun.Task{{ID: "t2"}}, 5}, "the list has it": {[]cyberun.Task{{ID: "t1"}}, 0},
+		"the list lacks the task": {listed: []cyberun.Task{{ID: "t2"}}, gone: 5}, "the list has it": {listed: []cyberun.Task{{ID: "t1"}}},
 	} {
 		w := newWorld(t).record(nil)
 		w.refuse, w.listed = answered(404), test.listed

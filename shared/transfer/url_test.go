@@ -6,23 +6,25 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// TestAddressesOnTheWire: what an address holds raw is encoded, and what it holds
+// TestURLsOnTheWire: what an address holds raw is encoded, and what it holds
 // encoded arrives as it is.
-func TestAddressesOnTheWire(t *testing.T) {
+func TestURLsOnTheWire(t *testing.T) {
 	tests := []struct{ name, address, want string }{
-		{"as it is", "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x", "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x"},
-		{"blanks", "/my model.glb?filename=my model.glb", "/my%20model.glb?filename=my%20model.glb"},
-		{"letters outside ASCII", "/größe/图.png?n=é", "/gr%C3%B6%C3%9Fe/%E5%9B%BE.png?n=%C3%A9"},
-		{"both, beside an escaped slash", "/a%2Fb c{1}|2^3`.png", "/a%2Fb%20c%7B1%7D%7C2%5E3%60.png"},
-		{"Latin-1", "/caf\xe9.png", "/caf%E9.png"},
-		{"a percent sign alone", "/100%.png?p=100%", "/100%25.png?p=100%"},
-		{"a fragment", "/a.png?x=1#part", "/a.png?x=1"},
-		{"backslashes", `/a\b.png`, "/a/b.png"},
-		{"line ends and outer blanks", "/a\r\n\tb.png \n", "/ab.png"},
-		{"quotes", `/a"b'c<d>.png?q="<'>`, "/a%22b'c%3Cd%3E.png?q=%22%3C'%3E"},
-		{"no path", "?x=a b", "/?x=a%20b"},
+		{name: "as it is", address: "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x", want: "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x"},
+		{name: "blanks", address: "/my model.glb?filename=my model.glb", want: "/my%20model.glb?filename=my%20model.glb"},
+		{name: "letters outside ASCII", address: "/größe/图.png?n=é", want: "/gr%C3%B6%C3%9Fe/%E5%9B%BE.png?n=%C3%A9"},
+		{name: "both, beside an escaped slash", address: "/a%2Fb c{1}|2^3`.png", want: "/a%2Fb%20c%7B1%7D%7C2%5E3%60.png"},
+		{name: "Latin-1", address: "/caf\xe9.png", want: "/caf%E9.png"},
+		{name: "a percent sign alone", address: "/100%.png?p=100%", want: "/100%25.png?p=100%"},
+		{name: "a fragment", address: "/a.png?x=1#part", want: "/a.png?x=1"},
+		{name: "backslashes", address: `/a\b.png`, want: "/a/b.png"},
+		{name: "line ends and outer blanks", address: "/a\r\n\tb.png \n", want: "/ab.png"},
+		{name: "quotes", address: `/a"b'c<d>.png?q="<'>`, want: "/a%22b'c%3Cd%3E.png?q=%22%3C'%3E"},
+		{name: "no path", address: "?x=a b", want: "/?x=a%20b"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -47,7 +49,7 @@ func TestAddressesOnTheWire(t *testing.T) {
 				if redirected {
 					address = front.URL
 				}
-				_, _, err := copyOnce(t, origin, address)
+				_, _, err := copyOnce(t, origin, redact.SignedURL(address))
 				if err != nil || got != test.want {
 					t.Errorf("redirected %t: asked for %q, want %q: %v", redirected, got, test.want, err)
 				}
@@ -56,7 +58,7 @@ func TestAddressesOnTheWire(t *testing.T) {
 	}
 }
 
-func FuzzBrowserAddress(f *testing.F) {
+func FuzzBrowserURL(f *testing.F) {
 	for _, raw := range []string{"https://h/a b?c d#e", "https://h/%zz%2F|\\x", "https://ü.test/ä", "h", "://", "https://h?", "https://h/a%2fb?x=%2f"} {
 		f.Add(raw)
 	}

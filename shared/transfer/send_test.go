@@ -1,0 +1,41 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// waiting is a source that has nothing to give before its context ends.
+type waiting struct {
+	ctx   context.Context
+	asked chan struct{}
+}
+
+func (w *waiting) Read([]byte) (int, error) {
+	close(w.asked)
+	<-w.ctx.Done()
+	return 0, context.Cause(w.ctx)
+}
+
+func (w *waiting) close() {}
+
+// S3's refusal ends the request at once and under its own name, though a Read is
+// waiting for the origin.
+func TestRefusalEndsTheRequest(t *testing.T) {
+	asked, refused := make(chan struct{}), errors.New("503 SlowDown")
+	_, err := (&store{stall: time.Minute}).sendOnce(t.Context(), "UploadPart", 1000,
+		func(ctx context.Context) bodySource { return &waiting{ctx, asked} },
+		func(_ context.Context, body io.Reader, _ ...func(*s3.Options)) (*string, error) {
+			go func() { _, _ = body.Read(make([]byte, 2000)) }()
+			<-asked
+			return nil, refused
+		})
+	if !isTransient(err) || !errors.Is(err, refused) {
+		t.Errorf("%v", err)
+	}
+}
