@@ -78,7 +78,7 @@ type Task struct {
 }
 
 // Clock is the service's own.
-func (c *Cyberun) Clock() time.Time { return c.world.Now.Add(c.Skew) }
+func (c *Cyberun) Clock() time.Time { return c.world.Time().Add(c.Skew) }
 
 func (c *Cyberun) date() time.Time {
 	if c.NoDate {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ type World struct {
 	// Asleep lets others act while a call sleeps; nil: nobody does.
 	Asleep func()
 
+	mu     sync.Mutex // guards Now and serial while calls run side by side
 	serial int
 }
 
@@ -63,17 +65,30 @@ func New(t testing.TB) *World {
 }
 
 // Time is the world's clock.
-func (w *World) Time() time.Time { return w.Now }
+func (w *World) Time() time.Time { return w.pass(0) }
+
+// pass moves the clock.
+func (w *World) pass(d time.Duration) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Now = w.Now.Add(d)
+	return w.Now
+}
 
 // NewID returns id-1, id-2 …
 func (w *World) NewID() string { return fmt.Sprintf("id-%d", w.next()) }
 
-func (w *World) next() int { w.serial++; return w.serial }
+func (w *World) next() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.serial++
+	return w.serial
+}
 
 // Call is the wire that all I/O goes over. A call to S3 is named as
 // "PutObject state/runs/r1.json", another by its method alone.
 func (w *World) Call(name string, do func() error) error {
-	w.Now = w.Now.Add(ioTime)
+	w.pass(ioTime)
 	if w.Around == nil {
 		return do()
 	}
@@ -122,7 +137,7 @@ func (w *World) Sleep(ctx context.Context, d time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w.Now = w.Now.Add(d)
+	w.pass(d)
 	if w.Asleep != nil {
 		w.Asleep()
 	}

@@ -95,15 +95,15 @@ type Target struct {
 
 // Copy copies one output. from is the checkpoint that an earlier call saved, or
 // nil. save is called when a multipart upload has been created, before its first
-// part, and has to store the checkpoint: nothing else finds the upload again. An
-// error of save aborts the upload and ends the copy. A nil save stores nothing.
+// part, since nothing but the checkpoint finds the upload again; its error aborts
+// the upload and ends the copy. Nil saves nothing.
 //
 // Without an error and without [Result].Done, time ran out: after StopBefore, or by
 // the context's deadline if StopBefore is set. The error is a *named.Error, one of
 // save's or Refresh's own, or the context's cause; it holds no URL. OutputChanged,
 // OutputTruncated, OutputExpired and OutputUnavailable have aborted the upload;
-// after any other a call with the checkpoint resumes it.
-func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpoint, save func(context.Context, Checkpoint) error) (Result, error) {
+// after any other error a call with the checkpoint resumes it.
+func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpoint, save Save) (Result, error) {
 	c.once.Do(c.setUp)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -17,7 +17,7 @@ type job struct {
 	partSize int64
 	retry    retryPolicy
 	key      func(Remote) string
-	save     func(context.Context, Checkpoint) error
+	save     Save
 	stored   atomic.Int64 // bytes in whole parts, for Result.Stored
 
 	restarts int // uploads that were abandoned since the origin had another file, over all calls

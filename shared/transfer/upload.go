@@ -40,6 +40,9 @@ type Checkpoint struct {
 	Restarts int `json:"restarts,omitempty"`
 }
 
+// Save stores the checkpoint of one output where the next call will find it.
+type Save = func(context.Context, Checkpoint) error
+
 func (cp Checkpoint) remote() Remote {
 	return Remote{
 		ContentType: cp.ContentType, ContentEncoding: cp.ContentEncoding,

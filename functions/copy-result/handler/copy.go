@@ -17,35 +17,36 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
 )
 
-// copying is one call's share of a run's copies.
+// copying is what one call copies of a run's outputs.
 type copying struct {
 	*Handler
 	run        lifecycle.Run
 	copier     Copier
-	stopBefore time.Time // no output begins after it
-	cutOff     time.Time // what is under way ends
+	stopBefore time.Time // when no further output is started; zero: never
+	deadline   time.Time // when what is under way is cut off; zero: never
 
-	unfinished atomic.Bool
-	stored     atomic.Int64 // what this call added for the next to build on
+	unfinished atomic.Bool  // some output is not stored yet
+	stored     atomic.Int64 // bytes that the next call need not fetch again
 }
 
-// copyAll copies what is not there yet. done is false when time ran out first;
-// the next call goes on from the stored states.
+// copyAll copies the outputs that are not stored yet. done is false if time ran out
+// first: the next call resumes the copies from their checkpoints. A call that stores
+// nothing makes the next one use fewer connections, by slowDown.
 func (h *Handler) copyAll(ctx context.Context, r lifecycle.Run, outputs []workflows.RemoteOutput) (copied []run.Output, done bool, err error) {
-	if r.CopyConnections == gaveUp {
+	if r.CopyConnections == tooSlow {
 		return nil, false, errTooSlow()
 	}
 	c := &copying{Handler: h, run: r}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := deadline.Sub(h.Now())
 		c.stopBefore = deadline.Add(-min(stopMargin, left/2))
-		c.cutOff = deadline.Add(-min(endMargin, left/4))
+		c.deadline = deadline.Add(-min(endMargin, left/4))
 	}
 	c.copier = h.NewCopier(c.stopBefore, r.CopyConnections)
 	copied = make([]run.Output, len(outputs))
 	if err := fanout.Each(ctx, h.AtOnce, len(outputs), func(ctx context.Context, i int) (err error) {
-		if copied[i], err = c.one(ctx, outputs[i]); err != nil {
-			return failed(outputs[i].ID, err)
+		if copied[i], err = c.copyOutput(ctx, outputs[i]); err != nil {
+			return withOutput(outputs[i].ID, err)
 		}
 		return nil
 	}); err != nil {
@@ -58,38 +59,40 @@ func (h *Handler) copyAll(ctx context.Context, r lifecycle.Run, outputs []workfl
 	return copied, !unfinished, nil
 }
 
-// failed names the output in the error's own cause, where Step Functions and
-// error.json show it.
-func failed(outputID string, err error) error {
+// withOutput adds the output's id to the error's cause, which Step Functions and
+// error.json show.
+func withOutput(outputID string, err error) error {
 	e, ok := named.As(err)
 	if !ok {
 		return named.Errorf(named.Unavailable, "output %s: %w", outputID, err)
 	}
-	named := *e
-	named.Cause = "output " + outputID + ": " + e.Cause
-	return &named
+	about := *e
+	about.Cause = "output " + outputID + ": " + e.Cause
+	return &about
 }
 
-func (c *copying) one(ctx context.Context, o workflows.RemoteOutput) (run.Output, error) {
+// copyOutput copies one output, unless time is over or a checkpoint says that it
+// is stored.
+func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run.Output, error) {
 	if !c.stopBefore.IsZero() && !c.Now().Before(c.stopBefore) {
 		c.unfinished.Store(true)
 		return run.Output{}, nil
 	}
-	known, err := c.Runs.Checkpoint(ctx, c.run.RunID, o.ID)
+	checkpoint, err := c.Runs.Checkpoint(ctx, c.run.RunID, o.ID)
 	if err != nil {
 		return run.Output{}, err
 	}
-	// After a redrive, days may have passed: Copy looks whether the object is still there.
-	if known.Output != nil && c.run.Life == 0 {
-		return *known.Output, nil
+	// A redrive may come after days: then Copy looks whether the object is still there.
+	if checkpoint.Output != nil && c.run.Life == 0 {
+		return *checkpoint.Output, nil
 	}
-	result, err := c.copy(ctx, o, known.Upload)
+	result, err := c.copy(ctx, o, checkpoint.Upload)
 	c.stored.Add(result.Stored)
 	if err != nil || !result.Done {
 		c.unfinished.Store(true)
 		return run.Output{}, err
 	}
-	c.stored.Add(1) // the smallest of outputs is progress, and one that was there already
+	c.stored.Add(1) // an output of 0 bytes is progress too, and so is one that was there already
 	observe.Log(ctx).InfoContext(ctx, "copied", "output", o.ID, "bytes", result.Bytes, "fetched", result.Copied, "skipped", result.Skipped)
 	output := run.Output{
 		ID: o.ID, Key: result.Key, Bytes: result.Bytes, CRC32: fmt.Sprintf("%08x", result.CRC32),
@@ -98,11 +101,11 @@ func (c *copying) one(ctx context.Context, o workflows.RemoteOutput) (run.Output
 	return output, c.Runs.PutCheckpoint(ctx, c.run.RunID, o.ID, lifecycle.Checkpoint{Output: &output})
 }
 
-// copy is cut off in time for what is then to be stored.
+// copy copies one output until the deadline, after which its checkpoint is stored.
 func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *transfer.Checkpoint) (transfer.Result, error) {
-	if !c.cutOff.IsZero() {
+	if !c.deadline.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, c.cutOff)
+		ctx, cancel = context.WithDeadline(ctx, c.deadline)
 		defer cancel()
 	}
 	return c.copier.Copy(ctx,
@@ -120,7 +123,7 @@ func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *tran
 
 // save stores the checkpoint, then reads the record again. If the run was closed
 // in between, its close has already aborted the uploads that it saw: the error
-// makes Copy abort this one. Nor does a call of an earlier life go on.
+// makes Copy abort this one. A call of an earlier life of the run is refused too.
 func (c *copying) save(ctx context.Context, outputID string, cp transfer.Checkpoint) error {
 	if err := c.Runs.PutCheckpoint(ctx, c.run.RunID, outputID, lifecycle.Checkpoint{Upload: &cp}); err != nil {
 		return err
@@ -129,30 +132,30 @@ func (c *copying) save(ctx context.Context, outputID string, cp transfer.Checkpo
 	return err
 }
 
-// slowDown makes the next call share the origin's bytes among half as many
-// connections, so that a part comes to its end within a call. With one
-// connection there is nothing left to do but to say so.
+// slowDown halves the number of connections that the next call shares the origin's
+// bytes among, so that a part comes to its end within a call. If one connection did
+// not do either, it returns errTooSlow.
 func (h *Handler) slowDown(ctx context.Context, r lifecycle.Run) error {
 	next := cmp.Or(r.CopyConnections, transfer.DefaultConnections) / 2
 	if next == 0 {
-		next = gaveUp
+		next = tooSlow
 	}
 	_, err := h.Runs.Note(ctx, r, func(rec *run.Record) { rec.CopyConnections = next })
-	if err == nil && next == gaveUp {
+	if err == nil && next == tooSlow {
 		err = errTooSlow()
 	}
 	return err
 }
 
-// gaveUp instead of a number of connections: the retries of the step fetch nothing
-// any more, a redrive begins with all connections.
-const gaveUp = -1
+// tooSlow stands in a record instead of a number of connections: the retries of
+// the step fetch nothing any more. A redrive begins with all connections.
+const tooSlow = -1
 
 func errTooSlow() error {
 	return named.Errorf(named.Unavailable, "the origin is too slow: over one connection, a whole call of copy-result did not get one part of %d MiB, or an output without ranges", transfer.DefaultPartSize>>20)
 }
 
-// refresh mints a fresh URL of one output: the old one lives about an hour.
+// refresh reads a fresh URL of one output: the old one is valid for about an hour.
 func (c *copying) refresh(ctx context.Context, outputID string) (cyberun.SignedURL, error) {
 	result, err := c.result(ctx, c.run.RunID, c.run.TaskID)
 	if err != nil {

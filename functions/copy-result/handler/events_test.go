@@ -1,11 +1,9 @@
 package handler
 
 import (
-	"context"
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
-	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
@@ -16,18 +14,10 @@ func TestSamples(t *testing.T) {
 		var in Input
 		eventstest.RoundTrip(t, raw, &in)
 		w := newWorld(t).record(func(r *run.Record) { r.RunID = in.RunID })
-		w.runs.Executions = executionsFunc(func(string) (executions.Execution, error) { return executions.Execution{}, nil }) // it says no life
 		if out, err := w.h.Handle(t.Context(), in); err != nil || out.Done != done || out.RunID != in.RunID {
 			t.Errorf("%+v, %v", out, err)
 		}
 	})
-}
-
-// executionsFunc describes executions.
-type executionsFunc func(arn string) (executions.Execution, error)
-
-func (f executionsFunc) Describe(_ context.Context, arn string) (executions.Execution, error) {
-	return f(arn)
 }
 
 // TestStateFits: every path that the state selects is there, done or not. One that

@@ -15,19 +15,19 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
 )
 
-// Input is what the state CopyResult sends.
+// Input is what the state CopyResult of the state machine sends.
 type Input struct {
 	RunID        string `json:"run_id"`
-	RedriveCount *int   `json:"redrive_count,omitempty"`
-	Attempts     int    `json:"attempts,omitempty"` // of this state before this call
+	RedriveCount *int   `json:"redrive_count,omitempty"` // of the execution; nil: the sender does not say
+	Attempts     int    `json:"attempts,omitempty"`      // how often this state was tried before this call
 }
 
-// ID names the run in the log.
+// ID returns the run's id, for the log.
 func (in Input) ID() string { return in.RunID }
 
-// Output is what the state IsCopied decides by; with done, the rest is the
-// execution's output. Every field is always there: the state machine selects
-// them by path, and a path that is missing fails the run.
+// Output is what the state IsCopied decides by and, once Done, the execution's
+// output. Every field is always written: the state machine selects them by path,
+// and a path that is missing fails the run.
 type Output struct {
 	Done        bool   `json:"done"`
 	RunID       string `json:"run_id"`
@@ -36,40 +36,45 @@ type Output struct {
 	ManifestKey string `json:"manifest_key"` // empty until done
 }
 
-// Cyberun is what copy-result asks of the service.
+// Cyberun has the calls of *cyberun.Client that copy-result makes.
 type Cyberun interface {
 	workflows.TaskLister
 	Result(ctx context.Context, id string) (cyberun.Result, error)
 }
 
-// Copier copies one output; see shared/transfer.
+// Copier copies one output: a *transfer.Copier.
 type Copier interface {
-	Copy(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save func(context.Context, transfer.Checkpoint) error) (transfer.Result, error)
+	Copy(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save transfer.Save) (transfer.Result, error)
 }
 
 // Handler copies all outputs of a run, the manifest last, and closes the record.
 type Handler struct {
-	Cyberun   Cyberun
-	Runs      *lifecycle.Runs
-	NewCopier func(stopBefore time.Time, connections int) Copier // one for each call: its copies share what it bounds
-	AtOnce    int                                                // outputs under way together
+	Cyberun Cyberun
+	Runs    *lifecycle.Runs
+	// NewCopier returns the copier of one call, whose copies share its connections
+	// (0: the default number) and start nothing after stopBefore.
+	NewCopier func(stopBefore time.Time, connections int) Copier
+	AtOnce    int // outputs under way together; DefaultAtOnce
 	Now       func() time.Time
 }
 
 const (
-	// DefaultAtOnce outputs share the copier's connections; more would only hold
-	// more buffers.
+	// DefaultAtOnce is how many outputs are under way together. They share the
+	// copier's connections; more would only hold more buffers.
 	DefaultAtOnce = 4
-	// callTime bounds one call to Cyberun.
+	// callTime bounds one call to Cyberun, as everywhere in the relay.
 	callTime = 20 * time.Second
-	// stopMargin before the call's deadline no new part begins: a part of 16 MiB
-	// takes 20 s at under 1 MB/s, and what it has not finished then is cut off.
+	// stopMargin is how long before the call's deadline no further part is started: a
+	// part of transfer.DefaultPartSize takes 20 s at under 1 MB/s. What has not ended
+	// by endMargin is cut off.
 	stopMargin = 30 * time.Second
-	// endMargin is kept to store how far the copies have come.
+	// endMargin is kept before the deadline to store how far the copies have come.
 	endMargin = 5 * time.Second
 )
 
-// Handle is the state CopyResult.
+// Handle does the work of the state CopyResult: it copies for as long as the
+// context's deadline allows. Without Done the state machine calls it again, and the
+// copies are resumed from their checkpoints. Every error is a *named.Error.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	call := lifecycle.Call{RunID: in.RunID, Redrives: in.RedriveCount}
 	r, err := h.Runs.Continue(ctx, call)
@@ -106,7 +111,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	return output(r), err
 }
 
-// outputs asks for the result: fresh URLs, and every output's id.
+// outputs reads the task's result: each output's id, and a fresh URL of it.
 func (h *Handler) outputs(ctx context.Context, r lifecycle.Run) ([]workflows.RemoteOutput, error) {
 	result, err := h.result(ctx, r.RunID, r.TaskID)
 	if err != nil {
@@ -119,8 +124,10 @@ func (h *Handler) outputs(ctx context.Context, r lifecycle.Run) ([]workflows.Rem
 	return outputs, nil
 }
 
-// result reads the task's result. That it is gone needs as much to be believed
-// as poll-status needs of a task; until then the step is retried.
+// result reads the task's result. An answer that it is gone is believed, as
+// poll-status believes it of a task, once it came often enough over minutes and the
+// task list lacks the task as well: OutputExpired. Until then it is Unavailable, and
+// the step is retried.
 func (h *Handler) result(ctx context.Context, runID, taskID string) (cyberun.Result, error) {
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()

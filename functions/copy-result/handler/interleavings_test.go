@@ -4,30 +4,80 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
+
+// TestEveryFault: whatever happens to any call, before it or after, the step that
+// is tried again delivers, and moves no output's bytes twice that it has recorded.
+func TestEveryFault(t *testing.T) {
+	fates := map[string]func(do func() error) error{
+		"lost":         func(func() error) error { return functiontest.ErrNetwork },
+		"reply lost":   func(do func() error) error { _ = do(); return functiontest.ErrNetwork },
+		"500":          func(func() error) error { return storetest.Error(500, "InternalError") },
+		"killed":       func(func() error) error { panic("killed") },
+		"killed after": func(do func() error) error { _ = do(); panic("killed") },
+	}
+	for name, fate := range fates {
+		for n := 1; ; n++ {
+			w := newWorld(t).record(nil)
+			w.S3.Set(outputBucket, "runs/r1/error.json", storetest.Object{})
+			count := 0
+			w.Around = func(call string, do func() error) error {
+				if count++; count == n && (!strings.HasPrefix(name, "killed") || !strings.Contains(call, "copies/") && !strings.HasPrefix(call, "Copy")) {
+					return fate(do)
+				}
+				return do() // a panic in a copy's own goroutine would end the test
+			}
+			func() {
+				defer func() { _ = recover() }()
+				if out, err := w.handle(); err == nil && count >= n && !out.Done {
+					t.Errorf("%s at %d: nobody knows", name, n)
+				}
+			}()
+			met := count >= n
+			w.Around = nil
+			out, err := w.handle()
+			if err != nil {
+				t.Fatalf("%s at %d: %v", name, n, err)
+			}
+			if w.delivered(out, "output"); t.Failed() {
+				t.Fatalf("%s at %d", name, n)
+			}
+			if w.copies["output"] != 1 {
+				t.Errorf("%s at %d: copied %d times", name, n, w.copies["output"])
+			}
+			if !met {
+				if n < 15 {
+					t.Errorf("only %d calls", n)
+				}
+				break
+			}
+		}
+	}
+}
 
 // TestTwoLiveCalls: the second delivers while the first stands still anywhere.
 func TestTwoLiveCalls(t *testing.T) {
 	for n := 1; ; n++ {
 		w := newWorld(t).record(nil)
 		count := 0
-		w.around = func(call string, do func() error) error {
+		w.Around = func(call string, do func() error) error {
 			if count++; count == n {
-				around := w.around
-				w.around = nil
+				around := w.Around
+				w.Around = nil
 				out, err := w.handle()
 				if err != nil {
 					t.Fatalf("the second call at %d: %v", n, err)
 				}
 				w.delivered(out, "output")
-				w.around = around
+				w.Around = around
 			}
 			err := do()
 			// Should the first call die here, no sweep would find the run again.
-			if o, _ := w.s3.Object(stateBucket, "runs/r1.json"); count >= n && !strings.Contains(string(o.Body), `"status":"succeeded"`) {
+			if o, _ := w.S3.Object(stateBucket, "runs/r1.json"); count >= n && !strings.Contains(string(o.Body), `"status":"succeeded"`) {
 				t.Errorf("at %d, %s opened a delivered run again", n, call)
 			}
 			return err
@@ -36,7 +86,7 @@ func TestTwoLiveCalls(t *testing.T) {
 		if err != nil {
 			t.Fatalf("the first call at %d: %v", n, err)
 		}
-		w.around = nil
+		w.Around = nil
 		record := w.get()
 		if !out.Done || record.Status != run.Succeeded || len(w.manifests()) != 1 {
 			t.Fatalf("at %d: %+v, %+v", n, out, record)
@@ -55,20 +105,20 @@ func TestStops(t *testing.T) {
 		for n := 1; ; n++ {
 			w := newWorld(t).record(nil)
 			count, past := 0, false
-			w.around = func(_ string, do func() error) error {
+			w.Around = func(_ string, do func() error) error {
 				if count++; count == n {
-					around := w.around
-					w.around = nil
+					around := w.Around
+					w.Around = nil
 					past = w.get().Status == run.Delivering || w.get().Status == run.Succeeded
 					if w.stop(); closed {
 						w.closes("ABORTED", "")
 					}
-					w.around = around
+					w.Around = around
 				}
 				return do()
 			}
 			out, err := w.handle()
-			w.around = nil
+			w.Around = nil
 			if err != nil {
 				stopped++
 				if e, _ := named.As(err); e.Name != named.RunCancelled && !(closed && e.Name == named.Superseded) || past {
@@ -91,50 +141,6 @@ func TestStops(t *testing.T) {
 	}
 }
 
-func TestRefuses(t *testing.T) {
-	tests := map[string]struct {
-		change func(*run.Record)
-		want   string
-	}{
-		"stopped":    {change: func(r *run.Record) { r.StopRequestedAt = began }, want: named.RunCancelled},
-		"cancelled":  {change: func(r *run.Record) { r.Status = run.Cancelled }, want: named.Superseded},
-		"failed":     {change: func(r *run.Record) { r.Status = run.Failed }, want: named.Superseded},
-		"later life": {change: func(r *run.Record) { r.Life = 1 }, want: named.Superseded},
-	}
-	for name, test := range tests {
-		w := newWorld(t).record(test.change)
-		if _, err := w.handle(); !named.Is(err, test.want) || len(w.copies) > 0 || len(w.manifests()) > 0 {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	_, err := newWorld(t).handle()
-	wantName(t, err, named.RunNotFound, "r1")
-}
-
-// TestRedrive delivers, and takes away what the failure left, wherever its prefix
-// was filled in then.
-func TestRedrive(t *testing.T) {
-	for _, at := range []string{"runs/r1/error.json", "by/r1/error.json"} {
-		w := newWorld(t).record(func(r *run.Record) {
-			r.Status, r.EndedAt, r.Error, r.ErrorKey = run.Failed, began, named.Errorf(named.OutputTruncated, "x"), at
-		})
-		w.s3.Set(outputBucket, at, storetest.Object{Body: []byte("{}")})
-		out, err := w.handleIn(1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.delivered(out, "output")
-	}
-	// close-run died between error.json and its close.
-	w := newWorld(t).record(nil)
-	w.s3.Set(outputBucket, "runs/r1/error.json", storetest.Object{Body: []byte("{}")})
-	out, err := w.handleIn(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.delivered(out, "output")
-}
-
 // TestClosedMeanwhile: the close of a failed execution comes at any call of a copy
 // that is still alive. There is never a manifest beside an error.json, and what a
 // redrive then does delivers.
@@ -143,16 +149,16 @@ func TestClosedMeanwhile(t *testing.T) {
 	for n := 1; ; n++ {
 		w := newWorld(t).record(nil)
 		count := 0
-		w.around = func(_ string, do func() error) error {
+		w.Around = func(_ string, do func() error) error {
 			if count++; count == n {
-				around := w.around
+				around := w.Around
 				w.closes("FAILED", "Lambda.Unknown")
-				w.around = around
+				w.Around = around
 			}
 			return do()
 		}
 		out, err := w.handle()
-		w.around = nil
+		w.Around = nil
 		status := w.get().Status
 		ended[status]++
 		switch {
@@ -163,7 +169,7 @@ func TestClosedMeanwhile(t *testing.T) {
 			if len(w.manifests()) > 0 {
 				t.Errorf("at %d: %v", n, w.manifests())
 			}
-			if out, err = w.handleIn(1); err != nil {
+			if out, err = w.handle(1); err != nil {
 				t.Fatalf("at %d, redriven: %v", n, err)
 			}
 			w.delivered(out, "output")
@@ -183,9 +189,9 @@ func TestClosedMeanwhile(t *testing.T) {
 // nothing of the remote is asked again.
 func TestDiesWhileDelivering(t *testing.T) {
 	w := newWorld(t).record(nil)
-	w.around = func(call string, do func() error) error {
+	w.Around = func(call string, do func() error) error {
 		if strings.HasPrefix(call, "PutObject outputs/runs/r1/manifest.json") {
-			return errNetwork
+			return functiontest.ErrNetwork
 		}
 		return do()
 	}
@@ -194,10 +200,11 @@ func TestDiesWhileDelivering(t *testing.T) {
 	if got := w.get(); got.Status != run.Delivering || got.ManifestKey != "runs/r1/manifest.json" {
 		t.Fatalf("%+v", got)
 	}
-	w.around = nil
-	w.refuse, w.h.NewCopier = answered(404), nil
+	w.Around = nil
+	w.Fails("Result", functiontest.Answered(404))
+	w.h.NewCopier = nil
 	for _, life := range []int{0, 1} {
-		out, err := w.handleIn(life)
+		out, err := w.handle(life)
 		if err != nil {
 			t.Fatal(err)
 		}
