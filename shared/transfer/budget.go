@@ -15,17 +15,6 @@ type budget struct {
 	now         func() time.Time
 }
 
-func newBudget(connections, buffers int, bufferSize int64, stopBefore time.Time, now func() time.Time) *budget {
-	b := &budget{
-		connections: make(chan struct{}, connections), buffers: make(chan []byte, buffers),
-		bufferSize: bufferSize, stopBefore: stopBefore, now: now,
-	}
-	for range buffers {
-		b.buffers <- nil
-	}
-	return b
-}
-
 // acquire waits for a connection; release gives it back.
 func (b *budget) acquire(ctx context.Context) error {
 	select {

@@ -129,8 +129,7 @@ func (b *chunkedBody) readSource(p []byte) (int, error) {
 // demandEnd demands the source's end before it gives the frame's: of an origin that
 // sends more than it announced nothing is to be stored.
 func (b *chunkedBody) demandEnd() error {
-	var extra [1]byte
-	n, err := b.source.Read(extra[:])
+	n, err := b.source.Read(make([]byte, 1))
 	if n > 0 {
 		err = named.Errorf(named.OutputTruncated, "the origin sent more bytes than it announced")
 	}

@@ -32,7 +32,6 @@ type tuning struct {
 	originStall    time.Duration // without a byte from the origin
 	storeStall     time.Duration // without S3 reading or answering
 	streamPart     int64         // the size of a stream's parts, and of its buffers
-	streamBuffers  int
 	now            func() time.Time
 }
 
@@ -48,7 +47,7 @@ const (
 	// 10,000 parts of 8 MiB are 78 GiB, more than one call can stream.
 	defaultStreamPart = 8 << 20
 	// Four buffers fit beside the rest into the memory of the smallest function, 128 MB.
-	defaultStreamBuffers = 4
+	streamBuffers = 4
 )
 
 // Copier copies outputs from their URLs into a bucket. Its zero value is ready
@@ -143,6 +142,11 @@ func (c *Copier) setUp() {
 	if c.now == nil {
 		c.now = time.Now
 	}
-	c.budget = newBudget(cmp.Or(c.Connections, DefaultConnections), cmp.Or(c.streamBuffers, defaultStreamBuffers),
-		cmp.Or(c.streamPart, defaultStreamPart), c.StopBefore, c.now)
+	c.budget = &budget{
+		connections: make(chan struct{}, cmp.Or(c.Connections, DefaultConnections)), stopBefore: c.StopBefore, now: c.now,
+		buffers: make(chan []byte, streamBuffers), bufferSize: cmp.Or(c.streamPart, defaultStreamPart),
+	}
+	for range streamBuffers {
+		c.budget.free(nil)
+	}
 }

@@ -3,11 +3,15 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"hash/crc32"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
@@ -30,15 +34,78 @@ func testTarget() Target {
 	}
 }
 
-// copyOnce copies an origin's file into a fresh store.
-func copyOnce(t *testing.T, origin *fakeOrigin, url redact.SignedURL) (*fakeS3, Result, error) {
-	t.Helper()
-	store := newFakeS3()
-	res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: url}, testTarget(), nil, nil)
-	return store, res, err
+// fixture is an origin with one file, a store, and the calls that copy the one into
+// the other.
+type fixture struct {
+	t         *testing.T
+	origin    *fakeOrigin
+	store     *fakeS3
+	client    *s3.Client
+	copier    *Copier // of the next call
+	src       Source
+	refreshed atomic.Int64 // how often a fresh URL was asked for
+	save      Save         // into saved, unless a test says otherwise
+	saved     *Checkpoint  // what the next call begins with
+	ctx       context.Context
 }
 
-// checkCopied holds object and result against the file.
+func newFixture(t *testing.T, size int) *fixture {
+	f := &fixture{t: t, origin: newFakeOrigin(size), store: newFakeS3(), ctx: t.Context()}
+	f.client = f.store.client(t)
+	f.copier = testCopier(t, f.client)
+	url := f.origin.serve(t)
+	f.src = Source{URL: url, Refresh: func(context.Context) (redact.SignedURL, error) {
+		return url + redact.SignedURL(fmt.Sprintf("&fresh=%d", f.refreshed.Add(1))), nil
+	}}
+	f.save = func(_ context.Context, cp Checkpoint) error {
+		f.saved = &cp
+		return nil
+	}
+	return f
+}
+
+// at returns the URL of another path of the origin.
+func (f *fixture) at(path string) redact.SignedURL {
+	base, _, _ := strings.Cut(string(f.src.URL), "/outputs/")
+	return redact.SignedURL(base + path)
+}
+
+// copy makes one call.
+func (f *fixture) copy() (Result, error) {
+	res, err := f.copier.Copy(f.ctx, f.src, testTarget(), f.saved, f.save)
+	f.copier = testCopier(f.t, f.client)
+	return res, err
+}
+
+// copied makes one call, which must store the origin's file.
+func (f *fixture) copied() Result {
+	f.t.Helper()
+	res, err := f.copy()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	checkCopied(f.t, f.store, f.origin, res)
+	return res
+}
+
+// stopAfter makes the next call stop when S3 has been given so many parts more, by
+// a clock that they move.
+func (f *fixture) stopAfter(parts, connections int) {
+	before := f.store.count("UploadPart")
+	f.copier.Connections, f.copier.StopBefore = connections, time.Unix(int64(parts), 0)
+	f.copier.now = func() time.Time { return time.Unix(int64(f.store.count("UploadPart")-before), 0) }
+}
+
+// copySome makes one call that stops after some parts.
+func (f *fixture) copySome() {
+	f.t.Helper()
+	f.stopAfter(3, 1)
+	if res, err := f.copy(); err != nil || res.Done || f.saved == nil || res.Stored == 0 {
+		f.t.Fatalf("stopping: %+v, %v", res, err)
+	}
+}
+
+// checkCopied compares object and result with the file.
 func checkCopied(t *testing.T, store *fakeS3, origin *fakeOrigin, res Result) {
 	t.Helper()
 	object := store.object(res.Key)
@@ -86,22 +153,12 @@ func TestCopy(t *testing.T) {
 			for sizeName, size := range sizes {
 				t.Run(originName+"/"+storeName+"/"+sizeName, func(t *testing.T) {
 					t.Parallel()
-					origin, store := newFakeOrigin(size), newFakeS3()
-					changeOrigin(origin)
-					changeStore(store)
-					copier := testCopier(t, store.client(t))
-					src := Source{URL: origin.serve(t)}
-					res, err := copier.Copy(t.Context(), src, testTarget(), nil, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					checkCopied(t, store, origin, res)
-					again, err := testCopier(t, copier.S3).Copy(t.Context(), src, testTarget(), nil, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					checkCopied(t, store, origin, again)
-					if !again.Skipped {
+					f := newFixture(t, size)
+					changeOrigin(f.origin)
+					changeStore(f.store)
+					f.copied()
+					f.saved = nil
+					if again := f.copied(); !again.Skipped {
 						t.Error("the second copy did it all again")
 					}
 				})
@@ -110,44 +167,29 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// TestStopAndResume copies in calls of four parts each.
 func TestStopAndResume(t *testing.T) {
-	origin, store := newFakeOrigin(20*testPart+17), newFakeS3()
-	store.pageSize = 3
-	client := store.client(t)
-	src := Source{URL: origin.serve(t)}
-	var saved *Checkpoint
-	save := func(_ context.Context, cp Checkpoint) error {
-		if saved != nil {
-			t.Error("a second upload was begun")
+	f := newFixture(t, 20*testPart+17)
+	f.store.pageSize = 3
+	for calls := 1; ; calls++ {
+		f.stopAfter(4, 2)
+		res, err := f.copy()
+		if err != nil || calls > 20 {
+			t.Fatalf("call %d: %+v, %v", calls, res, err)
 		}
-		saved = &cp
-		return nil
+		if !res.Done {
+			continue
+		}
+		if checkCopied(t, f.store, f.origin, res); calls < 4 {
+			t.Errorf("only %d calls: it was not stopped", calls)
+		}
+		break
 	}
-	calls := 0
-	for {
-		copier := testCopier(t, client)
-		copier.Connections = 2
-		// A clock that is moved by what S3 has got: time for four parts a call.
-		before := store.count("UploadPart")
-		copier.StopBefore = time.Unix(4, 0)
-		copier.now = func() time.Time { return time.Unix(int64(store.count("UploadPart")-before), 0) }
-		res, err := copier.Copy(t.Context(), src, testTarget(), saved, save)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if calls++; res.Done {
-			checkCopied(t, store, origin, res)
-			break
-		}
-		if calls > 20 {
-			t.Fatal("the copy gets nowhere")
-		}
+	if created := f.store.count("CreateMultipartUpload"); created != 1 {
+		t.Errorf("%d uploads were created", created)
 	}
-	if calls < 4 {
-		t.Errorf("only %d calls: it was not stopped", calls)
-	}
-	if served := origin.served.Load(); served != int64(len(origin.data)) {
-		t.Errorf("fetched %d bytes, want each of %d once", served, len(origin.data))
+	if served := f.origin.served.Load(); served != int64(len(f.origin.data)) {
+		t.Errorf("fetched %d bytes, want each of %d once", served, len(f.origin.data))
 	}
 }
 
@@ -168,31 +210,31 @@ func (d deadline) Err() error {
 	}
 }
 
-// The deadline itself, after StopBefore, is no failure: what S3 has is gone on
-// with. Without ranges nothing is, and nothing is left.
+// TestDeadline: the context's deadline, after StopBefore, is no failure. The upload
+// is there to be resumed; that of a stream, which cannot be, is aborted.
 func TestDeadline(t *testing.T) {
 	for _, ranges := range []bool{true, false} {
-		origin, store := newFakeOrigin(8*testPart), newFakeS3()
-		origin.noRanges = !ranges
-		copier := testCopier(t, store.client(t))
-		copier.now = func() time.Time { return time.Unix(0, 0) }
-		copier.StopBefore = time.Unix(1, 0)
+		f := newFixture(t, 8*testPart)
+		f.origin.noRanges = !ranges
+		f.copier.now = func() time.Time { return time.Unix(0, 0) }
+		f.copier.StopBefore = time.Unix(1, 0)
 		ctx := deadline{t.Context(), make(chan struct{})}
-		store.fault = func(op string, n int, _ http.ResponseWriter, _ *http.Request) bool {
+		f.ctx = ctx
+		f.store.fault = func(op string, n int, _ http.ResponseWriter, _ *http.Request) bool {
 			if op == "UploadPart" && n == 3 {
 				close(ctx.over)
 			}
 			return false
 		}
-		res, err := copier.Copy(ctx, Source{URL: origin.serve(t)}, testTarget(), nil, nil)
+		res, err := f.copy()
 		if res.Done || err != nil {
 			t.Errorf("ranges %t: %+v, %v", ranges, res, err)
 		}
-		if left := store.openUploads(); left != 1 && ranges || left != 0 && !ranges {
+		if left := f.store.openUploads(); left != 1 && ranges || left != 0 && !ranges {
 			t.Errorf("ranges %t: %d uploads are left", ranges, left)
 		}
 		if !ranges && res.Stored != 0 {
-			t.Errorf("a stream has stored %d bytes, on which no later call can build", res.Stored)
+			t.Errorf("a stream has stored %d bytes, which no later call can resume", res.Stored)
 		}
 	}
 }

@@ -1,9 +1,10 @@
 // Package transfer copies what a URL serves into an S3 bucket, as fast as the
 // line allows, in bounded memory, and never a wrong object.
 //
-// [Copier.Copy] is the way in. Its clients are [NewOrigin], for the server of the
-// URL (the origin), and [NewStoreClient], which the S3 client is given as its
-// HTTPClient.
+// [Copier.Copy] is the way in. [NewOrigin] makes its client for the server of the
+// URL (the origin), [NewStoreClient] the one to give the S3 client as HTTPClient. The
+// URL is signed: it stays a [redact.SignedURL] up to the request, and [redact.Error]
+// takes it out of every error of net/http and the SDK.
 //
 // # How a copy goes
 //
@@ -11,16 +12,15 @@
 // and is the first part already; a 200 means that there are no ranges; a 416, an
 // empty file. HEAD is never used: a presigned GET answers it with 403.
 //
-// Plan: what fits into one part becomes one PutObject from that open answer. A
-// longer file becomes a multipart upload, created, and handed to save, before its
-// first part. Parts are of 16 MiB, more where 10,000 of them would not do.
-//
-// Copy: each worker leads a ranged GET straight into UploadPart. No buffer lies
-// between: the length is known, the CRC32 is summed as the bytes pass and sent
-// behind them. An origin that breaks off is opened again from the byte it had
-// reached, unseen by S3; a request to S3 that fails is made again from the part's
-// start. Every answer of the origin is compared with the first: range, total, ETag
-// (If-Match where it is strong, else Last-Modified), encoding.
+// Copy: what fits into one part becomes one PutObject from that open answer. A
+// longer file becomes a multipart upload, handed to save before its first part, of
+// parts of 16 MiB, or more where 10,000 of them would not do. Each worker leads a
+// ranged GET straight into UploadPart, with no buffer between: the length is known,
+// the CRC32 is summed as the bytes pass and sent behind them. An origin that breaks
+// off is opened again from the byte it had reached, unseen by S3; a request to S3
+// that fails is made again from the part's start. Every answer of the origin is
+// compared with the first: range, total, ETag (If-Match where it is strong, else
+// Last-Modified), encoding.
 //
 // Complete: the parts' CRCs are combined into the whole's, which S3 checks, with
 // the size, where it granted FULL_OBJECT. Where it did not, it checked each part's.
@@ -71,14 +71,9 @@
 // resumed, or for [Abort] when the run is closed. Idle connections belong to the
 // two HTTP clients: close them there.
 //
-// # Secrets
-//
-// A [Source]'s URL is signed. It is a [redact.SignedURL] from the caller to the request,
-// and [redact.Error] takes it out of every error of net/http or the SDK.
-//
 // # The files, from the top
 //
-// A file uses what stands below it, never what stands above.
+// A file uses what stands below it, never what stands above:
 //
 //	the call      copier.go        Copier, Source, Target: Copy
 //	              run.go           resumes, starts again, chooses the way
@@ -90,7 +85,6 @@
 //	              response.go      is it what was asked for, and of the same output
 //	              filename.go      what the file is called
 //	the store     object.go        PutObject, and the object that is there already
-//	              readback.go      the CRC32 of an object that has none
 //	              upload.go        a multipart upload and its Checkpoint: UploadPart
 //	              send.go          one request with a body, until it is stored
 //	              chunkedbody.go   the body: framed, summed, with its trailer
@@ -100,7 +94,6 @@
 //	values        result.go, remote.go, ranges.go, url.go, budget.go, retry.go,
 //	              errors.go, crc32.go
 //
-// The package imports shared/named, shared/redact, shared/retryafter,
-// shared/s3errors and shared/media, all leaves, and bulk, for the connections, and
-// nothing else of the project.
+// Of the project the package imports leaves alone: shared/named, redact, retryafter,
+// s3errors, media, and its own bulk, for the connections.
 package transfer

@@ -29,8 +29,7 @@ func needsOneStream(err error) bool {
 }
 
 // asNamed makes any failure an error that a run may end with: a *named.Error as it
-// is; the context's cause if the context has ended, which says nothing about
-// origin or store; else Unavailable.
+// is; the context's cause if the context has ended; else Unavailable.
 func asNamed(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

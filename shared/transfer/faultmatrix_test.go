@@ -5,39 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
-
-// cell is what one copy of the matrix runs against.
-type cell struct {
-	origin *fakeOrigin
-	store  *fakeS3
-	copier *Copier
-	src    Source
-	save   func(context.Context, Checkpoint) error
-	ctx    context.Context
-}
-
-func newCell(t *testing.T, s shape) *cell {
-	c := &cell{origin: newFakeOrigin(s.size), store: newFakeS3(), ctx: t.Context()}
-	c.origin.noRanges = !s.ranges
-	c.copier = testCopier(t, c.store.client(t))
-	url := c.origin.serve(t)
-	var refreshed atomic.Int64
-	c.src = Source{URL: url, Refresh: func(context.Context) (redact.SignedURL, error) {
-		return url + redact.SignedURL(fmt.Sprintf("&fresh=%d", refreshed.Add(1))), nil
-	}}
-	return c
-}
 
 // fault is one row of the matrix.
 type fault struct {
 	name string
-	set  func(*cell)
+	set  func(*fixture)
 	want string           // the name of the error that it comes to; "" for a right object
 	in   func(shape) bool // the columns in which it comes to that error, in the others to a right object; nil: all
 }
@@ -64,19 +40,20 @@ var matrixSizes = []int{testPart / 2, testPart, testPart + 1, 6*testPart + 77}
 // TestFaultMatrix copies every shape of output through every fault. What comes of
 // it is a right object and no error, or the error of the row and no object.
 func TestFaultMatrix(t *testing.T) {
-	for _, f := range append(originFaults(), storeFaults()...) {
+	for _, row := range append(originFaults(), storeFaults()...) {
 		for _, size := range matrixSizes {
 			for _, ranges := range []bool{true, false} {
 				s := shape{size, ranges}
-				t.Run(f.name+"/"+s.String(), func(t *testing.T) {
+				t.Run(row.name+"/"+s.String(), func(t *testing.T) {
 					t.Parallel()
-					c := newCell(t, s)
-					f.set(c)
-					res, err := c.copier.Copy(c.ctx, c.src, testTarget(), nil, c.save)
-					if f.want == "" || f.in != nil && !f.in(s) {
-						checkMatrixObject(t, c, res, err)
+					f := newFixture(t, s.size)
+					f.origin.noRanges = !s.ranges
+					row.set(f)
+					res, err := f.copy()
+					if row.want == "" || row.in != nil && !row.in(s) {
+						checkMatrixObject(t, f, res, err)
 					} else {
-						checkMatrixError(t, c, err, f.want)
+						checkMatrixError(t, f, err, row.want)
 					}
 				})
 			}
@@ -84,7 +61,7 @@ func TestFaultMatrix(t *testing.T) {
 	}
 }
 
-func checkMatrixError(t *testing.T, c *cell, err error, want string) {
+func checkMatrixError(t *testing.T, f *fixture, err error, want string) {
 	t.Helper()
 	if name := errorName(err); name != want {
 		t.Fatalf("%v, want %q", err, want)
@@ -92,12 +69,12 @@ func checkMatrixError(t *testing.T, c *cell, err error, want string) {
 	if strings.Contains(err.Error(), "=secret") || strings.Contains(err.Error(), "Signature") {
 		t.Errorf("the signed URL is in the error: %v", err)
 	}
-	c.store.mu.Lock()
-	defer c.store.mu.Unlock()
-	if len(c.store.objects) != 0 {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	if len(f.store.objects) != 0 {
 		t.Errorf("%v, and yet an object", err)
 	}
-	if (want == named.OutputChanged || want == named.OutputTruncated) && len(c.store.uploads) > 0 {
+	if (want == named.OutputChanged || want == named.OutputTruncated) && len(f.store.uploads) > 0 {
 		t.Errorf("%v leaves an upload that nothing can resume", err)
 	}
 }
@@ -113,12 +90,12 @@ func errorName(err error) string {
 }
 
 // checkMatrixObject demands the content that the origin has in the end, whole.
-func checkMatrixObject(t *testing.T, c *cell, res Result, err error) {
+func checkMatrixObject(t *testing.T, f *fixture, res Result, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	object, data := c.store.object(res.Key), c.origin.data
+	object, data := f.store.object(res.Key), f.origin.data
 	if object == nil || string(object.data) != string(data) {
 		t.Fatalf("a wrong object: %+v", res)
 	}

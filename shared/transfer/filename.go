@@ -82,9 +82,9 @@ func cleanName(name string) string {
 
 // fromLatin1 reads bytes as ISO 8859-1, which is what a header was before UTF-8.
 func fromLatin1(text string) string {
-	runes := make([]rune, 0, len(text))
-	for _, b := range []byte(text) {
-		runes = append(runes, rune(b))
+	runes := make([]rune, len(text))
+	for i, b := range []byte(text) {
+		runes[i] = rune(b)
 	}
 	return string(runes)
 }
@@ -117,13 +117,7 @@ func dispositionName(headers []string) string {
 			}
 		}
 	}
-	if extended != "" {
-		return extended
-	}
-	if plain != "" {
-		return plain
-	}
-	return cleanName(joinPieces(pieces))
+	return cmp.Or(extended, plain, cleanName(joinPieces(pieces)))
 }
 
 // splitParameters cuts a header at the semicolons outside quotes; at all of them

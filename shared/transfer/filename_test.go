@@ -1,7 +1,7 @@
 package transfer
 
 import (
-	"context"
+	"cmp"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -72,87 +72,62 @@ func FuzzDispositionName(f *testing.F) {
 	})
 }
 
+// TestFileName: what an object is called after its header or, where there is none
+// that tells a type, after its URL.
 func TestFileName(t *testing.T) {
-	for disposition, want := range map[string]string{
-		"":                                      "picture.png",
-		`attachment; filename="a b.webp"`:       "a b.webp",
-		`attachment; filename*=UTF-8''%C3%BC.x`: "ü.x",
-		`attachment; filename="../../etc/x"`:    "x",
-		`attachment; filename="..\\..\\x.exe"`:  "x.exe",
-		"attachment":                            "picture.png",
-	} {
-		origin, store := newFakeOrigin(10), newFakeS3()
-		origin.header = http.Header{"Content-Disposition": {disposition}}
-		res, err := testCopier(t, store.client(t)).Copy(context.Background(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
-		if err != nil || res.Key != "runs/1/"+want {
-			t.Errorf("%q: %q, %v, want %q", disposition, res.Key, err, want)
-		}
-	}
-}
-
-// TestNamesOfURLs: where no header names the file, its address does.
-func TestNamesOfURLs(t *testing.T) {
-	tests := []struct{ name, address, disposition, contentType, want string }{
-		{name: "the path", address: "/out/lora.safetensors?sig=1", contentType: "application/octet-stream", want: "lora.safetensors"},
-		{name: "an encoded path", address: "/out/a%20b.glb", want: "a b.glb"},
-		{name: "a path's parameters", address: "/out/a.glb;jsessionid=1", want: "a.glb"},
-		{name: "a slash at the end", address: "/out/a.glb/", want: "a.glb"},
-		{name: "a query that names it", address: "/view?filename=mesh.glb&type=output", want: "mesh.glb"},
-		{name: "the header first", address: "/view?filename=mesh.png", disposition: `filename="x.glb"`, contentType: "application/octet-stream", want: "x.glb"},
-		{name: "a header without an extension", address: "/out/lora.safetensors", disposition: "attachment; filename=download", contentType: "application/octet-stream", want: "lora.safetensors"},
-		{name: "the same, and a type that tells", address: "/out/view.php", disposition: "attachment; filename=download", contentType: "image/png", want: "download"},
-		{name: "no name anywhere", address: "/"},
-		{name: "a name without an extension", address: "/view", want: "view"},
+	tests := []struct{ name, path, disposition, contentType, want string }{
+		{name: "the path", path: "/out/lora.safetensors?sig=1", contentType: "application/octet-stream", want: "lora.safetensors"},
+		{name: "an encoded path", path: "/out/a%20b.glb", want: "a b.glb"},
+		{name: "a path's parameters", path: "/out/a.glb;jsessionid=1", want: "a.glb"},
+		{name: "a slash at the end", path: "/out/a.glb/", want: "a.glb"},
+		{name: "a query that names it", path: "/view?filename=mesh.glb&type=output", want: "mesh.glb"},
+		{name: "the header first", path: "/view?filename=mesh.png", disposition: `filename="x.glb"`, contentType: "application/octet-stream", want: "x.glb"},
+		{name: "a header without an extension", path: "/out/lora.safetensors", disposition: "attachment; filename=download", contentType: "application/octet-stream", want: "lora.safetensors"},
+		{name: "the same, and a type that tells", path: "/out/view.php", disposition: "attachment; filename=download", contentType: "image/png", want: "download"},
+		{name: "no name anywhere", path: "/"},
+		{name: "a name without an extension", path: "/view", want: "view"},
+		{name: "no header but the type", path: "/outputs/picture.png", disposition: "attachment", want: "picture.png"},
+		{name: "a header without its type", path: "/outputs/picture.png", disposition: `attachment; filename*=UTF-8''%C3%BC.x`, want: "ü.x"},
 	}
 	for _, test := range tests {
-		origin := newFakeOrigin(10)
-		origin.header = http.Header{"Content-Type": {test.contentType}, "Content-Disposition": {test.disposition}}
-		if test.contentType == "" {
-			origin.header.Set("Content-Type", "application/octet-stream")
-		}
-		server := httptest.NewServer(origin)
-		_, res, err := copyOnce(t, origin, redact.SignedURL(server.URL+test.address))
-		server.Close()
-		if err != nil || res.Key != "runs/1/"+test.want {
+		f := newFixture(t, 10)
+		f.origin.header = http.Header{"Content-Type": {cmp.Or(test.contentType, "application/octet-stream")}, "Content-Disposition": {test.disposition}}
+		f.src.URL = f.at(test.path)
+		if res, err := f.copy(); err != nil || res.Key != "runs/1/"+test.want {
 			t.Errorf("%s: %q, %v, want %q", test.name, res.Key, err, test.want)
 		}
 	}
 }
 
-// TestNameBeforeRedirect: a front that is asked for a name leads to a store whose
-// keys are none.
+// TestNameBeforeRedirect: a URL that names the file may lead to one that does not.
 func TestNameBeforeRedirect(t *testing.T) {
-	origin := newFakeOrigin(10)
-	server := httptest.NewServer(origin)
-	defer server.Close()
-	front := httptest.NewServer(http.RedirectHandler(server.URL+"/3fa85f64", http.StatusFound))
+	f := newFixture(t, 10)
+	front := httptest.NewServer(http.RedirectHandler(string(f.at("/3fa85f64")), http.StatusFound))
 	defer front.Close()
-	_, res, err := copyOnce(t, origin, redact.SignedURL(front.URL+"/models/lora.safetensors"))
-	if err != nil || res.Key != "runs/1/lora.safetensors" {
+	f.src.URL = redact.SignedURL(front.URL + "/models/lora.safetensors")
+	if res, err := f.copy(); err != nil || res.Key != "runs/1/lora.safetensors" {
 		t.Errorf("%q, %v", res.Key, err)
 	}
 }
 
 // TestKeysOfOutputs follows a name from the origin's answer into the object's key.
 func TestKeysOfOutputs(t *testing.T) {
-	tests := []struct{ name, address, disposition, contentType, want string }{
-		{name: "a header without a type", address: "/view", disposition: `filename="x.glb"`, contentType: "application/octet-stream", want: "output.glb"},
-		{name: "a header with blanks", address: "/view", disposition: "attachment; filename=my model.glb", contentType: "application/octet-stream", want: "output.glb"},
-		{name: "weights, by path", address: "/odd/lora.safetensors", contentType: "application/octet-stream", want: "output.safetensors"},
-		{name: "weights, by header", address: "/view", disposition: `attachment; filename="lora.safetensors"`, contentType: "application/octet-stream", want: "output.safetensors"},
-		{name: "a splat", address: "/odd/scene.ksplat", contentType: "binary/octet-stream", want: "output.ksplat"},
-		{name: "a film, by its type alone", address: "/view", contentType: "video/quicktime", want: "output.mov"},
-		{name: "another name of a type", address: "/view", contentType: "image/jpg", want: "output.jpg"},
-		{name: "nothing", address: "/view", contentType: "application/octet-stream", want: "output.bin"},
+	tests := []struct{ name, path, disposition, contentType, want string }{
+		{name: "a header without a type", path: "/view", disposition: `filename="x.glb"`, contentType: "application/octet-stream", want: "output.glb"},
+		{name: "a header with blanks", path: "/view", disposition: "attachment; filename=my model.glb", contentType: "application/octet-stream", want: "output.glb"},
+		{name: "weights, by path", path: "/odd/lora.safetensors", contentType: "application/octet-stream", want: "output.safetensors"},
+		{name: "weights, by header", path: "/view", disposition: `attachment; filename="lora.safetensors"`, contentType: "application/octet-stream", want: "output.safetensors"},
+		{name: "a splat", path: "/odd/scene.ksplat", contentType: "binary/octet-stream", want: "output.ksplat"},
+		{name: "a film, by its type alone", path: "/view", contentType: "video/quicktime", want: "output.mov"},
+		{name: "another name of a type", path: "/view", contentType: "image/jpg", want: "output.jpg"},
+		{name: "nothing", path: "/view", contentType: "application/octet-stream", want: "output.bin"},
 	}
 	for _, test := range tests {
-		origin, store := newFakeOrigin(10), newFakeS3()
-		origin.header = http.Header{"Content-Type": {test.contentType}, "Content-Disposition": {test.disposition}}
-		server := httptest.NewServer(origin)
-		dst := testTarget()
-		dst.Key = func(r Remote) string { return run.OutputName("output", r.Name, r.ContentType) }
-		res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: redact.SignedURL(server.URL + test.address)}, dst, nil, nil)
-		server.Close()
+		f := newFixture(t, 10)
+		f.origin.header = http.Header{"Content-Type": {test.contentType}, "Content-Disposition": {test.disposition}}
+		target := testTarget()
+		target.Key = func(r Remote) string { return run.OutputName("output", r.Name, r.ContentType) }
+		res, err := f.copier.Copy(t.Context(), Source{URL: f.at(test.path)}, target, nil, nil)
 		if err != nil || res.Key != test.want {
 			t.Errorf("%s: %q, %v, want %q", test.name, res.Key, err, test.want)
 		}

@@ -27,7 +27,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// childSpec is a copy that several processes work on, one after the other, with the
+// checkpoint in a file.
 type childSpec struct{ URL, Endpoint, Checkpoint string }
+
+func (s childSpec) copy(copier *Copier) (Result, error) {
+	var from *Checkpoint
+	if raw, err := os.ReadFile(s.Checkpoint); err == nil {
+		if err := json.Unmarshal(raw, &from); err != nil {
+			return Result{}, err
+		}
+	}
+	return copier.Copy(context.Background(), Source{URL: redact.SignedURL(s.URL)}, testTarget(), from, func(_ context.Context, cp Checkpoint) error {
+		raw, err := json.Marshal(cp)
+		return errors.Join(err, os.WriteFile(s.Checkpoint, raw, 0o600))
+	})
+}
 
 func copyAsChild(spec string) int {
 	var s childSpec
@@ -37,64 +52,36 @@ func copyAsChild(spec string) int {
 	t := &testing.T{}
 	copier := testCopier(t, clientOf(t, s.Endpoint))
 	copier.Connections = 2
-	res, err := copier.Copy(context.Background(), Source{URL: redact.SignedURL(s.URL)}, testTarget(), loadCheckpoint(s.Checkpoint), func(_ context.Context, cp Checkpoint) error {
-		raw, err := json.Marshal(cp)
-		return errors.Join(err, os.WriteFile(s.Checkpoint, raw, 0o600))
-	})
-	if err != nil || !res.Done {
+	if res, err := s.copy(copier); err != nil || !res.Done {
 		fmt.Fprintln(os.Stderr, res, err)
 		return 1
 	}
 	return 0
 }
 
-func loadCheckpoint(file string) *Checkpoint {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return nil
-	}
-	cp := new(Checkpoint)
-	if json.Unmarshal(raw, cp) != nil {
-		return nil
-	}
-	return cp
-}
-
-// A copy is interrupted ten times, five by its deadline and five by a kill, and
-// fetches little more than each byte once.
+// TestInterruptedTenTimes: a copy that is interrupted, five times by its deadline
+// and five times by a kill, fetches little more than each byte once.
 func TestInterruptedTenTimes(t *testing.T) {
-	origin, store := newFakeOrigin(160*testPart+321), newFakeS3()
-	client := store.client(t)
-	spec := childSpec{URL: string(origin.serve(t)), Endpoint: *client.Options().BaseEndpoint, Checkpoint: filepath.Join(t.TempDir(), "checkpoint")}
+	f := newFixture(t, 160*testPart+321)
+	spec := childSpec{URL: string(f.src.URL), Endpoint: *f.client.Options().BaseEndpoint, Checkpoint: filepath.Join(t.TempDir(), "checkpoint")}
 	for i := range 10 {
-		limit := store.count("UploadPart") + 12
-		if i%2 == 0 {
-			stopAfter(t, store, spec, limit)
-		} else {
-			killAfter(t, store, spec, limit)
+		if i%2 == 1 {
+			killAfter(t, f.store, spec, f.store.count("UploadPart")+12)
+			continue
 		}
+		f.stopAfter(12, 4)
+		if res, err := spec.copy(f.copier); err != nil || res.Done {
+			t.Fatalf("stopping: %+v, %v", res, err)
+		}
+		f.copier = testCopier(t, f.client)
 	}
-	copier := testCopier(t, client)
-	res, err := copier.Copy(t.Context(), Source{URL: redact.SignedURL(spec.URL)}, testTarget(), loadCheckpoint(spec.Checkpoint), nil)
+	res, err := spec.copy(f.copier)
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkCopied(t, store, origin, res)
-	if ratio := float64(origin.served.Load()) / float64(len(origin.data)); ratio > 1.1 {
+	checkCopied(t, f.store, f.origin, res)
+	if ratio := float64(f.origin.served.Load()) / float64(len(f.origin.data)); ratio > 1.1 {
 		t.Errorf("each byte was fetched %.2f times, want at most 1.1", ratio)
-	}
-}
-
-func stopAfter(t *testing.T, store *fakeS3, spec childSpec, limit int) {
-	copier := testCopier(t, clientOf(t, spec.Endpoint))
-	copier.StopBefore = time.Unix(int64(limit), 0)
-	copier.now = func() time.Time { return time.Unix(int64(store.count("UploadPart")), 0) }
-	res, err := copier.Copy(t.Context(), Source{URL: redact.SignedURL(spec.URL)}, testTarget(), loadCheckpoint(spec.Checkpoint), func(_ context.Context, cp Checkpoint) error {
-		raw, err := json.Marshal(cp)
-		return errors.Join(err, os.WriteFile(spec.Checkpoint, raw, 0o600))
-	})
-	if err != nil || res.Done {
-		t.Fatalf("stopping: %+v, %v", res, err)
 	}
 }
 

@@ -49,10 +49,14 @@ func (j *job) source(first *rangeReader, known Remote, from, to int64) openBody 
 	}
 }
 
-// create begins a multipart upload and has the caller save its checkpoint before
-// the first byte: an upload that nobody knows is paid for until the bucket's rule
-// for incomplete uploads ends it.
-func (j *job) create(ctx context.Context, key string, remote Remote, partSize int64) (*upload, error) {
+// create begins a multipart upload, of parts of the usual size if that will do, and
+// has the caller save its checkpoint before the first byte: an upload that nobody
+// knows is paid for until the bucket's rule for incomplete uploads ends it.
+func (j *job) create(ctx context.Context, key string, remote Remote, usual int64) (*upload, error) {
+	partSize, err := partSizeFor(remote.Total, usual)
+	if err != nil {
+		return nil, err
+	}
 	up, err := j.store.create(ctx, Checkpoint{
 		Key: key, PartSize: partSize, Total: remote.Total, ETag: remote.ETag, LastModified: remote.LastModified,
 		ContentType: remote.ContentType, ContentEncoding: remote.ContentEncoding, Stream: !remote.Ranges, Restarts: j.restarts,

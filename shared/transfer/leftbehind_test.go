@@ -14,11 +14,12 @@ func TestNothingLeftBehind(t *testing.T) {
 	before, filesBefore := runtime.NumGoroutine(), openFiles(t)
 	for i := range 1000 {
 		t.Run("copy", func(t *testing.T) { // its clean-up closes servers and clients
-			f, c := rows[i%len(rows)], newCell(t, shape{size: 2*testPart + 1, ranges: i%3 > 0})
-			if f.set(c); c.copier.attempts == 0 {
-				c.copier.attempts = 2
+			f := newFixture(t, 2*testPart+1)
+			f.origin.noRanges = i%3 == 0
+			if rows[i%len(rows)].set(f); f.copier.attempts == 0 {
+				f.copier.attempts = 2
 			}
-			_, _ = c.copier.Copy(c.ctx, c.src, testTarget(), nil, c.save)
+			_, _ = f.copy()
 		})
 	}
 	for range 100 { // servers and cancelled dials end a moment later

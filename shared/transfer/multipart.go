@@ -8,19 +8,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// maxRestarts is how many calls in a row may meet another output than the one
-// before. After that it is copied in one stream, lest each call copies some of it
-// and the next one starts again.
+// maxRestarts is how many calls may meet another output than the one before. After
+// that it is copied in one stream, or the calls would start again for ever.
 const maxRestarts = 3
 
 // multipart copies an output in parts, each from a range of its own. first is the
 // open answer to the range of the first part, and holds a connection of the budget.
 func (j *job) multipart(ctx context.Context, key string, first *rangeReader) (Result, error) {
-	size, err := partSizeFor(first.known.Total, j.partSize)
-	var up *upload
-	if err == nil {
-		up, err = j.create(ctx, key, first.known, size)
-	}
+	up, err := j.create(ctx, key, first.known, j.partSize)
 	if err != nil {
 		first.close()
 		j.release()

@@ -1,19 +1,16 @@
 package transfer
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// TestOriginStatuses: each is told as what it is, after a fresh address was asked
-// for, which is what most of them want.
+// TestOriginStatuses: each refusal has its own error, after a fresh URL was asked
+// for, which would cure most of them.
 func TestOriginStatuses(t *testing.T) {
 	for status, want := range map[int]string{
 		400: named.OutputUnavailable, 401: named.OutputExpired, 402: named.OutputUnavailable, 403: named.OutputExpired, 404: named.OutputExpired,
@@ -23,60 +20,45 @@ func TestOriginStatuses(t *testing.T) {
 		500: named.Unavailable, 502: named.Unavailable, 503: named.Unavailable, 520: named.Unavailable, 304: named.Unavailable, 204: named.Unavailable,
 	} {
 		for _, inTheMiddle := range []bool{false, true} {
-			origin, store := newFakeOrigin(5*testPart), newFakeS3()
-			origin.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
+			f := newFixture(t, 5*testPart)
+			f.origin.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
 				if inTheMiddle && n <= 2 {
 					return false
 				}
 				w.WriteHeader(status)
 				return true
 			}
-			url := origin.serve(t)
-			var refreshed int
-			var mu sync.Mutex
-			copier := testCopier(t, store.client(t))
-			copier.attempts = 2
-			_, err := copier.Copy(t.Context(), Source{URL: url, Refresh: func(context.Context) (redact.SignedURL, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				refreshed++
-				return url + redact.SignedURL(fmt.Sprint(refreshed)), nil
-			}}, testTarget(), nil, nil)
-			told, _ := named.As(err)
-			if told == nil || told.Name != want || !strings.Contains(told.Cause, fmt.Sprintf("HTTP %d", status)) || !told.Redrivable() {
+			f.copier.attempts = 2
+			_, err := f.copy()
+			e, _ := named.As(err)
+			if e == nil || e.Name != want || !strings.Contains(e.Cause, fmt.Sprintf("HTTP %d", status)) || !e.Redrivable() {
 				t.Errorf("%d: %v, want %s", status, err, want)
 			}
-			if asked := want != named.Unavailable; asked != (refreshed > 0) {
-				t.Errorf("%d: a fresh address was asked for %d times", status, refreshed)
+			if asked := want != named.Unavailable; asked != (f.refreshed.Load() > 0) {
+				t.Errorf("%d: a fresh URL was asked for %d times", status, f.refreshed.Load())
 			}
 		}
 	}
 }
 
-// TestFreshURLCuresAnyRefusal: stores say in several ways that a signature
-// has run out, 400 ExpiredToken among them.
+// TestFreshURLCuresAnyRefusal: stores say in several ways that a signature has run
+// out, 400 ExpiredToken among them.
 func TestFreshURLCuresAnyRefusal(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 410} {
-		origin := newFakeOrigin(3 * testPart)
-		origin.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		f := newFixture(t, 3*testPart)
+		f.origin.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Query().Has("fresh") {
 				return false
 			}
 			w.WriteHeader(status)
 			return true
 		}
-		store, url := newFakeS3(), origin.serve(t)
-		res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: url, Refresh: func(context.Context) (redact.SignedURL, error) {
-			return url + "&fresh=1", nil
-		}}, testTarget(), nil, nil)
-		if err != nil {
-			t.Fatalf("%d: %v", status, err)
-		}
-		checkCopied(t, store, origin, res)
+		f.copied()
 	}
 }
 
-// What net/http quotes of an answer may hold the address that was asked.
+// TestErrorsHoldNoURL: what net/http quotes of an answer may hold the URL that was
+// asked for.
 func TestErrorsHoldNoURL(t *testing.T) {
 	for name, answer := range map[string]func(r *http.Request) string{
 		"a Location that cannot be parsed": func(r *http.Request) string {
@@ -89,11 +71,10 @@ func TestErrorsHoldNoURL(t *testing.T) {
 		"the address as a status": func(r *http.Request) string { return "HTTP/1.1 " + r.URL.RequestURI() + "\r\n\r\n" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			origin, store := newFakeOrigin(testPart), newFakeS3()
-			origin.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return hijack(w, answer(r)) }
-			copier := testCopier(t, store.client(t))
-			copier.attempts = 2
-			_, err := copier.Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
+			f := newFixture(t, testPart)
+			f.origin.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return hijack(w, answer(r)) }
+			f.copier.attempts = 2
+			_, err := f.copy()
 			if !named.Is(err, named.Unavailable) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%v", err)
 			}

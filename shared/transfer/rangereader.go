@@ -179,9 +179,8 @@ func (r *rangeReader) classifyBreak(err error) (_ error, repeated bool) {
 	return &transientError{err: fmt.Errorf("the origin broke off after %d bytes: %w", r.next, redact.Error(err))}, repeated
 }
 
-// finish demands that the body ends where it was announced to, which also frees
-// the connection for the next part. How the connection ends does not matter: every
-// byte is here.
+// finish demands that the body ends where it was announced to, by whatever error:
+// every byte is here. That also frees the connection for the next part.
 func (r *rangeReader) finish() error {
 	if r.body == nil {
 		return io.EOF

@@ -11,21 +11,9 @@ import (
 func TestContentRangeForms(t *testing.T) {
 	for _, form := range []string{"Bytes %d-%d/%d", "BYTES %d-%d/%d", "bytes=%d-%d/%d", "bytes: %d-%d/%d", "bytes  %d - %d / %d", "%d-%d/%d"} {
 		for _, size := range []int{1000, 5*testPart + 7} {
-			origin := newFakeOrigin(size)
-			set := ranged(func(from, to, total int) string { return fmt.Sprintf(form, from, to-1, total) })
-			c := &cell{origin: origin}
-			set(c)
-			inner := origin.fault
-			origin.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
-				w.Header().Set("Content-Type", "image/png")
-				return inner(n, w, r)
-			}
-			store, res, err := copyOnce(t, origin, origin.serve(t))
-			if err != nil {
-				t.Fatalf("%q, %d bytes: %v", form, size, err)
-			}
-			checkCopied(t, store, origin, res)
-			if origin.wholes.Load() != 0 {
+			f := newFixture(t, size)
+			ranged(func(from, to, total int) string { return fmt.Sprintf(form, from, to-1, total) })(f)
+			if f.copied(); f.origin.wholes.Load() != 0 {
 				t.Errorf("%q, %d bytes: the whole was asked for", form, size)
 			}
 		}
@@ -55,20 +43,12 @@ func TestUnusableRanges(t *testing.T) {
 			for _, from := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%s/%d bytes/from answer %d", name, size, from), func(t *testing.T) {
 					t.Parallel()
-					origin := newFakeOrigin(size)
-					c := &cell{origin: origin}
-					ranged(contentRange)(c)
-					odd := origin.fault
-					origin.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
-						w.Header().Set("Content-Type", "image/png")
-						return n >= from && odd(n, w, r)
-					}
-					store, res, err := copyOnce(t, origin, origin.serve(t))
-					if err != nil {
-						t.Fatal(err)
-					}
-					checkCopied(t, store, origin, res)
-					asked, wholes := origin.requests.Load(), origin.wholes.Load()
+					f := newFixture(t, size)
+					ranged(contentRange)(f)
+					odd := f.origin.fault
+					f.origin.fault = func(n int, w http.ResponseWriter, r *http.Request) bool { return n >= from && odd(n, w, r) }
+					f.copied()
+					asked, wholes := f.origin.requests.Load(), f.origin.wholes.Load()
 					if odd := size > 1000 || from == 1; odd && wholes != 1 || from == 1 && asked != 2 {
 						t.Errorf("%d requests, %d of them for the whole", asked, wholes)
 					}

@@ -20,34 +20,16 @@ func TestETagsOfNodes(t *testing.T) {
 				"a chunked whole": func(o *fakeOrigin) { o.noLength = true },
 			} {
 				t.Run(fmt.Sprintf("%s/If-Match honoured %t/own times %t", name, honoured, times), func(t *testing.T) {
-					origin := newFakeOrigin(40*testPart + 5)
-					change(origin)
-					nodes(honoured, times)(&cell{origin: origin})
-					store, res, err := copyOnce(t, origin, origin.serve(t))
-					if err != nil {
-						t.Fatal(err)
-					}
-					checkCopied(t, store, origin, res)
-					if res.Stored != 0 {
-						t.Errorf("a stream has stored %d bytes, on which no later call can build", res.Stored)
+					f := newFixture(t, 40*testPart+5)
+					change(f.origin)
+					nodes(honoured, times)(f)
+					if res := f.copied(); res.Stored != 0 {
+						t.Errorf("a stream has stored %d bytes, which no later call can resume", res.Stored)
 					}
 				})
 			}
 		}
 	}
-}
-
-// TestResumeAtAnotherNode: the node that a later call meets has another ETag,
-// and so has each after it.
-func TestResumeAtAnotherNode(t *testing.T) {
-	origin, store := newFakeOrigin(8*testPart), newFakeS3()
-	saved, src, client := stopHalfway(t, origin, store)
-	nodes(true, false)(&cell{origin: origin})
-	res, err := testCopier(t, client).Copy(t.Context(), src, testTarget(), saved, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkCopied(t, store, origin, res)
 }
 
 // TestReplacedUnderOneStream: once ranges are given up, an answer that is the
@@ -78,22 +60,22 @@ func TestReplacedUnderOneStream(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			origin := newFakeOrigin(5 * testPart)
-			origin.lastModified = before
-			origin.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
+			f := newFixture(t, 5*testPart)
+			f.origin.lastModified = before
+			f.origin.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
 				if n == 2 {
-					test.change(origin)
+					test.change(f.origin)
 				}
 				return false
 			}
-			store, res, err := copyOnce(t, origin, origin.serve(t))
+			res, err := f.copy()
 			switch {
 			case test.want == "" && err != nil, test.want != "" && !named.Is(err, test.want):
 				t.Fatalf("%v, want %q", err, test.want)
 			case err == nil:
-				checkCopied(t, store, origin, res)
-			case store.openUploads() != 0 || len(store.objects) != 0:
-				t.Errorf("%d uploads and %d objects are left", store.openUploads(), len(store.objects))
+				checkCopied(t, f.store, f.origin, res)
+			case f.store.openUploads() != 0 || len(f.store.objects) != 0:
+				t.Errorf("%d uploads and %d objects are left", f.store.openUploads(), len(f.store.objects))
 			}
 		})
 	}

@@ -13,15 +13,16 @@ func TestAwsChunked(t *testing.T) {
 	for sent, want := range map[string]string{
 		"aws-chunked": "", "aws-chunked,gzip": "gzip", "gzip, AWS-Chunked": "gzip", "identity": "", "br": "br", "gzip, br": "gzip, br", " , ": "",
 	} {
-		origin := newFakeOrigin(3 * testPart)
-		origin.header = http.Header{"Content-Encoding": {sent}}
-		store, res, err := copyOnce(t, origin, origin.serve(t))
+		f := newFixture(t, 3*testPart)
+		f.origin.header = http.Header{"Content-Encoding": {sent}}
+		res, err := f.copy()
 		if err != nil {
 			t.Fatalf("%q: %v", sent, err)
 		}
-		stored := strings.Join(store.object(res.Key).header.Values("Content-Encoding"), "|")
-		if stored != want || res.ContentEncoding != want || !bytes.Equal(store.object(res.Key).data, origin.data) {
-			t.Errorf("%q is stored as %q, told as %q, want %q", sent, stored, res.ContentEncoding, want)
+		object := f.store.object(res.Key)
+		stored := strings.Join(object.header.Values("Content-Encoding"), "|")
+		if stored != want || res.ContentEncoding != want || !bytes.Equal(object.data, f.origin.data) {
+			t.Errorf("%q is stored as %q, returned as %q, want %q", sent, stored, res.ContentEncoding, want)
 		}
 	}
 }

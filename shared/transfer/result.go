@@ -5,12 +5,10 @@ import "strings"
 // Result says what a [Copier.Copy] came to.
 type Result struct {
 	// Done reports that the object is stored, whole. Without it, and without an
-	// error, time ran out: call Copy again with the checkpoint that was saved.
-	// Every field but Copied and Stored is empty then.
-	Done bool
-	// Skipped reports that the object was there already, stored by an earlier call
-	// or by another one at work on the same output.
-	Skipped         bool
+	// error, time ran out: call Copy again with the checkpoint that was saved. Of the
+	// other fields only Copied and Stored are set then.
+	Done            bool
+	Skipped         bool   // an earlier call, or another one alive, had stored the object already
 	Key             string // of the object
 	Bytes           int64
 	CRC32           uint32 // IEEE, of the whole object

@@ -22,11 +22,7 @@ type openBody func(context.Context) bodySource
 // says it stored, in its own encoding; nil if it says none.
 type bodyRequest func(ctx context.Context, body io.Reader, options ...func(*s3.Options)) (stored *string, err error)
 
-var (
-	errStoreStalled  = errors.New("S3 neither read nor answered for too long")
-	errAnsweredEarly = errors.New("it was answered before the body was sent")
-	errStoredOther   = errors.New("other bytes are stored than were sent")
-)
+var errStoreStalled = errors.New("S3 neither read nor answered for too long")
 
 // send makes a request with a body of that length and returns the CRC32 of what
 // was sent. A request that fails is made again from the body's start: S3 keeps
@@ -65,10 +61,10 @@ func (s *store) sendOnce(ctx context.Context, operation string, length int64, op
 	}
 	crc, whole := body.sum()
 	if !whole {
-		return 0, unavailable(errAnsweredEarly)
+		return 0, unavailable(errors.New("it was answered before the body was sent"))
 	}
 	if theirs, ok := decodeCRC32(stored); ok && theirs != crc {
-		return 0, unavailable(errStoredOther)
+		return 0, unavailable(errors.New("other bytes are stored than were sent"))
 	}
 	return crc, nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
-// S3 lists the calls of *s3.Client that a copy makes.
+// S3 has the calls of *s3.Client that a copy makes.
 type S3 interface {
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	CreateMultipartUpload(context.Context, *s3.CreateMultipartUploadInput, ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error)

@@ -48,8 +48,10 @@ func TestStoreAnswers(t *testing.T) {
 			}
 			t.Run(a.name+"/"+op, func(t *testing.T) {
 				t.Parallel()
-				origin, store := newFakeOrigin(size), newFakeS3()
-				store.fault = func(called string, _ int, w http.ResponseWriter, r *http.Request) bool {
+				f := newFixture(t, size)
+				f.copier.attempts = 3
+				connections := f.copier.Connections
+				f.store.fault = func(called string, _ int, w http.ResponseWriter, r *http.Request) bool {
 					if called != op {
 						return false
 					}
@@ -65,25 +67,23 @@ func TestStoreAnswers(t *testing.T) {
 					fail(w, a.status, a.code)
 					return true
 				}
-				copier := testCopier(t, store.client(t))
-				copier.attempts = 3
-				_, err := copier.Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
+				_, err := f.copy()
 				want := a.want
 				if a.not == op {
 					want = named.Unavailable
 				}
-				told, _ := named.As(err)
-				if told == nil || told.Name != want || !told.Redrivable() {
+				e, _ := named.As(err)
+				if e == nil || e.Name != want || !e.Redrivable() {
 					t.Fatalf("%v, want %s", err, want)
 				}
-				calls := store.count(op)
+				calls := f.store.count(op)
 				switch refused := want == named.OutputBucketRefused; {
-				case refused && (op != "UploadPart" && calls != 1 || calls > copier.Connections):
+				case refused && (op != "UploadPart" && calls != 1 || calls > connections):
 					t.Errorf("%d calls of what is refused", calls)
-				case refused && (!strings.Contains(told.Cause, "the bucket bucket refuses S3's "+op) || !strings.Contains(told.Cause, a.code)):
-					t.Errorf("it tells neither the bucket, the call nor S3's code: %s", told.Cause)
-				case a.status == 301 && !strings.Contains(told.Cause, "eu-central-1"):
-					t.Errorf("it does not tell the region: %s", told.Cause)
+				case refused && (!strings.Contains(e.Cause, "the bucket bucket refuses S3's "+op) || !strings.Contains(e.Cause, a.code)):
+					t.Errorf("it tells neither the bucket, the call nor S3's code: %s", e.Cause)
+				case a.status == 301 && !strings.Contains(e.Cause, "eu-central-1"):
+					t.Errorf("it does not tell the region: %s", e.Cause)
 				}
 			})
 		}
@@ -95,14 +95,14 @@ func TestStoreAnswers(t *testing.T) {
 func TestBucketOfAnotherRegion(t *testing.T) {
 	for code, status := range map[string]int{"PermanentRedirect": 301, "AuthorizationHeaderMalformed": 400} {
 		for _, size := range []int{0, 1000, 5 * testPart} {
-			origin, store := newFakeOrigin(size), newFakeS3()
-			store.fault = func(_ string, _ int, w http.ResponseWriter, r *http.Request) bool {
+			f := newFixture(t, size)
+			f.store.fault = func(_ string, _ int, w http.ResponseWriter, r *http.Request) bool {
 				_, _ = io.Copy(io.Discard, r.Body)
 				w.Header().Set("x-amz-bucket-region", "eu-central-1")
 				fail(w, status, code)
 				return true
 			}
-			_, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
+			_, err := f.copy()
 			if !named.Is(err, named.OutputBucketRefused) || !strings.Contains(err.Error(), code) || !strings.Contains(err.Error(), "eu-central-1") {
 				t.Errorf("%s, %d bytes: %v", code, size, err)
 			}
@@ -115,20 +115,16 @@ func TestBucketOfAnotherRegion(t *testing.T) {
 func TestObjectLock(t *testing.T) {
 	for _, size := range []int{0, 1000, 5 * testPart} {
 		for _, ranges := range []bool{true, false} {
-			origin, store := newFakeOrigin(size), newFakeS3()
-			origin.noRanges = !ranges
-			store.fault = func(op string, _ int, w http.ResponseWriter, r *http.Request) bool {
+			f := newFixture(t, size)
+			f.origin.noRanges = !ranges
+			f.store.fault = func(op string, _ int, w http.ResponseWriter, r *http.Request) bool {
 				if (op != "PutObject" && op != "UploadPart") || r.Header.Get("x-amz-sdk-checksum-algorithm") == "CRC32" {
 					return false
 				}
 				_, _ = io.Copy(io.Discard, r.Body)
 				return refuse(http.StatusBadRequest, "InvalidRequest")(w, r)
 			}
-			res, err := testCopier(t, store.client(t)).Copy(t.Context(), Source{URL: origin.serve(t)}, testTarget(), nil, nil)
-			if err != nil {
-				t.Fatalf("%d bytes: %v", size, err)
-			}
-			checkCopied(t, store, origin, res)
+			f.copied()
 		}
 	}
 }

@@ -28,18 +28,18 @@ func storeFaults() []fault {
 			_, _ = io.CopyN(io.Discard, r.Body, 1000)
 			return hijack(w, "")
 		})},
-		{name: "S3 reads nothing", want: named.Unavailable, set: func(c *cell) {
-			c.copier.storeStall, c.copier.attempts = 50*time.Millisecond, 2
+		{name: "S3 reads nothing", want: named.Unavailable, set: func(f *fixture) {
+			f.copier.storeStall, f.copier.attempts = 50*time.Millisecond, 2
 			onCall(bodies, 0, func(_ http.ResponseWriter, r *http.Request) bool {
 				select { // unread, the server does not see the client go
 				case <-r.Context().Done():
 				case <-time.After(200 * time.Millisecond):
 				}
 				panic(http.ErrAbortHandler) // a client that is late to give up must not read a 200 here
-			})(c)
+			})(f)
 		}},
-		{name: "S3 stores other bytes", set: func(c *cell) {
-			c.store.after = func(op string, n int, w http.ResponseWriter, _ *http.Request) bool {
+		{name: "S3 stores other bytes", set: func(f *fixture) {
+			f.store.after = func(op string, n int, w http.ResponseWriter, _ *http.Request) bool {
 				if !strings.Contains(bodies, op) || n > 1 {
 					return false
 				}
@@ -65,13 +65,13 @@ func storeFaults() []fault {
 		{name: "aborted before Complete", set: onCall("CompleteMultipartUpload", 1, refuse(http.StatusNotFound, "NoSuchUpload"))},
 		{name: "no right to look", set: onCall("HeadObject", 0, status(http.StatusForbidden))},
 		{name: "S3 cannot look", want: named.Unavailable, set: onCall("HeadObject", 0, status(http.StatusInternalServerError))},
-		{name: "the checkpoint cannot be saved", want: named.Unavailable, in: severalParts, set: func(c *cell) {
-			c.save = func(context.Context, Checkpoint) error { return named.Errorf(named.Unavailable, "the record") }
+		{name: "the checkpoint cannot be saved", want: named.Unavailable, in: severalParts, set: func(f *fixture) {
+			f.save = func(context.Context, Checkpoint) error { return named.Errorf(named.Unavailable, "the record") }
 		}},
-		{name: "the run is cancelled", want: "cancelled", in: manyRequests, set: func(c *cell) {
-			ctx, cancel := context.WithCancel(c.ctx)
-			c.ctx = ctx
-			c.origin.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
+		{name: "the run is cancelled", want: "cancelled", in: manyRequests, set: func(f *fixture) {
+			ctx, cancel := context.WithCancel(f.ctx)
+			f.ctx = ctx
+			f.origin.fault = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
 				if n == 3 {
 					cancel()
 				}
@@ -82,9 +82,9 @@ func storeFaults() []fault {
 }
 
 // onCall makes the store answer the nth of these calls (0: each) with answer.
-func onCall(ops string, n int, answer func(http.ResponseWriter, *http.Request) bool) func(*cell) {
-	return func(c *cell) {
-		c.store.fault = func(op string, i int, w http.ResponseWriter, r *http.Request) bool {
+func onCall(ops string, n int, answer func(http.ResponseWriter, *http.Request) bool) func(*fixture) {
+	return func(f *fixture) {
+		f.store.fault = func(op string, i int, w http.ResponseWriter, r *http.Request) bool {
 			return strings.Contains(ops, op) && (n == 0 || n == i) && answer(w, r)
 		}
 	}
@@ -98,9 +98,9 @@ func refuse(code int, name string) func(http.ResponseWriter, *http.Request) bool
 }
 
 // lost does the call's work and loses the answer.
-func lost(ops string, n int) func(*cell) {
-	return func(c *cell) {
-		c.store.after = func(op string, i int, w http.ResponseWriter, _ *http.Request) bool {
+func lost(ops string, n int) func(*fixture) {
+	return func(f *fixture) {
+		f.store.after = func(op string, i int, w http.ResponseWriter, _ *http.Request) bool {
 			return strings.Contains(ops, op) && (n == 0 || n == i) && hijack(w, "")
 		}
 	}

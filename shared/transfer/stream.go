@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -103,9 +104,13 @@ func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.R
 	case i == maxParts:
 		err = named.Errorf(named.Unavailable, "the output is longer than %d bytes, more than can be copied from an origin without ranges", s.bufferSize*maxParts)
 	default:
-		if err = s.reserve(ctx, i, n); err != nil {
+		if err = nil; s.up == nil {
+			s.up, err = s.create(ctx, s.key, s.remote, s.bufferSize)
+		}
+		if err != nil {
 			break
 		}
+		s.up.reserve(i, int64(n))
 		group.Go(func() error {
 			defer s.free(buffer)
 			return s.up.put(ctx, i, inMemory(buffer[:n]))
@@ -114,17 +119,6 @@ func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.R
 	}
 	s.free(buffer)
 	return n, ended, err
-}
-
-// reserve makes room for part i, and creates the upload before its first part.
-func (s *streaming) reserve(ctx context.Context, i, size int) (err error) {
-	if s.up == nil {
-		if s.up, err = s.create(ctx, s.key, s.remote, s.bufferSize); err != nil {
-			return err
-		}
-	}
-	s.up.reserve(i, int64(size))
-	return nil
 }
 
 // putWhole stores a stream that fitted into one buffer.
@@ -138,21 +132,10 @@ func (s *streaming) putWhole(ctx context.Context, data []byte) (Result, error) {
 }
 
 // bufferSource reads a part from memory.
-type bufferSource struct {
-	data []byte
-	next int
-}
+type bufferSource struct{ *bytes.Reader }
 
-func (b *bufferSource) Read(p []byte) (int, error) {
-	n := copy(p, b.data[b.next:])
-	if b.next += n; n == 0 {
-		return 0, io.EOF
-	}
-	return n, nil
-}
-
-func (b *bufferSource) close() {}
+func (bufferSource) close() {}
 
 func inMemory(data []byte) openBody {
-	return func(context.Context) bodySource { return &bufferSource{data: data} }
+	return func(context.Context) bodySource { return bufferSource{bytes.NewReader(data)} }
 }

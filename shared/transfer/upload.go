@@ -235,7 +235,7 @@ func (u *upload) abort(ctx context.Context) {
 	_ = Abort(ctx, u.s3, u.bucket, u.Checkpoint)
 }
 
-// Aborter is the one call of *s3.Client that [Abort] makes.
+// Aborter has the one call of *s3.Client that [Abort] makes.
 type Aborter interface {
 	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
 }

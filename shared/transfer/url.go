@@ -12,6 +12,7 @@ import (
 const (
 	notInPath  = "\"<>^`{|}"
 	notInQuery = `"<>`
+	hexDigits  = "0123456789abcdefABCDEF"
 )
 
 // browserURL makes a URL fit to be requested, as browsers do: services put names
@@ -46,7 +47,7 @@ func browserPath(path string) string {
 	var b strings.Builder
 	path = strings.ReplaceAll(path, `\`, "/")
 	for i := range len(path) {
-		if path[i] == '%' && (i+2 >= len(path) || !isHex(path[i+1]) || !isHex(path[i+2])) {
+		if path[i] == '%' && (i+2 >= len(path) || strings.IndexByte(hexDigits, path[i+1]) < 0 || strings.IndexByte(hexDigits, path[i+2]) < 0) {
 			b.WriteString("%25")
 			continue
 		}
@@ -66,8 +67,4 @@ func encode(text, also string) string {
 		}
 	}
 	return b.String()
-}
-
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }

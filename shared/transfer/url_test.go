@@ -10,46 +10,45 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// TestURLsOnTheWire: what an address holds raw is encoded, and what it holds
-// encoded arrives as it is.
+// TestURLsOnTheWire: what a URL holds raw is encoded, and what it holds encoded
+// arrives as it is.
 func TestURLsOnTheWire(t *testing.T) {
-	tests := []struct{ name, address, want string }{
-		{name: "as it is", address: "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x", want: "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x"},
-		{name: "blanks", address: "/my model.glb?filename=my model.glb", want: "/my%20model.glb?filename=my%20model.glb"},
-		{name: "letters outside ASCII", address: "/größe/图.png?n=é", want: "/gr%C3%B6%C3%9Fe/%E5%9B%BE.png?n=%C3%A9"},
-		{name: "both, beside an escaped slash", address: "/a%2Fb c{1}|2^3`.png", want: "/a%2Fb%20c%7B1%7D%7C2%5E3%60.png"},
-		{name: "Latin-1", address: "/caf\xe9.png", want: "/caf%E9.png"},
-		{name: "a percent sign alone", address: "/100%.png?p=100%", want: "/100%25.png?p=100%"},
-		{name: "a fragment", address: "/a.png?x=1#part", want: "/a.png?x=1"},
-		{name: "backslashes", address: `/a\b.png`, want: "/a/b.png"},
-		{name: "line ends and outer blanks", address: "/a\r\n\tb.png \n", want: "/ab.png"},
-		{name: "quotes", address: `/a"b'c<d>.png?q="<'>`, want: "/a%22b'c%3Cd%3E.png?q=%22%3C'%3E"},
-		{name: "no path", address: "?x=a b", want: "/?x=a%20b"},
+	tests := []struct{ name, path, want string }{
+		{name: "as it is", path: "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x", want: "/a%20b/c%2Fd.png?X-Amz-Signature=a%2fb+c&x"},
+		{name: "blanks", path: "/my model.glb?filename=my model.glb", want: "/my%20model.glb?filename=my%20model.glb"},
+		{name: "letters outside ASCII", path: "/größe/图.png?n=é", want: "/gr%C3%B6%C3%9Fe/%E5%9B%BE.png?n=%C3%A9"},
+		{name: "both, beside an escaped slash", path: "/a%2Fb c{1}|2^3`.png", want: "/a%2Fb%20c%7B1%7D%7C2%5E3%60.png"},
+		{name: "Latin-1", path: "/caf\xe9.png", want: "/caf%E9.png"},
+		{name: "a percent sign alone", path: "/100%.png?p=100%", want: "/100%25.png?p=100%"},
+		{name: "a fragment", path: "/a.png?x=1#part", want: "/a.png?x=1"},
+		{name: "backslashes", path: `/a\b.png`, want: "/a/b.png"},
+		{name: "line ends and outer blanks", path: "/a\r\n\tb.png \n", want: "/ab.png"},
+		{name: "quotes", path: `/a"b'c<d>.png?q="<'>`, want: "/a%22b'c%3Cd%3E.png?q=%22%3C'%3E"},
+		{name: "no path", path: "?x=a b", want: "/?x=a%20b"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			for _, redirected := range []bool{false, true} {
-				if redirected && strings.ContainsAny(test.address, "\r\n") {
+				if redirected && strings.ContainsAny(test.path, "\r\n") {
 					continue // not to be had in a header
 				}
-				origin := newFakeOrigin(100)
+				f := newFixture(t, 100)
 				var got string
-				origin.fault = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
+				f.origin.fault = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
 					got = r.RequestURI
 					return false
 				}
-				server := httptest.NewServer(origin)
-				defer server.Close()
-				front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-					w.Header().Set("Location", server.URL+test.address)
-					w.WriteHeader(http.StatusFound)
-				}))
-				defer front.Close()
-				address := server.URL + test.address
+				f.src.URL = f.at(test.path)
 				if redirected {
-					address = front.URL
+					location := string(f.src.URL)
+					front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+						w.Header().Set("Location", location)
+						w.WriteHeader(http.StatusFound)
+					}))
+					defer front.Close()
+					f.src.URL = redact.SignedURL(front.URL)
 				}
-				_, _, err := copyOnce(t, origin, redact.SignedURL(address))
+				_, err := f.copy()
 				if err != nil || got != test.want {
 					t.Errorf("redirected %t: asked for %q, want %q: %v", redirected, got, test.want, err)
 				}
