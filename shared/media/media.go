@@ -18,16 +18,16 @@ import (
 
 // kind is one media type. Two names of one kind compare equal everywhere.
 type kind struct {
-	name    string   // what the relay calls it; octetStream: it has no registered type
-	aliases []string // what else it is called
-	exts    []string // the first is what an output of this type is given
+	name    string   // the one that the relay writes; octetStream: the kind has no registered type
+	aliases []string // its other names
+	exts    []string // extensions; an output of this type is given the first one
 }
 
-// octetStream is the type that says nothing but "bytes".
+// octetStream is the media type of bytes of which nothing is known.
 const octetStream = "application/octet-stream"
 
-// index is the table by its keys, built when it is first asked for: in a tenth of
-// a millisecond, which a cold start that asks for nothing does not spend.
+// index returns the table by its keys. It is built, in a tenth of a millisecond, at
+// the first call: a cold start that needs no types does not spend it.
 var index = sync.OnceValue(func() (x struct {
 	byType map[string]*kind
 	byExt  map[string][]*kind // the first is what the extension says by itself
@@ -51,16 +51,16 @@ var index = sync.OnceValue(func() (x struct {
 func byType(name string) *kind { return index().byType[name] }
 func byExt(ext string) []*kind { return index().byExt[ext] }
 
-// generic are the types that clients send without having looked at the file:
-// S3's own default, form posts, and what editors and libraries fall back to. A
-// file that has one of them is known by its name, where the name says more.
+// generic lists the types that clients send without having looked at the file: S3's
+// own default, form posts, and what editors and libraries fall back to. The type of
+// a file with one of them is looked up by its name.
 var generic = []string{
 	"", octetStream, "binary/octet-stream", "application/binary", "application/x-binary", "application/unknown", "unknown/unknown",
 	"application/x-www-form-urlencoded", "multipart/form-data", "application/force-download", "application/x-download",
 	"application/download", "text/plain", "*/*",
 }
 
-// base cuts a content type's parameters off, and lowers what is left. It reads
+// base returns a content type without its parameters, in small letters. It reads
 // what clients really send: a header that the standard's grammar refuses still
 // begins with a type.
 func base(contentType string) string {
@@ -70,11 +70,11 @@ func base(contentType string) string {
 	return strings.ToLower(strings.TrimSpace(contentType))
 }
 
-// ext is a name's extension in small letters, its dot included.
+// ext returns a name's extension in small letters, its dot included.
 func ext(name string) string { return strings.ToLower(path.Ext(name)) }
 
-// TypeByName returns the media type that a file's name tells by its extension;
-// empty for one that is not in the table.
+// TypeByName returns the media type of a file by its name's extension: for
+// "clip.MOV" video/quicktime; empty for an extension that is not in the table.
 func TypeByName(name string) string {
 	if kinds := byExt(ext(name)); len(kinds) > 0 {
 		return kinds[0].name
@@ -82,26 +82,27 @@ func TypeByName(name string) string {
 	return ""
 }
 
-// Type returns what a file is, from its content type and, where that is one that
-// clients send without having looked, from its name. A type known under several
-// names is returned under the usual one; a type that the table does not have is
-// returned as it is.
+// Type returns the media type of a file: by its content type or, where that is one
+// that clients send without having looked at the file, such as S3's
+// binary/octet-stream, by its name. Of a type with several names it returns the
+// usual one; a content type that the table does not have is returned as it is, its
+// parameters included.
 func Type(name, contentType string) string {
-	told := base(contentType)
-	if slices.Contains(generic, told) {
-		if byName := TypeByName(name); byName != "" && byName != told {
+	declared := base(contentType)
+	if slices.Contains(generic, declared) {
+		if byName := TypeByName(name); byName != "" && byName != declared {
 			return byName
 		}
 		return contentType
 	}
-	if k := byType(told); k != nil && k.name != told {
+	if k := byType(declared); k != nil && k.name != declared {
 		return k.name
 	}
 	return contentType
 }
 
-// Extension returns the extension, its dot included, that a file of this content
-// type is given; empty for a type that is not in the table.
+// Extension returns the extension that a file of this content type is given, its
+// dot included: ".jpg" for image/jpeg; empty for a type that is not in the table.
 func Extension(contentType string) string {
 	if k := byType(base(contentType)); k != nil {
 		return k.exts[0]
@@ -109,46 +110,47 @@ func Extension(contentType string) string {
 	return ""
 }
 
-// Accepts reports whether a file may be given for a parameter that accepts what
-// the entries name: a media type, a family of them (image/*), or an extension
-// with or without its dot. It compares as a browser's file dialogue does, and
-// takes different names of one type for the same. No entries accept everything.
+// Accepts reports whether a file may be given for a parameter that accepts these
+// entries. An entry names a media type, a family of them (image/*), an extension
+// with or without its dot, or several of those between commas. They are compared as
+// in a browser's file dialogue (HTML's accept attribute), but different names of one
+// type are the same. No entries accept every file.
 func Accepts(accept []string, name, contentType string) bool {
 	if len(accept) == 0 {
 		return true
 	}
-	f := look(name, contentType)
+	f := newFile(name, contentType)
 	return slices.ContainsFunc(accept, func(entries string) bool {
-		return slices.ContainsFunc(strings.Split(entries, ","), f.is)
+		return slices.ContainsFunc(strings.Split(entries, ","), f.matches)
 	})
 }
 
-// file is what is known of one.
+// file is a file by every name and kind that it may be accepted by.
 type file struct {
 	ext   string
-	types []string // each name that it may be accepted by
+	types []string
 	kinds []*kind
 }
 
-// look collects what a file may be called. Its name counts where the content
-// type says nothing, and where the two agree: a .webm declared as audio is a
+// newFile collects what a file may be accepted by. Its name counts where the
+// content type is generic, and where the two agree: a .webm declared as audio is a
 // container that may hold a video as well.
-func look(name, contentType string) file {
+func newFile(name, contentType string) file {
 	f := file{ext: ext(name)}
-	told, byName := base(contentType), byExt(f.ext)
-	declared, says := byType(told), !slices.Contains(generic, told)
+	declared, byName := base(contentType), byExt(f.ext)
+	declaredKind, specific := byType(declared), !slices.Contains(generic, declared)
 	switch {
-	case told == "text/plain" && len(byName) > 0 && !byName[0].text():
-		declared = nil // a picture does not become text by its client's default
-	case says:
-		f.types = append(f.types, told)
+	case declared == "text/plain" && len(byName) > 0 && !byName[0].text():
+		declaredKind = nil // a picture does not become text by its client's default
+	case specific:
+		f.types = append(f.types, declared)
 	default:
-		f.types = append(f.types, told, octetStream)
+		f.types = append(f.types, declared, octetStream)
 	}
-	if declared != nil {
-		f.kinds = append(f.kinds, declared)
+	if declaredKind != nil {
+		f.kinds = append(f.kinds, declaredKind)
 	}
-	if !says || declared != nil && slices.Contains(byName, declared) {
+	if !specific || declaredKind != nil && slices.Contains(byName, declaredKind) {
 		f.kinds = append(f.kinds, byName...)
 	}
 	for _, k := range f.kinds {
@@ -167,8 +169,8 @@ func (k *kind) text() bool {
 	return strings.HasPrefix(k.name, "text/")
 }
 
-// is reports whether one accept entry names the file.
-func (f file) is(entry string) bool {
+// matches reports whether one accept entry names the file.
+func (f file) matches(entry string) bool {
 	entry = base(entry)
 	family, anyOf := strings.CutSuffix(entry, "/*")
 	switch {
