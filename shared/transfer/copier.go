@@ -14,7 +14,7 @@ import (
 
 const (
 	// DefaultPartSize is the size of a part in bytes, if 10,000 of them hold the
-	// output. Larger ones brought no more speed (bench/results), and a kill loses
+	// output. Larger ones brought no more speed, and a kill loses
 	// what is under way.
 	DefaultPartSize = 16 << 20
 	// DefaultConnections is how many parts are under way at once: with more,

@@ -1,9 +1,9 @@
 // Package bulk moves long bodies over TCP and TLS with few system calls.
 //
 // crypto/tls writes each record of 16 KiB by a call of its own and reads about
-// one at a time, and io.Copy brings 32 KiB at most. At a gigabyte a second those
-// calls cost more than the encryption. Conn gathers records before it writes and
-// reads ahead, and fills a whole buffer from whatever it is given to send.
+// one at a time, and io.Copy moves 32 KiB at most. At a gigabyte a second those
+// calls cost more than the encryption. A [Conn] writes records in batches, reads
+// ahead, and fills a whole buffer from whatever it is given to send.
 //
 // It imports the standard library only.
 package bulk
@@ -17,32 +17,34 @@ import (
 	"sync"
 )
 
-// Chunk is what is read, written and copied at once: beyond it nothing more was
-// gained, and each connection holds up to three of them.
+// Chunk is how many bytes are read, written and copied at once. More brought no
+// more speed, and each connection holds up to three such buffers.
 const Chunk = 128 << 10
 
-// recordOverhead is what TLS adds to each 16 KiB of a chunk, with some to spare.
+// recordOverhead is how many bytes TLS adds to a chunk's records, with some to
+// spare: 22 for each of 16 KiB (RFC 8446, 5.2: header, type and tag).
 const recordOverhead = 8 * 64
 
-// buffers are shared by all connections: one is needed only while a body is sent.
+// buffers are shared by all connections: each needs one only while it sends a body.
 var buffers = sync.Pool{New: func() any { b := make([]byte, Chunk); return &b }}
 
-// Conn is a connection that takes and gives bytes in chunks.
+// Conn is a connection that moves bytes in chunks.
 type Conn struct {
-	net.Conn            // the TLS connection, or the TCP one itself
-	raw      *gathering // under TLS, else nil
+	net.Conn               // the TLS connection, or the TCP one itself
+	raw      *bufferedConn // the TCP connection under TLS, else nil
 
 	mu      sync.Mutex
-	writing int
+	writing int // calls of Write under way, over TLS
 	closed  bool
 }
 
-// Plain makes a Conn of a connection without TLS.
+// Plain returns a Conn over a connection without TLS.
 func Plain(conn net.Conn) *Conn { return &Conn{Conn: conn} }
 
-// Client makes a Conn of a new connection by a TLS handshake.
+// Client returns a Conn over a new connection, after a TLS handshake as its client.
+// An error of the handshake, or the context's end during it, closes the connection.
 func Client(ctx context.Context, conn net.Conn, config *tls.Config) (*Conn, error) {
-	raw := &gathering{Conn: conn}
+	raw := &bufferedConn{Conn: conn}
 	secure := tls.Client(raw, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -51,24 +53,24 @@ func Client(ctx context.Context, conn net.Conn, config *tls.Config) (*Conn, erro
 	return &Conn{Conn: secure, raw: raw}, nil
 }
 
-// Server makes a Conn of an accepted connection; the handshake happens at the
-// first read.
+// Server returns a Conn over an accepted connection, whose TLS handshake takes place
+// at the first read. The benchmarks' servers use it.
 func Server(conn net.Conn, config *tls.Config) *Conn {
-	raw := &gathering{Conn: conn}
+	raw := &bufferedConn{Conn: conn}
 	raw.readAhead()
 	return &Conn{Conn: tls.Server(raw, config), raw: raw}
 }
 
-// Write sends p, all its records by as few calls as there are chunks in it.
+// Write sends p: all its TLS records by as few calls as there are chunks in it.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.raw == nil {
 		return c.Conn.Write(p)
 	}
-	if err := c.begin(); err != nil {
+	if err := c.beginWrite(); err != nil {
 		return 0, err
 	}
-	defer c.end()
-	c.raw.hold()
+	defer c.endWrite()
+	c.raw.startBatch()
 	n, err := c.Conn.Write(p)
 	if flushed := c.raw.flush(); err == nil && flushed != nil {
 		return 0, flushed
@@ -76,21 +78,21 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the connection at once, whatever is under way. crypto/tls takes
-// leave of the peer first, but never behind a write that the peer holds up; it
-// does not know of writes that wait in flush, and would wait for them for 5 s.
+// Close ends the connection at once, whatever is under way. crypto/tls would send
+// the peer a close_notify first, behind a Write that the peer may hold up: of one
+// that waits in flush it knows nothing, and waits for it for 5 s.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	heldUp := c.writing > 0
+	writing := c.writing > 0
 	c.mu.Unlock()
-	if heldUp {
+	if writing {
 		return c.raw.Conn.Close()
 	}
 	return c.Conn.Close()
 }
 
-func (c *Conn) begin() error {
+func (c *Conn) beginWrite() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -100,13 +102,14 @@ func (c *Conn) begin() error {
 	return nil
 }
 
-func (c *Conn) end() {
+func (c *Conn) endWrite() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.writing--
 }
 
-// ReadFrom sends all that r gives, in whole chunks: net/http uses it for bodies.
+// ReadFrom sends all that r gives, in whole chunks, and returns how many bytes that
+// were. net/http calls it to send a body.
 func (c *Conn) ReadFrom(r io.Reader) (sent int64, err error) {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
@@ -138,77 +141,80 @@ func fill(r io.Reader, buffer []byte) (n int, err error) {
 	return n, err
 }
 
-// gathering is what TLS reads from and writes to.
-type gathering struct {
+// bufferedConn is the TCP connection that TLS reads from and writes to. It reads
+// ahead, and writes what belongs to one batch by one call.
+type bufferedConn struct {
 	net.Conn
 
-	// Reading, by one goroutine at a time: crypto/tls sees to that.
+	// For reading, by one goroutine at a time: crypto/tls sees to that.
 	ahead       []byte
-	start, stop int
+	start, stop int // what of ahead is not read yet
 
-	mu      sync.Mutex // an alert may be written while a body is
-	holding bool
-	pending []byte
+	mu       sync.Mutex // an alert may be written while a body is
+	batching bool
+	pending  []byte
 }
 
-func (g *gathering) readAhead() { g.ahead = make([]byte, Chunk) }
+func (b *bufferedConn) readAhead() { b.ahead = make([]byte, Chunk) }
 
-func (g *gathering) Read(p []byte) (int, error) {
-	if g.start == g.stop {
-		if len(p) >= len(g.ahead) {
-			return g.Conn.Read(p)
+func (b *bufferedConn) Read(p []byte) (int, error) {
+	if b.start == b.stop {
+		if len(p) >= len(b.ahead) {
+			return b.Conn.Read(p)
 		}
-		n, err := g.Conn.Read(g.ahead)
-		g.start, g.stop = 0, n
+		n, err := b.Conn.Read(b.ahead)
+		b.start, b.stop = 0, n
 		if n == 0 {
 			return 0, err
 		}
 		// An error that came with bytes comes again with the next read.
 	}
-	n := copy(p, g.ahead[g.start:g.stop])
-	g.start += n
+	n := copy(p, b.ahead[b.start:b.stop])
+	b.start += n
 	return n, nil
 }
 
-func (g *gathering) hold() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.holding = true
-	if g.pending == nil {
-		g.pending = make([]byte, 0, Chunk+recordOverhead)
+// startBatch keeps what is written until flush, or until it is a chunk.
+func (b *bufferedConn) startBatch() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.batching = true
+	if b.pending == nil {
+		b.pending = make([]byte, 0, Chunk+recordOverhead)
 	}
 }
 
-func (g *gathering) Write(p []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.holding {
-		return g.Conn.Write(p)
+func (b *bufferedConn) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.batching {
+		return b.Conn.Write(p)
 	}
-	if len(g.pending)+len(p) > cap(g.pending) {
-		if err := g.writePending(); err != nil {
+	if len(b.pending)+len(p) > cap(b.pending) {
+		if err := b.writePending(); err != nil {
 			return 0, err
 		}
-		if len(p) > cap(g.pending) {
-			return g.Conn.Write(p)
+		if len(p) > cap(b.pending) {
+			return b.Conn.Write(p)
 		}
 	}
-	g.pending = append(g.pending, p...)
+	b.pending = append(b.pending, p...)
 	return len(p), nil
 }
 
-func (g *gathering) flush() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.holding = false
-	return g.writePending()
+// flush writes what is left of the batch, and ends it.
+func (b *bufferedConn) flush() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.batching = false
+	return b.writePending()
 }
 
-func (g *gathering) writePending() error {
-	if len(g.pending) == 0 {
+func (b *bufferedConn) writePending() error {
+	if len(b.pending) == 0 {
 		return nil
 	}
-	_, err := g.Conn.Write(g.pending)
-	g.pending = g.pending[:0]
+	_, err := b.Conn.Write(b.pending)
+	b.pending = b.pending[:0]
 	return err
 }
