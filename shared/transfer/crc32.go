@@ -6,9 +6,9 @@ import (
 	"hash/crc32"
 )
 
-// combineCRC32 gives the CRC32 (IEEE) of A followed by B, from the CRC of each
-// and the length of B: what spares the whole file a second pass. Appending B
-// to A multiplies A's remainder by x^(8·len(B)) modulo the polynomial.
+// combineCRC32 returns the CRC32 (IEEE) of A followed by B, from the CRC of each and
+// the length of B, without another pass over the bytes. Appending B to A multiplies
+// A's remainder by x^(8·len(B)) modulo the polynomial.
 func combineCRC32(a, b uint32, lenB int64) uint32 {
 	const one, x8 = uint32(1) << 31, uint32(1) << 23 // x^0 and x^8, bits reflected
 	shift, power := one, x8
@@ -42,7 +42,7 @@ func encodeCRC32(crc uint32) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
 }
 
-// decodeCRC32 reads a whole CRC32. A composite one ("…-12") is not one: it is a
+// decodeCRC32 reads a CRC32 of bytes. It refuses a composite one ("…-12"), which is a
 // checksum of checksums.
 func decodeCRC32(text *string) (uint32, bool) {
 	if text == nil {

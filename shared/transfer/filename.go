@@ -14,11 +14,12 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 )
 
-// fileName is what the remote file is called: by Content-Disposition; where there
-// is none, or one without an extension beside a content type that says nothing,
-// by a query parameter "filename", as ComfyUI's /view has it, or by the path;
-// each of the address that was answered, then of those that led there. Of these
-// the first that has an extension wins, since that is what a name is asked for.
+// fileName returns the name of the file that an answer serves. Content-Disposition
+// has the first word, unless it names no extension beside a content type that tells
+// none either. Then the URL is asked: a query parameter "filename", as ComfyUI's
+// /view has it, and the path, of the URL that was answered and of those that were
+// redirected to it. The first name with an extension wins, for that is what an
+// output's key needs; else the first name.
 func fileName(resp *http.Response) string {
 	first := dispositionName(resp.Header.Values("Content-Disposition"))
 	if first != "" && (hasExtension(first) || media.Extension(resp.Header.Get("Content-Type")) != "") {
@@ -38,8 +39,8 @@ func fileName(resp *http.Response) string {
 	return first
 }
 
-// hasExtension holds for a name that ends in a dot, letters and digits: what
-// follows the dot in "Model v1.5 (final)" tells no type.
+// hasExtension reports that a name ends in a dot, letters and digits: what follows
+// the dot in "Model v1.5 (final)" tells no type.
 func hasExtension(name string) bool {
 	ext := path.Ext(name)
 	return len(ext) > 1 && !strings.ContainsFunc(ext[1:], func(r rune) bool {
@@ -47,7 +48,7 @@ func hasExtension(name string) bool {
 	})
 }
 
-// pathName is a path's last element, without the parameters that some servers
+// pathName returns a path's last element, without the parameters that some servers
 // put behind it (";jsessionid=…").
 func pathName(p string) string {
 	name := cleanName(p)
@@ -58,8 +59,8 @@ func pathName(p string) string {
 	return name
 }
 
-// cleanName is the last element of a name that may be a path of any system, in
-// UTF-8, without control characters and outer blanks; empty where nothing is left.
+// cleanName returns the last element of a name that may be a path of any system, in
+// UTF-8, without control characters and outer blanks; empty if nothing is left.
 func cleanName(name string) string {
 	if !utf8.ValidString(name) {
 		name = fromLatin1(name)
@@ -196,11 +197,12 @@ func decodeWords(value string) string {
 	return value
 }
 
-// maxPieces bounds the pieces of a name: each is a parameter of a header that
-// net/http has bounded, and their numbers come from outside.
+// maxPieces bounds the numbers of a name's pieces, which come from outside. Their
+// length needs no bound: net/http bounds the headers of an answer.
 const maxPieces = 64
 
-// addPiece keeps one of RFC 2231's pieces: "0", or "0*" if it is percent-encoded.
+// addPiece keeps one of RFC 2231's pieces under its number, which is "0", or "0*" if
+// the value is percent-encoded.
 func addPiece(pieces map[int]string, number, value string) {
 	digits, encoded := strings.CutSuffix(number, "*")
 	n, err := strconv.Atoi(digits)

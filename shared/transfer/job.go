@@ -20,9 +20,9 @@ type job struct {
 	save     Save
 	stored   atomic.Int64 // bytes in whole parts, for Result.Stored
 
-	restarts int // uploads that were abandoned since the origin had another file, over all calls
-	// oneStream: ranges cannot be joined, so the output is copied from one answer,
-	// which is compared with known, the probe's before that decision.
+	restarts int // for Checkpoint.Restarts
+	// oneStream: ranges cannot be joined, so the output is copied from one answer. It
+	// is compared with known, the last answer to a probe for a range; nil: there is none.
 	oneStream bool
 	known     *Remote
 }
