@@ -101,7 +101,7 @@ func bench(ctx context.Context, o options) error {
 		return err
 	}
 	defer h.sink.stop()
-	f := o.earlier()
+	f := o.previousFigures()
 	f.Machine, f.Rounds, f.Quick = thisMachine(), o.rounds, o.quick
 	for _, section := range []struct {
 		name string
@@ -111,7 +111,7 @@ func bench(ctx context.Context, o options) error {
 			continue
 		}
 		fmt.Fprintln(os.Stderr, "#", section.name)
-		f.forget(section.name)
+		f.clearSection(section.name)
 		if err := section.do(ctx, f); err != nil {
 			return fmt.Errorf("%s: %w", section.name, err)
 		}
@@ -123,9 +123,9 @@ func bench(ctx context.Context, o options) error {
 	return nil
 }
 
-// earlier is what an earlier run wrote, of which -only renews some sections. Only
+// previousFigures returns what an earlier run wrote, of which -only renews some sections. Only
 // within a section are figures held against each other.
-func (o options) earlier() *figures {
+func (o options) previousFigures() *figures {
 	f := &figures{}
 	if o.only == "" {
 		return f
@@ -136,7 +136,7 @@ func (o options) earlier() *figures {
 	return f
 }
 
-func (f *figures) forget(section string) {
+func (f *figures) clearSection(section string) {
 	switch section {
 	case "large":
 		f.Large = nil

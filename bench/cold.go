@@ -82,7 +82,7 @@ func coldStart(ctx context.Context, name, binary string) (coldRow, error) {
 		}
 		times = append(times, took.Seconds()*1000)
 	}
-	row.Ms = middle(times) // sorts
+	row.Ms = medianOf(times) // sorts
 	row.FastMs = times[0]
 	return row, nil
 }

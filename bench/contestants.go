@@ -88,21 +88,21 @@ func client(sink string, httpClient s3.HTTPClient) *s3.Client {
 	})
 }
 
-// kept holds what a warm function keeps between calls.
-type kept struct {
+// clientPair has what a warm function keeps between calls.
+type clientPair struct {
 	origin *http.Client
 	store  *s3.Client
 }
 
 var (
-	warm          kept
+	warm          clientPair
 	managerClient *s3.Client
 	memory        []byte
 )
 
-func warmed(sink string) kept {
+func warmClients(sink string) clientPair {
 	if warm.store == nil {
-		warm = kept{
+		warm = clientPair{
 			origin: transfer.NewOrigin(transfer.Policy{AllowInsecure: true}),
 			store:  client(sink, transfer.NewStoreClient()),
 		}
@@ -111,7 +111,7 @@ func warmed(sink string) kept {
 }
 
 func ours(ctx context.Context, from, sink, key string, size int64) error {
-	w := warmed(sink)
+	w := warmClients(sink)
 	copier := &transfer.Copier{S3: w.store, Origin: w.origin}
 	target := transfer.Target{
 		Bucket: bucket, Key: func(transfer.Remote) string { return key },

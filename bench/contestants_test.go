@@ -86,7 +86,7 @@ func TestPartsAtOnce(t *testing.T) {
 			g := &gate{sink: newSink(), parts: map[string]bool{}, atOnce: test.atOnce, open: make(chan struct{}), ended: ctx.Done()}
 			to := httptest.NewServer(g)
 			defer to.Close()
-			warm, managerClient = kept{}, nil // another sink than the last one's
+			warm, managerClient = clientPair{}, nil // another sink than the last one's
 			if err := contestants()[test.name](ctx, fmt.Sprintf("%s/%d", from.URL, size), to.URL, "object", size); err != nil {
 				t.Fatal(err)
 			}

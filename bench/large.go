@@ -106,7 +106,7 @@ func reportLarge(b *strings.Builder, f *figures) {
 				b.WriteString("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 			}
 			fmt.Fprintf(b, "| %s | %.0f | %.0f–%.0f | %s | %s | %s | %s | %.2f | %.0f |\n", titles[r.Name], r.MBps, r.MinMBps, r.MaxMBps,
-				known("%.0f", r.StartMs), known("%.0f", r.CopyMBps), known("%.2f", r.OfStream), known("%.2f", r.OfLimit), r.CPUPerGiB, r.RSSMiB)
+				ifKnown("%.0f", r.StartMs), ifKnown("%.0f", r.CopyMBps), ifKnown("%.2f", r.OfStream), ifKnown("%.2f", r.OfLimit), r.CPUPerGiB, r.RSSMiB)
 		}
 		reportRatios(b, f, secure)
 	}

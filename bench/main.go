@@ -51,10 +51,10 @@ func dispatch(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if os.Getenv(ownNetwork) == "" {
-		if ran, err := apart(ctx); ran || err != nil {
+		if ran, err := inOwnNetwork(ctx); ran || err != nil {
 			return err
 		}
-	} else if err := furnish(); err != nil {
+	} else if err := setUpNetwork(); err != nil {
 		return err
 	}
 	return bench(ctx, o)

@@ -116,8 +116,8 @@ func (h *harness) environment() []string {
 func (h *harness) rclone() string { return filepath.Join(h.root, ".tools/bin/rclone") }
 func (h *harness) awscli() string { return filepath.Join(h.root, ".tools/aws/bin/aws") }
 
-// there tells whether a contestant can be measured on this machine.
-func (h *harness) there(name string) bool {
+// available reports whether a contestant can be measured on this machine.
+func (h *harness) available(name string) bool {
 	path := map[string]string{"rclone": h.rclone(), "awscli": h.awscli()}[name]
 	if path == "" {
 		return true
@@ -129,12 +129,12 @@ func (h *harness) there(name string) bool {
 // check asks the sink for the object's length and CRC32.
 func (h *harness) check(ctx context.Context, j job, key string) error {
 	var got stored
-	if err := ask(ctx, h.sink.plain+"/_check?key="+bucket+"/"+key, &got); err != nil {
+	if err := getJSON(ctx, h.sink.plain+"/_check?key="+bucket+"/"+key, &got); err != nil {
 		return fmt.Errorf("%s left no object: %w", j.name, err)
 	}
 	if _, known := h.crcs[j.size]; !known {
 		var crc uint32
-		if err := ask(ctx, fmt.Sprintf("%s/_crc/%d", h.origin.plain, j.size), &crc); err != nil {
+		if err := getJSON(ctx, fmt.Sprintf("%s/_crc/%d", h.origin.plain, j.size), &crc); err != nil {
 			return err
 		}
 		h.crcs[j.size] = crc
@@ -146,7 +146,7 @@ func (h *harness) check(ctx context.Context, j job, key string) error {
 	return nil
 }
 
-func ask(ctx context.Context, address string, answer any) error {
+func getJSON(ctx context.Context, address string, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
@@ -159,11 +159,11 @@ func ask(ctx context.Context, address string, answer any) error {
 	return json.NewDecoder(resp.Body).Decode(answer)
 }
 
-// turn is the order of n jobs in a round. It begins with job round mod n and goes
+// roundOrder is the order of n jobs in a round. It begins with job round mod n and goes
 // to and fro from there (0, n-1, 1, n-2, …): were only the first to change, each
 // would still run after the same neighbour. So it runs after every other once in n
 // rounds, or where n is odd twice in 2n: a balanced Latin square, after Williams.
-func turn(round, n int) []int {
+func roundOrder(round, n int) []int {
 	order := make([]int, n)
 	for i := range order {
 		step := i / 2
@@ -184,9 +184,9 @@ func turn(round, n int) []int {
 func (h *harness) measure(ctx context.Context, rounds int, jobs []job) (map[string][]sample, error) {
 	all, failed := map[string][]sample{}, map[string]bool{}
 	for round := range rounds {
-		for _, i := range turn(round, len(jobs)) {
+		for _, i := range roundOrder(round, len(jobs)) {
 			j := jobs[i]
-			if failed[j.name] || !h.there(j.name) {
+			if failed[j.name] || !h.available(j.name) {
 				continue
 			}
 			s, err := h.run(ctx, j)
@@ -218,10 +218,10 @@ func median(samples []sample, of func(sample) float64) float64 {
 	for i, s := range samples {
 		values[i] = of(s)
 	}
-	return middle(values)
+	return medianOf(values)
 }
 
-func middle(values []float64) float64 {
+func medianOf(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}
@@ -235,7 +235,7 @@ func middle(values []float64) float64 {
 func seconds(s sample) float64 { return s.seconds }
 func cpu(s sample) float64     { return s.cpu }
 func rss(s sample) float64     { return s.rssMiB }
-func inner(s sample) float64   { return middle(slices.Clone(s.inner)) }
+func inner(s sample) float64   { return medianOf(slices.Clone(s.inner)) }
 
 // startUp is what of a process is not its copies: its start and its end. Of those
 // that say nothing of their copies it is not known, and 0.

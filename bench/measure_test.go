@@ -14,7 +14,7 @@ func TestTurn(t *testing.T) {
 		}
 		after := map[[2]int]int{}
 		for round := range rounds {
-			order := turn(round, n)
+			order := roundOrder(round, n)
 			if order[0] != round%n {
 				t.Errorf("%d jobs: round %d begins with %d", n, round, order[0])
 			}

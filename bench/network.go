@@ -23,10 +23,10 @@ const (
 	congestionFile = "/proc/sys/net/ipv4/tcp_congestion_control"
 )
 
-// apart runs this very command again in a network namespace of its own: a
+// inOwnNetwork runs this very command again in a network namespace of its own: a
 // loopback with the kernel's defaults, whatever the machine's are, and with
 // nobody else's traffic. Where that is not allowed it says so and returns false.
-func apart(ctx context.Context) (ran bool, err error) {
+func inOwnNetwork(ctx context.Context) (ran bool, err error) {
 	cmd := exec.CommandContext(ctx, os.Args[0], os.Args[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), ownNetwork+"=1")
@@ -41,8 +41,8 @@ func apart(ctx context.Context) (ran bool, err error) {
 	return true, cmd.Wait()
 }
 
-// furnish brings up the new namespace's loopback.
-func furnish() error {
+// setUpNetwork brings up the new namespace's loopback.
+func setUpNetwork() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("loopback: %w", err)

@@ -55,12 +55,12 @@ func (h *harness) profile(ctx context.Context, f *figures) error {
 		if err != nil {
 			return fmt.Errorf("go tool pprof: %w", err)
 		}
-		f.Profile = append(f.Profile, shareOut(string(top), secure)...)
+		f.Profile = append(f.Profile, parseShares(string(top), secure)...)
 	}
 	return nil
 }
 
-func shareOut(top string, secure bool) []profileRow {
+func parseShares(top string, secure bool) []profileRow {
 	rows := make([]profileRow, len(shares))
 	for i, s := range shares {
 		rows[i] = profileRow{TLS: secure, What: s.what}

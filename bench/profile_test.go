@@ -21,7 +21,7 @@ Showing nodes accounting for 5s, 100% of 5s total
 
 func profiled() []profileRow {
 	plain := strings.ReplaceAll(topOfProfile, "aes/gcm.gcmAes", "syscall.") // no AES over plain HTTP
-	return append(shareOut(topOfProfile, true), shareOut(plain, false)...)
+	return append(parseShares(topOfProfile, true), parseShares(plain, false)...)
 }
 
 func TestShareOut(t *testing.T) {

@@ -123,7 +123,7 @@ func reportRest(b *strings.Builder, f *figures) {
 		b.WriteString("Whole processes; start-up is what of one is not the copy, of those in Go, which time it.\n")
 		b.WriteString("\n| memory, MB | | MB/s | start-up, ms | peak RSS, MiB |\n| ---: | --- | ---: | ---: | ---: |\n")
 		for _, r := range f.Lambda {
-			fmt.Fprintf(b, "| %d | %s | %.1f | %s | %.0f |\n", r.MB, titles[r.Name], r.MBps, known("%.0f", r.StartMs), r.RSSMiB)
+			fmt.Fprintf(b, "| %d | %s | %.1f | %s | %.0f |\n", r.MB, titles[r.Name], r.MBps, ifKnown("%.0f", r.StartMs), r.RSSMiB)
 		}
 	}
 	if len(f.Cold) > 0 {
@@ -154,8 +154,8 @@ func notMeasured(b *strings.Builder, f *figures) {
 	}
 }
 
-// known is a figure, or an empty cell where there is none.
-func known(format string, figure float64) string {
+// ifKnown is a figure, or an empty cell where there is none.
+func ifKnown(format string, figure float64) string {
 	if figure == 0 {
 		return ""
 	}
