@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -88,6 +90,20 @@ func TestTroubleLeavesTheUpload(t *testing.T) {
 				t.Errorf("the second call stored %d of %d bytes", res.Stored, len(f.origin.data))
 			}
 		})
+	}
+}
+
+// TestUnsavedCheckpoint: an upload whose checkpoint is not stored is aborted, since
+// nothing would find it again.
+func TestUnsavedCheckpoint(t *testing.T) {
+	for _, ranges := range []bool{true, false} {
+		f := newFixture(t, 5*testPart)
+		f.origin.noRanges = !ranges
+		refused := errors.New("the run was closed")
+		f.save = func(context.Context, Checkpoint) error { return refused }
+		if _, err := f.copy(); !errors.Is(err, refused) || f.store.openUploads() > 0 {
+			t.Errorf("ranges %t: %v, %d uploads are left", ranges, err, f.store.openUploads())
+		}
 	}
 }
 

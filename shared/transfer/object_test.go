@@ -70,6 +70,16 @@ func TestReadBack(t *testing.T) {
 			s.objects["in"] = newObject(reversed(data), object.header)
 			return false
 		})},
+		"a range that is shorter than it says": {set: afterCut(func(s *fakeS3, w http.ResponseWriter, r *http.Request) bool {
+			if s.calls["GetObject"] > 2 {
+				return false
+			}
+			w.Header().Set("ETag", object.etag)
+			w.Header().Set("Content-Range", "bytes 400000-999999/1000000")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(data[400_000:401_000])
+			return true
+		})},
 		"another range after a cut": {want: named.Unavailable, set: afterCut(func(_ *fakeS3, w http.ResponseWriter, r *http.Request) bool {
 			return wrongRange(w, r)
 		})},
@@ -94,4 +104,18 @@ func TestReadBack(t *testing.T) {
 
 func testStore(client S3) *store {
 	return &store{s3: client, bucket: "bucket", retry: retryPolicy{attempts: defaultAttempts, backoff: time.Millisecond}, stall: time.Minute}
+}
+
+// TestObjectOfAnotherSize: an object with the target's metadata is this output only
+// if it has its size as well.
+func TestObjectOfAnotherSize(t *testing.T) {
+	for _, size := range []int{1000, 5 * testPart} {
+		f := newFixture(t, size)
+		f.copied()
+		f.origin.change(randomBytes(size+1), changedETag)
+		f.saved = nil
+		if res := f.copied(); res.Skipped {
+			t.Errorf("%d bytes: the old object was taken for the new one", size)
+		}
+	}
 }

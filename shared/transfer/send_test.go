@@ -39,3 +39,16 @@ func TestRefusalEndsTheRequest(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestShortSource: a source that ends too early breaks the request, and is the
+// error that is reported.
+func TestShortSource(t *testing.T) {
+	_, err := (&store{stall: time.Minute}).sendOnce(t.Context(), "UploadPart", 1000, inMemory(make([]byte, 10)),
+		func(_ context.Context, body io.Reader, _ ...func(*s3.Options)) (*string, error) {
+			_, err := body.Read(make([]byte, 2000))
+			return nil, err
+		})
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%v", err)
+	}
+}
