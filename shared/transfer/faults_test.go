@@ -10,7 +10,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// fault is one row of the matrix.
+// fault is one row of the matrix. The rows stand in originfaults_test.go and
+// storefaults_test.go.
 type fault struct {
 	name string
 	set  func(*fixture)
