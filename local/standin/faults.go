@@ -30,7 +30,7 @@ type rule struct {
 type match struct {
 	Method       string `json:"method,omitempty"`
 	PathRegexp   string `json:"path_regexp,omitempty"`
-	Workflow     string `json:"workflow,omitempty"` // slug, of the run, the task or the download
+	Workflow     string `json:"workflow,omitempty"` // slug, of the run, the task, the download or the list's rows
 	BodyContains string `json:"body_contains,omitempty"`
 	Nth          int    `json:"nth,omitempty"`   // only the nth that fits
 	Every        int    `json:"every,omitempty"` // each nth
@@ -50,6 +50,8 @@ type action struct {
 	State          string            `json:"state,omitempty"`
 	Order          string            `json:"order,omitempty"`
 	URL            string            `json:"url,omitempty"`
+
+	rows string // of a fault of the task list: the workflow whose rows it concerns; empty: all
 }
 
 func (a action) wait() time.Duration { return time.Duration(a.Seconds * float64(time.Second)) }
@@ -61,8 +63,14 @@ var actionTypes = []string{
 	"ignore_range", "wrong_content_range", "change_etag", "no_etag", "weak_etag", "gzip", "no_length", "expire_now", "url_lifetime",
 	"stream_break", "stream_silent", "stream_close_early", "stream_error_event", "stream_garbage",
 	"task_fail", "task_cancel", "task_state", "stay_waiting", "no_outputs", "old_output",
-	"list_order", "list_lag", "list_ignores_filter",
+	"list_order", "list_lag", "list_ignores_filter", "list_cached", "list_live_only", "list_snapshot_ids", "list_local_time",
 }
+
+// wholeList are the faults of the task list that have no rows of their own.
+var wholeList = []string{"list_order", "list_ignores_filter", "list_cached"}
+
+// ofList tells a fault of the task list, which is met by requests for it alone.
+func (a action) ofList() bool { return strings.HasPrefix(a.Type, "list_") }
 
 // check says everything that is wrong with a rule and fills in what has a usual value.
 func (r *rule) check() error {
@@ -77,10 +85,13 @@ func (r *rule) check() error {
 	}
 	r.path = path
 	needs := map[string]bool{"redirect": a.URL != "", "slow": a.BytesPerSecond > 0, "task_state": a.State != "",
-		"list_order": a.Order == "asc" || a.Order == "desc", "list_lag": a.Seconds > 0, "accept_then_delay": a.Seconds > 0,
+		"list_order": a.Order == "asc" || a.Order == "desc", "list_lag": a.Seconds > 0, "list_cached": a.Seconds >= 1, "list_local_time": a.Seconds != 0, "accept_then_delay": a.Seconds > 0,
 		"delay": a.Seconds > 0, "url_lifetime": a.Seconds >= 1, "longer": a.Bytes > 0, "stall": a.Seconds > 0}
 	if good, named := needs[a.Type]; named && !good {
 		wrong = append(wrong, a.Type+" lacks its setting: see the table in the README")
+	}
+	if r.Match.Workflow != "" && slices.Contains(wholeList, a.Type) {
+		wrong = append(wrong, a.Type+" concerns the whole list: it takes no workflow")
 	}
 	usual := map[string]int{"status": 503, "accept_then_status": 500, "redirect": 307, "old_output": 404}
 	if a.Status == 0 {
@@ -98,8 +109,16 @@ func (r *rule) check() error {
 	return nil
 }
 
-func (m match) fits(r *http.Request, body []byte, path *regexp.Regexp, flow string) bool {
-	return (m.Method == "" || strings.EqualFold(m.Method, r.Method)) && path.MatchString(r.URL.Path) &&
+// fits says whether a request, which is about the workflow flow, meets the rule.
+func (r *rule) fits(request *http.Request, body []byte, flow string) bool {
+	m := r.Match
+	if r.Action.ofList() { // the request is about all workflows, the fault about the rows of one
+		if request.URL.Path != basePath+"/r/tasks" {
+			return false
+		}
+		flow = m.Workflow
+	}
+	return (m.Method == "" || strings.EqualFold(m.Method, request.Method)) && r.path.MatchString(request.URL.Path) &&
 		(m.Workflow == "" || m.Workflow == flow) && bytes.Contains(body, []byte(m.BodyContains))
 }
 
@@ -111,7 +130,7 @@ func (s *standin) matching(r *http.Request, body []byte) faultList {
 	var found faultList
 	for _, one := range s.rules {
 		if !one.until.IsZero() && s.now().After(one.until) || one.Times > 0 && one.Fired >= one.Times ||
-			!one.Match.fits(r, body, one.path, flow) {
+			!one.fits(r, body, flow) {
 			continue
 		}
 		one.Seen++
@@ -119,7 +138,11 @@ func (s *standin) matching(r *http.Request, body []byte) faultList {
 			continue
 		}
 		one.Fired++
-		found = append(found, one.Action)
+		met := one.Action
+		if met.ofList() {
+			met.rows = one.Match.Workflow
+		}
+		found = append(found, met)
 	}
 	return found
 }
@@ -141,6 +164,15 @@ type faultList []action
 
 func (l faultList) find(kind string) (action, bool) {
 	i := slices.IndexFunc(l, func(a action) bool { return a.Type == kind })
+	if i < 0 {
+		return action{}, false
+	}
+	return l[i], true
+}
+
+// ofRow finds a fault of the task list that concerns the rows of a workflow.
+func (l faultList) ofRow(kind, slug string) (action, bool) {
+	i := slices.IndexFunc(l, func(a action) bool { return a.Type == kind && (a.rows == "" || a.rows == slug) })
 	if i < 0 {
 		return action{}, false
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"time"
@@ -80,6 +81,7 @@ func (s *standin) controlRoutes() {
 	s.control.HandleFunc("POST /_/faults", s.addFaults)
 	s.control.HandleFunc("DELETE /_/faults", s.clearFaults)
 	s.control.HandleFunc("POST /_/keys", s.setKeys)
+	s.control.HandleFunc("POST /_/strangers", s.addStrangers)
 	s.control.HandleFunc("POST /_/webhook", s.setWebhook)
 	s.control.HandleFunc("GET /_/webhooks", s.showWebhooks)
 }
@@ -116,4 +118,36 @@ func (s *standin) setKeys(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	reply(w, http.StatusOK, map[string]any{"success": true})
+}
+
+// maxStrangers bounds how many tasks one call starts.
+const maxStrangers = 1000
+
+// addStrangers starts tasks as somebody else with the same team does: no fault
+// meets them, and the ledger says whose they are.
+func (s *standin) addStrangers(w http.ResponseWriter, r *http.Request) {
+	body := struct {
+		Workflow   string
+		Parameters map[string]any
+		Count      int
+	}{Count: 1}
+	if err := decode(r, &body); err != nil || body.Count < 1 || body.Count > maxStrangers {
+		fail(w, http.StatusBadRequest, "invalid_json", fmt.Sprintf(`send {"workflow", "parameters", "count"}; at most %d`, maxStrangers))
+		return
+	}
+	flow := s.find(body.Workflow)
+	if flow == nil {
+		fail(w, http.StatusNotFound, "workflow_not_found", "no such workflow")
+		return
+	}
+	params, faults := flow.check(body.Parameters, s.file)
+	if len(faults) > 0 {
+		fail(w, http.StatusUnprocessableEntity, "invalid_parameters", "the parameters are wrong", faults...)
+		return
+	}
+	ids := []string{}
+	for range body.Count {
+		ids = append(ids, s.start(flow, body.Parameters, params, "stranger", nil).id)
+	}
+	reply(w, http.StatusCreated, map[string]any{"ids": ids})
 }

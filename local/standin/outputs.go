@@ -7,6 +7,7 @@ import (
 	"image"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 
 	"github.com/cyberun-cloud/cyberun-relay/local/standin/picture"
 )
@@ -25,6 +26,9 @@ func (s *standin) outputs(t *task) []output {
 	p := t.params
 	png := func(id, path string, scene picture.Scene) output {
 		return output{id: id, path: path, contentType: "image/png", render: func() ([]byte, error) { return t.drawn(scene) }}
+	}
+	if strings.HasPrefix(t.flow.Slug, ownPrefix) {
+		return []output{{path: "file.bin", contentType: "application/octet-stream", lone: true}}
 	}
 	switch t.flow.Slug {
 	case "text-to-image":

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -31,7 +32,7 @@ type task struct {
 // at is the last moment that has come, and its index in the plan. The caller holds the lock.
 func (t *task) at(now time.Time) (int, moment) {
 	until := now.Sub(t.created)
-	if !t.cancelled.IsZero() {
+	if !t.cancelled.IsZero() && !now.Before(t.cancelled) {
 		return len(t.plan), moment{at: t.cancelled.Sub(t.created), status: "cancelled"}
 	}
 	i := len(t.plan) - 1
@@ -146,9 +147,9 @@ func (s *standin) lookup(w http.ResponseWriter, r *http.Request) *task {
 	return t
 }
 
-// row is a task as the API shows it. The caller holds the lock.
-func (s *standin) row(t *task) map[string]any {
-	_, here := t.at(s.now())
+// row is a task as the API shows it at a moment. The caller holds the lock.
+func (t *task) row(now time.Time) map[string]any {
+	_, here := t.at(now)
 	row := map[string]any{"id": t.id, "workflow_id": t.flow.ID, "task_status": here.status, "task_error": nil, "retry_count": 0,
 		"created_at": stamp(t.created), "started_at": nil, "completed_at": nil, "agent_id": nil, "gpu_type": nil,
 		"dispatch_target": t.flow.Target, "tool_type": t.flow.ToolType}
@@ -175,7 +176,7 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z
 func (s *standin) getTask(w http.ResponseWriter, r *http.Request) {
 	if t := s.lookup(w, r); t != nil {
 		s.mu.Lock()
-		row := s.row(t)
+		row := t.row(s.now())
 		s.mu.Unlock()
 		reply(w, http.StatusOK, row)
 	}
@@ -183,7 +184,12 @@ func (s *standin) getTask(w http.ResponseWriter, r *http.Request) {
 
 // listTasks answers newest first unless a fault turns it round.
 func (s *standin) listTasks(w http.ResponseWriter, r *http.Request) {
-	rows, meta, err := s.taskPage(r)
+	now := s.now()
+	if a, ok := faultsOf(r).find("list_cached"); ok {
+		now = now.Add(-a.wait())
+		a.age(w.Header(), now)
+	}
+	rows, meta, err := s.taskPage(r, now)
 	if err != nil {
 		fail(w, http.StatusUnprocessableEntity, "invalid_query", err.Error())
 		return
@@ -191,19 +197,36 @@ func (s *standin) listTasks(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, map[string]any{"task_list": rows, "page_meta": meta})
 }
 
-func (s *standin) taskPage(r *http.Request) ([]map[string]any, pageMeta, error) {
+// age gives an answer the headers of one that a cache has kept since a moment;
+// the fault's own headers go before them, and an empty one takes its header away:
+// without Age the Date alone is old, without Date the Age alone tells.
+func (a action) age(h http.Header, since time.Time) {
+	h.Set("Age", strconv.Itoa(int(a.Seconds)))
+	h.Set("Date", since.UTC().Format(http.TimeFormat))
+	for name, value := range a.Headers {
+		if h.Set(name, value); value == "" {
+			h.Del(name)
+		}
+	}
+}
+
+// taskPage is a page of the task list as it was at a moment.
+func (s *standin) taskPage(r *http.Request, now time.Time) ([]map[string]any, pageMeta, error) {
 	query, faults := r.URL.Query(), faultsOf(r)
-	lag, lagging := faults.find("list_lag")
 	order, _ := faults.find("list_order")
 	_, blind := faults.find("list_ignores_filter")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []*task
 	for _, t := range slices.Backward(s.order) {
-		if lagging && s.now().Sub(t.created) < lag.wait() {
+		lag, _ := faults.ofRow("list_lag", t.flow.Slug)
+		if now.Sub(t.created) < lag.wait() {
 			continue
 		}
-		_, here := t.at(s.now())
+		_, here := t.at(now)
+		if _, live := faults.ofRow("list_live_only", t.flow.Slug); live && terminal(here.status) {
+			continue
+		}
 		if !blind && (query.Get("status") != "" && query.Get("status") != here.status ||
 			query.Get("workflow_id") != "" && query.Get("workflow_id") != t.flow.ID) {
 			continue
@@ -216,9 +239,27 @@ func (s *standin) taskPage(r *http.Request) ([]map[string]any, pageMeta, error) 
 	page, meta, err := paging(r, found)
 	rows := []map[string]any{} // never null
 	for _, t := range page {
-		rows = append(rows, s.row(t))
+		row := t.row(now)
+		if _, ok := faults.ofRow("list_snapshot_ids", t.flow.Slug); ok {
+			row["workflow_id"] = fmt.Sprintf("%s-snapshot-%d", t.flow.ID, t.flow.Version)
+		}
+		if a, ok := faults.ofRow("list_local_time", t.flow.Slug); ok {
+			a.localTimes(row)
+		}
+		rows = append(rows, row)
 	}
 	return rows, meta, err
+}
+
+// localTimes turns a row's times into those of a clock so far ahead of UTC, and
+// does not say so: they have no zone.
+func (a action) localTimes(row map[string]any) {
+	for _, name := range []string{"created_at", "started_at", "completed_at"} {
+		text, _ := row[name].(string)
+		if at, err := time.Parse(time.RFC3339, text); err == nil {
+			row[name] = at.Add(a.wait()).Format("2006-01-02T15:04:05.000")
+		}
+	}
 }
 
 func (s *standin) cancelTask(w http.ResponseWriter, r *http.Request) {
