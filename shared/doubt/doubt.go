@@ -36,6 +36,9 @@ const (
 	// no run of this stack is known to have started it, and that no other run's
 	// submission could have.
 	Alone
+	// Unproven says that one task may be the run's, and that the list cannot show it
+	// to be the only one: the list's next answer may be whole and fresh.
+	Unproven
 	// Rivals says that other runs of this stack are in doubt about the same tasks:
 	// they may yet be told apart.
 	Rivals
@@ -48,7 +51,7 @@ type Finding struct {
 	Verdict    Verdict
 	TaskID     string
 	Candidates []run.Candidate // the tasks that may be the run's, the oldest first
-	Why        string          // of Unclear: the condition that failed
+	Why        string          // of Unclear, Unproven and Rivals: the condition that failed
 	// NoWitness says that absence could not be shown because this stack knows no
 	// task yet that the list must show.
 	NoWitness bool
@@ -72,7 +75,7 @@ func (i Investigator) Look(ctx context.Context, r run.Record) (Finding, error) {
 	if known && witness.from().Before(back) {
 		back = witness.from()
 	}
-	list, err := i.read(ctx, back, func() time.Time { return s.ServerTime(i.Now()) })
+	list, err := i.read(ctx, s.Window(), back, func() time.Time { return s.ServerTime(i.Now()) })
 	if err != nil {
 		return Finding{}, err
 	}
@@ -90,6 +93,9 @@ func (i Investigator) Look(ctx context.Context, r run.Record) (Finding, error) {
 		return f, nil
 	case len(f.Candidates) > 0 && rivals(r.RunID, f.Candidates, markers):
 		f.Verdict, f.Why = Rivals, "other runs of the workflow are in doubt as well"
+		return f, nil
+	case len(f.Candidates) == 1 && len(free) == 1 && list.partial != "":
+		f.Verdict, f.Why = Unproven, list.partial
 		return f, nil
 	case len(f.Candidates) == 1 && len(free) == 1:
 		f.Verdict, f.TaskID = Alone, free[0].ID
@@ -168,6 +174,9 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 		return f, nil
 	}
 	if f.Why = w.fault(list.rows, r.WorkflowID); f.Why != "" {
+		if w.named(list.rows, r.WorkflowID) {
+			return f, nil
+		}
 		// A workflow's id in the list may be another than its detail says: then any
 		// task of the window may be the run's.
 		all, _, err := i.inWindow(ctx, r, list.rows, func(cyberun.Task) bool { return true })

@@ -9,11 +9,13 @@
 package doubt
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 const (
@@ -36,20 +38,29 @@ type listing struct {
 	date time.Time // Cyberun's clock, of the first page
 	// broken says why the list cannot prove that a task is absent; empty if it can.
 	broken string
+	// partial says why the list may lack a task of the submission's window; empty
+	// if it shows all that there are.
+	partial string
+	passed  bool // the pages read so far reach back beyond the window
 }
 
+// breaks notes the first reason not to believe the list. What is wrong with pages
+// behind the window hides none of its tasks.
 func (l *listing) breaks(format string, args ...any) {
-	if l.broken == "" {
-		l.broken = fmt.Sprintf(format, args...)
+	why := fmt.Sprintf(format, args...)
+	l.broken = cmp.Or(l.broken, why)
+	if !l.passed {
+		l.partial = cmp.Or(l.partial, why)
 	}
 }
 
 // read reads the task list from its newer end, whichever that is, back to a
-// moment of Cyberun's clock. A list whose order cannot be told is read whole.
+// moment of Cyberun's clock, which is not after the beginning of the submission's
+// window. A list whose order cannot be told is read whole.
 // Taking a part of the list for all of it would pay twice, so whatever may have
-// made a hole in it is noted in broken. expected is what Cyberun's clock should
+// made a hole in it is noted. expected is what Cyberun's clock should
 // say now.
-func (i Investigator) read(ctx context.Context, back time.Time, expected func() time.Time) (listing, error) {
+func (i Investigator) read(ctx context.Context, window run.Window, back time.Time, expected func() time.Time) (listing, error) {
 	var l listing
 	page := func(number int) (cyberun.TaskList, error) {
 		callCtx, cancel := context.WithTimeout(ctx, callTime)
@@ -95,6 +106,7 @@ func (i Investigator) read(ctx context.Context, back time.Time, expected func() 
 			return l, fmt.Errorf("page %d of the task list's %d is empty", number, pages)
 		}
 		reached := w.page(&l, current.Tasks, step < 0)
+		l.passed = w.beyond(window.From.Add(-slack))
 		number += step
 		if reached || len(current.Tasks) == 0 || pages != unsaid && (number < 1 || number > pages) {
 			return l, nil
@@ -166,5 +178,8 @@ func (w *walk) page(l *listing, tasks []cyberun.Task, reversed bool) bool {
 			l.rows = append(l.rows, t)
 		}
 	}
-	return !w.unordered && w.oldest.Before(w.back)
+	return w.beyond(w.back)
 }
+
+// beyond reports whether all rows that follow are older than a moment.
+func (w *walk) beyond(at time.Time) bool { return !w.unordered && w.oldest.Before(at) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
@@ -55,6 +56,15 @@ func (w witness) fault(rows []cyberun.Task, workflowID string) string {
 		return ""
 	}
 	return fmt.Sprintf("the task list does not show the task %s, which a receipt told of", w.TaskID)
+}
+
+// named reports whether nothing speaks against a workflow's rows having the id
+// that its detail says: the witness is of that workflow, and has that id if it is
+// in the list.
+func (w witness) named(rows []cyberun.Task, workflowID string) bool {
+	return w.WorkflowID == workflowID && !slices.ContainsFunc(rows, func(t cyberun.Task) bool {
+		return t.ID == w.TaskID && t.WorkflowID != workflowID
+	})
 }
 
 // openRow is for a witness of another workflow, which shows nothing of the form of

@@ -749,7 +749,18 @@ func TestBrokenAssumptions(t *testing.T) {
 			c.Spoil = func(l *cyberun.TaskList) { l.Date = l.Date.Add(-10 * time.Minute) }
 		}, text: "off what Cyberun's clock said at the submission"},
 		{name: "a cache that does not say so, from before the witness", spoil: func(c *functiontest.Cyberun) { c.StaleRows = 30 * time.Minute }, text: "does not show the task"},
-		{name: "no Date", spoil: func(c *functiontest.Cyberun) { c.NoDate = true }, found: true},
+		{name: "no Date", spoil: func(c *functiontest.Cyberun) { c.NoDate = true }, text: "page 1 of the task list has no Date header"},
+		{name: "a cache that shows the task", spoil: func(c *functiontest.Cyberun) {
+			c.Spoil = func(l *cyberun.TaskList) { l.Age = 30 * time.Second }
+		}, text: "came from a cache, 30s old"},
+		{name: "a cache that shows the task, and then is gone", spoil: func(c *functiontest.Cyberun) {
+			looks := 0
+			c.Spoil = func(l *cyberun.TaskList) {
+				if looks++; looks < 3 {
+					l.Age = 30 * time.Second
+				}
+			}
+		}, found: true},
 		{name: "a late start", spoil: func(c *functiontest.Cyberun) {
 			late := c.Of(c.Paid("r1")[0])
 			late.CreatedAt.Time = began.Add(DefaultWaits.Post + 6*time.Second)

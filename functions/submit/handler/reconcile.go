@@ -53,7 +53,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		return h.adopt(ctx, r, f.TaskID)
 	case f.Verdict == doubt.Absent:
 		return h.confirmAbsence(ctx, r)
-	case f.Verdict == doubt.Rivals:
+	case f.Verdict == doubt.Rivals, f.Verdict == doubt.Unproven:
 		return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
 	case len(f.Candidates) > 0:
 		return r, h.leaveToPerson(ctx, r, f)
