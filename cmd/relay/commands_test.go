@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -114,10 +115,17 @@ const doubtful = `{"run_id":"key-1","status":"failed","workflow":"text-to-image@
 // TestDecide: a run in doubt shows its candidates and the two words that can be
 // said, and each word is sent as it was said.
 func TestDecide(t *testing.T) {
-	shows := map[string][]answer{"GET /runs/key-1": {ok(doubtful)}}
-	h := newHarness(t, replay(t, shows))
-	h.run(t, codeFailed, "status", "key-1")
-	golden(t, "status-in-doubt.txt", h.both())
+	one := regexp.MustCompile(`,\{"task_id":"t-2"[^}]*\}`).ReplaceAllString(doubtful, "")
+	none := regexp.MustCompile(`"candidates":\[.*\],`).ReplaceAllString(doubtful, "")
+	for name, body := range map[string]string{"status-in-doubt": doubtful, "status-in-doubt-one": one, "status-in-doubt-none": none} {
+		h := newHarness(t, replay(t, map[string][]answer{"GET /runs/key-1": {ok(body)}}))
+		h.run(t, codeFailed, "status", "key-1")
+		golden(t, name+".txt", h.both())
+	}
+	posting := newHarness(t, replay(t, map[string][]answer{"GET /runs/key-1": {ok(`{"run_id":"key-1","status":"submitting","workflow":"text-to-image@2",
+"submission":{"attempt":"a","marked_at":"2026-11-23T12:00:01Z","post_until":"2026-11-23T12:00:26Z"}}`)}}))
+	posting.run(t, codeOK, "status", "key-1")
+	golden(t, "status-posting.txt", posting.both())
 	for _, test := range []struct {
 		name string
 		args []string

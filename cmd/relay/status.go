@@ -61,7 +61,9 @@ func (s *session) printStatus(v view) {
 	add("ended", moment(v.EndedAt))
 	if v.Error != nil {
 		add("error", v.Error.Name+": "+v.Error.Cause)
-		add("hint", howOn(v))
+		if !v.undecided() { // its two commands follow
+			add("hint", howOn(v))
+		}
 	}
 	table(s.stdout, rows)
 	s.printDoubt(v)
@@ -89,6 +91,12 @@ func (s *session) statusLine(v view) string {
 	return line
 }
 
+// undecided reports whether the run waits for a person to say what became of its
+// submission.
+func (v view) undecided() bool {
+	return v.Status == run.Failed && v.Submission != nil && v.TaskID == ""
+}
+
 // printDoubt shows the tasks that may be the run's beside what was asked for, and
 // the two words that a person can say of them.
 func (s *session) printDoubt(v view) {
@@ -101,14 +109,24 @@ func (s *session) printDoubt(v view) {
 	for _, c := range v.Candidates {
 		rows = append(rows, []string{c.TaskID, c.TaskStatus, moment(c.CreatedAt), cmp.Or(c.DeliveredBy, "nobody")})
 	}
-	if len(v.Candidates) == 0 {
-		rows = [][]string{{"no task of that time is known to be possibly this run's"}}
+	started, task := "one of them is this run's:", "TASK"
+	switch {
+	case len(v.Candidates) == 1:
+		started, task = "it is this run's:", v.Candidates[0].TaskID
+	case len(v.Candidates) == 0:
+		started = "a task at Cyberun is this run's:"
 	}
-	table(s.stdout, rows)
-	if v.Status != run.Failed {
+	if len(v.Candidates) > 0 {
+		table(s.stdout, rows)
+	} else if !v.Status.Open() {
+		s.print("no candidate was found in Cyberun's task list")
+	}
+	if !v.undecided() {
 		return
 	}
 	s.print("")
-	s.print("one of them is this run's:    relay decide %s TASK", v.RunID)
-	s.print("none is, it never started:    relay decide %s --not-started", v.RunID)
+	table(s.stdout, [][]string{
+		{started, "relay decide " + v.RunID + " " + task},
+		{"this run started none, submit again:", "relay decide " + v.RunID + " --not-started"},
+	})
 }
