@@ -26,6 +26,9 @@ SAM_ENV        := SAM_CLI_TELEMETRY=0
 # SendTaskSuccess on any state machine, where AWS grants it for one. The submit
 # protocol's waits are shortened; their order stays.
 SUBMIT_WAITS := -env SUBMIT_POST=10s -env SUBMIT_SETTLE=4s -env SUBMIT_BETWEEN=10s -env SUBMIT_ABSENCE=20s -env SUBMIT_PATIENCE=40s -env SUBMIT_SPREAD=2s
+# On the stack that polls, where retries and tasks last as long as on AWS, the
+# submit protocol's waits are shorter still: a first look comes with the first retry.
+QUIET_WAITS := -env SUBMIT_POST=5s -env SUBMIT_SETTLE=2s -env SUBMIT_BETWEEN=5s -env SUBMIT_ABSENCE=10s -env SUBMIT_PATIENCE=15s -env SUBMIT_SPREAD=2s
 E2E_STACK  ?= -auth -wait-scale 0.2 -speed 10 $(SUBMIT_WAITS)
 # The waits of the hundred runs: all of the submit protocol's and of the retries
 # divided by 2.5, as their arrival is, so that as many as in truth are in doubt at once.
@@ -82,7 +85,7 @@ mutants: ## break the product on purpose, and expect the explorer to notice; ONL
 e2e: tools relay $(STACK) .tools/openai/.done ## end-to-end tests on a local stack of their own
 	@rm -rf $(CALLS)
 	$(STACK) exec $(RECORD) $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
-	$(STACK) exec $(RECORD) -auth -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run Polled ./e2e
+	$(STACK) exec $(RECORD) -auth $(QUIET_WAITS) -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run 'Polled|Quiet' ./e2e
 	$(STACK) exec $(RECORD) -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
 
 api-fuzz: tools $(STACK) .tools/schemathesis/.done ## generated requests to the API of a local stack against docs/openapi.yaml; CASES=300 for fewer than 2,000

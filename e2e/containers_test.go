@@ -662,19 +662,10 @@ func TestCurl(t *testing.T) {
 func TestRelayCall(t *testing.T) {
 	s := open(t)
 	t.Parallel()
+	needRelay(t)
 	relay := func(want int, stdin string, args ...string) string {
 		t.Helper()
-		var out, errs bytes.Buffer
-		cmd := exec.CommandContext(t.Context(), "../bin/relay", args...)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
-		cmd.Run()
-		if got := cmd.ProcessState.ExitCode(); got != want {
-			t.Errorf("relay %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), got, want, out.String(), errs.String())
-		}
-		return out.String()
-	}
-	if _, err := os.Stat("../bin/relay"); err != nil {
-		t.Skip("bin/relay is not built: `make relay`")
+		return relay(t, want, stdin, args...)
 	}
 	if list := relay(0, "", "containers"); !strings.Contains(list, "vllm") {
 		t.Error(list)

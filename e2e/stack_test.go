@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -375,4 +376,28 @@ func (s *stack) setSecret(t *testing.T, key string) {
 	if _, err := client.PutSecretValue(background(t), &secretsmanager.PutSecretValueInput{SecretId: &s.keySecret, SecretString: &key}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// needRelay skips a test of the command line where it is not built.
+func needRelay(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("../bin/relay"); err != nil {
+		t.Skip("bin/relay is not built: `make relay`")
+	}
+}
+
+// relay runs the command line as a user does, holds it to an exit code, and
+// returns what it printed.
+func relay(t *testing.T, want int, stdin string, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "../bin/relay", args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		t.Fatalf("relay %s: %v", strings.Join(args, " "), err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		t.Errorf("relay %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), got, want, out.String(), errs.String())
+	}
+	return out.String()
 }
