@@ -1,51 +1,46 @@
 package main
 
 import (
-	"encoding/json"
-	"reflect"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
-	"unicode"
 )
 
-// What --json prints is the same value, and nothing in it moves a terminal's cursor.
-func TestPrintableJSON(t *testing.T) {
-	for _, value := range []string{
-		"plain", "ä snowman ☃ and 🎨", "DEL \x7f", "CSI \u009b2J", "OSC \u009d0;title\u009c", "bidi \u202egnp.exe", "line \u2028 separator", "a tag \U000E0041",
+// A request is signed for the region that the API's name says, else for the caller's own.
+func TestRegionOfTheSignature(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://abc123.execute-api.us-west-2.amazonaws.com":     "us-west-2",
+		"https://abc123.execute-api.cn-north-1.amazonaws.com.cn": "cn-north-1",
+		"https://relay.example.com":                              "eu-west-1",
 	} {
-		document := string(mustMarshal(t, map[string]string{"name": value}))
-		got := printable("  " + document + "\n")
-		if strings.ContainsFunc(strings.TrimSpace(got), func(r rune) bool { return !unicode.IsPrint(r) }) {
-			t.Errorf("%q is printed as %q", value, got)
+		s := &session{app: scriptApp()}
+		base, _ := url.Parse(address)
+		sign, err := s.signer(t.Context(), base)
+		if err != nil {
+			t.Fatal(err)
 		}
-		var back map[string]string
-		if err := json.Unmarshal([]byte(got), &back); err != nil || !reflect.DeepEqual(back, map[string]string{"name": value}) {
-			t.Errorf("%q came back as %q, %v", value, back["name"], err)
+		r, _ := http.NewRequest(http.MethodGet, address, nil)
+		if err := sign(t.Context(), r, ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Header.Get("Authorization"); !strings.Contains(got, "/"+want+"/execute-api/") {
+			t.Errorf("%s: signed with %s", address, got)
 		}
 	}
-}
-
-func mustMarshal(t *testing.T, v any) []byte {
-	t.Helper()
-	raw, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
 }
 
 func TestAskToken(t *testing.T) {
-	tests := []struct {
+	for _, test := range []struct {
 		name, entered, want string
 		fails               bool
 	}{
-		{"a code", "123456\n", "123456", false},
-		{"without a line end, as from a pipe", "123456", "123456", false},
-		{"with blanks", " 123456 \r\n", "123456", false},
-		{"an empty line", "\n", "", true},
-		{"nothing", "", "", true},
-	}
-	for _, test := range tests {
+		{name: "a code", entered: "123456\n", want: "123456"},
+		{name: "without a line end, as from a pipe", entered: "123456", want: "123456"},
+		{name: "with blanks", entered: " 123456 \r\n", want: "123456"},
+		{name: "an empty line", entered: "\n", fails: true},
+		{name: "nothing", fails: true},
+	} {
 		t.Run(test.name, func(t *testing.T) {
 			var asked strings.Builder
 			got, err := askToken(strings.NewReader(test.entered), &asked)

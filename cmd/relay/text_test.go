@@ -1,8 +1,12 @@
 package main
 
 import (
+	"encoding/json"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 func TestTextForPeople(t *testing.T) {
@@ -27,6 +31,26 @@ func TestTextForPeople(t *testing.T) {
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// What --json prints is the same value, and nothing in it moves a terminal's cursor.
+func TestPrintableJSON(t *testing.T) {
+	for _, value := range []string{
+		"plain", "ä snowman ☃ and 🎨", "DEL \x7f", "CSI \u009b2J", "OSC \u009d0;title\u009c", "bidi \u202egnp.exe", "line \u2028 separator", "a tag \U000E0041",
+	} {
+		document, err := json.Marshal(map[string]string{"name": value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := printable("  " + string(document) + "\n")
+		if strings.ContainsFunc(strings.TrimSpace(got), func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q is printed as %q", value, got)
+		}
+		var back map[string]string
+		if err := json.Unmarshal([]byte(got), &back); err != nil || !reflect.DeepEqual(back, map[string]string{"name": value}) {
+			t.Errorf("%q came back as %q, %v", value, back["name"], err)
 		}
 	}
 }

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+)
+
+// Between two answers the bar's clock goes on.
+func TestBarTicks(t *testing.T) {
+	var drawn strings.Builder
+	a, at := scriptApp(), noon
+	a.stderr, a.terminal = &drawn, true
+	a.width = func() int { return 100 }
+	a.now = func() time.Time { return at }
+	d := (&session{app: a}).display()
+	d.tick() // before anything is known there is nothing to draw
+	d.show(view{RunID: "r", Status: run.Submitting, StartedAt: noon})
+	at = at.Add(61 * time.Second)
+	d.tick()
+	d.close()
+	want := []string{"", "   0% │░░░░░░░░░░░░░░░░░░░░░░░░│  0:00  submitting", "   0% │░░░░░░░░░░░░░░░░░░░░░░░░│  1:01  submitting", ""}
+	if got := strings.Split(drawn.String(), eraseLine); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
