@@ -27,7 +27,8 @@ type client struct {
 	http    *http.Client
 	sign    func(ctx context.Context, r *http.Request, payloadHash string) error
 	backoff func() backoff.BackOff
-	notify  func(format string, args ...any) // that a call is tried again
+	now     func() time.Time
+	notef   func(format string, args ...any) // says that a call is tried again
 }
 
 const (
@@ -57,28 +58,29 @@ func apiHTTP() *http.Client {
 
 type call struct {
 	method   string
-	path     string // escaped
-	query    url.Values
+	path     string // escaped, with the query
 	body     []byte
-	key      string // Idempotency-Key
-	patience time.Duration
+	key      string        // Idempotency-Key
+	patience time.Duration // how long the call is tried; 0: [patience]
 }
 
-// problem is an answer that is not a success: the relay's own of RFC 9457, or,
-// without a title, what stood in front of it.
+// problem is an answer that is not a success: the relay's own of RFC 9457, or, without
+// a title, what stood in front of it.
 type problem struct {
 	Status int              `json:"status"`
 	Title  string           `json:"title"`
 	Detail string           `json:"detail"`
 	Hint   string           `json:"hint"`
 	Errors named.Violations `json:"errors"`
+
+	skew time.Duration // how far this machine's clock was ahead of the answer's Date
 }
 
-func (p *problem) Error() string { return p.message() }
+func (p *problem) Error() string { return p.failure().what }
 
-// passing reports whether the same call may fare better in a while: of the
-// relay's own answers the table of named errors says it.
-func (p *problem) passing() bool {
+// retryable reports whether the same call may fare better in a while: of the relay's
+// own answers the table of named errors says it.
+func (p *problem) retryable() bool {
 	if spec, ours := named.Lookup(p.Title); ours {
 		return spec.Retried
 	}
@@ -101,16 +103,16 @@ func (c *client) do(ctx context.Context, k call, out any) (json.RawMessage, erro
 		switch {
 		case err == nil:
 			return raw, nil
-		case ctx.Err() != nil, errors.As(err, &p) && !p.passing(), isFailure(err):
+		case ctx.Err() != nil, errors.As(err, &p) && !p.retryable(), isFailure(err):
 			return nil, backoff.Permanent(err)
-		case k.patience < patienceWatching && nobody(err, tries):
+		case k.patience < patienceWatching && isUnreachable(err, tries):
 			return nil, backoff.Permanent(err)
 		case wait > 0:
 			return nil, errors.Join(err, &backoff.RetryAfterError{Duration: wait})
 		}
 		return nil, err
 	}, backoff.WithBackOff(c.backoff()), backoff.WithMaxElapsedTime(k.patience), backoff.WithNotify(func(_ error, wait time.Duration) {
-		c.notify("%s; trying again in %s", failureFor(c.reached(last)).what, wait.Round(100*time.Millisecond))
+		c.notef("%s; trying again in %s", failureFor(c.wrapUnreachable(last)).what, wait.Round(100*time.Millisecond))
 	}))
 	switch {
 	case err == nil:
@@ -118,11 +120,12 @@ func (c *client) do(ctx context.Context, k call, out any) (json.RawMessage, erro
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	return nil, c.reached(last)
+	return nil, c.wrapUnreachable(last)
 }
 
-// nobody reports whether there is no such host, or none that answers.
-func nobody(err error, tries int) bool {
+// isUnreachable reports whether there is no such host, or after some tries none that
+// answers.
+func isUnreachable(err error, tries int) bool {
 	var name *net.DNSError
 	var op *net.OpError
 	return errors.As(err, &name) && name.IsNotFound || errors.As(err, &op) && op.Op == "dial" && tries >= dialTries
@@ -133,8 +136,9 @@ func isFailure(err error) bool {
 	return errors.As(err, &f)
 }
 
-// reached tells of a call that had no answer where it went.
-func (c *client) reached(err error) error {
+// wrapUnreachable makes a network's error the failure of a call to this API. Failures and
+// problems stay as they are.
+func (c *client) wrapUnreachable(err error) error {
 	var p *problem
 	if errors.As(err, &p) || isFailure(err) {
 		return err
@@ -160,33 +164,30 @@ func (c *client) once(ctx context.Context, k call, out any) (raw json.RawMessage
 		return nil, 0, err
 	}
 	if response.StatusCode/100 != 2 {
-		return nil, retryAfter(response.Header), problemOf(response, body)
+		return nil, retryAfter(response.Header), problemOf(response, body, c.now())
 	}
 	if len(body) > maxAnswer {
-		return nil, 0, notOurs("the API's answer is larger than %s", size(maxAnswer))
+		return nil, 0, notRelayAPI("the API's answer is larger than %s", formatBytes(maxAnswer))
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		why := cause(err)
+		why := withoutURL(err)
 		if !strings.Contains(response.Header.Get("Content-Type"), "json") {
 			why = excerpt(response, body) // never of the relay's own: it may hold signed addresses
 		}
-		return nil, 0, notOurs("the API's answer is not what the relay's would be: %s", why)
+		return nil, 0, notRelayAPI("the API's answer is not what the relay's would be: %s", why)
 	}
 	return bytes.TrimSpace(body), 0, nil
 }
 
-func notOurs(format string, args ...any) *failure {
+// notRelayAPI is the failure of an answer that was a success, and not the relay's.
+func notRelayAPI(format string, args ...any) *failure {
 	return &failure{code: codeUnreachable, what: fmt.Sprintf(format, args...), hint: "is --api-url (RELAY_API_URL) the stack's output ApiUrl, and this program as new as the stack?"}
 }
 
 func (c *client) request(ctx context.Context, k call) (*http.Request, error) {
-	address := strings.TrimRight(c.base.String(), "/") + k.path
-	if len(k.query) > 0 {
-		address += "?" + k.query.Encode()
-	}
-	request, err := http.NewRequestWithContext(ctx, k.method, address, bytes.NewReader(k.body))
+	request, err := http.NewRequestWithContext(ctx, k.method, strings.TrimRight(c.base.String(), "/")+k.path, bytes.NewReader(k.body))
 	if err != nil {
-		return nil, &failure{code: codeUsage, what: cause(err)}
+		return nil, &failure{code: codeUsage, what: withoutURL(err)}
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "relay/"+version())
@@ -202,7 +203,7 @@ func (c *client) request(ctx context.Context, k call) (*http.Request, error) {
 
 // problemOf reads an error's body: the relay's problem, the {"message": …} of the
 // gateway before it, or neither, of which an excerpt is kept.
-func problemOf(response *http.Response, body []byte) *problem {
+func problemOf(response *http.Response, body []byte, now time.Time) *problem {
 	p := &problem{}
 	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	if kind == "application/problem+json" && json.Unmarshal(body, p) == nil && p.Title != "" {
@@ -210,6 +211,9 @@ func problemOf(response *http.Response, body []byte) *problem {
 		return p
 	}
 	*p = problem{Status: response.StatusCode}
+	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+		p.skew = now.Sub(date)
+	}
 	var gateway struct{ Message string }
 	if json.Unmarshal(body, &gateway) == nil && gateway.Message != "" {
 		p.Detail = gateway.Message
@@ -232,6 +236,7 @@ func excerpt(response *http.Response, body []byte) string {
 	return clip(text, maxExcerpt) + " (" + kind + ")"
 }
 
+// retryAfter returns the wait that an answer asks for in whole seconds, or 0.
 func retryAfter(h http.Header) time.Duration {
 	seconds, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || seconds <= 0 {

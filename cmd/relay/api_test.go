@@ -34,7 +34,7 @@ func TestUnreachable(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			tries := 0
 			c := client{
-				base: &url.URL{Scheme: "http", Host: "x"}, notify: func(string, ...any) {},
+				base: &url.URL{Scheme: "http", Host: "x"}, notef: func(string, ...any) {}, now: time.Now,
 				backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} },
 				sign:    func(context.Context, *http.Request, string) error { return nil },
 				http: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,19 +20,19 @@ import (
 	"golang.org/x/term"
 )
 
-// app is everything that the commands touch of the world.
+// app is the program's world: all that the commands read, write and wait for.
 type app struct {
 	stdin    io.Reader
 	stdout   io.Writer
 	stderr   io.Writer
-	terminal bool       // stderr is one: a bar can be drawn
+	terminal bool       // stderr is a terminal, on which a bar can be drawn
 	width    func() int // of that terminal, in columns
 	now      func() time.Time
 	ticks    func(time.Duration) (<-chan time.Time, func())
 	sleep    func(context.Context, time.Duration) error
-	newKey   func() string // an Idempotency-Key that nobody has used
+	newKey   func() string // a new Idempotency-Key
 	api      *http.Client
-	files    *http.Client // downloads
+	files    *http.Client // for downloads
 	loadAWS  func(ctx context.Context, region, profile string) (aws.Config, error)
 	backoff  func() backoff.BackOff
 }
@@ -59,10 +60,10 @@ func newApp() *app {
 	}
 }
 
-// defaultWidth is what every terminal has had since the first ones.
+// defaultWidth is a terminal's that does not say: 80 columns, as the VT100 had.
 const defaultWidth = 80
 
-// sleep ends early with the command.
+// sleep waits, and ends early with the context.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -77,7 +78,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // grammar is the command line.
 type grammar struct {
 	Run        runCmd        `cmd:"" help:"Run a workflow; its outputs land in your S3 bucket."`
-	Status     statusCmd     `cmd:"" help:"Show how a run is, or watch it until it ends."`
+	Status     statusCmd     `cmd:"" help:"Show a run's status, or watch it until it ends."`
 	List       listCmd       `cmd:"" help:"List runs, the newest first."`
 	Workflows  workflowsCmd  `cmd:"" help:"List the workflows you can run, or show one with its parameters."`
 	Containers containersCmd `cmd:"" help:"List the container services you can call, or show one."`
@@ -94,7 +95,7 @@ type grammar struct {
 
 type globals struct {
 	APIURL  string `group:"api" name:"api-url" env:"RELAY_API_URL" placeholder:"URL" help:"Address of the relay's API, the stack's output ApiUrl. Otherwise it is looked up by the stack's name."`
-	Stack   string `group:"api" env:"RELAY_STACK" default:"cyberun-relay" placeholder:"NAME" help:"Name of the CloudFormation stack (${default})."`
+	Stack   string `group:"api" env:"RELAY_STACK" default:"${stack}" placeholder:"NAME" help:"Name of the CloudFormation stack (${default})."`
 	Region  string `group:"api" placeholder:"REGION" help:"AWS region of the stack. Otherwise as the AWS tools have it (AWS_REGION, profile)."`
 	Profile string `group:"api" placeholder:"NAME" help:"AWS profile to sign with. Otherwise as the AWS tools have it (AWS_PROFILE)."`
 	JSON    bool   `group:"api" name:"json" help:"Print the API's own JSON on stdout and nothing else there."`
@@ -110,7 +111,7 @@ Start here:
 
 Exit codes:
   0    done; of a run: it succeeded, or still goes on and was not watched
-  1    the run failed, or an output could not be saved
+  1    the run failed, or an output or the result could not be written
   2    the command or the request is wrong; nothing was started
   3    the API or AWS could not be reached, or refused the credentials
   4    the run was cancelled
@@ -123,46 +124,64 @@ Exit codes:
 // helpWidth is what a line of help is wrapped at: longer ones are hard to read.
 const helpWidth = 100
 
+// defaultStack is the stack's name in README and samconfig.toml.
+const defaultStack = "cyberun-relay"
+
 // execute runs one command line and returns the exit code.
 func (a *app) execute(ctx context.Context, args []string) int {
-	if len(args) == 0 {
-		// Asked for nothing: told what there is, but as the mistake it is.
-		help := *a
-		help.stdout = a.stderr
-		help.execute(ctx, []string{"--help"})
-		return codeUsage
+	out := &console{stdout: a.stdout, stderr: a.stderr, terminal: a.terminal, width: a.width}
+	err := a.run(ctx, args, out)
+	if err == nil {
+		return out.report(nil)
 	}
-	if err := checkText(args); err != nil {
-		return a.fail(ctx, err)
+	f := failureFor(err)
+	if ctx.Err() != nil && f.code != codeInterrupted {
+		// Whatever broke, it broke since someone pressed Ctrl-C.
+		f = &failure{code: codeInterrupted, what: "interrupted", hint: f.hint, followUps: f.followUps}
+	}
+	return out.report(f)
+}
+
+func (a *app) run(ctx context.Context, args []string, out *console) error {
+	if len(args) == 0 {
+		// Asked for nothing it shows what there is, but as the mistake that it is.
+		_ = a.run(ctx, []string{"--help"}, &console{stdout: a.stderr, stderr: a.stderr})
+		return &failure{code: codeUsage}
+	}
+	if err := checkUTF8(args); err != nil {
+		return err
 	}
 	var line grammar
 	helped := false
 	parser, err := kong.New(&line,
-		kong.Name("relay"), kong.Description(description),
-		kong.Writers(a.stdout, a.stderr),
-		kong.Exit(func(int) { helped = true }), // called after --help only: the rest is ours
+		kong.Name("relay"), kong.Description(description), kong.Vars{"stack": defaultStack},
+		kong.Writers(out, a.stderr),
+		kong.Exit(func(int) { helped = true }), // called after --help only: execute returns the exit code
+		kong.NamedMapper("run", kong.MapperFunc(decodeRunID)),
 		kong.Help(printHelp),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: helpWidth}),
-		kong.ExplicitGroups([]kong.Group{{Key: "api", Title: "The stack's API, and how results are told:"}}),
+		kong.ExplicitGroups([]kong.Group{{Key: "api", Title: "The stack's API, and the form of results:"}}),
 	)
 	if err != nil {
-		return a.fail(ctx, err)
+		return err
 	}
 	parsed, err := parser.Parse(args)
-	if helped {
-		return codeOK
+	if helped || out.writeErr != nil { // of the help
+		return nil
 	}
 	if err != nil {
-		return a.fail(ctx, usage(err))
+		return usage(err)
 	}
-	s := &session{app: a, globals: line.globals}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	return a.fail(ctx, parsed.Run(s))
+	flags := line.globals
+	return parsed.Run(&session{app: a, console: out, flags: flags, account: &account{
+		load: a.loadAWS, now: a.now, region: flags.Region, profile: flags.Profile, stack: cmp.Or(flags.Stack, defaultStack),
+	}})
 }
 
-// checkText refuses arguments that are not UTF-8: their bytes would reach the
+// checkUTF8 refuses arguments that are not UTF-8: their bytes would reach the
 // request as U+FFFD, and be paid for.
-func checkText(args []string) error {
+func checkUTF8(args []string) error {
 	for i, arg := range args {
 		if !utf8.ValidString(arg) {
 			return &failure{
@@ -185,7 +204,7 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
-// usage tells what is wrong with a command line, and whose help to read.
+// usage says what is wrong with a command line, and whose help to read.
 func usage(err error) *failure {
 	what := err.Error()
 	if missing, ok := strings.CutPrefix(what, `expected "<`); ok {
@@ -198,18 +217,4 @@ func usage(err error) *failure {
 		}
 	}
 	return f
-}
-
-// say writes a line of progress or advice for a person.
-func (a *app) say(format string, args ...any) {
-	text := clean(strings.TrimRight(fmt.Sprintf(format, args...), "\n"))
-	if a.terminal {
-		text = eraseLine + text // a bar may stand there
-	}
-	fmt.Fprintln(a.stderr, text)
-}
-
-// print writes a line of result.
-func (a *app) print(format string, args ...any) {
-	fmt.Fprintln(a.stdout, clean(fmt.Sprintf(format, args...)))
 }

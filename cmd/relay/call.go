@@ -30,13 +30,13 @@ type callCmd struct {
 // maxSent is what Lambda takes in one call, 6 MiB: more surely does not arrive.
 const maxSent = 6 << 20
 
-// Run calls a container service once, and tells by the exit code which class of
-// status it answered.
+// Run calls a container service once. The exit code says which class of status it
+// answered.
 func (c *callCmd) Run(ctx context.Context, s *session) error {
 	if !cyberun.IsContainerSlug(c.Slug) {
-		return noContainer(c.Slug)
+		return notContainerSlug(c.Slug)
 	}
-	body, err := c.body(s.stdin)
+	body, err := c.body(s.app.stdin)
 	if err != nil {
 		return err
 	}
@@ -52,8 +52,8 @@ func (c *callCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := c.write(s.stdout, response, content); err != nil {
-		return &failure{code: codeFailed, what: "the answer could not be saved: " + cause(err), err: err}
+	if err := c.write(s.console, response, content); err != nil {
+		return &failure{code: codeFailed, what: "the answer could not be saved: " + withoutURL(err), err: err}
 	}
 	switch {
 	case response.StatusCode >= http.StatusInternalServerError:
@@ -91,15 +91,9 @@ func (c *callCmd) body(stdin io.Reader) ([]byte, error) {
 			body = append(body, piece...)
 			continue
 		}
-		var content []byte
-		var err error
-		if name == "-" {
-			content, err = io.ReadAll(io.LimitReader(stdin, maxSent+1))
-		} else {
-			content, err = readFile(name)
-		}
+		content, err := readInput(stdin, name, maxSent+1)
 		if err != nil {
-			return nil, &failure{code: codeUsage, what: "--data cannot be read: " + cause(err), err: err}
+			return nil, &failure{code: codeUsage, what: "--data cannot be read: " + err.Error()}
 		}
 		body = append(body, content...)
 	}
@@ -109,16 +103,20 @@ func (c *callCmd) body(stdin io.Reader) ([]byte, error) {
 	return body, nil
 }
 
-func readFile(name string) ([]byte, error) {
-	file, err := os.Open(name)
+// readInput reads at most so many bytes of a file, - being stdin.
+func readInput(stdin io.Reader, name string, most int64) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(stdin, most))
+	}
+	file, err := os.Open(expandHome(name))
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, maxSent+1))
+	return io.ReadAll(io.LimitReader(file, most))
 }
 
-// header are the headers to send, with curl's defaults for those not given.
+// header returns the headers to send, with curl's defaults for those not given.
 func (c *callCmd) header(body []byte) (http.Header, error) {
 	header := http.Header{"Accept": {"*/*"}, "User-Agent": {"relay/" + version()}}
 	if len(c.Data) > 0 {
@@ -152,7 +150,8 @@ func (c *callCmd) header(body []byte) (http.Header, error) {
 	return header, nil
 }
 
-func (c *callCmd) write(stdout io.Writer, response *http.Response, content []byte) error {
+// write writes the answer to the file of --output, or to stdout.
+func (c *callCmd) write(stdout *console, response *http.Response, content []byte) error {
 	var out bytes.Buffer
 	if c.Include {
 		fmt.Fprintf(&out, "%s %s\r\n", response.Proto, response.Status)
@@ -170,10 +169,10 @@ func (c *callCmd) write(stdout io.Writer, response *http.Response, content []byt
 	}
 	out.Write(content)
 	if c.Output != "" && c.Output != "-" {
-		return os.WriteFile(c.Output, out.Bytes(), 0o644)
+		return os.WriteFile(expandHome(c.Output), out.Bytes(), 0o644)
 	}
-	_, err := stdout.Write(out.Bytes())
-	return err
+	_, _ = stdout.Write(out.Bytes()) // which remembers a failure
+	return nil
 }
 
 // callContainer sends one call and reads its answer. It is sent once: a call to
@@ -184,12 +183,12 @@ func (c *client) callContainer(ctx context.Context, slug, target, method string,
 	defer cancel()
 	path, query, _ := strings.Cut(target, "?")
 	path = cyberun.EscapePath("/"+strings.TrimPrefix(path, "/"), func(string) bool { return true })
-	said := ""
+	original := ""
 	if strings.Contains(path, "%") {
-		said = path // the gateway decodes the path: this says how it was
+		original = path // the gateway decodes the path: this says how it was
 	}
 	if path == "/" {
-		path, said = "//", path // the gateway has no route for one slash alone
+		path, original = "//", path // the gateway has no route for one slash alone
 	}
 	address := strings.TrimRight(c.base.String(), "/") + "/containers/" + slug + path
 	query = cyberun.EscapeQuery(query)
@@ -198,11 +197,11 @@ func (c *client) callContainer(ctx context.Context, slug, target, method string,
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, &failure{code: codeUsage, what: cause(err)}
+		return nil, nil, &failure{code: codeUsage, what: withoutURL(err)}
 	}
 	request.Header = header
-	if said != "" {
-		request.Header.Set("Relay-Path", said)
+	if original != "" {
+		request.Header.Set("Relay-Path", original)
 	}
 	if err := c.signNormalized(ctx, request, body); err != nil {
 		return nil, nil, err
@@ -210,15 +209,15 @@ func (c *client) callContainer(ctx context.Context, slug, target, method string,
 	request.GetBody = nil // net/http must not send it again
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, nil, c.reached(err)
+		return nil, nil, c.wrapUnreachable(err)
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, c.reached(err)
+		return nil, nil, c.wrapUnreachable(err)
 	}
-	if response.Header.Get("Relay-Error") != "" || isGateways(response, content) {
-		return nil, nil, problemOf(response, content)
+	if response.Header.Get("Relay-Error") != "" || isGatewayAnswer(response, content) {
+		return nil, nil, problemOf(response, content, c.now())
 	}
 	return response, content, nil
 }
@@ -258,19 +257,19 @@ func normalPath(escaped string) string {
 	return path
 }
 
-// isGateways reports whether an answer is the HTTP API's own: a message and
+// isGatewayAnswer reports whether an answer is the HTTP API's own: a message and
 // nothing else, in its words.
-func isGateways(response *http.Response, content []byte) bool {
+func isGatewayAnswer(response *http.Response, content []byte) bool {
 	if response.StatusCode < http.StatusBadRequest {
 		return false
 	}
-	var said map[string]any
-	if json.Unmarshal(content, &said) != nil || len(said) != 1 {
+	var body map[string]any
+	if json.Unmarshal(content, &body) != nil || len(body) != 1 {
 		return false
 	}
-	message, _ := said["message"].(string)
+	message, _ := body["message"].(string)
 	if message == "" {
-		message, _ = said["Message"].(string)
+		message, _ = body["Message"].(string)
 	}
 	switch response.StatusCode {
 	case http.StatusForbidden:

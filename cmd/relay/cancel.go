@@ -7,35 +7,33 @@ import (
 )
 
 type cancelCmd struct {
-	RunID runID `arg:"" name:"run" help:"The run's id."`
+	RunID string `arg:"" name:"run" type:"run" help:"The run's id."`
 }
 
-// Run stops a run; one that has ended is told as it is.
+// Run stops a run; of one that has ended it says how.
 func (c *cancelCmd) Run(ctx context.Context, s *session) error {
 	api, err := s.client(ctx)
 	if err != nil {
 		return err
 	}
-	answer, raw, err := api.cancel(ctx, string(c.RunID))
+	answer, raw, err := api.cancel(ctx, c.RunID)
 	if err != nil {
 		return err
 	}
-	switch {
-	case s.JSON:
-		s.printJSON(raw)
-	case answer.Status == run.Cancelled:
-		s.print("run %s is stopped, and %s", c.RunID, stoppedTask[answer.Task])
-	default:
-		s.print("run %s had ended before: %s", c.RunID, answer.Status)
-	}
-	return nil
+	return s.show(raw, func() {
+		if answer.Status == run.Cancelled {
+			s.console.resultf("run %s is stopped, and %s", c.RunID, stoppedTask[answer.Task])
+		} else {
+			s.console.resultf("run %s had ended before: %s", c.RunID, answer.Status)
+		}
+	})
 }
 
 // stoppedTask says what became of a stopped run's task, by the API's word for it.
 var stoppedTask = map[string]string{
 	"":           "its task is being cancelled",
 	"cancelled":  "its task is cancelled",
-	"cancelling": "its task is being cancelled: relay status tells when it is",
+	"cancelling": "its task is being cancelled: relay status shows when it is",
 	"left":       "its task was left alone: this run did not start it, or no longer delivers it",
 	"none":       "nothing had been submitted",
 }

@@ -10,27 +10,24 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
-	"github.com/schollz/progressbar/v3"
 )
 
-// download saves a run's outputs in a folder. One that cannot be saved does not
-// keep the others from it.
+// download saves a run's outputs in a folder. One that cannot be saved does not keep the
+// others from it.
 func (s *session) download(ctx context.Context, api *client, v view, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return cannotSave(err.Error())
+		return cannotSave(err)
 	}
 	// Through the root no name and no link inside it leads out of the folder.
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return cannotSave(err.Error())
+		return cannotSave(err)
 	}
 	defer root.Close()
-	fetched := &saver{session: s, api: api, root: root, dir: dir, run: v}
-	taken := map[string]bool{}
-	var faults named.Violations
 	for more := v; more.OutputsNext != ""; {
 		next, err := api.moreOutputs(ctx, v.RunID, more.OutputsNext)
 		if err != nil {
@@ -39,89 +36,88 @@ func (s *session) download(ctx context.Context, api *client, v view, dir string)
 		v.Outputs = append(v.Outputs, next.Outputs...)
 		more = next
 	}
-	fetched.run = v
+	folder := &saver{app: s.app, console: s.console, api: api, root: root, dir: dir, runID: v.RunID, taken: map[string]bool{}}
+	again := []string{"fetch again:  relay status " + v.RunID + " --out " + shellWord(dir)}
+	var failed named.Violations
 	for _, o := range v.Outputs {
-		if err := fetched.save(ctx, o, taken); err != nil {
-			if ctx.Err() != nil {
-				return &failure{code: codeInterrupted, what: "interrupted; the outputs are safe in S3", advice: []string{"fetch them:  relay status " + v.RunID + " --out " + shellWord(dir)}}
-			}
-			faults = append(faults, named.Violation{Parameter: o.ID, Message: failureFor(err).what})
+		err := folder.save(ctx, o)
+		switch {
+		case ctx.Err() != nil:
+			return &failure{code: codeInterrupted, what: "interrupted; the outputs are safe in S3", followUps: again}
+		case err != nil:
+			failed = append(failed, named.Violation{Parameter: o.ID, Message: failureFor(err).what})
 		}
 	}
-	if len(faults) > 0 {
-		return &failure{
-			code: codeFailed, what: fmt.Sprintf("%s of %d could not be saved", count(len(faults), "output"), len(v.Outputs)),
-			faults: faults, advice: []string{"fetch again:  relay status " + v.RunID + " --out " + shellWord(dir)},
-		}
+	if len(failed) == 0 {
+		return nil
 	}
-	return nil
+	return &failure{code: codeFailed, what: fmt.Sprintf("%s of %d could not be saved", plural(len(failed), "output"), len(v.Outputs)), violations: failed, followUps: again}
 }
 
-func cannotSave(why string) *failure {
-	return &failure{code: codeFailed, what: "the outputs cannot be saved: " + why, hint: "they are in S3; name another folder with --out"}
+func cannotSave(err error) *failure {
+	return &failure{code: codeFailed, what: "the outputs cannot be saved: " + err.Error(), hint: "they are in S3; name another folder with --out", err: err}
 }
 
 // saver puts the outputs of one run into one folder.
 type saver struct {
-	*session
-	api  *client
-	root *os.Root
-	dir  string
-	run  view
+	app     *app
+	console *console
+	api     *client
+	root    *os.Root // of dir
+	dir     string
+	runID   string
+	taken   map[string]bool // the names of outputs saved so far, in lower case: some file systems do not tell Output.png from output.png
 }
 
-// save fetches an output under a name that is free. taken holds the names of
-// this run's outputs that were saved, in one case: some file systems do not
-// tell Output.png from output.png.
-func (s *saver) save(ctx context.Context, o output, taken map[string]bool) error {
+// save fetches an output under a name that is free.
+func (s *saver) save(ctx context.Context, o output) error {
 	name, err := localName(o.Key)
 	if err != nil {
 		return err
 	}
-	name = unique(name, taken)
-	name, there, err := s.freeName(name, o)
+	name, saved, err := s.freeName(s.unique(name), o)
 	if err != nil {
 		return err
 	}
-	where := filepath.Join(s.dir, name)
-	if there {
-		s.say("%s is there already", where)
+	path := filepath.Join(s.dir, name)
+	if saved {
+		s.console.notef("%s is there already", path)
 		return nil
 	}
 	part := "." + name + "." + s.suffix() + ".part"
-	if err := s.fetch(ctx, o, part); err != nil {
+	if err = s.fetch(ctx, o, part); err == nil {
+		err = s.root.Rename(part, name)
+	}
+	if err != nil {
 		_ = s.root.Remove(part) // what is left of it is worth nothing
 		return err
 	}
-	if err := s.root.Rename(part, name); err != nil {
-		_ = s.root.Remove(part)
-		return err
-	}
-	s.say("saved %s (%s)", where, size(o.Bytes))
+	s.console.notef("saved %s (%s)", path, formatBytes(o.Bytes))
 	return nil
 }
 
-// unique gives a name that no other output of the run has.
-func unique(name string, taken map[string]bool) string {
+// unique returns a name that no other output of the run has.
+func (s *saver) unique(name string) string {
 	ext := path.Ext(name)
 	stem := strings.TrimSuffix(name, ext)
-	for n := 2; taken[strings.ToLower(name)]; n++ {
+	for n := 2; s.taken[strings.ToLower(name)]; n++ {
 		name = fmt.Sprintf("%s-%d%s", stem, n, ext)
 	}
-	taken[strings.ToLower(name)] = true
+	s.taken[strings.ToLower(name)] = true
 	return name
 }
 
-// freeName keeps what another run, or anyone, left under the name: the output
-// then gets the run in its own.
-func (s *saver) freeName(name string, o output) (free string, there bool, err error) {
+// freeName returns the name under which to save an output, or under which it is saved
+// already. What another run, or anyone, left under the name stays: the output then gets
+// the run's suffix.
+func (s *saver) freeName(name string, o output) (free string, saved bool, err error) {
 	ext := path.Ext(name)
 	for _, candidate := range []string{name, strings.TrimSuffix(name, ext) + "-" + s.suffix() + ext} {
 		same, err := s.holds(candidate, o)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			if candidate != name {
-				s.say("%s is another file and stays as it is", filepath.Join(s.dir, name))
+				s.console.notef("%s is another file and stays as it is", filepath.Join(s.dir, name))
 			}
 			return candidate, false, nil
 		case err != nil:
@@ -133,10 +129,10 @@ func (s *saver) freeName(name string, o output) (free string, there bool, err er
 	return "", false, fmt.Errorf("%s holds other files of that name", s.dir)
 }
 
-// suffix tells this run's files from another's.
+// suffix returns the end of the run's id, which tells its files from another's.
 func (s *saver) suffix() string {
 	const length = 8
-	id := []byte(s.run.RunID)
+	id := []byte(s.runID)
 	for i, c := range id {
 		if c >= 0x80 || !unicode.IsLetter(rune(c)) && !unicode.IsDigit(rune(c)) {
 			id[i] = '-'
@@ -171,7 +167,10 @@ func (s *saver) fetch(ctx context.Context, o output, part string) error {
 		return err
 	}
 	defer file.Close()
-	f := &fetcher{session: s.session, into: file, output: o, address: s.address, done: s.bytesBar(o)}
+	f := &fetcher{
+		http: s.app.files, sleep: s.app.sleep, backoff: s.app.backoff, address: s.address,
+		into: file, output: o, fetched: s.bytesBar(o),
+	}
 	if err := f.fetch(ctx); err != nil {
 		return err
 	}
@@ -181,9 +180,9 @@ func (s *saver) fetch(ctx context.Context, o output, part string) error {
 	return file.Close()
 }
 
-// address asks for a fresh one: an earlier one may have run out.
+// address asks for a fresh address of an output: an earlier one may have expired.
 func (s *saver) address(ctx context.Context, id string) (string, error) {
-	v, err := s.api.run(ctx, s.run.RunID, 0, patience)
+	v, err := s.api.run(ctx, s.runID, 0, patience)
 	if err != nil {
 		return "", err
 	}
@@ -195,33 +194,35 @@ func (s *saver) address(ctx context.Context, id string) (string, error) {
 	return "", errors.New("is not among the run's outputs any more")
 }
 
-// bytesBar shows a download on a terminal.
+// bytesBar returns a function that shows how much of an output is fetched, if there is a
+// terminal.
 func (s *saver) bytesBar(o output) func(n int64) {
-	if !s.terminal || o.Bytes == 0 {
+	const every = 100 * time.Millisecond // so that drawing takes no time from the download
+	if !s.console.terminal || o.Bytes == 0 {
 		return func(int64) {}
 	}
-	b := progressbar.NewOptions64(o.Bytes,
-		progressbar.OptionSetWriter(s.stderr), progressbar.OptionSetWidth(barWidth), progressbar.OptionSetTheme(barTheme),
-		progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowCount(),
-		progressbar.OptionShowDescriptionAtLineEnd(), progressbar.OptionSetDescription(clip(oneLine(path.Base(o.Key)), barWidth)),
-		progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(barEvery), progressbar.OptionClearOnFinish(),
-	)
+	begun, drawn, shown := s.app.now(), time.Time{}, -1
 	return func(n int64) {
-		if n == o.Bytes {
-			_ = b.Finish()
+		now, percent := s.app.now(), int(float64(n)/float64(o.Bytes)*100)
+		if percent == shown && now.Sub(drawn) < every {
 			return
 		}
-		_ = b.Set64(n)
+		drawn, shown = now, percent
+		words := formatBytes(n) + " of " + formatBytes(o.Bytes)
+		if took := now.Sub(begun).Seconds(); took > 0 {
+			words += ", " + formatBytes(int64(float64(n)/took)) + "/s"
+		}
+		s.console.drawBar(percent, words+"  "+path.Base(o.Key))
 	}
 }
 
-// localName is the last part of an output's key, if it can name a file here:
-// keys come from afar.
+// localName returns the last part of an output's key, if it can name a file here: keys
+// come from a remote.
 func localName(key string) (string, error) {
 	name := path.Base(key)
 	safe := name != "." && name != ".." && name != "/" && !strings.HasSuffix(key, "/") && len(name) <= maxFileName
 	for _, r := range name {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) || strings.ContainsRune(`\:*?"<>|`, r) {
+		if r == unicode.ReplacementChar || !isVisible(r) || strings.ContainsRune(`\:*?"<>|`, r) {
 			safe = false
 		}
 	}

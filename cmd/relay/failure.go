@@ -3,11 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
@@ -25,46 +28,23 @@ const (
 	codeInterrupted = 130 // 128 + SIGINT, as shells have it
 )
 
-// failure is an error as a person reads it: one line that says what, one line
-// for each fault, one that says what to do. Without a what it is only a code:
-// what happened stands on stdout already.
+// failure is an error as a person reads it: a line that says what went wrong, a line
+// for each violation, one that says what to do. Without a what it is only an exit
+// code: what happened stands on stdout already.
 type failure struct {
-	code   int
-	what   string
-	faults named.Violations
-	hint   string
-	advice []string // commands to go on with, one a line
-	err    error
+	code       int
+	what       string
+	violations named.Violations
+	hint       string
+	followUps  []string // commands to go on with, one a line
+	err        error
 }
 
 func (f *failure) Error() string { return f.what }
 func (f *failure) Unwrap() error { return f.err }
 
-// fail prints an error and returns the exit code; of nil it is 0.
-func (a *app) fail(ctx context.Context, err error) int {
-	if err == nil {
-		return codeOK
-	}
-	f := failureFor(err)
-	if ctx.Err() != nil && f.code != codeInterrupted {
-		// Whatever broke, it broke since someone pressed Ctrl-C.
-		f = &failure{code: codeInterrupted, what: "interrupted", hint: f.hint, advice: f.advice}
-	}
-	if f.what != "" {
-		fmt.Fprintln(a.stderr, "relay: "+oneLine(f.what))
-	}
-	for _, fault := range f.faults {
-		fmt.Fprintln(a.stderr, "  "+oneLine(fault.Parameter+" "+fault.Message))
-	}
-	if f.hint != "" {
-		fmt.Fprintln(a.stderr, "hint:  "+oneLine(f.hint))
-	}
-	for _, line := range f.advice {
-		a.say("%s", line)
-	}
-	return f.code
-}
-
+// failureFor returns an error's failure. A named error of the checks made here is the
+// fault of the command line.
 func failureFor(err error) *failure {
 	var f *failure
 	if errors.As(err, &f) {
@@ -74,54 +54,93 @@ func failureFor(err error) *failure {
 	if errors.As(err, &p) {
 		return p.failure()
 	}
-	return &failure{code: codeFailed, what: err.Error()}
+	if e, ok := named.As(err); ok {
+		return namedFailure(e.Name, e.Cause, e.Hint, e.Violations)
+	}
+	return &failure{code: codeFailed, what: err.Error(), err: err}
 }
 
-// failure is what a person is told of an answer that was not a success.
-func (p *problem) failure() *failure {
-	f := &failure{code: codeUsage, what: p.message(), faults: p.Errors, hint: cmp.Or(p.Hint, named.HintFor(p.Title)), err: p}
-	switch {
-	case (p.Title == "" || p.Title == named.NotFound) && p.Status == http.StatusNotFound:
-		f.code, f.hint = codeUnreachable, "this is not the relay's API: --api-url (RELAY_API_URL) must be the stack's output ApiUrl"
-	case p.Title == "" && p.Status == http.StatusForbidden && strings.Contains(p.Detail, "expired"):
-		f.code, f.hint = codeUnreachable, "sign in again (`aws sso login`), or choose another --profile"
-	case p.Title == "" && (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden):
-		f.code, f.hint = codeUnreachable, "your AWS identity needs execute-api:Invoke on the stack's API; `aws sts get-caller-identity` says who you are, --profile and --region choose another"
-	case p.Title == "":
-		f.code = codeUnreachable
-		f.hint = "if it stays so: is --api-url (RELAY_API_URL) the stack's output ApiUrl? The function's logs are in CloudWatch"
-	case p.Status >= http.StatusInternalServerError:
-		f.code = codeUnreachable
+// namedFailure is that of a named error, whether the API answered it or a check made
+// here found it. The violations and the hint have lines of their own.
+func namedFailure(name, cause, hint string, violations named.Violations) *failure {
+	what := name + withPrefix(": ", strings.TrimSuffix(strings.TrimSpace(cause), "."))
+	if len(violations) > 0 {
+		what = name + ": the request has " + plural(len(violations), "fault")
 	}
-	if p.Title == named.Unavailable {
-		f.hint = "it is mostly a passing state: try again in a while"
+	if name == named.Unavailable {
+		hint = "it is mostly a passing state: try again in a while"
+	}
+	return &failure{code: codeUsage, what: what, violations: violations, hint: cmp.Or(hint, named.HintFor(name))}
+}
+
+const wrongAPIHint = "this is not the relay's API: --api-url (RELAY_API_URL) must be the stack's output ApiUrl"
+
+// failure explains an answer that was not a success: the relay's own, which has a
+// title, or what a gateway before it said.
+func (p *problem) failure() *failure {
+	if p.Title != "" {
+		f := namedFailure(p.Title, p.Detail, p.Hint, p.Errors)
+		switch {
+		case p.Title == named.NotFound && p.Status == http.StatusNotFound:
+			f.code, f.hint = codeUnreachable, wrongAPIHint
+		case p.Status >= http.StatusInternalServerError:
+			f.code = codeUnreachable
+		}
+		return f
+	}
+	f := &failure{code: codeUnreachable, what: fmt.Sprintf("the API answered %d %s", p.Status, http.StatusText(p.Status))}
+	if p.Detail != http.StatusText(p.Status) {
+		f.what += withPrefix(": ", p.Detail)
+	}
+	unsigned := p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden
+	clock := clockHint(p.Detail, p.skew)
+	switch {
+	case p.Status == http.StatusNotFound:
+		f.hint = wrongAPIHint
+	case unsigned && clock != "":
+		f.hint = clock
+	case unsigned && strings.Contains(p.Detail, "expired"):
+		f.hint = "sign in again (`aws sso login`), or choose another --profile"
+	case unsigned:
+		f.hint = "your AWS identity needs execute-api:Invoke on the stack's API; `aws sts get-caller-identity` says who you are, --profile and --region choose another"
+	default:
+		f.hint = "if it stays so: is --api-url (RELAY_API_URL) the stack's output ApiUrl? The function's logs are in CloudWatch"
 	}
 	return f
 }
 
-// message is the problem in one line: the faults and the hint have lines of their own.
-func (p *problem) message() string {
+// maxSkew is how far AWS lets the clock of a signature be from its own.
+const maxSkew = 5 * time.Minute
+
+// clockHint explains a refusal of AWS that comes of a wrong clock, by its message or by
+// how far this machine's clock is ahead of the answer's Date; else it returns "".
+func clockHint(message string, ahead time.Duration) string {
 	switch {
-	case p.Title == "":
-		answer := fmt.Sprintf("the API answered %d %s", p.Status, http.StatusText(p.Status))
-		if p.Detail == http.StatusText(p.Status) {
-			return answer
-		}
-		return answer + prefixed(": ", p.Detail)
-	case len(p.Errors) > 0:
-		return fmt.Sprintf("%s: the request has %s", p.Title, count(len(p.Errors), "fault"))
+	case ahead > maxSkew:
+		return fmt.Sprintf("set this machine's clock, which is %s ahead of AWS's: a signature is good for 5 minutes", strings.TrimSuffix(ahead.Round(time.Minute).String(), "0s"))
+	case ahead < -maxSkew:
+		return fmt.Sprintf("set this machine's clock, which is %s behind AWS's: a signature is good for 5 minutes", strings.TrimSuffix((-ahead).Round(time.Minute).String(), "0s"))
+	case wrongClock.MatchString(message):
+		return "set this machine's clock, which is wrong: a signature is good for 5 minutes"
 	}
-	return p.Title + prefixed(": ", strings.TrimSuffix(strings.TrimSpace(p.Detail), "."))
+	return ""
 }
 
-// unreachable is for what came in the way of an answer. The URL is cut out of
-// the error: a download's is signed.
+// wrongClock matches AWS's own words for it.
+var wrongClock = regexp.MustCompile("Signature expired|Signature not yet current|RequestTimeTooSkewed|RequestExpired")
+
+// unreachable is the failure of a call that got no answer.
 func unreachable(what string, err error, hint string) *failure {
-	return &failure{code: codeUnreachable, what: what + ": " + cause(err), hint: hint, err: err}
+	var certificate x509.CertificateInvalidError
+	if errors.As(err, &certificate) && certificate.Reason == x509.Expired {
+		hint = "is this machine's clock right? A wrong one makes certificates invalid"
+	}
+	return &failure{code: codeUnreachable, what: what + ": " + withoutURL(err), hint: hint, err: err}
 }
 
-// cause is the text of an error without the URL that net/http puts into it.
-func cause(err error) string {
+// withoutURL returns the text of an error without the URL that net/http puts into it:
+// a download's is signed.
+func withoutURL(err error) string {
 	var u *url.Error
 	for errors.As(err, &u) {
 		if u.Timeout() {
@@ -133,18 +152,4 @@ func cause(err error) string {
 		return "no answer in time"
 	}
 	return err.Error()
-}
-
-func prefixed(prefix, s string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + s
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 const (
@@ -19,8 +21,6 @@ const (
 	stallTimeout = time.Minute
 	// maxTries is how often a download that made no headway is tried again.
 	maxTries = 5
-	// barEvery keeps the bar from taking time from the download.
-	barEvery = 100 * time.Millisecond
 )
 
 // filesHTTP has no time-out over all, since an output can take hours; its parts
@@ -35,23 +35,25 @@ func filesHTTP() *http.Client {
 
 // fetcher downloads one output, and goes on where a broken download ended.
 type fetcher struct {
-	*session
+	http    *http.Client
+	sleep   func(context.Context, time.Duration) error
+	backoff func() backoff.BackOff
+	address func(ctx context.Context, id string) (string, error) // a fresh one
 	into    *os.File
 	output  output
-	address func(ctx context.Context, id string) (string, error)
-	done    func(n int64)
+	fetched func(n int64) // reports how many bytes there are
 
 	at  int64 // bytes written
 	sum uint32
 }
 
-// errAddress is for an address that no longer serves.
-var errAddress = errors.New("the address has run out")
+// errExpired is for an address that no longer serves.
+var errExpired = errors.New("the address has run out")
 
 func (f *fetcher) fetch(ctx context.Context) error {
 	address := f.output.URL
 	if address == "" {
-		return errors.New("the API gave no address to fetch it from")
+		return errors.New("the API gave no web address to fetch it from")
 	}
 	wait := f.backoff()
 	for tries := 1; ; tries++ {
@@ -69,12 +71,12 @@ func (f *fetcher) fetch(ctx context.Context) error {
 			tries = 1
 			wait.Reset()
 		case tries >= maxTries:
-			return fmt.Errorf("could not be fetched: %s", cause(err))
+			return fmt.Errorf("could not be fetched: %s", withoutURL(err))
 		}
 		if err := f.sleep(ctx, wait.NextBackOff()); err != nil {
 			return err
 		}
-		if errors.Is(err, errAddress) {
+		if errors.Is(err, errExpired) {
 			if address, err = f.address(ctx, f.output.ID); err != nil {
 				return err
 			}
@@ -98,16 +100,16 @@ func (f *fetcher) once(ctx context.Context, address string) error {
 	defer cancel(nil)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil || request.URL.Scheme != "https" && request.URL.Scheme != "http" {
-		return final("the API gave an address that is none")
+		return final("the API gave no web address to fetch it from")
 	}
 	if f.at > 0 {
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", f.at))
 		// Another version's bytes must not be joined to this one's.
 		request.Header.Set("If-Match", f.output.etag())
 	}
-	response, err := f.files.Do(request)
+	response, err := f.http.Do(request)
 	if err != nil {
-		return plain(err)
+		return plainError(err)
 	}
 	defer response.Body.Close()
 	if err := f.accept(response); err != nil {
@@ -119,7 +121,7 @@ func (f *fetcher) once(ctx context.Context, address string) error {
 		if stalled := context.Cause(ctx); stalled != nil {
 			return stalled
 		}
-		return plain(err)
+		return plainError(err)
 	}
 	return nil
 }
@@ -131,7 +133,7 @@ func (o output) etag() string {
 	return `"` + o.ETag + `"`
 }
 
-// accept says whether the answer goes on where we stand; a whole one starts anew.
+// accept checks that the answer goes on where the file ends; a whole one starts anew.
 func (f *fetcher) accept(response *http.Response) error {
 	switch response.StatusCode {
 	case http.StatusOK:
@@ -144,7 +146,7 @@ func (f *fetcher) accept(response *http.Response) error {
 		}
 		return nil
 	case http.StatusForbidden, http.StatusUnauthorized:
-		return errAddress
+		return errExpired
 	case http.StatusPreconditionFailed:
 		return final("has changed in S3 since the run ended")
 	case http.StatusNotFound, http.StatusGone:
@@ -178,7 +180,7 @@ func (f *fetcher) copy(body io.Reader, stall *time.Timer) error {
 		}
 		f.sum = crc32.Update(f.sum, crc32.IEEETable, buffer[:n])
 		f.at += int64(n)
-		f.done(f.at)
+		f.fetched(f.at)
 		switch {
 		case errors.Is(err, io.EOF) && f.at < f.output.Bytes:
 			return io.ErrUnexpectedEOF
@@ -190,11 +192,11 @@ func (f *fetcher) copy(body io.Reader, stall *time.Timer) error {
 	}
 }
 
-// plain is a network's error without the signed URL that net/http puts into it.
-func plain(err error) error {
+// plainError returns a network's error without the signed URL that net/http puts into it.
+func plainError(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
-		return errors.New(cause(err))
+		return errors.New(withoutURL(err))
 	}
 	return err
 }

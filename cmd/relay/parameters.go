@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -18,8 +19,8 @@ import (
 // uploadMark begins the value of a file parameter that names a local file.
 const uploadMark = "@"
 
-// givenParameters are those of the file, and over them those of -p, which are
-// text still.
+// givenParameters returns those of the file, and over them those of -p, which are text
+// until the workflow's declarations say what they are.
 func givenParameters(stdin io.Reader, file string, params []string) (map[string]any, error) {
 	given := map[string]any{}
 	if file != "" {
@@ -46,60 +47,54 @@ func givenParameters(stdin io.Reader, file string, params []string) (map[string]
 // readParameters reads the JSON object of --parameters-file, '-' being stdin, by the
 // API's own rules.
 func readParameters(stdin io.Reader, file string) (map[string]any, error) {
-	from := stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, &failure{code: codeUsage, what: "the parameters file cannot be read: " + err.Error()}
-		}
-		defer f.Close()
-		from = f
-	}
-	raw, err := run.ReadText(from)
+	raw, err := readInput(stdin, file, run.MaxTextBytes+1)
 	if err != nil {
 		return nil, &failure{code: codeUsage, what: "the parameters file cannot be read: " + err.Error()}
 	}
-	document, faults := run.DecodeJSON("", raw)
+	document, violations := run.DecodeJSON("", raw)
 	if written, err := run.Canonical(raw); err == nil && len(written) > run.MaxRequestBytes {
-		faults.Add("", "is %d bytes as UTF-8 without blanks; a request has at most %d: pass large inputs as files", len(written), run.MaxRequestBytes)
+		violations.Add("", "is %d bytes as UTF-8 without blanks; a request has at most %d: pass large inputs as files", len(written), run.MaxRequestBytes)
 	}
-	given, ok := document.(map[string]any)
-	switch {
-	case len(faults) == 0 && ok:
+	given, isObject := document.(map[string]any)
+	if len(bytes.TrimSpace(raw)) == 0 {
+		violations = named.Violations{{Message: "is empty"}}
+	} else if len(violations) == 0 && !isObject {
+		violations.Add("", "must be a JSON object, not %s", named.KindOf(document))
+	}
+	if len(violations) == 0 {
 		return given, nil
-	case len(faults) == 0:
-		faults.Add("", "must be a JSON object, not %s", named.KindOf(document))
 	}
-	told := make([]string, len(faults))
-	for i, fault := range faults {
-		told[i] = strings.TrimSpace(fault.Parameter + " " + fault.Message)
-	}
-	return nil, wrongParameters(file, strings.Join(told, "; "))
-}
-
-func wrongParameters(file, what string) *failure {
 	if file == "-" {
 		file = "stdin"
 	}
-	return &failure{code: codeUsage, what: file + ": " + what, hint: `such as {"prompt": "a fir in snow", "steps": 30}`}
+	messages := make([]string, len(violations))
+	for i, v := range violations {
+		messages[i] = strings.TrimSpace(v.Parameter + " " + v.Message)
+	}
+	return nil, &failure{code: codeUsage, what: file + ": " + strings.Join(messages, "; "), hint: `such as {"prompt": "a fir in snow", "steps": 30}`}
 }
 
-// parameters types what was given by the workflow's own declarations, with the
-// rules that the API itself applies, so that everything wrong is told before
-// anything is uploaded; then it uploads the files.
-func (s *session) parameters(ctx context.Context, api *client, ref string, given map[string]any, up *uploader) (map[string]any, error) {
+// checkParameters types what was given by the workflow's own declarations, with the
+// rules that the API itself applies, so that everything wrong is reported before anything
+// is uploaded; then it uploads the files.
+func checkParameters(ctx context.Context, api *client, ref string, given map[string]any, up *uploader) (map[string]any, error) {
 	workflow, _, err := api.workflow(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	if e := workflows.CheckWorkflow(ref, workflow); e != nil {
-		return nil, asProblem(e)
+		return nil, e
 	}
-	files, faults := localFiles(given, workflow)
+	files, violations := localFiles(given, workflow)
 	request := run.Request{Workflow: ref, Parameters: given, ParametersAsText: true}
 	typed, more := workflows.CheckParameters(request, workflow)
-	if faults = append(faults, more...); len(faults) > 0 {
-		return nil, asProblem(faults.Err())
+	for _, v := range more {
+		if !slices.ContainsFunc(violations, func(known named.Violation) bool { return known.Parameter == v.Parameter }) {
+			violations = append(violations, v)
+		}
+	}
+	if len(violations) > 0 {
+		return nil, violations.Err()
 	}
 	for _, parameter := range slices.Sorted(maps.Keys(files)) {
 		if typed[parameter], err = up.upload(ctx, files[parameter], parameter); err != nil {
@@ -109,45 +104,35 @@ func (s *session) parameters(ctx context.Context, api *client, ref string, given
 	return typed, nil
 }
 
-// localFiles finds the values that name files of this machine, and what is
-// wrong with them.
+// localFiles finds the values that name files of this machine, and what is wrong with
+// them: a file's name without @ would be sent as the file_key of an upload and fail once
+// the task runs, and one with @ as the text of a prompt.
 func localFiles(given map[string]any, w cyberun.Workflow) (map[string]string, named.Violations) {
 	files := map[string]string{}
-	var faults named.Violations
+	var violations named.Violations
 	for _, p := range w.Parameters {
 		value, _ := given[p.Key].(string)
-		if p.Type != cyberun.TypeFile || value == "" {
-			continue
-		}
-		name, local := strings.CutPrefix(value, uploadMark)
-		info, err := os.Stat(name)
-		var message string
+		name, marked := strings.CutPrefix(value, uploadMark)
+		path := expandHome(name)
+		info, err := os.Stat(path)
+		isFile := err == nil && info.Mode().IsRegular()
 		switch {
-		case !local && !run.IsS3URI(value) && err == nil && info.Mode().IsRegular():
-			// As it stands it would be sent as the file_key of an upload, and
-			// fail once the task runs.
-			message = fmt.Sprintf("is the name of a file here; to upload it write %s=%s%s", p.Key, uploadMark, value)
-		case !local:
-			continue
+		case value == "" || run.IsS3URI(value):
+		case p.Type != cyberun.TypeFile && marked && isFile:
+			violations.Add(p.Key, "is text, and %s is a file here: for what is in it write %s=\"$(cat %s)\"; to send %s itself, put a blank before the @", name, p.Key, shellWord(path), value)
+		case p.Type != cyberun.TypeFile:
+		case !marked && isFile:
+			violations.Add(p.Key, "is the name of a file here; to upload it write %s=%s%s", p.Key, uploadMark, value)
+		case !marked:
 		case err != nil:
-			message = "cannot be uploaded: " + err.Error()
-		case !info.Mode().IsRegular():
-			message = "cannot be uploaded: " + name + " is not a file"
+			violations.Add(p.Key, "cannot be uploaded: %s", err.Error())
+		case !isFile:
+			violations.Add(p.Key, "cannot be uploaded: %s is not a file", name)
 		case info.Size() > maxUpload:
-			message = fmt.Sprintf("cannot be uploaded: %s has %s, and Cyberun takes at most %s", name, size(info.Size()), size(maxUpload))
+			violations.Add(p.Key, "cannot be uploaded: %s has %s, and Cyberun takes at most %s", name, formatBytes(info.Size()), formatBytes(maxUpload))
+		default:
+			files[p.Key] = path
 		}
-		if message != "" {
-			faults = append(faults, named.Violation{Parameter: p.Key, Message: message})
-			continue
-		}
-		files[p.Key] = name
 	}
-	return files, faults
-}
-
-// asProblem is a named error as the API would have answered it.
-func asProblem(err error) *failure {
-	e, _ := named.As(err)
-	p := problem{Status: 400, Title: e.Name, Detail: e.Cause, Hint: e.Hint, Errors: e.Violations}
-	return p.failure()
+	return files, violations
 }

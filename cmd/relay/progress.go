@@ -3,110 +3,64 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/schollz/progressbar/v3"
 )
 
-// display shows a run while it is watched.
-type display interface {
-	show(view)
-	tick() // a second has passed
-	close()
+// progress shows what a watched run is doing: on a terminal as a bar that is drawn
+// anew, else as a line for each change, which is what a log file can hold.
+type progress struct {
+	console *console
+	now     func() time.Time
+	begun   time.Time // when the watching began
+	last    view      // on a terminal
+	before  string    // the last line elsewhere
 }
 
-func (s *session) display() display {
-	begun := s.now()
-	elapsed := func(v view) string {
-		since := begun
-		if !v.StartedAt.IsZero() && v.StartedAt.Before(begun) {
-			since = v.StartedAt
-		}
-		return clock(s.now().Sub(since))
+func newProgress(c *console, now func() time.Time) *progress {
+	return &progress{console: c, now: now, begun: now()}
+}
+
+// show shows an open run.
+func (p *progress) show(v view) {
+	since := p.begun
+	if !v.StartedAt.IsZero() && v.StartedAt.Before(since) {
+		since = v.StartedAt
 	}
-	if !s.terminal {
-		return &lines{app: s.app, elapsed: elapsed}
-	}
-	width := min(barWidth, s.width()/4)
-	return &bar{app: s.app, elapsed: elapsed, width: width, bar: progressbar.NewOptions(100,
-		// It would draw once for the percentage and once for the words: we draw.
-		progressbar.OptionSetWriter(io.Discard), progressbar.OptionSetWidth(width),
-		progressbar.OptionSetTheme(barTheme), progressbar.OptionShowDescriptionAtLineEnd(),
-		// The library's own clock runs from the bar's first line, ours from the run's start.
-		progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
-	)}
-}
-
-const (
-	barWidth = 24 // at most; a narrow terminal needs its columns for the words
-	// barFrame is what stands on the bar's line besides it and the words: the
-	// percentage, the bar's ends, blanks, and a last column left free, since a
-	// full line makes some terminals go on to the next.
-	barFrame = len(" 100% || ") + 2
-)
-
-var barTheme = progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "│", BarEnd: "│"}
-
-// bar redraws one line of a terminal.
-type bar struct {
-	app     *app
-	elapsed func(view) string
-	bar     *progressbar.ProgressBar
-	width   int
-	last    view
-}
-
-func (b *bar) show(v view) {
-	b.last = v
-	if !v.Status.Open() {
-		return // what comes next is the result
-	}
-	words := b.elapsed(v) + "  " + oneLine(stateOf(v))
-	_ = b.bar.Set(percent(v)) // fails only beyond 100
-	b.bar.Describe(clip(words, b.app.width()-b.width-barFrame))
-	b.app.draw(strings.TrimRight(strings.TrimPrefix(b.bar.String(), "\r"), " "))
-}
-
-func (b *bar) tick() {
-	if b.last.RunID != "" {
-		b.show(b.last)
-	}
-}
-
-func (b *bar) close() { b.app.draw("") }
-
-// draw puts text in place of the terminal's last line.
-func (a *app) draw(text string) { _, _ = io.WriteString(a.stderr, eraseLine+text) }
-
-// eraseLine is the control sequence for it, which every terminal since the VT100 has.
-const eraseLine = "\r\x1b[2K"
-
-// lines writes one for each change: what a log file can hold.
-type lines struct {
-	app     *app
-	elapsed func(view) string
-	before  string
-}
-
-func (l *lines) show(v view) {
-	state := stateOf(v)
-	if p := percent(v); p > 0 && v.Status.Open() {
-		state = fmt.Sprintf("%3d%%  %s", p, state)
-	}
-	if state == l.before || !v.Status.Open() {
+	elapsed := formatDuration(p.now().Sub(since))
+	if p.console.terminal {
+		p.last = v
+		p.console.drawBar(percent(v), elapsed+"  "+oneLine(stateOf(v)))
 		return
 	}
-	l.before = state
-	l.app.say("%s  %s", l.elapsed(v), oneLine(state))
+	state := oneLine(stateOf(v))
+	if n := percent(v); n > 0 {
+		state = fmt.Sprintf("%d%% %s", n, state)
+	}
+	if state != p.before {
+		p.before = state
+		p.console.notef("%s  %s", elapsed, state)
+	}
 }
 
-func (l *lines) tick()  {}
-func (l *lines) close() {}
+// tick draws the bar anew when a second has passed.
+func (p *progress) tick() {
+	if p.last.RunID != "" {
+		p.show(p.last)
+	}
+}
 
-// percent is how far the task is. Copying comes after it.
+// close removes the bar.
+func (p *progress) close() {
+	if p.console.terminal {
+		p.console.redraw("")
+	}
+}
+
+// percent returns how far the task is. Copying comes after it.
 func percent(v view) int {
 	if v.Status == run.Copying {
 		return 100
@@ -118,8 +72,8 @@ func percent(v view) int {
 	return int(min(max(v.Progress.Progress, 0), 1)*100 + slack)
 }
 
-// taskWords say what a task's states mean to someone who waits.
-var taskWords = map[string]string{
+// taskStates say what a task's states mean to someone who waits.
+var taskStates = map[string]string{
 	"pending":      "accepted by Cyberun",
 	"waiting":      "waiting for a free machine",
 	"provisioning": "a machine starts",
@@ -136,31 +90,25 @@ func stateOf(v view) string {
 	case v.Status != run.Waiting:
 		return string(v.Status)
 	}
-	words := []string{cmp.Or(taskWords[v.TaskStatus], v.TaskStatus, "waiting")}
+	words := []string{cmp.Or(taskStates[v.TaskStatus], v.TaskStatus, "waiting")}
 	if p := v.Progress; p != nil && v.TaskStatus == "running" {
-		if p.Stage != "" {
-			words = append(words, "stage "+p.Stage)
-		}
+		words = append(words, withPrefix("stage ", p.Stage))
 		if p.StepCurrent != nil && p.StepTotal != nil {
 			words = append(words, fmt.Sprintf("step %d/%d", *p.StepCurrent, *p.StepTotal))
 		}
-		if p.CurrentNode != "" {
-			words = append(words, "node "+p.CurrentNode)
-		}
-		if p.Message != "" {
-			words = append(words, p.Message)
-		}
+		words = append(words, withPrefix("node ", p.CurrentNode), p.Message)
+		words = slices.DeleteFunc(words, func(word string) bool { return word == "" })
 	}
 	return strings.Join(words, ", ")
 }
 
-// took is how long a run has taken, or took.
-func (s *session) took(v view) time.Duration {
+// took returns how long a run has taken until now, or took.
+func (v view) took(now time.Time) time.Duration {
 	switch {
 	case v.StartedAt.IsZero():
 		return 0
 	case v.EndedAt.IsZero():
-		return s.now().Sub(v.StartedAt)
+		return now.Sub(v.StartedAt)
 	}
 	return v.EndedAt.Sub(v.StartedAt)
 }

@@ -12,11 +12,8 @@ import (
 // Between two answers the bar's clock goes on.
 func TestBarTicks(t *testing.T) {
 	var drawn strings.Builder
-	a, at := scriptApp(), noon
-	a.stderr, a.terminal = &drawn, true
-	a.width = func() int { return 100 }
-	a.now = func() time.Time { return at }
-	d := (&session{app: a}).display()
+	at := noon
+	d := newProgress(&console{stderr: &drawn, terminal: true, width: func() int { return 100 }}, func() time.Time { return at })
 	d.tick() // before anything is known there is nothing to draw
 	d.show(view{RunID: "r", Status: run.Submitting, StartedAt: noon})
 	at = at.Add(61 * time.Second)

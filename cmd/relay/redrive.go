@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
 
 type redriveCmd struct {
-	RunID           runID  `arg:"" name:"run" help:"The failed run's id."`
+	RunID           string `arg:"" name:"run" type:"run" help:"The failed run's id."`
 	StateMachineARN string `name:"state-machine-arn" env:"RELAY_STATE_MACHINE_ARN" placeholder:"ARN" help:"The stack's output StateMachineArn. Otherwise it is looked up by the stack's name."`
 	watchFlags
 }
@@ -25,7 +26,7 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 	machine := c.StateMachineARN
 	var err error
 	if machine == "" {
-		if machine, err = s.stackOutput(ctx, "StateMachineArn", "--state-machine-arn (RELAY_STATE_MACHINE_ARN)"); err != nil {
+		if machine, err = s.account.stackOutput(ctx, "StateMachineArn", "--state-machine-arn (RELAY_STATE_MACHINE_ARN)"); err != nil {
 			return err
 		}
 	}
@@ -33,39 +34,38 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 	if !found {
 		return &failure{code: codeUsage, what: fmt.Sprintf("%q is not a state machine's ARN", machine), hint: "it is the stack's output StateMachineArn"}
 	}
-	execution := before + ":execution:" + after + ":" + string(c.RunID)
 	api, err := s.client(ctx)
 	if err != nil {
 		return err
 	}
-	v, err := api.run(ctx, string(c.RunID), 0, patience)
+	v, err := api.run(ctx, c.RunID, 0, patience)
 	if err != nil {
 		return err
 	}
-	raw, err := s.redrive(ctx, execution, v)
-	if err != nil {
-		return err
-	}
+	answer, err := s.account.redrive(ctx, before+":execution:"+after+":"+c.RunID, v)
 	switch {
+	case err != nil:
+		return err
 	case c.asked():
-		s.say("run %s goes on", string(c.RunID))
-		return s.watch(ctx, api, string(c.RunID), c.watchFlags, v.EndedAt)
-	case s.JSON:
-		return s.printDocument(raw)
+		s.console.notef("run %s goes on", c.RunID)
+		return s.watch(ctx, api, c.RunID, c.watchFlags, v.EndedAt)
+	case s.flags.JSON:
+		return s.console.document(answer)
 	}
-	s.print("run %s goes on where it failed", string(c.RunID))
-	s.advise(string(c.RunID))
+	s.console.resultf("run %s goes on where it failed", c.RunID)
+	s.console.followUps(c.RunID)
 	return nil
 }
 
-// redriven is what --json tells: Step Functions' own answer has no run.
+// redriven is what --json prints: Step Functions' own answer has no run.
 type redriven struct {
-	RunID       string `json:"run_id"`
-	RedriveDate string `json:"redrive_date,omitempty"`
+	RunID       string    `json:"run_id"`
+	RedriveDate time.Time `json:"redrive_date,omitzero"`
 }
 
-func (s *session) redrive(ctx context.Context, execution string, v view) (redriven, error) {
-	cfg, err := s.aws(ctx)
+// redrive redrives an execution, which is the run v's.
+func (a *account) redrive(ctx context.Context, execution string, v view) (redriven, error) {
+	cfg, err := a.config(ctx)
 	if err != nil {
 		return redriven{}, err
 	}
@@ -84,15 +84,15 @@ func (s *session) redrive(ctx context.Context, execution string, v view) (redriv
 	}
 	answer := redriven{RunID: v.RunID}
 	if out.RedriveDate != nil {
-		answer.RedriveDate = out.RedriveDate.UTC().Format("2006-01-02T15:04:05Z")
+		answer.RedriveDate = out.RedriveDate.UTC().Truncate(time.Second)
 	}
 	return answer, nil
 }
 
-// rescueHint is the other way to what was paid for.
+// rescueHint says how else to get what was paid for.
 func rescueHint(v view) string {
 	if v.TaskID == "" {
 		return "it has no task: start a new run"
 	}
-	return "a new run can deliver its task:  relay rescue " + v.TaskID
+	return "a new run can deliver its task: relay rescue " + v.TaskID
 }

@@ -29,12 +29,12 @@ func (c *runCmd) Run(ctx context.Context, s *session) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	request, key, err := c.request(s)
+	request, key, err := c.request(s.app.newKey)
 	if err != nil {
 		return err
 	}
 	request.Workflow = c.Workflow
-	given, err := givenParameters(s.stdin, c.ParametersFile, c.Param)
+	given, err := givenParameters(s.app.stdin, c.ParametersFile, c.Param)
 	if err != nil {
 		return err
 	}
@@ -44,16 +44,41 @@ func (c *runCmd) Run(ctx context.Context, s *session) error {
 	}
 	if len(given) > 0 {
 		// The workflow says which values are numbers, and which are files.
-		if request.Parameters, err = s.parameters(ctx, api, c.Workflow, given, &uploader{session: s, bucket: c.InboxBucket, key: key}); err != nil {
+		if request.Parameters, err = checkParameters(ctx, api, c.Workflow, given, &uploader{console: s.console, account: s.account, bucket: c.InboxBucket, idempotencyKey: key}); err != nil {
 			return err
 		}
 	}
 	return s.start(ctx, api, request, key, c.watchFlags)
 }
 
-// request begins one. What is given but empty is refused, not replaced by the
-// default: behind an unset shell variable as a key, a second run would hide.
-func (f startFlags) request(s *session) (request run.Request, key string, err error) {
+type rescueCmd struct {
+	TaskID string `arg:"" name:"task" help:"The task's id at Cyberun, as an error.json or relay status names it."`
+	startFlags
+	watchFlags
+}
+
+// Run starts a run that submits nothing: it waits for a task that exists and
+// copies what it leaves.
+func (c *rescueCmd) Run(ctx context.Context, s *session) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	request, key, err := c.request(s.app.newKey)
+	if err != nil {
+		return err
+	}
+	request.TaskID = c.TaskID
+	api, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	return s.start(ctx, api, request, key, c.watchFlags)
+}
+
+// request returns a request with what the flags say, and its Idempotency-Key. What is
+// given but empty is refused, not replaced by the default: behind an unset shell
+// variable as a key, a second run would hide.
+func (f startFlags) request(newKey func() string) (request run.Request, key string, err error) {
 	if f.MaxSeconds != nil {
 		if request.MaxSeconds = *f.MaxSeconds; request.MaxSeconds < 1 || request.MaxSeconds > run.MaxMaxSeconds {
 			return request, "", &failure{code: codeUsage, what: fmt.Sprintf("--max-seconds must be from 1 to %d (7 days)", run.MaxMaxSeconds)}
@@ -65,7 +90,7 @@ func (f startFlags) request(s *session) (request run.Request, key string, err er
 		}
 	}
 	if f.IdempotencyKey == nil {
-		return request, s.newKey(), nil
+		return request, newKey(), nil
 	}
 	if *f.IdempotencyKey == "" {
 		return request, "", &failure{code: codeUsage, what: "--idempotency-key is empty", hint: "leave it out for a new one"}
@@ -73,46 +98,39 @@ func (f startFlags) request(s *session) (request run.Request, key string, err er
 	return request, *f.IdempotencyKey, nil
 }
 
-// start posts the request. When it is not known whether that worked, the key
-// says how to find out without paying twice.
+// start posts the request. When it is not known whether that worked, the key says how
+// to find out without paying twice.
 func (s *session) start(ctx context.Context, api *client, request run.Request, key string, watch watchFlags) error {
 	accepted, raw, err := api.start(ctx, request, key)
 	if err != nil {
-		if f := failureFor(err); f.code == codeUnreachable || ctx.Err() != nil {
-			told := *f
-			told.hint = "if the run may have started, the same command with --idempotency-key " + key + " finds it and starts nothing twice" + prefixed(". Else: ", f.hint)
-			return &told
+		f := *failureFor(err)
+		if f.code == codeUnreachable || ctx.Err() != nil {
+			f.hint = "if the run may have started, the same command with --idempotency-key " + key + " finds it and starts nothing twice" + withPrefix(". Else: ", f.hint)
 		}
-		return err
+		return &f
+	}
+	verb := "started"
+	if accepted.Status != run.Submitting {
+		verb = "was started before: " + string(accepted.Status) // by an earlier call with this key
 	}
 	if watch.asked() {
-		s.say("run %s %s", accepted.RunID, was(accepted.Status))
+		s.console.notef("run %s %s", accepted.RunID, verb)
 		return s.watch(ctx, api, accepted.RunID, watch, time.Time{})
 	}
-	if s.JSON {
-		s.printJSON(raw)
-		return nil
-	}
-	s.print("run %s %s", accepted.RunID, was(accepted.Status))
-	s.advise(accepted.RunID)
-	return nil
+	return s.show(raw, func() {
+		s.console.resultf("run %s %s", accepted.RunID, verb)
+		s.console.followUps(accepted.RunID)
+	})
 }
 
-// was tells a fresh run from one that an earlier call with this key started.
-func was(status run.Status) string {
-	if status == run.Submitting {
-		return "started"
-	}
-	return "was started before: " + string(status)
-}
-
-// again says how to look after a run that goes on.
-func again(runID string) []string {
+// followUps returns the commands that look after a run that goes on.
+func followUps(runID string) []string {
 	return []string{"look again:  relay status " + runID + " --watch", "stop it:     relay cancel " + runID}
 }
 
-func (s *session) advise(runID string) {
-	for _, line := range again(runID) {
-		s.say("%s", line)
+// followUps prints them.
+func (c *console) followUps(runID string) {
+	for _, line := range followUps(runID) {
+		c.notef("%s", line)
 	}
 }

@@ -248,6 +248,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Date", noon.Format(http.TimeFormat))
 	maps.Copy(w.Header(), next.header)
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	status, _ := strconv.Atoi(next.status)

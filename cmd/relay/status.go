@@ -10,11 +10,11 @@ import (
 )
 
 type statusCmd struct {
-	RunID runID `arg:"" name:"run" help:"The run's id, as relay run and relay list print it."`
+	RunID string `arg:"" name:"run" type:"run" help:"The run's id, as relay run and relay list print it."`
 	watchFlags
 }
 
-// Run shows a run. Its exit code tells how it ended, as that of a watched one.
+// Run shows a run. Its exit code says how it ended, as that of a watched one.
 func (c *statusCmd) Run(ctx context.Context, s *session) error {
 	if err := c.check(); err != nil {
 		return err
@@ -24,17 +24,13 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if c.asked() {
-		return s.watch(ctx, api, string(c.RunID), c.watchFlags, time.Time{})
+		return s.watch(ctx, api, c.RunID, c.watchFlags, time.Time{})
 	}
-	v, err := api.run(ctx, string(c.RunID), 0, patience)
+	v, err := api.run(ctx, c.RunID, 0, patience)
 	if err != nil {
 		return err
 	}
-	if s.JSON {
-		s.printJSON(v.raw)
-	} else {
-		s.printStatus(v)
-	}
+	_ = s.show(v.raw, func() { s.console.status(v, s.app.now()) })
 	switch v.Status {
 	case run.Failed:
 		return &failure{code: codeFailed}
@@ -44,8 +40,9 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 	return nil
 }
 
-func (s *session) printStatus(v view) {
-	rows := [][]string{{"run", v.RunID}, {"status", s.statusLine(v)}}
+// status prints a run as it was at a moment.
+func (c *console) status(v view, now time.Time) {
+	rows := [][]string{{"run", v.RunID}, {"status", statusLine(v, now)}}
 	add := func(name, value string) {
 		if value != "" {
 			rows = append(rows, []string{name, value})
@@ -57,23 +54,23 @@ func (s *session) printStatus(v view) {
 		task += " (found in the task list after a lost reply)"
 	}
 	add("task", task)
-	add("started", moment(v.StartedAt))
-	add("ended", moment(v.EndedAt))
+	add("started", formatTime(v.StartedAt))
+	add("ended", formatTime(v.EndedAt))
 	if v.Error != nil {
 		add("error", v.Error.Name+": "+v.Error.Cause)
 		if !v.undecided() { // its two commands follow
-			add("hint", howOn(v))
+			add("hint", errorHint(v))
 		}
 	}
-	table(s.stdout, rows)
-	s.printDoubt(v)
+	c.table(rows)
+	c.doubt(v)
 	if v.Status == run.Succeeded {
-		s.print("")
+		c.resultf("")
 	}
-	s.printOutputs(v)
+	c.outputs(v)
 }
 
-func (s *session) statusLine(v view) string {
+func statusLine(v view, now time.Time) string {
 	line := string(v.Status)
 	if v.Status == run.Waiting {
 		line += " (" + stateOf(v)
@@ -82,11 +79,11 @@ func (s *session) statusLine(v view) string {
 		}
 		line += ")"
 	}
-	switch took := s.took(v); {
+	switch took := v.took(now); {
 	case took > 0 && v.Status.Open():
-		line += ", " + clock(took) + " so far"
+		line += ", " + formatDuration(took) + " so far"
 	case took > 0:
-		line += " after " + clock(took)
+		line += " after " + formatDuration(took)
 	}
 	return line
 }
@@ -97,17 +94,16 @@ func (v view) undecided() bool {
 	return v.Status == run.Failed && v.Submission != nil && v.TaskID == ""
 }
 
-// printDoubt shows the tasks that may be the run's beside what was asked for, and
-// the two words that a person can say of them.
-func (s *session) printDoubt(v view) {
+// doubt prints the tasks that may be the run's beside what was asked for, and the two
+// decisions that a person can take.
+func (c *console) doubt(v view) {
 	if v.Submission == nil || v.TaskID != "" {
 		return
 	}
-	s.print("")
-	s.print("asked for  %s, submitted between %s and %s", v.Workflow, moment(v.Submission.MarkedAt), moment(v.Submission.PostUntil))
+	c.resultf("\nasked for  %s, submitted between %s and %s", v.Workflow, formatTime(v.Submission.MarkedAt), formatTime(v.Submission.PostUntil))
 	rows := [][]string{{"candidate", "state", "created", "delivered by"}}
-	for _, c := range v.Candidates {
-		rows = append(rows, []string{c.TaskID, c.TaskStatus, moment(c.CreatedAt), cmp.Or(c.DeliveredBy, "nobody")})
+	for _, candidate := range v.Candidates {
+		rows = append(rows, []string{candidate.TaskID, candidate.TaskStatus, formatTime(candidate.CreatedAt), cmp.Or(candidate.DeliveredBy, "nobody")})
 	}
 	started, task := "one of them is this run's:", "TASK"
 	switch {
@@ -117,15 +113,15 @@ func (s *session) printDoubt(v view) {
 		started = "a task at Cyberun is this run's:"
 	}
 	if len(v.Candidates) > 0 {
-		table(s.stdout, rows)
+		c.table(rows)
 	} else if !v.Status.Open() {
-		s.print("no candidate was found in Cyberun's task list")
+		c.resultf("no candidate was found in Cyberun's task list")
 	}
 	if !v.undecided() {
 		return
 	}
-	s.print("")
-	table(s.stdout, [][]string{
+	c.resultf("")
+	c.table([][]string{
 		{started, "relay decide " + v.RunID + " " + task},
 		{"this run started none, submit again:", "relay decide " + v.RunID + " --not-started"},
 	})

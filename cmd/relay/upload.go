@@ -32,20 +32,21 @@ const (
 
 // uploader puts local files into the inbox bucket.
 type uploader struct {
-	*session
-	bucket string // empty: the stack's
-	key    string // the run's Idempotency-Key
+	console        *console
+	account        *account
+	bucket         string // empty: the stack's
+	idempotencyKey string // the run's
 }
 
-// upload puts one there and returns its s3:// address.
-// The key follows from the Idempotency-Key and the content: the same command
+// upload puts the file of a parameter there and returns its s3:// address. The object's
+// key follows from the Idempotency-Key and the content: the same command
 // with the same key makes the same request, and uploads nothing twice.
-func (s *uploader) upload(ctx context.Context, name, parameter string) (string, error) {
-	bucket, err := s.inbox(ctx)
+func (u *uploader) upload(ctx context.Context, name, parameter string) (string, error) {
+	bucket, err := u.inbox(ctx)
 	if err != nil {
 		return "", err
 	}
-	cfg, err := s.aws(ctx)
+	cfg, err := u.account.config(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -54,13 +55,13 @@ func (s *uploader) upload(ctx context.Context, name, parameter string) (string, 
 		return "", cannotUpload(name, err)
 	}
 	defer file.Close()
-	folder, kind, length, err := identify(file, parameter, s.key)
+	folder, kind, length, err := identify(file, parameter, u.idempotencyKey)
 	if err != nil {
 		return "", cannotUpload(name, err)
 	}
 	key := uploadPrefix + folder + "/" + filepath.Base(name)
 	uri := "s3://" + bucket + "/" + key
-	s.say("uploading %s (%s) to %s", name, size(length), uri)
+	u.console.notef("uploading %s (%s) to %s", name, formatBytes(length), uri)
 
 	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
 	defer cancel()
@@ -79,14 +80,14 @@ func (s *uploader) upload(ctx context.Context, name, parameter string) (string, 
 	return uri, nil
 }
 
-func (s *uploader) inbox(ctx context.Context) (string, error) {
-	if s.bucket != "" {
-		return s.bucket, nil
+func (u *uploader) inbox(ctx context.Context) (string, error) {
+	if u.bucket != "" {
+		return u.bucket, nil
 	}
-	return s.stackOutput(ctx, "InboxBucket", "--inbox-bucket (RELAY_INBOX_BUCKET)")
+	return u.account.stackOutput(ctx, "InboxBucket", "--inbox-bucket (RELAY_INBOX_BUCKET)")
 }
 
-// identify reads the file once, for its name in the bucket and its type.
+// identify reads the file once, for its folder in the bucket, its media type and length.
 func identify(file *os.File, parameter, idempotencyKey string) (folder, kind string, length int64, err error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s\n%s\n", idempotencyKey, parameter)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -30,22 +31,22 @@ func (f watchFlags) check() error {
 func (f watchFlags) asked() bool { return f.Watch || f.Out != "" }
 
 const (
-	// firstWait and longestWait are for how long one look is held by the API,
-	// which answers early only when the run has ended. While things move we look
-	// again soon, while nothing does every look may wait as long as it can.
+	// firstWait and longestWait bound how long the API holds a question, which it
+	// answers early only when the run has ended. While things move it is asked again
+	// soon, while nothing does it holds each question longer.
 	firstWait   = 2 * time.Second
 	longestWait = 20 * time.Second
-	// pace bounds the looks even if the API answers at once, whatever the wait.
-	pace = time.Second
-	// reopening is how long after a redrive a record may still tell the old end.
-	reopening = 2 * time.Minute
+	// minInterval is the least time between two questions, even if the API answers at
+	// once, whatever the wait.
+	minInterval = time.Second
+	// reopenTime is how long after a redrive a record may still be the old end's.
+	reopenTime = 2 * time.Minute
 )
 
 var errTimeout = errors.New("--timeout passed")
 
-// watch shows a run until it has ended, tells how it ended, and fetches its
-// outputs if asked to. An end at the moment staleEnd is that from before a
-// redrive.
+// watch shows a run until it has ended, reports how it ended, and fetches its outputs if
+// asked to. An end at the moment staleEnd is that from before a redrive.
 func (s *session) watch(ctx context.Context, api *client, runID string, flags watchFlags, staleEnd time.Time) error {
 	watching := ctx
 	if flags.Timeout > 0 {
@@ -53,38 +54,41 @@ func (s *session) watch(ctx context.Context, api *client, runID string, flags wa
 		watching, cancel = context.WithTimeoutCause(ctx, flags.Timeout, errTimeout)
 		defer cancel()
 	}
-	v, err := s.until(watching, api, runID, staleEnd)
+	v, err := s.waitForEnd(watching, api, runID, staleEnd)
 	switch {
 	case errors.Is(context.Cause(watching), errTimeout) && err != nil:
-		return &failure{code: codeTimedOut, what: "stopped watching after " + flags.Timeout.String() + "; the run " + runID + " goes on", advice: again(runID)}
+		return &failure{code: codeTimedOut, what: "stopped watching after " + flags.Timeout.String() + "; the run " + runID + " goes on", followUps: followUps(runID)}
 	case ctx.Err() != nil:
-		return &failure{code: codeInterrupted, what: "interrupted; the run " + runID + " goes on", advice: again(runID)}
+		return &failure{code: codeInterrupted, what: "interrupted; the run " + runID + " goes on", followUps: followUps(runID)}
 	case err != nil:
-		if f := failureFor(err); f.code == codeUnreachable {
-			blind := *f
-			blind.advice = again(runID) // we see nothing of it, but it goes on
-			return &blind
+		f := *failureFor(err)
+		if f.code == codeUnreachable {
+			f.followUps = followUps(runID) // nothing is seen of the run, but it goes on
 		}
-		return err
+		return &f
 	}
-	return s.ended(ctx, api, v, flags.Out)
+	if v.Status == run.Succeeded && flags.Out != "" {
+		err = s.download(ctx, api, v, expandHome(flags.Out))
+	}
+	_ = s.show(v.raw, func() { s.console.end(v) })
+	return cmp.Or(err, endFailure(v))
 }
 
-// look is one answer of the API.
-type look struct {
+// observation is how a run is, or why that cannot be said.
+type observation struct {
 	view view
 	err  error
 }
 
-// until returns the run once it has ended.
-func (s *session) until(ctx context.Context, api *client, runID string, staleEnd time.Time) (view, error) {
+// waitForEnd shows a run's progress and returns the run once it has ended.
+func (s *session) waitForEnd(ctx context.Context, api *client, runID string, staleEnd time.Time) (view, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	looks := make(chan look)
-	go s.lookOn(ctx, api, runID, staleEnd, looks)
-	ticks, stop := s.ticks(time.Second)
+	answers := make(chan observation)
+	go s.poll(ctx, api, runID, staleEnd, answers)
+	ticks, stop := s.app.ticks(time.Second)
 	defer stop()
-	shown := s.display()
+	shown := newProgress(s.console, s.app.now)
 	defer shown.close()
 	for {
 		select {
@@ -92,31 +96,29 @@ func (s *session) until(ctx context.Context, api *client, runID string, staleEnd
 			shown.tick()
 		case <-ctx.Done():
 			return view{}, context.Cause(ctx)
-		case l := <-looks:
-			if l.err != nil {
-				return l.view, l.err
+		case a := <-answers:
+			if a.err != nil || !a.view.Status.Open() {
+				return a.view, a.err
 			}
-			shown.show(l.view)
-			if !l.view.Status.Open() {
-				return l.view, nil
-			}
+			shown.show(a.view)
 		}
 	}
 }
 
-// lookOn sends what the run looks like, until it has ended or cannot be seen.
-func (s *session) lookOn(ctx context.Context, api *client, runID string, staleEnd time.Time, looks chan<- look) {
-	begun := s.now()
+// poll asks how the run is and sends the answers, until the run has ended or there is
+// no answer.
+func (s *session) poll(ctx context.Context, api *client, runID string, staleEnd time.Time, answers chan<- observation) {
+	begun := s.app.now()
 	wait, before := time.Duration(0), ""
 	for {
-		asked := s.now()
+		asked := s.app.now()
 		v, err := api.run(ctx, runID, wait, patienceWatching)
 		stale := v.Status == run.Failed && !staleEnd.IsZero() && v.EndedAt.Equal(staleEnd)
-		if err == nil && stale && s.now().Sub(begun) < reopening {
+		if err == nil && stale && s.app.now().Sub(begun) < reopenTime {
 			v.Status, v.Error = run.Submitting, nil // the redriven execution has not reached its first step yet
 		}
 		select {
-		case looks <- look{v, err}:
+		case answers <- observation{v, err}:
 		case <-ctx.Done():
 			return
 		}
@@ -128,74 +130,56 @@ func (s *session) lookOn(ctx context.Context, api *client, runID string, staleEn
 		} else {
 			wait = min(2*wait, longestWait)
 		}
-		if took := s.now().Sub(asked); took < pace {
-			if s.sleep(ctx, pace-took) != nil {
-				return
-			}
+		if took := s.app.now().Sub(asked); took < minInterval && s.app.sleep(ctx, minInterval-took) != nil {
+			return
 		}
 	}
 }
 
-// ended tells how a run ended.
-func (s *session) ended(ctx context.Context, api *client, v view, out string) error {
-	var err error
-	if v.Status == run.Succeeded && out != "" {
-		err = s.download(ctx, api, v, out)
-	}
-	if s.JSON {
-		s.printJSON(v.raw)
-	} else {
-		s.printEnd(v)
-	}
-	if err != nil {
-		return err
-	}
-	return endFailure(v)
-}
-
-func (s *session) printEnd(v view) {
-	how := string(v.Status)
+// end prints how a run ended, in a line, and its outputs.
+func (c *console) end(v view) {
+	status := string(v.Status)
 	if !v.StartedAt.IsZero() && !v.EndedAt.IsZero() {
-		how += " after " + clock(v.EndedAt.Sub(v.StartedAt))
+		status += " after " + formatDuration(v.EndedAt.Sub(v.StartedAt))
 	}
-	s.print("run %s %s%s", v.RunID, how, prefixed(", task ", v.TaskID))
-	s.printOutputs(v)
+	c.resultf("run %s %s%s", v.RunID, status, withPrefix(", task ", v.TaskID))
+	c.outputs(v)
 }
 
-func (s *session) printOutputs(v view) {
+// outputs prints where the outputs of a run are that succeeded.
+func (c *console) outputs(v view) {
 	if v.Status != run.Succeeded {
 		return
 	}
 	rows := make([][]string, 0, len(v.Outputs)+1)
 	for _, o := range v.Outputs {
-		rows = append(rows, []string{size(o.Bytes), o.ContentType, o.S3URI})
+		rows = append(rows, []string{formatBytes(o.Bytes), o.ContentType, o.S3URI})
 	}
 	if v.ManifestKey != "" {
 		rows = append(rows, []string{"", "manifest", "s3://" + v.Bucket + "/" + v.ManifestKey})
 	}
-	table(s.stdout, rows)
+	c.table(rows)
 }
 
-// endFailure is how a run's end becomes an exit code.
+// endFailure is how a run's end becomes an exit code; nil for one that succeeded.
 func endFailure(v view) error {
 	switch {
-	case v.Status == run.Succeeded || v.Status.Open():
+	case v.Status == run.Succeeded:
 		return nil
 	case v.Status == run.Cancelled:
 		return &failure{code: codeCancelled, what: "the run " + v.RunID + " was cancelled"}
 	case v.Error == nil:
 		return &failure{code: codeFailed, what: "the run " + v.RunID + " " + string(v.Status), hint: "its error.json, or the execution in Step Functions, says why"}
 	}
-	return &failure{code: codeFailed, what: "the run failed: " + v.Error.Name + ": " + v.Error.Cause, hint: howOn(v)}
+	return &failure{code: codeFailed, what: "the run failed: " + v.Error.Name + ": " + v.Error.Cause, hint: errorHint(v)}
 }
 
-// howOn is the error's hint, with the command that it speaks of.
-func howOn(v view) string {
+// errorHint returns the hint of a run's error, with the command that it speaks of.
+func errorHint(v view) string {
 	hint := v.Error.Hint
 	switch {
 	case v.Error.Name == named.SubmitOutcomeUnknown:
-		hint = strings.ReplaceAll(hint, "decide RUN", "decide "+v.RunID)
-		hint = strings.ReplaceAll(hint, "status RUN", "status "+v.RunID)
+		hint = strings.NewReplacer("decide RUN", "decide "+v.RunID, "status RUN", "status "+v.RunID).Replace(hint)
 	case v.Error.Redrivable():
 		hint += " (relay redrive " + v.RunID + ")"
 	}

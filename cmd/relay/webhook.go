@@ -13,7 +13,7 @@ type webhookCmd struct {
 	SecretARN string `name:"webhook-secret-arn" env:"RELAY_WEBHOOK_SECRET_ARN" placeholder:"ARN" help:"The stack's output WebhookSecretArn. Otherwise it is looked up by the stack's name."`
 }
 
-// webhook is what --json tells.
+// webhook is what --json prints.
 type webhook struct {
 	URL       string   `json:"url"`
 	Events    []string `json:"events"`
@@ -33,51 +33,46 @@ const (
 	noSecret = "no secret is stored"
 )
 
-// Run prints what to enter at Cyberun, and knocks at the door: with no true
-// signature, so that it must be turned away.
+// Run prints what to enter at Cyberun, and tries the address with a wrong signature,
+// which must be turned away.
 func (c *webhookCmd) Run(ctx context.Context, s *session) error {
 	w := webhook{Events: webhookEvents}
 	var err error
-	if w.URL, err = s.webhookURL(ctx); err != nil {
+	if s.flags.APIURL != "" {
+		w.URL = strings.TrimRight(s.flags.APIURL, "/") + "/webhooks/cyberun" // beside the API, wherever that is
+	} else if w.URL, err = s.account.stackOutput(ctx, "WebhookUrl", "--api-url (RELAY_API_URL)"); err != nil {
 		return err
 	}
-	w.SecretARN = cmp.Or(c.SecretARN, s.outputs["WebhookSecretArn"])
-	status, body, err := s.knock(ctx, w.URL)
+	w.SecretARN = cmp.Or(c.SecretARN, s.account.outputs["WebhookSecretArn"])
+	status, body, err := probeWebhook(ctx, s.app.api, w.URL)
 	if err != nil {
 		return err
 	}
 	w.NoSecret = status == http.StatusServiceUnavailable && string(body) == noSecret
 	w.Status, w.Enabled = status, status == http.StatusUnauthorized || w.NoSecret
-	off := status == http.StatusNotFound && !fromGateway(body)
+	off := status == http.StatusNotFound && len(body) == 0 // the gateway's, for a route that is not there, has a body
 	if !w.Enabled && !off {
 		return &failure{code: codeUnreachable, what: fmt.Sprintf("the webhook's address %s answered %d %s to a call with a wrong signature; 401 is right, or 404 while webhooks are off", w.URL, status, http.StatusText(status)), hint: "is it this stack's? The logs of its function on-webhook are in CloudWatch"}
 	}
-	if s.JSON {
-		return s.printDocument(w)
+	if s.flags.JSON {
+		return s.console.document(w)
 	}
-	s.printWebhook(w)
+	s.console.webhook(w, s.account.stack)
 	return nil
 }
 
-// webhookURL is beside the API, wherever that is.
-func (s *session) webhookURL(ctx context.Context) (string, error) {
-	if s.APIURL != "" {
-		return strings.TrimRight(s.APIURL, "/") + "/webhooks/cyberun", nil
-	}
-	return s.stackOutput(ctx, "WebhookUrl", "--api-url (RELAY_API_URL)")
-}
-
-// knock sends what nobody signed.
-func (s *session) knock(ctx context.Context, address string) (int, []byte, error) {
+// probeWebhook posts an empty event with a wrong signature, and returns the answer's
+// status and the beginning of its body.
+func probeWebhook(ctx context.Context, api *http.Client, address string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader("{}"))
 	if err != nil {
-		return 0, nil, &failure{code: codeUsage, what: cause(err)}
+		return 0, nil, &failure{code: codeUsage, what: withoutURL(err)}
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("X-Webhook-Signature-256", forged)
-	response, err := s.api.Do(request)
+	response, err := api.Do(request)
 	if err != nil {
 		return 0, nil, unreachable("the webhook's address cannot be reached", err, "check the network, and that the stack is there")
 	}
@@ -90,11 +85,8 @@ func (s *session) knock(ctx context.Context, address string) (int, []byte, error
 	return response.StatusCode, body, nil
 }
 
-// fromGateway tells the gateway's 404, which means that there is no such route,
-// from the function's, which has no body.
-func fromGateway(body []byte) bool { return len(body) > 0 }
-
-func (s *session) printWebhook(w webhook) {
+// webhook prints what to do, step by step, to have webhooks.
+func (c *console) webhook(w webhook, stack string) {
 	state := "on: a call with a wrong signature is turned away (401)"
 	switch {
 	case w.NoSecret:
@@ -102,20 +94,20 @@ func (s *session) printWebhook(w webhook) {
 	case !w.Enabled:
 		state = "off: the address answers 404"
 	}
-	secret := cmp.Or(w.SecretARN, "ARN")
-	s.print("Webhooks are %s.\n", state)
-	s.print("1. At Cyberun (dashboard, webhooks) enter:")
-	s.print("     URL     %s", w.URL)
-	s.print("     events  %s", strings.Join(w.Events, ", "))
-	s.print("2. Put the secret that Cyberun shows then (whsec_…) into AWS. Typed after this command,")
-	s.print("   with Enter and Ctrl-D, it stays out of the shell's history:")
-	s.print("     aws secretsmanager put-secret-value --secret-string file:///dev/stdin --secret-id %s", secret)
+	c.resultf(`Webhooks are %s.
+
+1. At Cyberun (dashboard, webhooks) enter:
+     URL     %s
+     events  %s
+2. Put the secret that Cyberun shows then (whsec_…) into AWS. Typed after this command,
+   with Enter and Ctrl-D, it stays out of the shell's history:
+     aws secretsmanager put-secret-value --secret-string file:///dev/stdin --secret-id %s`, state, w.URL, strings.Join(w.Events, ", "), cmp.Or(w.SecretARN, "ARN"))
 	if w.SecretARN == "" {
-		s.print("   (ARN is the stack's output WebhookSecretArn.)")
+		c.resultf("   (ARN is the stack's output WebhookSecretArn.)")
 	}
 	if !w.Enabled {
-		s.print("3. Switch webhooks on:")
-		s.print("     sam deploy --stack-name %s --parameter-overrides WebhooksEnabled=true", s.stack())
-		s.print("4. See that this command says \"on\".")
+		c.resultf(`3. Switch webhooks on:
+     sam deploy --stack-name %s --parameter-overrides WebhooksEnabled=true
+4. See that this command says "on".`, stack)
 	}
 }

@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -27,61 +27,37 @@ func (c *workflowsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if s.JSON {
-		s.printJSON(raw)
-		return nil
-	}
-	s.printWorkflow(w, c.Slug)
-	return nil
+	return s.show(raw, func() { s.console.workflow(w, c.Slug) })
 }
-
-// maxPages is 10,000 workflows: a list that goes on beyond is one that turns in
-// circles.
-const maxPages = 100
 
 func (s *session) listWorkflows(ctx context.Context, api *client) error {
-	all := workflowPage{Workflows: []json.RawMessage{}}
-	for range maxPages {
-		page, err := api.workflows(ctx, all.NextCursor)
-		if err != nil {
-			return err
-		}
-		all.Workflows, all.NextCursor = append(all.Workflows, page.Workflows...), page.NextCursor
-		if page.NextCursor == "" {
-			break
-		}
+	all, err := api.list(ctx, "workflows", url.Values{}, maxListed)
+	if err != nil {
+		return err
 	}
-	if s.JSON {
-		return s.printDocument(all)
-	}
-	if len(all.Workflows) == 0 {
-		s.say("the stack's Cyberun key can run no workflow")
-		return nil
+	workflows, err := decodeRows[cyberun.Workflow](all)
+	if err != nil {
+		return err
 	}
 	rows := [][]string{{"WORKFLOW", "VERSION", "STATUS", "NAME"}}
-	for _, raw := range all.Workflows {
-		var w cyberun.Workflow
-		if err := json.Unmarshal(raw, &w); err != nil {
-			return notOurs("the API's list holds a row that is not a workflow")
-		}
+	for _, w := range workflows {
 		rows = append(rows, []string{w.Slug, strconv.Itoa(w.Version), string(w.Status), w.DisplayName})
 	}
-	table(s.stdout, rows)
-	s.say("relay workflows WORKFLOW shows what it takes")
-	return nil
+	return s.showList(all, rows, "the stack's Cyberun key can run no workflow", "relay workflows WORKFLOW shows what it takes")
 }
 
-func (s *session) printWorkflow(w cyberun.Workflow, ref string) {
-	s.print("%s@%d  %s (%s)", oneLine(w.Slug), w.Version, oneLine(w.DisplayName), w.Status)
+// workflow prints what a workflow takes, and an example that runs what ref names.
+func (c *console) workflow(w cyberun.Workflow, ref string) {
+	c.resultf("%s@%d  %s (%s)", w.Slug, w.Version, oneLine(w.DisplayName), w.Status)
 	if w.Description != "" {
-		s.print("%s", oneLine(w.Description))
+		c.resultf("%s", oneLine(w.Description))
 	}
 	if w.TaskTimeout > 0 {
-		s.print("Its tasks end after %d s at the latest.", w.TaskTimeout)
+		c.resultf("Its tasks end after %d s at the latest.", w.TaskTimeout)
 	}
-	s.print("")
+	c.resultf("")
 	if len(w.Parameters) == 0 {
-		s.print("It takes no parameters.")
+		c.resultf("It takes no parameters.")
 		return
 	}
 	rows := [][]string{{"PARAMETER", "TYPE", "REQUIRED", "DEFAULT", "ALLOWED", "DESCRIPTION"}}
@@ -94,11 +70,12 @@ func (s *session) printWorkflow(w cyberun.Workflow, ref string) {
 		}
 		rows = append(rows, []string{p.Key, string(p.Type), required, valueText(p.Default), allowed(p), described(p)})
 	}
-	table(s.stdout, rows)
-	s.say("\n%s --watch", example)
+	c.table(rows)
+	c.notef("\n%s --watch", example)
 }
 
-// described prefers the description; a label that only repeats the key says nothing.
+// described returns a parameter's description, else its label unless that only repeats
+// the key.
 func described(p cyberun.Parameter) string {
 	if p.Description != "" || strings.EqualFold(p.Label, p.Key) {
 		return p.Description
@@ -106,7 +83,7 @@ func described(p cyberun.Parameter) string {
 	return p.Label
 }
 
-// allowed is what a value has to be, beyond its type.
+// allowed says which values a parameter takes, beyond its type.
 func allowed(p cyberun.Parameter) string {
 	switch {
 	case len(p.Options) > 0:
@@ -130,7 +107,7 @@ func allowed(p cyberun.Parameter) string {
 func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // maxDefault keeps a long default prompt from pushing the table apart.
-const maxDefault = 40 // characters
+const maxDefault = 40 // columns
 
 func valueText(v any) string {
 	switch v := v.(type) {
@@ -144,7 +121,7 @@ func valueText(v any) string {
 	return clip(oneLine(fmt.Sprint(v)), maxDefault)
 }
 
-// exampleValue can be typed into a shell as it stands.
+// exampleValue returns a value that can be typed into a shell as it stands.
 func exampleValue(p cyberun.Parameter) string {
 	switch {
 	case p.Type == cyberun.TypeFile:

@@ -14,9 +14,10 @@ func TestRegionOfTheSignature(t *testing.T) {
 		"https://abc123.execute-api.cn-north-1.amazonaws.com.cn": "cn-north-1",
 		"https://relay.example.com":                              "eu-west-1",
 	} {
-		s := &session{app: scriptApp()}
+		app := scriptApp()
+		a := &account{load: app.loadAWS, now: app.now}
 		base, _ := url.Parse(address)
-		sign, err := s.signer(t.Context(), base)
+		sign, err := a.signer(t.Context(), base)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/smithy-go"
+)
+
+// account is the caller's AWS account with the relay's stack in it. AWS is asked once
+// for each, and only by commands that need it.
+type account struct {
+	load                   func(ctx context.Context, region, profile string) (aws.Config, error)
+	now                    func() time.Time
+	region, profile, stack string // as the command line has them
+
+	cfg     *aws.Config
+	outputs map[string]string // the stack's
+}
+
+// loadAWS reads the configuration that the AWS tools share.
+func loadAWS(ctx context.Context, region, profile string) (aws.Config, error) {
+	var options []func(*awsconfig.LoadOptions) error
+	if region != "" {
+		options = append(options, awsconfig.WithRegion(region))
+	}
+	if profile != "" {
+		options = append(options, awsconfig.WithSharedConfigProfile(profile))
+	}
+	options = append(options, awsconfig.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+		o.TokenProvider = func() (string, error) { return askToken(os.Stdin, os.Stderr) }
+	}))
+	return awsconfig.LoadDefaultConfig(ctx, options...)
+}
+
+// askToken asks for the code of a profile whose role wants multi-factor
+// authentication. The SDK's own way asks on standard output, which with --json is
+// for the answer alone.
+func askToken(in io.Reader, out io.Writer) (string, error) {
+	fmt.Fprint(out, "MFA code: ")
+	line, err := bufio.NewReader(in).ReadString('\n')
+	code := strings.TrimSpace(line)
+	if code == "" {
+		return "", fmt.Errorf("no MFA code was entered: %w", cmp.Or(err, errors.New("an empty line")))
+	}
+	return code, nil
+}
+
+// config returns the SDK's configuration.
+func (a *account) config(ctx context.Context) (aws.Config, error) {
+	if a.cfg != nil {
+		return *a.cfg, nil
+	}
+	cfg, err := a.load(ctx, a.region, a.profile)
+	if err != nil {
+		return cfg, unreachable("the AWS configuration cannot be loaded", err, "check --profile, AWS_PROFILE and ~/.aws/config")
+	}
+	a.cfg = &cfg
+	return cfg, nil
+}
+
+// gatewayHost is an HTTP API's own name, which contains its region.
+var gatewayHost = regexp.MustCompile(`^[a-z0-9]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$`)
+
+// signer returns a function that signs requests to the API at base, for the region
+// that its name contains: that need not be the caller's own.
+func (a *account) signer(ctx context.Context, base *url.URL) (func(context.Context, *http.Request, string) error, error) {
+	cfg, err := a.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	region := cfg.Region
+	if match := gatewayHost.FindStringSubmatch(base.Hostname()); match != nil {
+		region = match[1]
+	}
+	if region == "" {
+		return nil, noRegion()
+	}
+	signer := v4.NewSigner()
+	return func(ctx context.Context, r *http.Request, payloadHash string) error {
+		credentials, err := retrieve(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		return signer.SignHTTP(ctx, credentials, r, payloadHash, "execute-api", region, a.now())
+	}, nil
+}
+
+func noRegion() *failure {
+	return &failure{code: codeUnreachable, what: "no AWS region is set", hint: "name the stack's: --region eu-west-1, or AWS_REGION"}
+}
+
+func retrieve(ctx context.Context, cfg aws.Config) (aws.Credentials, error) {
+	if cfg.Credentials == nil {
+		return aws.Credentials{}, noCredentials(nil)
+	}
+	credentials, err := cfg.Credentials.Retrieve(ctx)
+	if err != nil && ctx.Err() == nil {
+		return credentials, noCredentials(err)
+	}
+	return credentials, err
+}
+
+// noCredentials leaves out the SDK's last resort, an EC2 machine's own role: to a person
+// at a laptop, that it did not answer says nothing.
+func noCredentials(err error) *failure {
+	f := &failure{code: codeUnreachable, what: "there are no AWS credentials to sign with", err: err, hint: "sign in (`aws sso login`, `aws configure`), choose a --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"}
+	if err != nil && !strings.Contains(err.Error(), "IMDS") {
+		f.what += ": " + withoutURL(err)
+		f.hint = cmp.Or(clockHint(err.Error(), 0), f.hint)
+	}
+	return f
+}
+
+// stackOutput returns one of the stack's outputs; otherwise names the flag that does
+// without.
+func (a *account) stackOutput(ctx context.Context, name, otherwise string) (string, error) {
+	if a.outputs == nil {
+		var err error
+		if a.outputs, err = a.describeStack(ctx, otherwise); err != nil {
+			return "", err
+		}
+	}
+	if a.outputs[name] == "" {
+		return "", &failure{code: codeUnreachable, what: fmt.Sprintf("the stack %s has no output %s", a.stack, name), hint: "is it cyberun-relay's, and up to date? Another is named with --stack (RELAY_STACK); or give " + otherwise}
+	}
+	return a.outputs[name], nil
+}
+
+func (a *account) describeStack(ctx context.Context, otherwise string) (map[string]string, error) {
+	cfg, err := a.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Region == "" {
+		return nil, noRegion()
+	}
+	if _, err := retrieve(ctx, cfg); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	found, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &a.stack})
+	var refused smithy.APIError
+	switch {
+	case errors.As(err, &refused) && refused.ErrorCode() == "ValidationError", err == nil && len(found.Stacks) == 0:
+		return nil, &failure{code: codeUnreachable, what: fmt.Sprintf("there is no stack %s in %s", a.stack, cfg.Region), hint: "name it with --stack (RELAY_STACK) and --region, or give " + otherwise}
+	case err != nil:
+		return nil, awsFailure("the stack "+a.stack+" cannot be looked up", err, "cloudformation:DescribeStacks", otherwise)
+	}
+	outputs := map[string]string{}
+	for _, o := range found.Stacks[0].Outputs {
+		outputs[aws.ToString(o.OutputKey)] = aws.ToString(o.OutputValue)
+	}
+	return outputs, nil
+}
+
+// awsFailure is that of a call to AWS, which takes this right; otherwise names what does
+// without the call.
+func awsFailure(what string, err error, right, otherwise string) *failure {
+	var refused smithy.APIError
+	if !errors.As(err, &refused) {
+		return unreachable(what, err, "check the network, the region and AWS_ENDPOINT_URL"+withPrefix("; or give ", otherwise))
+	}
+	f := &failure{code: codeUnreachable, what: what + ": " + refused.ErrorCode() + withPrefix(": ", refused.ErrorMessage()), err: err}
+	if strings.Contains(refused.ErrorCode(), "AccessDenied") {
+		f.hint = "your AWS identity needs " + right + withPrefix("; or give ", otherwise)
+	}
+	f.hint = cmp.Or(clockHint(f.what, 0), f.hint)
+	return f
+}
