@@ -89,6 +89,8 @@ type grammar struct {
 	Rescue     rescueCmd     `cmd:"" help:"Deliver the outputs of a task that already exists at Cyberun."`
 	Webhook    webhookCmd    `cmd:"" help:"Print what to enter at Cyberun for webhooks, and check that they can arrive."`
 	Version    versionCmd    `cmd:"" help:"Print the version of this program."`
+	Completion completionCmd `cmd:"" help:"Print what makes your shell complete commands and flags."`
+	Complete   completeCmd   `cmd:"" hidden:""`
 
 	globals
 }

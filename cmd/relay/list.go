@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"net/url"
+	"slices"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 type listCmd struct {
@@ -15,6 +18,9 @@ type listCmd struct {
 func (c *listCmd) Run(ctx context.Context, s *session) error {
 	if c.Limit < 1 || c.Limit > maxListed {
 		return &failure{code: codeUsage, what: "--limit must be from 1 to 10000"}
+	}
+	if c.Status != "" && !slices.Contains(run.Statuses, run.Status(c.Status)) {
+		return &failure{code: codeUsage, what: "no run has the status " + c.Status, hint: "relay list --help lists them"}
 	}
 	api, err := s.client(ctx)
 	if err != nil {

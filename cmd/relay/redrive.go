@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 type redriveCmd struct {
@@ -91,7 +92,10 @@ func (a *account) redrive(ctx context.Context, execution string, v view) (redriv
 
 // rescueHint says how else to get what was paid for.
 func rescueHint(v view) string {
-	if v.TaskID == "" {
+	switch {
+	case v.Status == run.Succeeded || v.Status.Open():
+		return "relay status " + v.RunID + " shows it"
+	case v.TaskID == "":
 		return "it has no task: start a new run"
 	}
 	return "a new run can deliver its task: relay rescue " + v.TaskID
