@@ -46,8 +46,8 @@ const (
 	dialTries = 3
 	// maxRetryAfter bounds what an answer can ask us to wait.
 	maxRetryAfter = 30 * time.Second
-	// maxExcerpt is what is shown of an answer that is not the relay's.
-	maxExcerpt = 120 // characters
+	// maxExcerpt bounds what is shown of an answer that is not the relay's, in columns.
+	maxExcerpt = 120
 )
 
 // apiHTTP follows no redirects: the API sends none, and a signed call must not
@@ -146,7 +146,7 @@ func (c *client) wrapUnreachable(err error) error {
 	return unreachable("the API at "+c.base.Host+" cannot be reached", err, "check the network and --api-url (RELAY_API_URL): it must be the stack's output ApiUrl")
 }
 
-// once is one try: the status is looked at before the body is decoded.
+// once makes one try. It looks at the status before it decodes the body.
 func (c *client) once(ctx context.Context, k call, out any) (raw json.RawMessage, wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -179,7 +179,7 @@ func (c *client) once(ctx context.Context, k call, out any) (raw json.RawMessage
 	return bytes.TrimSpace(body), 0, nil
 }
 
-// notRelayAPI is the failure of an answer that was a success, and not the relay's.
+// notRelayAPI explains an answer that says success but is not the relay's.
 func notRelayAPI(format string, args ...any) *failure {
 	return &failure{code: codeUnreachable, what: fmt.Sprintf(format, args...), hint: "is --api-url (RELAY_API_URL) the stack's output ApiUrl, and this program as new as the stack?"}
 }

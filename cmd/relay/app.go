@@ -20,7 +20,7 @@ import (
 	"golang.org/x/term"
 )
 
-// app is the program's world: all that the commands read, write and wait for.
+// app holds the program's world: all that the commands read, write and wait for.
 type app struct {
 	stdin    io.Reader
 	stdout   io.Writer
@@ -60,7 +60,7 @@ func newApp() *app {
 	}
 }
 
-// defaultWidth is a terminal's that does not say: 80 columns, as the VT100 had.
+// defaultWidth stands in for the width of a terminal that does not say: the VT100's.
 const defaultWidth = 80
 
 // sleep waits, and ends early with the context.
@@ -75,8 +75,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// grammar is the command line.
-type grammar struct {
+// commandLine declares the commands and their flags for kong.
+type commandLine struct {
 	Run        runCmd        `cmd:"" help:"Run a workflow; its outputs land in your S3 bucket."`
 	Status     statusCmd     `cmd:"" help:"Show a run's status, or watch it until it ends."`
 	List       listCmd       `cmd:"" help:"List runs, the newest first."`
@@ -95,6 +95,7 @@ type grammar struct {
 	globals
 }
 
+// globals are the flags that every command has.
 type globals struct {
 	APIURL  string `group:"api" name:"api-url" env:"RELAY_API_URL" placeholder:"URL" help:"Address of the relay's API, the stack's output ApiUrl. Otherwise it is looked up by the stack's name."`
 	Stack   string `group:"api" env:"RELAY_STACK" default:"${stack}" placeholder:"NAME" help:"Name of the CloudFormation stack (${default})."`
@@ -123,7 +124,7 @@ Exit codes:
   130  interrupted; a run that was started goes on
 `
 
-// helpWidth is what a line of help is wrapped at: longer ones are hard to read.
+// helpWidth bounds a line of help, in columns: longer ones are hard to read.
 const helpWidth = 100
 
 // defaultStack is the stack's name in README and samconfig.toml.
@@ -153,7 +154,7 @@ func (a *app) run(ctx context.Context, args []string, out *console) error {
 	if err := checkUTF8(args); err != nil {
 		return err
 	}
-	var line grammar
+	var line commandLine
 	helped := false
 	parser, err := kong.New(&line,
 		kong.Name("relay"), kong.Description(description), kong.Vars{"stack": defaultStack},

@@ -22,8 +22,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// account is the caller's AWS account with the relay's stack in it. AWS is asked once
-// for each, and only by commands that need it.
+// account looks up the caller's credentials and the outputs of the relay's stack. It asks
+// AWS once for each, and only if a command needs it.
 type account struct {
 	load                   func(ctx context.Context, region, profile string) (aws.Config, error)
 	now                    func() time.Time
@@ -170,8 +170,8 @@ func (a *account) describeStack(ctx context.Context, otherwise string) (map[stri
 	return outputs, nil
 }
 
-// awsFailure is that of a call to AWS, which takes this right; otherwise names what does
-// without the call.
+// awsFailure explains a call to AWS that failed. The call takes this right; otherwise
+// names what does without the call.
 func awsFailure(what string, err error, right, otherwise string) *failure {
 	var refused smithy.APIError
 	if !errors.As(err, &refused) {

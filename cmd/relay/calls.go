@@ -127,8 +127,8 @@ func (c *client) container(ctx context.Context, slug string) (cyberun.Container,
 	return get[cyberun.Container](ctx, c, "/containers/"+url.PathEscape(slug))
 }
 
-// listing is what the API lists of a kind: runs, workflows, containers. The rows are
-// kept as they came.
+// listing holds what the API lists of a kind: runs, workflows or containers. The rows
+// are kept as they came.
 type listing struct {
 	kind string
 	rows []json.RawMessage

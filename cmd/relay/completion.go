@@ -22,8 +22,8 @@ func (c *completionCmd) Run(s *session) error {
 	return err
 }
 
-// completeCmd is for shells: bash's complete -C calls it with COMP_LINE in the
-// environment and three words that say less.
+// completeCmd answers shells. bash's complete -C calls it with COMP_LINE in the
+// environment, and with three words that say less than it.
 type completeCmd struct {
 	Words []string `arg:"" optional:"" passthrough:"all"`
 }

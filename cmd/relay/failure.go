@@ -60,7 +60,7 @@ func failureFor(err error) *failure {
 	return &failure{code: codeFailed, what: err.Error(), err: err}
 }
 
-// namedFailure is that of a named error, whether the API answered it or a check made
+// namedFailure explains a named error, whether the API answered it or a check made
 // here found it. The violations and the hint have lines of their own.
 func namedFailure(name, cause, hint string, violations named.Violations) *failure {
 	what := name + withPrefix(": ", strings.TrimSuffix(strings.TrimSpace(cause), "."))
@@ -129,7 +129,7 @@ func clockHint(message string, ahead time.Duration) string {
 // wrongClock matches AWS's own words for it.
 var wrongClock = regexp.MustCompile("Signature expired|Signature not yet current|RequestTimeTooSkewed|RequestExpired")
 
-// unreachable is the failure of a call that got no answer.
+// unreachable explains a call that got no answer.
 func unreachable(what string, err error, hint string) *failure {
 	var certificate x509.CertificateInvalidError
 	if errors.As(err, &certificate) && certificate.Reason == x509.Expired {

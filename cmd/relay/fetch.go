@@ -19,7 +19,7 @@ import (
 const (
 	// stallTimeout gives up a download from which nothing more comes.
 	stallTimeout = time.Minute
-	// maxTries is how often a download that made no headway is tried again.
+	// maxTries bounds the tries in a row that fetch not one byte.
 	maxTries = 5
 )
 
@@ -47,7 +47,7 @@ type fetcher struct {
 	sum uint32
 }
 
-// errExpired is for an address that no longer serves.
+// errExpired reports a signed address that no longer serves.
 var errExpired = errors.New("the address has run out")
 
 func (f *fetcher) fetch(ctx context.Context) error {
@@ -84,7 +84,7 @@ func (f *fetcher) fetch(ctx context.Context) error {
 	}
 }
 
-// finalError is one that no further try would mend.
+// finalError ends the tries: no further one would help.
 type finalError struct{ text string }
 
 func (e *finalError) Error() string { return e.text }

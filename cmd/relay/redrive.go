@@ -58,7 +58,7 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 	return nil
 }
 
-// redriven is what --json prints: Step Functions' own answer has no run.
+// redriven is the document that --json prints: Step Functions' own answer has no run.
 type redriven struct {
 	RunID       string    `json:"run_id"`
 	RedriveDate time.Time `json:"redrive_date,omitzero"`

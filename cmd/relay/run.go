@@ -17,7 +17,7 @@ type runCmd struct {
 	watchFlags
 }
 
-// startFlags are those of every command that starts a run.
+// startFlags are the flags of every command that starts a run.
 type startFlags struct {
 	Prefix         *string `placeholder:"PREFIX" help:"Where the outputs land in the bucket; may use {run_id}, {task_id}, {workflow}, {date}, and must use one of the first two. Default: runs/{run_id}/"`
 	MaxSeconds     *int    `placeholder:"N" help:"Cancel the task if it has not ended after N seconds. Default: 86400, a day."`

@@ -6,8 +6,8 @@ import (
 	"net/url"
 )
 
-// session is what a command works with: the program's world, the flags that all
-// commands have, and AWS.
+// session holds what a command works with: the program's world, the flags that all
+// commands have, and the caller's AWS account.
 type session struct {
 	app     *app
 	console *console

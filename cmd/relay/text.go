@@ -38,7 +38,7 @@ func visible(s string) string {
 	return b.String()
 }
 
-// oneLine is visible text without blanks at its ends, or more than one between words.
+// oneLine returns visible text with one blank between words and none at its ends.
 func oneLine(s string) string { return visible(strings.Join(strings.Fields(s), " ")) }
 
 // printableJSON escapes the unprintable characters in the strings of a JSON document,

@@ -11,7 +11,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// watchFlags are those of every command that can wait for a run's end.
+// watchFlags are the flags of every command that can wait for a run's end.
 type watchFlags struct {
 	Watch   bool          `short:"w" help:"Show progress until the run has ended, then where the outputs are."`
 	Out     string        `short:"o" placeholder:"DIR" help:"Download the outputs into this folder; watches the run until then."`
@@ -74,7 +74,7 @@ func (s *session) watch(ctx context.Context, api *client, runID string, flags wa
 	return cmp.Or(err, endFailure(v))
 }
 
-// observation is how a run is, or why that cannot be said.
+// observation holds how a run is, or why that cannot be said.
 type observation struct {
 	view view
 	err  error
@@ -161,7 +161,7 @@ func (c *console) outputs(v view) {
 	c.table(rows)
 }
 
-// endFailure is how a run's end becomes an exit code; nil for one that succeeded.
+// endFailure explains the end of a run that did not succeed; of one that did it is nil.
 func endFailure(v view) error {
 	switch {
 	case v.Status == run.Succeeded:

@@ -13,7 +13,7 @@ type webhookCmd struct {
 	SecretARN string `name:"webhook-secret-arn" env:"RELAY_WEBHOOK_SECRET_ARN" placeholder:"ARN" help:"The stack's output WebhookSecretArn. Otherwise it is looked up by the stack's name."`
 }
 
-// webhook is what --json prints.
+// webhook is the document that --json prints.
 type webhook struct {
 	URL       string   `json:"url"`
 	Events    []string `json:"events"`
@@ -29,7 +29,7 @@ var webhookEvents = []string{"task.completed", "task.failed"}
 const (
 	// forged has a signature's form, or the function would not look for its secret.
 	forged = "sha256=0000000000000000000000000000000000000000000000000000000000000000"
-	// noSecret is what the function answers when it has none.
+	// noSecret is the body of the function's answer when no secret is stored.
 	noSecret = "no secret is stored"
 )
 
