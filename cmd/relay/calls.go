@@ -9,22 +9,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
-
-// started answers POST /runs and POST /runs/{id}/outcome.
-type started struct {
-	RunID  string     `json:"run_id"`
-	Status run.Status `json:"status"`
-}
-
-// stopped answers DELETE /runs/{id}.
-type stopped struct {
-	started
-	Task string `json:"task"` // cancelled, cancelling, left, none
-}
 
 // outcome is the body of POST /runs/{id}/outcome: a person's decision.
 type outcome struct {
@@ -32,33 +20,10 @@ type outcome struct {
 	NotStarted bool   `json:"not_started,omitempty"`
 }
 
-// view is a run as the API shows it.
+// view is a run as the API answered it.
 type view struct {
-	RunID       string          `json:"run_id"`
-	Status      run.Status      `json:"status"`
-	Workflow    string          `json:"workflow"`
-	TaskID      string          `json:"task_id"`
-	TaskStatus  string          `json:"task_status"`
-	Adopted     bool            `json:"adopted"`
-	StartedAt   time.Time       `json:"started_at"`
-	EndedAt     time.Time       `json:"ended_at"`
-	Progress    *run.Progress   `json:"progress"`
-	Bucket      string          `json:"bucket"`
-	ManifestKey string          `json:"manifest_key"`
-	Outputs     []output        `json:"outputs"`
-	OutputsNext string          `json:"outputs_next"`
-	Candidates  []run.Candidate `json:"candidates"`
-	Submission  *run.Submission `json:"submission"`
-	Error       *named.Error    `json:"error"`
-
-	raw json.RawMessage // the API's answer
-}
-
-// output is one file, where it is, and an address to fetch it from for a while.
-type output struct {
-	run.Output
-	S3URI string `json:"s3_uri"`
-	URL   string `json:"url"` // signed: it is printed under --json only
+	api.Run
+	raw json.RawMessage
 }
 
 // request makes a call and reads its answer, which it also returns as it came.
@@ -74,20 +39,20 @@ func get[T any](ctx context.Context, c *client, path string) (T, json.RawMessage
 
 func runPath(runID string) string { return "/runs/" + url.PathEscape(runID) }
 
-func (c *client) start(ctx context.Context, r run.Request, key string) (started, json.RawMessage, error) {
+func (c *client) start(ctx context.Context, r run.Request, key string) (api.Started, json.RawMessage, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
-		return started{}, nil, err
+		return api.Started{}, nil, err
 	}
-	s, raw, err := request[started](ctx, c, call{method: http.MethodPost, path: "/runs", body: body, key: key})
+	s, raw, err := request[api.Started](ctx, c, call{method: http.MethodPost, path: "/runs", body: body, key: key})
 	if err == nil && s.RunID == "" {
 		err = notRelayAPI("the API accepted the run but named no run_id")
 	}
 	return s, raw, err
 }
 
-func (c *client) cancel(ctx context.Context, runID string) (stopped, json.RawMessage, error) {
-	return request[stopped](ctx, c, call{method: http.MethodDelete, path: runPath(runID)})
+func (c *client) cancel(ctx context.Context, runID string) (api.Stopped, json.RawMessage, error) {
+	return request[api.Stopped](ctx, c, call{method: http.MethodDelete, path: runPath(runID)})
 }
 
 func (c *client) decide(ctx context.Context, runID string, decision outcome) (json.RawMessage, error) {
@@ -95,7 +60,7 @@ func (c *client) decide(ctx context.Context, runID string, decision outcome) (js
 	if err != nil {
 		return nil, err
 	}
-	return c.do(ctx, call{method: http.MethodPost, path: runPath(runID) + "/outcome", body: body}, new(started))
+	return c.do(ctx, call{method: http.MethodPost, path: runPath(runID) + "/outcome", body: body}, new(api.Started))
 }
 
 // moreOutputs asks for the outputs of a run after the one named.

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
@@ -70,7 +71,7 @@ type saver struct {
 }
 
 // save fetches an output under a name that is free.
-func (s *saver) save(ctx context.Context, o output) error {
+func (s *saver) save(ctx context.Context, o api.Output) error {
 	name, err := localName(o.Key)
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func (s *saver) unique(name string) string {
 // freeName returns the name under which to save an output, or under which it is saved
 // already. What another run, or anyone, left under the name stays: the output then gets
 // the run's suffix.
-func (s *saver) freeName(name string, o output) (free string, saved bool, err error) {
+func (s *saver) freeName(name string, o api.Output) (free string, saved bool, err error) {
 	ext := path.Ext(name)
 	for _, candidate := range []string{name, strings.TrimSuffix(name, ext) + "-" + s.suffix() + ext} {
 		same, err := s.holds(candidate, o)
@@ -142,7 +143,7 @@ func (s *saver) suffix() string {
 }
 
 // holds reports whether a file is the output already.
-func (s *saver) holds(name string, o output) (bool, error) {
+func (s *saver) holds(name string, o api.Output) (bool, error) {
 	file, err := s.root.Open(name)
 	if err != nil {
 		return false, err
@@ -161,7 +162,7 @@ func (s *saver) holds(name string, o output) (bool, error) {
 }
 
 // fetch writes an output to a file and checks that it is what the manifest says.
-func (s *saver) fetch(ctx context.Context, o output, part string) error {
+func (s *saver) fetch(ctx context.Context, o api.Output, part string) error {
 	file, err := s.root.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
@@ -196,7 +197,7 @@ func (s *saver) address(ctx context.Context, id string) (string, error) {
 
 // bytesBar returns a function that shows how much of an output is fetched, if there is a
 // terminal.
-func (s *saver) bytesBar(o output) func(n int64) {
+func (s *saver) bytesBar(o api.Output) func(n int64) {
 	const every = 100 * time.Millisecond // so that drawing takes no time from the download
 	if !s.console.terminal || o.Bytes == 0 {
 		return func(int64) {}

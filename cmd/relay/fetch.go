@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 )
 
 const (
@@ -40,7 +41,7 @@ type fetcher struct {
 	backoff func() backoff.BackOff
 	address func(ctx context.Context, id string) (string, error) // a fresh one
 	into    *os.File
-	output  output
+	output  api.Output
 	fetched func(n int64) // reports how many bytes there are
 
 	at  int64 // bytes written
@@ -105,7 +106,7 @@ func (f *fetcher) once(ctx context.Context, address string) error {
 	if f.at > 0 {
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", f.at))
 		// Another version's bytes must not be joined to this one's.
-		request.Header.Set("If-Match", f.output.etag())
+		request.Header.Set("If-Match", quotedETag(f.output))
 	}
 	response, err := f.http.Do(request)
 	if err != nil {
@@ -126,7 +127,8 @@ func (f *fetcher) once(ctx context.Context, address string) error {
 	return nil
 }
 
-func (o output) etag() string {
+// quotedETag returns an output's ETag as headers have it.
+func quotedETag(o api.Output) string {
 	if strings.HasPrefix(o.ETag, `"`) || o.ETag == "" {
 		return o.ETag
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -15,7 +16,7 @@ func TestBarTicks(t *testing.T) {
 	at := noon
 	d := newProgress(&console{stderr: &drawn, terminal: true, width: func() int { return 100 }}, func() time.Time { return at })
 	d.tick() // before anything is known there is nothing to draw
-	d.show(view{RunID: "r", Status: run.Submitting, StartedAt: noon})
+	d.show(view{Run: api.Run{RunID: "r", Status: run.Submitting, StartedAt: noon}})
 	at = at.Add(61 * time.Second)
 	d.tick()
 	d.close()

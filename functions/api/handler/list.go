@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
 	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
@@ -50,9 +51,9 @@ func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi
 		return none, err
 	}
 	answer := struct {
-		Runs       []view `json:"runs"`
-		NextCursor string `json:"next_cursor,omitempty"`
-	}{Runs: []view{}}
+		Runs       []api.Run `json:"runs"`
+		NextCursor string    `json:"next_cursor,omitempty"`
+	}{Runs: []api.Run{}}
 	cursor, scanned := q.Cursor, 0
 	for len(answer.Runs) < q.Limit && scanned < maxScanned {
 		page, more, err := h.page(ctx, cursor, q.Limit)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
@@ -63,7 +64,7 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 	if status == run.Failed {
 		status = run.Submitting
 	}
-	return httpapi.JSON(http.StatusAccepted, started{id, status})
+	return httpapi.JSON(http.StatusAccepted, api.Started{RunID: id, Status: status})
 }
 
 func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {

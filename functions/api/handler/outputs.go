@@ -12,16 +12,10 @@ import (
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
-
-// outputView is an output of a run as the API answers it.
-type outputView struct {
-	run.Output
-	S3URI string `json:"s3_uri"`
-	URL   string `json:"url,omitempty"` // signed; it can be fetched for urlLife
-}
 
 const (
 	// urlLife is how long the addresses of outputs in an answer can be fetched.
@@ -38,7 +32,7 @@ const (
 // under the run's own prefix are signed: others may write to the user's bucket,
 // and this function's role may read all of it. A manifest that was moved or has
 // expired is no fault of the run.
-func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after string) (views []outputView, next string, err error) {
+func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after string) (views []api.Output, next string, err error) {
 	object, err := h.Outputs.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &r.ManifestKey})
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusNotFound {
@@ -64,9 +58,9 @@ func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after strin
 		outputs = outputs[:maxSigned]
 		next = outputs[maxSigned-1].ID
 	}
-	views = make([]outputView, len(outputs))
+	views = make([]api.Output, len(outputs))
 	for i, o := range outputs {
-		views[i] = outputView{Output: o, S3URI: "s3://" + bucket + "/" + o.Key}
+		views[i] = api.Output{Output: o, S3URI: "s3://" + bucket + "/" + o.Key}
 		if !ownOutput(r, o.Key) {
 			continue
 		}

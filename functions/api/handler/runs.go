@@ -8,34 +8,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
-
-// view is a run as the API answers it.
-type view struct {
-	RunID       string          `json:"run_id"`
-	Status      run.Status      `json:"status"`
-	Workflow    string          `json:"workflow,omitempty"`
-	TaskID      string          `json:"task_id,omitempty"`
-	TaskStatus  string          `json:"task_status,omitempty"`
-	Adopted     bool            `json:"adopted,omitempty"`
-	StartedAt   time.Time       `json:"started_at,omitzero"`
-	EndedAt     time.Time       `json:"ended_at,omitzero"`
-	Progress    *run.Progress   `json:"progress,omitempty"`
-	Bucket      string          `json:"bucket,omitempty"`
-	ManifestKey string          `json:"manifest_key,omitempty"`
-	Outputs     []outputView    `json:"outputs,omitempty"`
-	OutputsNext string          `json:"outputs_next,omitempty"` // for ?outputs_after
-	Candidates  []run.Candidate `json:"candidates,omitempty"`
-	Submission  *run.Submission `json:"submission,omitempty"` // while its outcome is unknown
-	ExtraTasks  []run.ExtraTask `json:"extra_tasks,omitempty"`
-	Cancel      *run.Cancel     `json:"cancel,omitempty"`
-	Error       *named.Error    `json:"error,omitempty"`
-}
 
 const (
 	// maxLongPoll keeps ?wait within the 30 s of an HTTP API.
@@ -87,13 +66,13 @@ func longPoll(value string) (time.Duration, error) {
 
 // view returns a run with everything that is known of it. A run that was accepted
 // a moment ago has no record yet: Step Functions knows it.
-func (h *Handler) view(ctx context.Context, id, outputsAfter string) (view, error) {
+func (h *Handler) view(ctx context.Context, id, outputsAfter string) (api.Run, error) {
 	r, err := h.Runs.Get(ctx, id)
 	if errors.Is(err, lifecycle.ErrNoRecord) {
 		return h.unrecorded(ctx, id)
 	}
 	if err != nil {
-		return view{}, err
+		return api.Run{}, err
 	}
 	v := h.summary(r.Record)
 	if r.TaskID != "" {
@@ -117,8 +96,8 @@ func (h *Handler) view(ctx context.Context, id, outputsAfter string) (view, erro
 }
 
 // summary returns what the record alone says of a run, as lists show it.
-func (h *Handler) summary(r run.Record) view {
-	v := view{
+func (h *Handler) summary(r run.Record) api.Run {
+	v := api.Run{
 		RunID: r.RunID, Status: r.Status.Shown(), Workflow: cmp.Or(r.TaskWorkflow, r.Workflow), TaskID: r.TaskID,
 		TaskStatus: r.TaskStatus, Adopted: r.Adopted, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 		Candidates: r.Candidates, ExtraTasks: r.ExtraTasks, Cancel: r.Cancel, Error: r.Error,
@@ -133,16 +112,16 @@ func (h *Handler) summary(r run.Record) view {
 }
 
 // unrecorded returns what Step Functions knows of a run without a record.
-func (h *Handler) unrecorded(ctx context.Context, id string) (view, error) {
+func (h *Handler) unrecorded(ctx context.Context, id string) (api.Run, error) {
 	execution, err := h.find(ctx, id)
 	if errors.Is(err, executions.ErrNotFound) {
-		return view{}, notFound(id)
+		return api.Run{}, notFound(id)
 	}
 	if err != nil {
-		return view{}, err
+		return api.Run{}, err
 	}
 	request, _ := run.ParseRequest([]byte(execution.Input))
-	return view{RunID: id, Status: statusOf(execution.State), StartedAt: execution.StartedAt, Workflow: request.Workflow, Error: execution.Error}, nil
+	return api.Run{RunID: id, Status: statusOf(execution.State), StartedAt: execution.StartedAt, Workflow: request.Workflow, Error: execution.Error}, nil
 }
 
 func notFound(id string) error {

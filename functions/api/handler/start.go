@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
@@ -25,12 +26,6 @@ const (
 	// maxIdempotencyKey is in bytes; longer ones are refused, not cut.
 	maxIdempotencyKey = 255
 )
-
-// started answers POST /runs.
-type started struct {
-	RunID  string     `json:"run_id"`
-	Status run.Status `json:"status"`
-}
 
 // startRun checks everything that can be checked before money is spent, and
 // starts the execution.
@@ -88,7 +83,7 @@ func conflict(runID string) error {
 
 // accepted answers 202 with where the run can be looked at.
 func accepted(runID string, status run.Status) (httpapi.Response, error) {
-	answer, err := httpapi.JSON(http.StatusAccepted, started{runID, status})
+	answer, err := httpapi.JSON(http.StatusAccepted, api.Started{RunID: runID, Status: status})
 	if err == nil {
 		answer.Headers["location"] = "/runs/" + url.PathEscape(runID)
 	}

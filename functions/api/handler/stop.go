@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
@@ -12,13 +13,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
-
-// stopped answers DELETE /runs/{id}.
-type stopped struct {
-	RunID  string     `json:"run_id"`
-	Status run.Status `json:"status"`
-	Task   string     `json:"task"`
-}
 
 // stopRun marks the stop, then cancels the task and stops the execution side by
 // side; close-run closes the record. A run that has ended is answered as it is.
@@ -28,7 +22,7 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 	if err != nil {
 		return none, err
 	}
-	answer := stopped{RunID: id, Status: record.Status.Shown(), Task: "none"}
+	answer := api.Stopped{RunID: id, Status: record.Status.Shown(), Task: "none"}
 	switch {
 	case record.RunID == "":
 		answer.Status = statusOf(execution.State)
