@@ -51,7 +51,8 @@ func TestMain(m *testing.M) {
 // A file api in the archive is served from the start. It holds answers, each of a
 // line METHOD PATH STATUS, headers and a body; those of one method and path are
 // given in order, the last one for ever. RELAY_API_URL is the server's address,
-// which is AWS's too and stands in a body for $URL. See [answer] for what else it
+// which is AWS's too and stands in a body for $URL. A body with a title is a problem
+// document, any other one JSON, if no header says otherwise. See [answer] for what else it
 // does. The server writes what it was asked into the files calls, a line for each
 // METHOD PATH BODY, and headers. go test -update writes the files of "cmp" anew.
 func TestScripts(t *testing.T) {
@@ -248,6 +249,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if strings.Contains(text, `"title":`) {
+		w.Header().Set("Content-Type", "application/problem+json")
+	}
 	w.Header().Set("Date", noon.Format(http.TimeFormat))
 	maps.Copy(w.Header(), next.header)
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
