@@ -75,8 +75,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// commandLine declares the commands and their flags for kong.
-type commandLine struct {
+// grammar declares the commands and their flags for kong.
+type grammar struct {
 	Run        runCmd        `cmd:"" help:"Run a workflow; its outputs land in your S3 bucket."`
 	Status     statusCmd     `cmd:"" help:"Show a run's status, or watch it until it ends."`
 	List       listCmd       `cmd:"" help:"List runs, the newest first."`
@@ -154,7 +154,7 @@ func (a *app) run(ctx context.Context, args []string, out *console) error {
 	if err := checkUTF8(args); err != nil {
 		return err
 	}
-	var line commandLine
+	var line grammar
 	helped := false
 	parser, err := kong.New(&line,
 		kong.Name("relay"), kong.Description(description), kong.Vars{"stack": defaultStack},
