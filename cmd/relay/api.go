@@ -13,12 +13,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/retryafter"
 )
 
 // client calls the relay's API. Every call takes the one path through do.
@@ -164,7 +164,7 @@ func (c *client) once(ctx context.Context, k call, out any) (raw json.RawMessage
 		return nil, 0, err
 	}
 	if response.StatusCode/100 != 2 {
-		return nil, retryAfter(response.Header), problemOf(response, body, c.now())
+		return nil, retryafter.Wait(response.Header, c.now(), maxRetryAfter), problemOf(response, body, c.now())
 	}
 	if len(body) > maxAnswer {
 		return nil, 0, notRelayAPI("the API's answer is larger than %s", formatBytes(maxAnswer))
@@ -234,13 +234,4 @@ func excerpt(response *http.Response, body []byte) string {
 		return "an empty body"
 	}
 	return clip(text, maxExcerpt) + " (" + kind + ")"
-}
-
-// retryAfter returns the wait that an answer asks for in whole seconds, or 0.
-func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || seconds <= 0 {
-		return 0
-	}
-	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
 }

@@ -56,12 +56,3 @@ func TestUnreachable(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// An answer's Retry-After is kept to, within bounds.
-func TestRetryAfter(t *testing.T) {
-	for value, want := range map[string]string{"": "0s", "x": "0s", "-3": "0s", "7": "7s", "86400": maxRetryAfter.String()} {
-		if got := retryAfter(http.Header{"Retry-After": {value}}).String(); got != want {
-			t.Errorf("%q: %s, want %s", value, got, want)
-		}
-	}
-}

@@ -2,17 +2,16 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // The exit codes, as --help and the package's doc list them.
@@ -67,10 +66,8 @@ func namedFailure(name, cause, hint string, violations named.Violations) *failur
 	if len(violations) > 0 {
 		what = name + ": the request has " + plural(len(violations), "fault")
 	}
-	if name == named.Unavailable {
-		hint = "it is mostly a passing state: try again in a while"
-	}
-	return &failure{code: codeUsage, what: what, violations: violations, hint: cmp.Or(hint, named.HintFor(name))}
+	spec, _ := named.Lookup(name)
+	return &failure{code: codeUsage, what: what, violations: violations, hint: cmp.Or(hint, spec.RequestHint, spec.Hint)}
 }
 
 const wrongAPIHint = "this is not the relay's API: --api-url (RELAY_API_URL) must be the stack's output ApiUrl"
@@ -141,15 +138,9 @@ func unreachable(what string, err error, hint string) *failure {
 // withoutURL returns the text of an error without the URL that net/http puts into it:
 // a download's is signed.
 func withoutURL(err error) string {
-	var u *url.Error
-	for errors.As(err, &u) {
-		if u.Timeout() {
-			return "no answer in time"
-		}
-		err = u.Err
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	var timedOut interface{ Timeout() bool }
+	if errors.As(err, &timedOut) && timedOut.Timeout() {
 		return "no answer in time"
 	}
-	return err.Error()
+	return redact.UnwrapURLError(err).Error()
 }
