@@ -127,8 +127,14 @@ func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution) (bo
 // error.json) before the conditional write that closes the record. The effects
 // can be repeated, so of two calls both may run them, and one closes.
 func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution, sure bool) (bool, error) {
-	if r.ExecutionARN != e.ARN || r.StartedAt.Sub(e.StartedAt).Abs() > sameStart || e.Error.Name == named.Superseded {
+	if r.ExecutionARN != e.ARN || r.StartedAt.Sub(e.StartedAt).Abs() > sameStart {
 		return false, nil
+	}
+	if e.Error.Name == named.Superseded { // it ends no life; what an earlier close left is to be done all the same
+		if r.Status.Open() {
+			return false, nil
+		}
+		return false, c.Tidy(ctx, r)
 	}
 	event := endEvent(e)
 	seen := r.Record

@@ -684,3 +684,31 @@ func TestWithdraw(t *testing.T) {
 		t.Errorf("without a record: %v", err)
 	}
 }
+
+// TestSupersededEnd: a stopped run is redriven, the step that says so loses its
+// reply, and the next call ends the execution as Superseded. That ends no life, and
+// what the close of the stop left is done all the same: a late receipt's task, which
+// Cyberun would not cancel, is cancelled.
+func TestSupersededEnd(t *testing.T) {
+	w := newWorld(t)
+	marked := w.doubt("r1")
+	w.tasks["t1"] = cyberun.StatusRunning
+	w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
+	w.execution("r1", executions.Running, 1, "", "")
+	_, err := w.runs.Begin(t.Context(), call("r1", 1), w.request(), outputBucket, "")
+	wantName(t, err, named.RunCancelled, "")
+	_, err = w.runs.Begin(t.Context(), call("r1", 1), w.request(), outputBucket, "")
+	wantName(t, err, named.Superseded, "")
+	w.answers["t1"] = slices.Repeat([]error{answered(500)}, 20) // longer than the receipt's call has
+	if _, err := w.runs.Accept(t.Context(), marked, "t1"); err != nil {
+		t.Fatal(err)
+	}
+	w.answers["t1"] = nil
+	if w.tasks["t1"] != cyberun.StatusRunning {
+		t.Fatalf("t1 is %s already", w.tasks["t1"])
+	}
+	closed, r, failure := w.closes(w.execution("r1", executions.Failed, 1, named.Superseded, "x"))
+	if closed || w.tasks["t1"] != cyberun.StatusCancelled || r.Cancel.EndedAs != "cancelled" || failure == nil || failure.TaskID != "t1" {
+		t.Errorf("closed %v, t1 is %s, the record says %+v, error.json %+v", closed, w.tasks["t1"], r.Cancel, failure)
+	}
+}
