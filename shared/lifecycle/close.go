@@ -172,7 +172,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	}
 	now := c.Now().UTC()
 	r, cell, err = c.update(ctx, r, change{event: event, do: func(rec *run.Record) error {
-		if !rec.Status.Open() || rec.Life != before.Life || rec.TaskID != before.TaskID || rec.Stopping() != before.Stopping() ||
+		if !rec.Status.Open() || rec.Life != before.Life || rec.Life > e.Redrives || rec.TaskID != before.TaskID || rec.Stopping() != before.Stopping() ||
 			rec.InDoubt() != before.InDoubt() || rec.Status == run.Delivering || len(rec.ExtraTasks) != len(before.ExtraTasks) {
 			return errRecordChanged
 		}
