@@ -73,8 +73,9 @@ EXPLORE := GOGC=400 go test -count=1 -v -timeout 60m
 FAULTS  ?= 1
 STATES  ?= 2000000
 
-explored: ## every interleaving of the eight scenarios that matter most
+explored: ## every interleaving of the eight scenarios that matter most, and every meeting of two actors
 	$(EXPLORE) ./e2e/explore
+	go test -count=1 -v -run TestPairs ./shared/lifecycle
 
 explore: ## every interleaving of every scenario; FAULTS=2 ONLY='NAME;NAME' STATES=N REPLAY=LINE
 	$(EXPLORE) ./e2e/explore -all -faults $(FAULTS) -states $(STATES) $(if $(ONLY),-only "$(ONLY)") $(if $(REPLAY),-replay "$(REPLAY)")
