@@ -29,18 +29,16 @@ func RemoteError(doing string, err error) *named.Error {
 	return named.Errorf(named.Unavailable, "%s: %w", doing, err)
 }
 
-// rejects reports whether an answer to a call that would start something, or
-// prepares it, refuses what was sent.
+// rejects reports whether Cyberun's answer to a call that would start something,
+// or prepares it, refuses what was sent.
 func rejects(err error) bool {
 	var refusal *APIError
-	if !errors.As(err, &refusal) {
+	if !errors.As(err, &refusal) || !refusal.JSON {
 		return false
 	}
 	switch refusal.Status {
-	case http.StatusRequestEntityTooLarge:
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return true
-	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
-		return refusal.JSON
 	}
 	return false
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // TestErrorNames: what Cyberun itself says, in a JSON object, is believed. Another
-// answer is an outage, but for what is too large wherever it is said.
+// answer is an outage, whatever its status.
 func TestErrorNames(t *testing.T) {
 	const unavailable, rejected = named.Unavailable, named.RunRejected
 	secret := named.Errorf(named.Unauthorized, "the secret holds no value yet")
@@ -34,7 +34,7 @@ func TestErrorNames(t *testing.T) {
 		{name: "404", cyberun: names{unavailable, unavailable, named.WorkflowNotFound, named.WorkflowNotFound}},
 		{name: "405", cyberun: names{unavailable, rejected, rejected, rejected}},
 		{name: "409", cyberun: names{unavailable, unavailable, unavailable, unavailable}},
-		{name: "413", cyberun: names{unavailable, rejected, rejected, rejected}, others: names{unavailable, rejected, rejected, rejected}},
+		{name: "413", cyberun: names{unavailable, rejected, rejected, rejected}},
 		{name: "415", cyberun: names{unavailable, rejected, rejected, rejected}},
 		{name: "422", cyberun: names{unavailable, rejected, rejected, rejected}},
 		{name: "429", cyberun: names{unavailable, unavailable, unavailable, unavailable}},

@@ -246,11 +246,12 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 // uploadError names the error of an upload to a presigned address. The store behind
 // it is not Cyberun's API: its 403 is an expired or wrongly signed address, which a
 // new one mends, and its 400 may be a stall or a broken body (RequestTimeout,
-// IncompleteBody). Only a file that is too large is refused for good.
+// IncompleteBody). Only a file that is too large is refused for good, by S3's code
+// for that or by a JSON object with status 413.
 func uploadError(uri string, err error) error {
 	var answer *cyberun.APIError
-	if errors.As(err, &answer) && (answer.Status == http.StatusRequestEntityTooLarge || answer.Code == "EntityTooLarge") {
-		return cyberun.PrepareError("upload the file "+uri, err)
+	if errors.As(err, &answer) && (answer.JSON && answer.Status == http.StatusRequestEntityTooLarge || answer.Code == "EntityTooLarge") {
+		return named.Errorf(named.RunRejected, "upload the file %s: %w", uri, err)
 	}
 	if e, ok := named.As(err); ok { // such as OriginRefused: an upload address that no client may follow
 		return e
