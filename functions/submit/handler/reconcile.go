@@ -35,10 +35,11 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		if e.Name != named.Unavailable {
 			return r, e // no waiting mends it; the mark stands, so a redrive looks first
 		}
-		// A redrive may come hours later: a list that cannot be read then is no finding,
-		// and its patience begins anew.
+		// A list that cannot be read is an outage and no finding: it has twice the
+		// patience, ten minutes, for which the state machine's tries last. A redrive may
+		// come hours later: its patience begins anew.
 		late := r.Submission.ServerTime(r.LifeStartedAt).Sub(r.Submission.PostUntil)
-		return r, h.lookAgain(ctx, r, doubt.Finding{Why: e.Cause}, h.Waits.Patience+max(0, late))
+		return r, h.lookAgain(ctx, r, doubt.Finding{Why: e.Cause}, 2*h.Waits.Patience+max(0, late))
 	}
 	switch {
 	case f.Verdict == doubt.Found: // an earlier call of this run knew that it is its task
