@@ -73,9 +73,10 @@ EXPLORE := GOGC=400 go test -count=1 -v -timeout 60m
 FAULTS  ?= 1
 STATES  ?= 2000000
 
-explored: ## every interleaving of the eight scenarios that matter most, and every meeting of two actors
+# TestPairs and TestPages play a part of their cases under the race detector, and all here.
+explored: ## every interleaving of the eight scenarios that matter most, every meeting of two actors, a page of every status
 	$(EXPLORE) ./e2e/explore
-	go test -count=1 -v -run TestPairs ./shared/lifecycle
+	go test -count=1 -run 'TestPairs$$|TestPages$$' ./shared/lifecycle ./functions/...
 
 explore: ## every interleaving of every scenario; FAULTS=2 ONLY='NAME;NAME' STATES=N REPLAY=LINE
 	$(EXPLORE) ./e2e/explore -all -faults $(FAULTS) -states $(STATES) $(if $(ONLY),-only "$(ONLY)") $(if $(REPLAY),-replay "$(REPLAY)")

@@ -257,19 +257,22 @@ func (c *Cyberun) Tasks(_ context.Context, page cyberun.Page) (list cyberun.Task
 
 // Cancel is the client's.
 func (c *Cyberun) Cancel(_ context.Context, id string) error {
-	return c.world.Call("Cancel", func() error {
-		if len(c.Cancels) > 0 {
-			answer := c.Cancels[0]
-			c.Cancels = c.Cancels[1:]
-			if answer != nil {
-				return answer
-			}
+	return c.world.Call("Cancel", func() error { return c.end(id) })
+}
+
+// end is what a cancel does.
+func (c *Cyberun) end(id string) error {
+	if len(c.Cancels) > 0 {
+		answer := c.Cancels[0]
+		c.Cancels = c.Cancels[1:]
+		if answer != nil {
+			return answer
 		}
-		if t := c.Of(id); t != nil && !t.Status.Terminal() && !c.Stubborn {
-			t.Status = cyberun.StatusCancelled
-		}
-		return nil
-	})
+	}
+	if t := c.Of(id); t != nil && !t.Status.Terminal() && !c.Stubborn {
+		t.Status = cyberun.StatusCancelled
+	}
+	return nil
 }
 
 // Result is the client's.

@@ -1,6 +1,7 @@
 // Package functiontest is the world around the functions, in memory: S3, Cyberun
 // and Step Functions with one clock, whose calls fail, lose their replies, or let
-// others in between, where a test says so. It imports the clients' types,
+// others in between, where a test says so. Loopback serves Cyberun over HTTP, for
+// the real client and what stands before the service. It imports the clients' types,
 // shared/lifecycle and shared/store with its S3 in memory.
 package functiontest
 

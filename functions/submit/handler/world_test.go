@@ -133,11 +133,21 @@ func (r retrier) delay(n int) time.Duration {
 	return time.Duration(min(r.interval*math.Pow(r.rate, float64(n)), r.most) / 2 * float64(time.Second)) // full jitter's mean
 }
 
-// drive tries the step as the state machine does, to its end.
+// drive tries the step as the state machine does, to its end, each time in a fresh
+// process.
 func (w *world) drive(in Input) (Output, error) {
+	return w.tryWith(in, w.once)
+}
+
+// driveWith is drive in one process.
+func (w *world) driveWith(h *Handler, in Input) (Output, error) {
+	return w.tryWith(in, func(in Input) (Output, string, error, bool) { return w.call(h, in) })
+}
+
+func (w *world) tryWith(in Input, once func(Input) (Output, string, error, bool)) (Output, error) {
 	tried := map[string]int{}
 	for {
-		out, name, err, died := w.once(in)
+		out, name, err, died := once(in)
 		if died {
 			name = "Lambda.Unknown"
 		} else if err == nil {

@@ -1,0 +1,58 @@
+package handler
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+)
+
+// TestPages: what stands between the relay and Cyberun answers the look at a result
+// with a page of its own, under every status there is, once or for five minutes; and
+// the look into the task list, after a result was said to be gone for ten. The run
+// delivers.
+func TestPages(t *testing.T) {
+	l := functiontest.NewLoopback(t)
+	client := l.Client()
+	for _, test := range []struct {
+		call string
+		last time.Duration
+	}{{call: "result"}, {call: "result", last: 5 * time.Minute}, {call: "list", last: 15 * time.Minute}} {
+		for _, status := range functiontest.Statuses() {
+			w := newWorld(t).record(nil)
+			l.World = functiontest.New(t)
+			l.World.Cyberun.Results = map[string]cyberun.Result{"t1": w.result}
+			begins, met := w.now, 0
+			l.Page = func(call string) (int, bool) {
+				switch {
+				case test.call == "list" && call == "result" && w.now.Sub(begins) < test.last:
+					return http.StatusNotFound, false
+				case call != test.call, met > 0 && w.now.Sub(begins) >= test.last:
+					return 0, false
+				}
+				met++
+				return status, false
+			}
+			w.h.Cyberun = client
+			const pause = 30 * time.Second // the mean of the state machine's
+			for {
+				out, err := w.handle()
+				if err == nil && out.Done {
+					w.delivered(out, "output")
+					break
+				}
+				if !named.Is(err, named.Unavailable) {
+					t.Errorf("%+v, %d: after %d pages %+v, %v", test, status, met, out, err)
+					break
+				}
+				w.now = w.now.Add(pause)
+			}
+			if met == 0 {
+				t.Errorf("%+v, %d: no such call came", test, status)
+			}
+		}
+	}
+}

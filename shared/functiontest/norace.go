@@ -1,0 +1,5 @@
+//go:build !race
+
+package functiontest
+
+const stride = 1
