@@ -255,9 +255,11 @@ func (s *standin) showFaults(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, map[string]any{"faults": rules})
 }
 
+// clearFaults ends the rules of a name, or all there are.
 func (s *standin) clearFaults(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("name")
 	s.mu.Lock()
-	s.rules = nil
+	s.rules = slices.DeleteFunc(s.rules, func(one *rule) bool { return name == "" || one.Name == name })
 	s.mu.Unlock()
 	reply(w, http.StatusOK, map[string]any{"success": true})
 }
