@@ -155,7 +155,7 @@ func TestStaleCheckpoint(t *testing.T) {
 	t.Parallel()
 	size := uniqueSize() + 20_000_000 // more than one part
 	runID := s.start(t, mustJSON(t, map[string]any{"workflow": "big-file", "parameters": map[string]any{"bytes": size, "seconds": 60}}))
-	eventually(t, "the run has its task", func() (bool, any) { v := s.view(t, runID, ""); return v.TaskID != "", v })
+	s.taskOf(t, runID)
 	key := "runs/" + runID + "/another.bin"
 	upload, err := s.s3.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &s.outputs, Key: &key})
 	if err != nil {

@@ -204,12 +204,18 @@ func TestSeveralOutputs(t *testing.T) {
 	}
 }
 
-// TestPolledRun: a run of 30 s without a held stream stays small.
-func TestPolledRun(t *testing.T) {
-	s := open(t)
+// withPolling skips on a stack that holds streams.
+func (s *stack) withPolling(t *testing.T) {
+	t.Helper()
 	if hold := s.setting(t, "PollStatusFunction", "HOLD_SECONDS"); hold != "0" {
 		t.Skipf("this stack holds streams for %s s; `make e2e` runs this test on one that polls", hold)
 	}
+}
+
+// TestPolledRun: a run of 30 s without a held stream stays small.
+func TestPolledRun(t *testing.T) {
+	s := open(t)
+	s.withPolling(t)
 	t.Parallel()
 	word := mark(t)
 	v := s.end(t, s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 30}})))

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -219,6 +219,49 @@ func eventually(t *testing.T, what string, check func() (done bool, seen any)) {
 	}
 }
 
+// prompted is a request for a picture that is told by its prompt, whose task takes
+// so many seconds of the stand-in's time.
+func prompted(t *testing.T, word string, seconds int) string {
+	t.Helper()
+	return mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": seconds}})
+}
+
+// waiting starts a run of such a request, and waits until it has its task.
+func (s *stack) waiting(t *testing.T, word string, seconds int) (runID, taskID string) {
+	t.Helper()
+	runID = s.start(t, prompted(t, word, seconds))
+	return runID, s.taskOf(t, runID)
+}
+
+// taskOf waits until a run has its task.
+func (s *stack) taskOf(t *testing.T, runID string) (taskID string) {
+	t.Helper()
+	eventually(t, "the run "+runID+" has its task", func() (bool, any) {
+		v := s.view(t, runID, "")
+		taskID = v.TaskID
+		return taskID != "", v
+	})
+	return taskID
+}
+
+// succeeds waits until a run that was closed and goes on has succeeded.
+func (s *stack) succeeds(t *testing.T, runID string) (v runView) {
+	t.Helper()
+	eventually(t, "the run "+runID+" goes on, and succeeds", func() (bool, any) {
+		v = s.view(t, runID, "")
+		return v.Status == "succeeded", v
+	})
+	return v
+}
+
+// stopExecution is a person's, past the relay's API.
+func (s *stack) stopExecution(t *testing.T, runID string) {
+	t.Helper()
+	if _, err := s.sfn.StopExecution(t.Context(), &sfn.StopExecutionInput{ExecutionArn: s.execution(t, runID).ExecutionArn}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // object reads a whole object; nil if it is not there.
 func (s *stack) object(t *testing.T, bucket, key string) []byte {
 	t.Helper()
@@ -273,66 +316,6 @@ func (s *stack) history(t *testing.T, runID string) []sfntypes.HistoryEvent {
 	}
 }
 
-// ledger is what the stand-in says was paid for.
-type ledger struct {
-	Tasks   []ledgerTask   `json:"tasks"`
-	Uploads []ledgerUpload `json:"uploads"`
-}
-
-// ledgerUpload is a file that was given to the stand-in.
-type ledgerUpload struct {
-	FileKey string `json:"file_key"`
-	Name    string `json:"file_name"`
-	SHA256  string `json:"sha256"`
-}
-
-type ledgerTask struct {
-	ID              string         `json:"id"`
-	Workflow        string         `json:"workflow"`
-	Parameters      map[string]any `json:"parameters"`
-	Status          string         `json:"status"`
-	CancelRequested bool           `json:"cancel_requested"`
-}
-
-// ledger are the paid tasks that fit.
-func (s *stack) ledger(t *testing.T, fits func(ledgerTask) bool) []ledgerTask {
-	t.Helper()
-	var fit []ledgerTask
-	for _, task := range s.whole(t).Tasks {
-		if fits(task) {
-			fit = append(fit, task)
-		}
-	}
-	return fit
-}
-
-// whole is the stand-in's ledger.
-func (s *stack) whole(t *testing.T) (all ledger) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.control+"/ledger", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	send(t, req).into(t, &all)
-	return all
-}
-
-// paid are the tasks of one test: those whose prompt holds its mark.
-func (s *stack) paid(t *testing.T, mark string) []ledgerTask {
-	t.Helper()
-	return s.ledger(t, func(task ledgerTask) bool {
-		prompt, _ := task.Parameters["prompt"].(string)
-		return strings.Contains(prompt, mark)
-	})
-}
-
-// addFault adds one of the stand-in's faults. Its match names this test's own
-// requests, so that tests beside it do not meet it, and it needs no clearing.
-func (s *stack) addFault(t *testing.T, rule string) {
-	t.Helper()
-	s.atStandIn(t, http.MethodPost, "/faults", rule)
-}
-
 func mustJSON(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
@@ -349,25 +332,6 @@ func mark(t *testing.T) string {
 
 // background outlives the test's own context: for what a cleanup puts back.
 func background(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }
-
-// atStandIn calls one of the stand-in's own routes.
-func (s *stack) atStandIn(t *testing.T, method, path, body string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(background(t), method, s.control+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a := send(t, req); a.status/100 != 2 {
-		t.Fatalf("%s %s at the stand-in: HTTP %d: %s", method, path, a.status, a.body)
-	}
-}
-
-func (s *stack) clearFaults(t *testing.T) { s.atStandIn(t, http.MethodDelete, "/faults", "") }
-
-// setKeys says which keys Cyberun lets in.
-func (s *stack) setKeys(t *testing.T, keys ...string) {
-	s.atStandIn(t, http.MethodPost, "/keys", mustJSON(t, map[string]any{"keys": keys}))
-}
 
 // setSecret puts a key where the functions read it.
 func (s *stack) setSecret(t *testing.T, key string) {

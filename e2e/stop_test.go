@@ -1,16 +1,16 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
 
@@ -23,7 +23,7 @@ func TestStopAtAnyMoment(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			word := mark(t)
-			runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 600}}))
+			runID := s.start(t, prompted(t, word, 600))
 			// Half of them within the submission, half while it waits.
 			span := []int{400, 4000}[i%2]
 			time.Sleep(time.Duration(rand.IntN(span)) * time.Millisecond)
@@ -32,10 +32,7 @@ func TestStopAtAnyMoment(t *testing.T) {
 					t.Fatalf("DELETE: HTTP %d: %s", a.status, a.body)
 				}
 			} else {
-				arn := s.execution(t, runID).ExecutionArn
-				if _, err := s.sfn.StopExecution(t.Context(), &sfn.StopExecutionInput{ExecutionArn: arn}); err != nil {
-					t.Fatal(err)
-				}
+				s.stopExecution(t, runID)
 			}
 			v := s.end(t, runID)
 			if v.Status != "cancelled" || v.Error == nil || v.Error.Name != "RunCancelled" {
@@ -56,87 +53,152 @@ func TestStopAtAnyMoment(t *testing.T) {
 	}
 }
 
-// TestOneKeyOneRun: twenty callers with one Idempotency-Key start one run.
-func TestOneKeyOneRun(t *testing.T) {
+// TestCancelAnswers: whatever Cyberun answers to the first two cancels, the task of
+// a stopped run is cancelled soon after, and DELETE answers when it is.
+func TestCancelAnswers(t *testing.T) {
 	s := open(t)
+	if s.setting(t, "PollStatusFunction", "HOLD_SECONDS") == "0" {
+		t.Skip("this stack holds no stream")
+	}
 	t.Parallel()
-	word := mark(t)
-	// Two spellings of one JSON value.
-	requests := []string{
-		fmt.Sprintf(`{"workflow":"text-to-image","parameters":{"prompt":%q,"steps":30}}`, word),
-		fmt.Sprintf(`{ "parameters": {"steps": 30.0, "prompt": %q}, "workflow": "text-to-image" }`, word),
-	}
-	var mu sync.Mutex
-	ids := map[string]int{}
-	var all sync.WaitGroup
-	for i := range 20 {
-		all.Go(func() {
-			a := s.call(t, http.MethodPost, "/runs", requests[i%2], "Idempotency-Key", word)
-			var v runView
-			a.into(t, &v)
-			mu.Lock()
-			defer mu.Unlock()
-			if a.status != http.StatusAccepted {
-				t.Errorf("HTTP %d: %s", a.status, a.body)
-			}
-			ids[v.RunID]++
-		})
-	}
-	all.Wait()
-	if len(ids) != 1 {
-		t.Fatalf("%d runs were started: %v", len(ids), ids)
-	}
-	for runID := range ids {
-		s.delivered(t, s.end(t, runID))
-		if again := s.start(t, requests[0], "Idempotency-Key", word); again != runID {
-			t.Errorf("after its end the same key started %s", again)
+	s.checkCancelAnswers(t, "PollStatus")
+}
+
+// TestPolledCancelAnswers is the same for a run that waits to poll.
+func TestPolledCancelAnswers(t *testing.T) {
+	s := open(t)
+	s.withPolling(t)
+	t.Parallel()
+	s.checkCancelAnswers(t, "WaitToPoll")
+}
+
+// TestWebhookCancelAnswers is the same for a run that awaits a webhook.
+func TestWebhookCancelAnswers(t *testing.T) {
+	s := open(t)
+	s.withWebhooks(t)
+	t.Parallel()
+	s.checkCancelAnswers(t, "AwaitWebhook")
+}
+
+// checkCancelAnswers stops runs that have entered a state, by both ways there are.
+func (s *stack) checkCancelAnswers(t *testing.T, state string) {
+	const refused = 2 // cancels, before one is taken
+	for name, action := range map[string]string{
+		"500":    `{"type":"status","status":500,"body":"{\"message\":\"oops\"}"}`,
+		"no":     `{"type":"status","status":200,"body":"{\"success\":false}"}`,
+		"a page": `{"type":"status","status":200,"body":"<html>hello</html>"}`,
+	} {
+		for _, by := range []string{"DELETE", "StopExecution"} {
+			t.Run(by+" "+name, func(t *testing.T) {
+				t.Parallel()
+				word := mark(t)
+				runID, taskID := s.waiting(t, word, 600)
+				eventually(t, "it has entered "+state, func() (bool, any) { n := s.entered(t, runID, state); return n > 0, n })
+				s.addFault(t, fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/r/tasks/%s/cancel$"},"times":%d,"action":%s}`, taskID, refused, action))
+				stopped := time.Now()
+				if by == "DELETE" {
+					a := s.call(t, http.MethodDelete, "/runs/"+runID, "")
+					var said struct{ Status, Task string }
+					a.into(t, &said)
+					if a.status != http.StatusAccepted || said.Status != "cancelled" || said.Task != "cancelled" {
+						t.Errorf("HTTP %d: %s", a.status, a.body)
+					}
+					s.paidAndCancelled(t, word)
+				} else {
+					s.stopExecution(t, runID)
+				}
+				v := s.end(t, runID)
+				if v.Status != "cancelled" || v.Error == nil || !strings.Contains(v.Error.Cause, taskID) {
+					t.Errorf("%+v", v)
+				}
+				s.paidAndCancelled(t, word)
+				var record struct {
+					Cancel struct {
+						AcceptedAt time.Time `json:"accepted_at"`
+					}
+				}
+				if err := json.Unmarshal(s.object(t, s.state, "runs/"+runID+".json"), &record); err != nil || record.Cancel.AcceptedAt.IsZero() {
+					t.Errorf("the record says of the cancel: %+v, %v", record.Cancel, err)
+				}
+				t.Logf("cancelled %.1f s after the stop (the design says 20 at most)", record.Cancel.AcceptedAt.Sub(stopped).Seconds())
+			})
 		}
 	}
-	if paid := s.paid(t, word); len(paid) != 1 {
-		t.Errorf("paid for %d tasks", len(paid))
-	}
-	a := s.call(t, http.MethodPost, "/runs", `{"workflow":"text-to-image","parameters":{"prompt":"another"}}`, "Idempotency-Key", word)
-	if a.status != http.StatusConflict {
-		t.Errorf("another request under the same key: HTTP %d: %s", a.status, a.body)
-	}
 }
 
-// TestRescue: an existing task is waited for, copied and closed by a run that
-// did not start it; while its own run lives it is refused.
-func TestRescue(t *testing.T) {
+// TestStopAfterDeaths: submit died before it could own its task and take its marker
+// back, copy-result left a multipart upload; the close of the stopped run does
+// what they left.
+func TestStopAfterDeaths(t *testing.T) {
 	s := open(t)
 	t.Parallel()
 	word := mark(t)
-	owner := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 60}}))
-	var taskID string
-	eventually(t, "the run has its task", func() (bool, any) {
-		taskID = s.view(t, owner, "").TaskID
-		return taskID != "", owner
+	runID, taskID := s.waiting(t, word, 600)
+	eventually(t, "the task is owned", func() (bool, any) { return s.object(t, s.state, "tasks/"+taskID) != nil, taskID })
+	var record struct {
+		WorkflowID string `json:"workflow_id"`
+	}
+	if err := json.Unmarshal(s.object(t, s.state, "runs/"+runID+".json"), &record); err != nil {
+		t.Fatal(err)
+	}
+	marker := "submitting/" + record.WorkflowID + "/" + runID + "/1"
+	s.put(t, s.state, marker, []byte("{}"), nil)
+	if _, err := s.s3.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &s.state, Key: aws.String("tasks/" + taskID)}); err != nil {
+		t.Fatal(err)
+	}
+	key := "runs/" + runID + "/half.png"
+	upload, err := s.s3.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &s.outputs, Key: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.put(t, s.state, "copies/"+runID+"/1.json", []byte(mustJSON(t, map[string]any{"checkpoint": map[string]any{"key": key, "upload_id": upload.UploadId}})), nil)
+	s.stopExecution(t, runID)
+	if v := s.end(t, runID); v.Status != "cancelled" {
+		t.Errorf("it is %s: %+v", v.Status, v.Error)
+	}
+	eventually(t, "the marker and the checkpoint are gone, the task is owned", func() (bool, any) {
+		return s.object(t, s.state, marker) == nil && s.object(t, s.state, "copies/"+runID+"/1.json") == nil && s.object(t, s.state, "tasks/"+taskID) != nil, runID
 	})
-	refused := s.end(t, s.start(t, mustJSON(t, map[string]any{"task_id": taskID})))
-	s.checkFailure(t, refused, "TaskTaken")
-	s.delivered(t, s.end(t, owner))
-	rescuer := s.end(t, s.start(t, mustJSON(t, map[string]any{"task_id": taskID, "destination": map[string]any{"prefix": "{workflow}/{task_id}/{run_id}/"}})))
-	m := s.delivered(t, rescuer)
-	if want := "rescue/" + taskID + "/" + rescuer.RunID + "/manifest.json"; rescuer.ManifestKey != want || m.Workflow != "text-to-image" {
-		t.Errorf("manifest %s of %s, want %s", rescuer.ManifestKey, m.Workflow, want)
+	if _, err := s.s3.ListParts(t.Context(), &s3.ListPartsInput{Bucket: &s.outputs, Key: &key, UploadId: upload.UploadId}); err == nil {
+		t.Error("the multipart upload still takes up room")
 	}
-	if paid := s.paid(t, word); len(paid) != 1 || paid[0].CancelRequested {
-		t.Errorf("paid for %+v", paid)
-	}
+	s.paidAndCancelled(t, word)
 }
 
-// TestLostReply: the reply to the POST is lost, and the run ends with its own task.
-func TestLostReply(t *testing.T) {
+// TestDeathPastNoReturn: a copy-result dies after it has written that the run is
+// delivering. Whoever comes next finishes it: a stop by the API, or the close of
+// the stopped execution.
+func TestDeathPastNoReturn(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
-	// A workflow that no other test submits to meanwhile: rivals are another test's matter.
-	request := map[string]any{"workflow": "nerf-train", "parameters": map[string]any{"scene": word, "seconds": 2}}
-	s.addFault(t, fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/run$","body_contains":%q},"times":1,"action":{"type":"accept_then_reset"}}`, word))
-	v := s.end(t, s.start(t, mustJSON(t, request)))
-	s.delivered(t, v)
-	if got := s.ledger(t, func(task ledgerTask) bool { return task.Parameters["scene"] == word }); len(got) != 1 || got[0].ID != v.TaskID {
-		t.Errorf("paid for %+v, the run has %s", got, v.TaskID)
+	for name, stop := range map[string]func(t *testing.T, runID string){
+		"DELETE":        func(t *testing.T, runID string) { s.call(t, http.MethodDelete, "/runs/"+runID, "") },
+		"StopExecution": s.stopExecution,
+	} {
+		t.Run(name, func(t *testing.T) {
+			word := mark(t)
+			runID, _ := s.waiting(t, word, 600)
+			prefix, key := "runs/"+runID+"/", "runs/"+runID+".json"
+			s.put(t, s.outputs, prefix+"error.json", []byte("{}"), nil) // of a life before
+			s.put(t, s.state, "manifests/"+runID+"/1.json", []byte(`{"manifest":1}`), nil)
+			s.put(t, s.state, "copies/"+runID+"/1.json", []byte("{}"), nil)
+			var record map[string]any
+			if err := json.Unmarshal(s.object(t, s.state, key), &record); err != nil {
+				t.Fatal(err)
+			}
+			record["status"], record["manifest_key"], record["manifest_body"] = "delivering", prefix+"manifest.json", "manifests/"+runID+"/1.json"
+			s.put(t, s.state, key, []byte(mustJSON(t, record)), nil)
+			stop(t, runID)
+			if v := s.end(t, runID); v.Status != "succeeded" {
+				t.Errorf("it is %s: %+v", v.Status, v.Error)
+			}
+			if got := s.object(t, s.outputs, prefix+"manifest.json"); string(got) != `{"manifest":1}` {
+				t.Errorf("manifest.json is %q", got)
+			}
+			for bucket, key := range map[string]string{s.outputs: prefix + "error.json", s.state: "manifests/" + runID + "/1.json"} {
+				eventually(t, key+" is gone", func() (bool, any) { return s.object(t, bucket, key) == nil, key })
+			}
+			eventually(t, "the checkpoint is gone", func() (bool, any) { return s.object(t, s.state, "copies/"+runID+"/1.json") == nil, runID })
+		})
 	}
 }
