@@ -96,7 +96,7 @@ api-fuzz: tools $(STACK) .tools/schemathesis/.done ## generated requests to the 
 iam: ## the calls of the last `make e2e` against the template's rights: none missing, none unused
 	@go run ./local/iam $(CALLS)
 
-crash: .tools/bin/versitygw tools $(STACK) ## kill submit and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
+crash: .tools/bin/versitygw tools $(STACK) ## kill submit, copy-result and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
 	RELAY_CRASH=1 $(STACK) exec $(HUNDRED_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
 

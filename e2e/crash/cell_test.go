@@ -41,7 +41,9 @@ type cell struct {
 	submit   *function
 	closeRun *function
 	api      *function
-	armed    int // how many faults are played before the target
+
+	copyResult *function
+	armed      int // how many faults are played before the target
 
 	calling sync.Mutex     // one event or sweep at a time
 	closing sync.WaitGroup // events of stops, which outlast the call that they came in
@@ -90,11 +92,14 @@ func (s scenario) cell(ctx context.Context, w *world, target fault) (*cell, erro
 	}
 	c.execution = execution{arn: executionARNs + c.runID, input: c.request, status: "RUNNING", started: time.Now().UTC().Truncate(time.Millisecond)}
 	c.submit, c.closeRun, c.api = c.function(w.submit, c.stop), c.function(w.closeRun, c.redriveNow), c.function(w.api, nil)
+	c.copyResult = c.function(w.copyResult, c.stop)
 	return c, nil
 }
 
 // close ends the functions and tells what they had logged.
-func (c *cell) close() string { return c.submit.close() + c.closeRun.close() + c.api.close() }
+func (c *cell) close() string {
+	return c.submit.close() + c.copyResult.close() + c.closeRun.close() + c.api.close()
+}
 
 // photo is a PNG of one pixel.
 func photo() []byte {
@@ -176,7 +181,11 @@ func (c *cell) play(ctx context.Context) (r result) {
 	}
 	c.submit.gate.pending.Wait()
 	r.calls, r.recorded = armed.calls, armed.gate.recorded(c.armed)
-	if err == nil {
+	switch {
+	case err != nil:
+	case c.scenario.end != nil:
+		err = c.scenario.end(ctx, c, &r)
+	default:
 		err = c.check(ctx, last, &r)
 	}
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 var (
 	uuid   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	millis = regexp.MustCompile(`[0-9]{13}-`)
-	xid    = regexp.MustCompile(`/[0-9a-v]{20}$`)
+	xid    = regexp.MustCompile(`/[0-9a-v]{20}(\.json)?$`)
 	ended  = regexp.MustCompile(`\{time\}-[0-9]+-[0-9]+-\{id\}$`)
 	fileID = regexp.MustCompile(`/bucket/inputs/.*`)
 )
@@ -78,6 +78,8 @@ func written(body []byte) string {
 		return "settled"
 	case r.Cancel != nil:
 		return "cancel"
+	case r.Status == "copying" || r.Status == "delivering" || r.Status == "succeeded":
+		return r.Status
 	case r.TaskID != "":
 		return "task id"
 	case r.Submission != nil && r.Submission.MarkedAt.Before(r.LifeStartedAt) && r.Life > 0:

@@ -26,6 +26,7 @@ type scenario struct {
 	first   bool // only the calls of the first invocation after before
 	about   func(*cell) *function
 	life    func(context.Context, *cell) (answer, error)
+	end     func(context.Context, *cell, *result) error // what it is held against at its end; nil: what submit and close-run leave
 }
 
 const (

@@ -33,7 +33,7 @@ func TestCrashPoints(t *testing.T) {
 	gated(t)
 	start := time.Now()
 	b := newBench(t)
-	all := scenarios()
+	all := append(scenarios(), copyScenarios()...)
 	if only := os.Getenv("RELAY_CRASH_ONLY"); only != "" {
 		all = slices.DeleteFunc(all, func(s scenario) bool { return !strings.Contains(s.title, only) })
 	}

@@ -31,12 +31,13 @@ const (
 
 // bench is what all cells share: the binaries, a real S3, the state machine.
 type bench struct {
-	submit, pollStatus, closeRun, api string
-	standin                           string
-	s3                                *s3.Client
-	s3Upstream                        upstream
-	machine                           machine
-	serial                            atomic.Int64
+	submit, pollStatus, copyResult, closeRun, api string
+
+	standin    string
+	s3         *s3.Client
+	s3Upstream upstream
+	machine    machine
+	serial     atomic.Int64
 }
 
 func newBench(t *testing.T) *bench {
@@ -56,7 +57,8 @@ func newBench(t *testing.T) *bench {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	b := &bench{}
 	for source, binary := range map[string]*string{
-		"functions/submit": &b.submit, "functions/poll-status": &b.pollStatus, "functions/close-run": &b.closeRun, "functions/api": &b.api,
+		"functions/submit": &b.submit, "functions/poll-status": &b.pollStatus, "functions/copy-result": &b.copyResult,
+		"functions/close-run": &b.closeRun, "functions/api": &b.api,
 		"local/standin": &b.standin,
 	} {
 		*binary = filepath.Join(dir, filepath.Base(source))
