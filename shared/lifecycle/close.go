@@ -134,7 +134,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		if r.Status.Open() {
 			return false, nil
 		}
-		return false, c.Tidy(ctx, r)
+		return false, c.CleanUp(ctx, r)
 	}
 	event := endEvent(e)
 	seen := r.Record

@@ -143,7 +143,7 @@ var actors = []struct {
 		if !p.allowed(err) || !r.InDoubt() {
 			return
 		}
-		if err = p.runs.Unknown(p.t.Context(), r, p.candidates("r1")); p.allowed(err) {
+		if err = p.runs.LeaveToPerson(p.t.Context(), r, p.candidates("r1")); p.allowed(err) {
 			p.stopsAt("r1", executions.Failed, named.SubmitOutcomeUnknown)
 		}
 	}},
@@ -229,7 +229,7 @@ func (p *pair) submit(id string) (done bool, err error) {
 			}
 		}
 	} else if err == nil && r.TaskID != "" {
-		r, err = p.runs.Settle(ctx, r)
+		r, err = p.runs.CompleteSubmission(ctx, r)
 	}
 	return p.allowed(err) && r.TaskID != "", err
 }
@@ -267,7 +267,7 @@ func (p *pair) rescue() (done bool, err error) {
 	if err == nil && r.TaskID == "" {
 		r, err = p.runs.RescueTask(p.t.Context(), r, "t1", "text-to-image")
 	} else if err == nil {
-		r, err = p.runs.Settle(p.t.Context(), r)
+		r, err = p.runs.CompleteSubmission(p.t.Context(), r)
 	}
 	if e, ok := named.As(err); ok && !p.allowed(err) {
 		p.stopsAt("r2", executions.Failed, e.Name)

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
@@ -23,14 +22,13 @@ func TestPages(t *testing.T) {
 	}{{call: "result"}, {call: "result", last: 5 * time.Minute}, {call: "list", last: 15 * time.Minute}} {
 		for _, status := range functiontest.Statuses() {
 			w := newWorld(t).record(nil)
-			l.World = functiontest.New(t)
-			l.World.Cyberun.Results = map[string]cyberun.Result{"t1": w.result}
-			begins, met := w.now, 0
+			l.World = w.World
+			begins, met := w.Now, 0
 			l.Page = func(call string) (int, bool) {
 				switch {
-				case test.call == "list" && call == "result" && w.now.Sub(begins) < test.last:
+				case test.call == "list" && call == "result" && w.Now.Sub(begins) < test.last:
 					return http.StatusNotFound, false
-				case call != test.call, met > 0 && w.now.Sub(begins) >= test.last:
+				case call != test.call, met > 0 && w.Now.Sub(begins) >= test.last:
 					return 0, false
 				}
 				met++
@@ -48,7 +46,7 @@ func TestPages(t *testing.T) {
 					t.Errorf("%+v, %d: after %d pages %+v, %v", test, status, met, out, err)
 					break
 				}
-				w.now = w.now.Add(pause)
+				w.Now = w.Now.Add(pause)
 			}
 			if met == 0 {
 				t.Errorf("%+v, %d: no such call came", test, status)
