@@ -91,20 +91,23 @@ func (i Investigator) Look(ctx context.Context, r run.Record) (Finding, error) {
 	switch {
 	case f.Verdict == Found:
 		return f, nil
-	case len(f.Candidates) > 0 && rivals(r.RunID, f.Candidates, markers):
+	case len(f.Candidates) == 0:
+		return i.absence(ctx, r, f, list, witness, known)
+	}
+	rivals, err := i.rivals(ctx, r.RunID, f.Candidates, markers)
+	switch {
+	case err != nil:
+		return Finding{}, err
+	case rivals:
 		f.Verdict, f.Why = Rivals, "other runs of the workflow are in doubt as well"
-		return f, nil
 	case len(f.Candidates) == 1 && len(free) == 1 && list.partial != "":
 		f.Verdict, f.Why = Unproven, list.partial
-		return f, nil
 	case len(f.Candidates) == 1 && len(free) == 1:
 		f.Verdict, f.TaskID = Alone, free[0].ID
-		return f, nil
-	case len(f.Candidates) > 0:
+	default:
 		f.Why = fmt.Sprintf("%d tasks could be this run's, or a run in doubt has named one of them", len(f.Candidates))
-		return f, nil
 	}
-	return i.absence(ctx, r, f, list, witness, known)
+	return f, nil
 }
 
 // inWindow finds the tasks of a submission's window that may be the run's: those
@@ -146,16 +149,20 @@ func (i Investigator) inWindow(ctx context.Context, r run.Record, rows []cyberun
 }
 
 // rivals reports whether another run's submission could have started one of the
-// tasks. A marker whose window lies elsewhere could not.
-func rivals(runID string, tasks []run.Candidate, markers []run.Marker) bool {
+// tasks. A marker whose window lies elsewhere could not, nor could one that was
+// never followed by a POST. The markers' runs are read after the task list, or a
+// task could be listed that started after its run was read.
+func (i Investigator) rivals(ctx context.Context, runID string, tasks []run.Candidate, markers []run.Marker) (bool, error) {
 	for _, m := range markers {
-		for _, t := range tasks {
-			if m.RunID != runID && m.Window.Contains(t.CreatedAt) {
-				return true
-			}
+		overlaps := slices.ContainsFunc(tasks, func(t run.Candidate) bool { return m.Window.Contains(t.CreatedAt) })
+		if m.RunID == runID || !overlaps {
+			continue
+		}
+		if posted, err := i.Runs.MayHavePosted(ctx, m); err != nil || posted {
+			return posted, err
 		}
 	}
-	return false
+	return false, nil
 }
 
 // absence says whether the list proves that no task is the run's. What has never

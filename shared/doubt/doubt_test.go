@@ -90,6 +90,26 @@ func TestCandidates(t *testing.T) {
 			w.rival("other", marked.Add(25*time.Second))
 			return []string{w.ours(time.Second), w.ours(25 * time.Second)}
 		}},
+		{name: "one, and a rival whose record has its attempt", want: Rivals, why: "in doubt as well", prepare: func(w *world) []string {
+			w.rival("other", marked)
+			w.write(run.Record{RunID: "other", Status: run.Failed, WorkflowID: workflowID, Submission: w.submission(marked), Posts: 1})
+			return []string{w.ours(time.Second)}
+		}},
+		{name: "one, and a rival that has its task", want: Rivals, why: "in doubt as well", prepare: func(w *world) []string {
+			w.rival("other", marked)
+			w.write(run.Record{RunID: "other", Status: run.Waiting, WorkflowID: workflowID, TaskID: "task-of-other", Posts: 1})
+			return []string{w.ours(time.Second)}
+		}},
+		{name: "one, and a run that was stopped between its marker and its mark", want: Alone, prepare: func(w *world) []string {
+			w.rival("other", marked)
+			w.write(run.Record{RunID: "other", Status: run.Cancelled})
+			return []string{w.ours(time.Second)}
+		}},
+		{name: "one, and a run that has submitted anew since", want: Alone, prepare: func(w *world) []string {
+			w.rival("other", marked)
+			w.write(run.Record{RunID: "other", Status: run.Submitting, WorkflowID: workflowID, Submission: w.submission(marked.Add(time.Minute)), Posts: 1})
+			return []string{w.ours(time.Second)}
+		}},
 		{name: "one, and this run's own markers", want: Alone, prepare: func(w *world) []string {
 			w.rival("mine", marked)
 			w.rival("mine", marked.Add(3*time.Second))

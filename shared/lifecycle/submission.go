@@ -364,3 +364,21 @@ func (s *Runs) Markers(ctx context.Context, workflowID string, since time.Time) 
 	}
 	return markers, nil
 }
+
+// MayHavePosted reports whether the submission that a marker announces may have
+// started a task by now. A call posts only after its run's record has the attempt,
+// and the record keeps that until it has the task, or it is known that there is
+// none. So a marker whose attempt its record does not have, while it has no task
+// either, started nothing: its call died, or was refused, between the two. Such a
+// marker of a run that was stopped before its first POST stays until it expires,
+// since only the record says under which workflow a run's markers are.
+func (s *Runs) MayHavePosted(ctx context.Context, m run.Marker) (bool, error) {
+	r, err := s.Get(ctx, m.RunID)
+	if errors.Is(err, ErrNoRecord) {
+		return true, nil // nothing tells
+	}
+	if err != nil {
+		return false, err
+	}
+	return r.TaskID != "" || r.Submission != nil && r.Submission.Attempt == m.Attempt, nil
+}
