@@ -289,7 +289,7 @@ func TestErrorFileAfterALostClose(t *testing.T) {
 		{name: "against a redrive's step", prefix: "runs/{run_id}/", wins: func(w *world, _ Run) {
 			w.execution("r1", executions.Running, 1, "", "")
 			w.begin("r1", 1)
-		}, status: run.Copying, left: nil},
+		}, status: run.Copying, left: []string{"runs/r1/error.json"}}, // until it delivers
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -656,16 +656,39 @@ func TestCloseDuringAnOutage(t *testing.T) {
 }
 
 // TestWithdraw: the close of a life that was redriven died behind its error.json;
-// its event comes again once the run goes on, or has succeeded.
+// its event comes again once the run goes on, delivers, or has succeeded. What goes
+// on keeps the file: another close of that life may rely on it, and the delivery
+// removes it.
 func TestWithdraw(t *testing.T) {
-	for name, delivers := range map[string]bool{"it goes on": false, "it succeeded": true} {
-		t.Run(name, func(t *testing.T) {
+	tests := []struct {
+		name     string
+		delivers bool
+		dies     string // the call that the delivery dies at
+		status   run.Status
+		stays    bool
+	}{
+		{name: "it goes on", status: run.Copying, stays: true},
+		{name: "it delivers", delivers: true, dies: "PutObject outputs/runs/r1/manifest.json", status: run.Delivering},
+		{name: "it succeeded", delivers: true, status: run.Succeeded},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			r := w.copied("r1", "t1")
-			if delivers {
-				if _, err := w.runs.Deliver(t.Context(), r, manifestOf(r)); err != nil {
+			if test.delivers {
+				w.around = func(call string, do func() error) error {
+					if call == test.dies {
+						return errReset
+					}
+					return do()
+				}
+				if _, err := w.runs.Deliver(t.Context(), r, manifestOf(r)); (err != nil) != (test.dies != "") {
 					t.Fatal(err)
 				}
+				w.around = nil
+			}
+			if got := w.get("r1").Status; got != test.status {
+				t.Fatalf("the run is %s", got)
 			}
 			record := r.Record
 			record.Error = named.Errorf(named.Unavailable, "x")
@@ -675,7 +698,7 @@ func TestWithdraw(t *testing.T) {
 			if err := w.close.WithdrawError(t.Context(), "r1"); err != nil {
 				t.Fatal(err)
 			}
-			if keys := w.s3.Keys(outputBucket, ""); slices.Contains(keys, "runs/r1/error.json") {
+			if keys := w.s3.Keys(outputBucket, ""); slices.Contains(keys, "runs/r1/error.json") != test.stays {
 				t.Errorf("it leaves %v", keys)
 			}
 		})

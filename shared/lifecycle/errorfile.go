@@ -61,7 +61,7 @@ func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
 // repairError makes error.json agree with the record, after a close wrote one and
 // another call closed the run: it removes it if the run succeeded, and writes the
 // record's own error if the run was closed with another one. It leaves it alone while
-// the run is open: whatever ends the run removes or rewrites it.
+// the run is open: whatever ends the run removes or rewrites it, see withdrawError.
 func (s *Runs) repairError(ctx context.Context, runID string) error {
 	r, err := s.Get(ctx, runID)
 	for range maxTurns {
@@ -70,6 +70,8 @@ func (s *Runs) repairError(ctx context.Context, runID string) error {
 			return err
 		case r.Status == run.Succeeded:
 			return s.removeError(ctx, r.Record)
+		case r.Status == run.Delivering:
+			return s.withdrawError(ctx, r)
 		case r.Status.Open() || r.Error == nil:
 			return nil
 		}
@@ -86,11 +88,17 @@ func (s *Runs) repairError(ctx context.Context, runID string) error {
 }
 
 // withdrawError removes the error.json that a close may have written for a run that
-// was redriven. If the run has closed again, it repairs it instead.
+// was redriven. If the run has closed again, it repairs it instead. A run that is yet
+// to deliver keeps it: another close of the earlier life may be about to close the
+// record, and would leave no error.json then. Only of a run that delivers nothing that
+// comes later is sure to remove it.
 func (s *Runs) withdrawError(ctx context.Context, r Run) error {
 	for range maxTurns {
-		if !r.Status.Open() {
+		switch {
+		case !r.Status.Open():
 			return s.repairError(ctx, r.RunID)
+		case r.Status != run.Delivering:
+			return nil
 		}
 		if err := s.removeError(ctx, r.Record); err != nil {
 			return err
