@@ -11,13 +11,16 @@
 //
 // # How it explores
 //
-// An actor is one coroutine that runs real code: a state machine with its steps, a
-// late call, a person's DELETE, an event of close-run, the sweep. Each I/O suspends
-// its actor; the search decides who goes on and how. Time stands still but in waits.
-// Replays are from the start, since code cannot be copied half-way; states that were
-// seen before are not explored again, and of two I/Os that touch different keys only
-// one order is (sleep sets).
+// An actor is somebody who calls real code: a state machine with its steps, a late
+// call, a person's DELETE, an event of close-run, the sweep. Its code runs as a
+// coroutine that each I/O suspends; the search decides who goes on and how. Time
+// stands still but in waits.
 //
-// A state is what the buckets, Cyberun and Step Functions hold, the clock, the faults
-// left, and for each actor where in the code it is and what it was answered last.
+// The world (what the buckets, Cyberun and Step Functions hold) is plain data that is
+// copied for each step. What an actor does next depends on what it was answered and on
+// nothing else, so its code is run once for each different history of answers: see
+// moment. States that were seen before are not explored again, and of two I/Os that
+// touch different keys only one order is (sleep sets).
+//
+// docs/how-it-is-tested.md says what each reduction leaves out.
 package explore

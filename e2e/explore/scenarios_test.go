@@ -2,416 +2,301 @@ package explore
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
+	"strings"
 	"time"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
-	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
-	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// tooMany is the bound of scenarios whose states take minutes with one fault.
-const tooMany = 40_000
-
 // scenarios, the eight that matter most first: those run in `make test`.
 var scenarios = []scenario{
-	{name: "submit twice", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.machine("r1", "PollStatus")
-		u.late("r1")
-		return u
+	{name: "submit twice", build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.machine("r1", "PollStatus")
+		s.late("r1")
 	}},
-	{name: "close beside a redrive", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.lostReply("r1")
-		u.event("r1", 0)
-		u.warm(closing)
-		u.redriverNow("r1", "PollStatus")
-		return u
+	{name: "close beside a redrive", build: func(s *scene) {
+		s.witness()
+		s.lostReply("r1")
+		s.event("r1").from(closing)
+		s.redriverNow("r1", "PollStatus")
 	}},
-	{name: "two runs, one lost reply", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.lostReply("r1")
-		u.redriverNow("r1", "PollStatus")
-		u.warm(reading)
-		u.start("r2", request)
-		u.machine("r2", "PollStatus")
-		return u
+	{name: "two runs, one lost reply", build: func(s *scene) {
+		s.witness()
+		s.lostReply("r1")
+		s.redriverNow("r1", "PollStatus").from(reading)
+		s.start("r2", request)
+		s.machine("r2", "PollStatus")
 	}},
-	{name: "two runs, two lost replies", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.lostReply("r1")
-		u.lostReply("r2")
-		u.redriverNow("r1", "PollStatus")
-		u.warm(reading)
-		u.redriverNow("r2", "PollStatus")
-		return u
+	{name: "two runs, two lost replies", build: func(s *scene) {
+		s.witness()
+		s.lostReply("r1")
+		s.lostReply("r2")
+		s.redriverNow("r1", "PollStatus").from(reading)
+		s.redriverNow("r2", "PollStatus")
 	}},
-	{name: "manifest beside a stop", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.runFor = time.Second
-		u.waiting("r1", "CopyResult")
-		u.machine("r1", "")
-		u.person("r1")
-		u.event("r1", 0)
-		return u
+	{name: "manifest beside a stop", build: func(s *scene) {
+		s.witness()
+		s.runFor = time.Second
+		s.waiting("r1", "CopyResult")
+		s.machine("r1", "")
+		s.person("r1")
+		s.event("r1")
 	}},
-	{name: "a person's word twice, beside a redrive", build: func(faults int) *universe {
-		u := newUniverse(faults)
-		u.lostRequest("r1")
-		u.closed("r1")
-		u.add("person 1", "r1", true, nil, func() { u.decide("r1", `{"not_started":true}`) })
-		u.add("person 2", "r1", true, nil, func() { u.decide("r1", `{"not_started":true}`) })
-		u.redriver("r1", "PollStatus")
-		return u
+	{name: "a person's word twice, beside a redrive", build: func(s *scene) {
+		s.lostRequest("r1")
+		s.closed("r1")
+		s.word("r1", `{"not_started":true}`)
+		s.word("r1", `{"not_started":true}`)
+		s.redriver("r1", "PollStatus")
 	}},
-	{name: "submit twice, stop and close", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.machine("r1", "PollStatus")
-		u.person("r1")
-		u.event("r1", 0)
-		return u
+	{name: "submit twice, stop and close", build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.machine("r1", "PollStatus")
+		s.person("r1")
+		s.event("r1")
 	}},
-	{name: "a late call of an ended life beside a close", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.gaveUp("r1")
-		u.late("r1")
-		u.warm(posting)
-		u.event("r1", 0)
-		return u
+	{name: "a late call of an ended life beside a close", build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.gaveUp("r1")
+		s.late("r1").from(posting)
+		s.event("r1")
 	}},
-	{name: "submit twice, stop", bounded: tooMany, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.machine("r1", "PollStatus")
-		u.warm(marking)
-		u.late("r1")
-		u.warm(posting)
-		u.person("r1")
-		return u
+	{name: "submit twice, stop", build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.machine("r1", "PollStatus").from(marking)
+		s.late("r1").from(posting)
+		s.person("r1")
 	}},
-	{name: "rescue, doubt and redrive", bounded: tooMany, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.lostReply("r1")
-		u.event("r1", 0)
-		u.warm(closing)
-		u.rescuer("r5", "t2-r1", func() bool { return u.execs["r1"].state.Ended() })
-		u.redriver("r1", "PollStatus")
-		return u
+	{name: "rescue, doubt and redrive", build: func(s *scene) {
+		s.witness()
+		s.lostReply("r1")
+		s.event("r1").from(closing)
+		s.rescuer("r5", "t2-r1").when(func(w *world) bool { return w.ended("r1") })
+		s.redriver("r1", "PollStatus")
 	}},
-	{name: "late receipt beside a redrive", bounded: tooMany, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.gaveUp("r1")
-		u.late("r1")
-		u.warm(posting, accepting)
-		u.event("r1", 0)
-		u.warm(closing)
-		u.redriver("r1", "PollStatus")
-		return u
+	{name: "late receipt beside a redrive", build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.gaveUp("r1")
+		s.late("r1").from(posting, accepting)
+		s.event("r1").from(closing)
+		s.redriver("r1", "PollStatus")
 	}},
-	{name: "two runs, a request and a reply lost", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.lostRequest("r1")
-		u.lostReply("r2")
-		u.redriverNow("r1", "PollStatus")
-		u.warm(reading)
-		u.redriverNow("r2", "PollStatus")
-		return u
+	{name: "two runs, a request and a reply lost", build: func(s *scene) {
+		s.witness()
+		s.lostRequest("r1")
+		s.lostReply("r2")
+		s.redriverNow("r1", "PollStatus").from(reading)
+		s.redriverNow("r2", "PollStatus")
 	}},
-	{name: "close beside a redrive, DELETE", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.failedWaiting("r1")
-		u.event("r1", 0)
-		u.redriver("r1", "PollStatus")
-		u.person("r1")
-		return u
+	{name: "close beside a redrive, DELETE", build: func(s *scene) {
+		s.witness()
+		s.failedWaiting("r1")
+		s.event("r1")
+		s.redriver("r1", "PollStatus")
+		s.person("r1")
 	}},
-	{name: "rescue beside a close", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.failedWaiting("r1")
-		u.event("r1", 0)
-		u.event("r1", 0) // delivered twice
-		u.rescuer("r5", "t2-r1", nil)
-		return u
+	{name: "rescue beside a close", build: func(s *scene) {
+		s.witness()
+		s.failedWaiting("r1")
+		s.event("r1")
+		s.event("r1") // delivered twice
+		s.rescuer("r5", "t2-r1")
 	}},
-	{name: "manifest beside a redrive", bounded: tooMany, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.runFor = time.Second
-		u.waiting("r1", "CopyResult")
-		u.gaveUp("r1")
-		u.lateCopy("r1")
-		u.warm(delivering)
-		u.event("r1", 0)
-		u.warm(closing)
-		u.redriver("r1", "")
-		return u
+	{name: "manifest beside a redrive", build: func(s *scene) {
+		s.witness()
+		s.runFor = time.Second
+		s.waiting("r1", "CopyResult")
+		s.gaveUp("r1")
+		s.lateCopy("r1").from(delivering)
+		s.event("r1").from(closing)
+		s.redriver("r1", "")
 	}},
-	{name: "sweep beside a redrive", lostEvents: true, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.lostReply("r1")
-		u.sweeper()
-		u.redriverNow("r1", "PollStatus")
-		return u
+	{name: "sweep beside a redrive", lostEvents: true, build: func(s *scene) {
+		s.witness()
+		s.lostReply("r1")
+		s.sweeper()
+		s.redriverNow("r1", "PollStatus")
 	}},
-	{name: "no record, sweep", lostEvents: true, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.gaveUp("r1")
-		u.late("r1")
-		u.sweeper()
-		return u
+	{name: "no record, sweep", lostEvents: true, build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.gaveUp("r1")
+		s.late("r1")
+		s.sweeper()
 	}},
-	{name: "ExecutionDoesNotExist beside a step", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.add("start", "r1", true, nil, func() { _ = machine{u}.Start(context.Background(), "r1", request) })
-		u.add("machine:r1", "r1", true, func() bool { return u.execs["r1"] != nil }, func() { u.drive("r1", "PollStatus") })
-		u.person("r1")
-		u.event("r1", 0)
-		return u
+	{name: "ExecutionDoesNotExist beside a step", build: func(s *scene) {
+		s.witness()
+		s.add("start", "r1", func(u *universe) { _ = machine{u}.Start(context.Background(), "r1", request) })
+		s.machine("r1", "PollStatus").when(func(w *world) bool { return w.exec("r1") != nil })
+		s.person("r1")
+		s.event("r1")
 	}},
-	{name: "park, webhook and stop", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.runFor = 10 * time.Second
-		u.waiting("r1", "PollStatus")
-		u.token["webhooks are on"] = true
-		u.machine("r1", "CopyResult")
-		u.add("webhook", "r1", true, nil, func() { u.webhook("t2-r1") })
-		u.person("r1")
-		return u
+	{name: "park, webhook and stop", build: func(s *scene) {
+		s.witness()
+		s.runFor = 10 * time.Second
+		s.waiting("r1", "PollStatus")
+		s.webhooks = true
+		s.machine("r1", "CopyResult")
+		s.add("webhook", "r1", func(u *universe) { u.webhook("t2-r1") })
+		s.person("r1")
 	}},
-	{name: "submit twice, stop and close, a late call", build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.machine("r1", "PollStatus")
-		u.warm(posting)
-		u.late("r1")
-		u.warm(posting)
-		u.person("r1")
-		u.event("r1", 0)
-		return u
+	{name: "submit twice, stop and close, a late call", build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.machine("r1", "PollStatus").from(posting)
+		s.late("r1").from(posting)
+		s.person("r1")
+		s.event("r1")
 	}},
-	{name: "an event twice, beside a late call", bounded: tooMany, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.gaveUp("r1")
-		u.late("r1")
-		u.warm(posting, accepting)
-		u.event("r1", 0)
-		u.warm(closing)
-		u.spared() // the other one is the same, and is not
-		u.event("r1", 0)
-		u.warm(closing)
-		return u
+	{name: "an event twice, beside a late call", build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.gaveUp("r1")
+		s.late("r1").from(posting, accepting)
+		s.event("r1").spared().from(closing) // the other one is the same, and is not
+		s.event("r1").from(closing)
 	}},
-	{name: "a stranger's task, absent-only", bounded: tooMany, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.inDoubt = "absent-only"
-		u.lostRequest("r1")
-		u.stranger()
-		u.event("r1", 0)
-		u.warm(closing)
-		u.redriverNow("r1", "PollStatus")
-		u.person("r1")
-		return u
+	{name: "a stranger's task, absent-only", build: func(s *scene) {
+		s.witness()
+		s.inDoubt = "absent-only"
+		s.lostRequest("r1")
+		s.stranger()
+		s.event("r1").from(closing)
+		s.redriverNow("r1", "PollStatus")
+		s.person("r1")
 	}},
-	{name: "a stranger's task, stop", bounded: tooMany, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.inDoubt = "stop"
-		u.lostRequest("r1")
-		u.stranger()
-		u.event("r1", 0)
-		u.warm(closing)
-		u.redriverNow("r1", "PollStatus")
-		u.person("r1")
-		return u
+	{name: "a stranger's task, stop", build: func(s *scene) {
+		s.witness()
+		s.inDoubt = "stop"
+		s.lostRequest("r1")
+		s.stranger()
+		s.event("r1").from(closing)
+		s.redriverNow("r1", "PollStatus")
+		s.person("r1")
 	}},
-	{name: "a person names the task twice, beside a redrive", build: func(faults int) *universe {
-		u := newUniverse(faults)
-		u.lostReply("r1")
-		u.closed("r1")
-		u.add("person 1", "r1", true, nil, func() { u.decide("r1", `{"task_id":"t1-r1"}`) })
-		u.add("person 2", "r1", true, nil, func() { u.decide("r1", `{"task_id":"t1-r1"}`) })
-		u.redriver("r1", "PollStatus")
-		return u
+	{name: "a person names the task twice, beside a redrive", build: func(s *scene) {
+		s.lostReply("r1")
+		s.closed("r1")
+		s.word("r1", `{"task_id":"t1-r1"}`)
+		s.word("r1", `{"task_id":"t1-r1"}`)
+		s.redriver("r1", "PollStatus")
 	}},
-	{name: "manifest beside a stop, events lost", lostEvents: true, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.runFor = time.Second
-		u.waiting("r1", "CopyResult")
-		u.machine("r1", "")
-		u.person("r1")
-		u.sweeper()
-		return u
+	{name: "manifest beside a stop, events lost", lostEvents: true, build: func(s *scene) {
+		s.witness()
+		s.runFor = time.Second
+		s.waiting("r1", "CopyResult")
+		s.machine("r1", "")
+		s.person("r1")
+		s.sweeper()
 	}},
-	{name: "submit, stop, events lost", lostEvents: true, build: func(faults int) *universe {
-		u := withWitness(faults)
-		u.start("r1", request)
-		u.machine("r1", "PollStatus")
-		u.person("r1")
-		u.sweeper()
-		return u
+	{name: "submit, stop, events lost", lostEvents: true, build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.machine("r1", "PollStatus")
+		s.person("r1")
+		s.sweeper()
+	}},
+	{name: "two runs, one stopped before its mark", after: aMarkerAloneHoldsUpNobody, build: func(s *scene) {
+		s.witness()
+		s.lostReply("r2")
+		s.remove(stateBucket, "doubt/"+workflowID+"/r2") // its call died right behind its POST
+		s.unannounced = true
+		s.start("r1", request)
+		s.machine("r1", "PollStatus").from(marking)
+		s.person("r1")
+		s.redriverNow("r2", "PollStatus").spared().from(reading)
+	}},
+	{name: "close of a refused run beside a redrive", build: func(s *scene) {
+		s.witness()
+		s.refusedPost("r1")
+		s.event("r1").from(closing)
+		s.redriverNow("r1", "PollStatus")
+	}},
+	{name: "two uploads of one key", after: eachUploadIsARun, build: func(s *scene) {
+		s.takesFiles = true
+		first, second := s.upload("photo A", 1), s.upload("photo B", 2)
+		s.arrives(first)
+		s.told(first)
+		s.told(first) // delivered twice
+		s.uploader(second)
+		s.told(second).when(second.there)
+		s.machine(first.run, "PollStatus").when(func(w *world) bool { return w.exec(first.run) != nil })
+		s.machine(second.run, "PollStatus").when(func(w *world) bool { return w.exec(second.run) != nil })
+	}},
+	{name: "two sweeps that are told late, beside a redrive", lostEvents: true, build: func(s *scene) {
+		s.witness()
+		s.failedWaiting("r1")
+		s.sweeper()
+		s.sweeper()
+		s.redriverNow("r1", "PollStatus")
+	}},
+	{name: "two words that contradict, beside a close", after: oneWordCounts, build: func(s *scene) {
+		s.lostRequest("r1")
+		s.stranger()
+		s.closed("r1")
+		s.event("r1") // once more
+		s.word("r1", `{"not_started":true}`)
+		s.word("r1", `{"task_id":"t1-stranger"}`)
+		s.redriver("r1", "PollStatus")
+	}},
+	{name: "two words that contradict, beside a redrive", after: oneWordCounts, build: func(s *scene) {
+		s.witness()
+		s.lostRequest("r1")
+		s.stranger()
+		s.closed("r1")
+		s.word("r1", `{"not_started":true}`)
+		s.word("r1", `{"task_id":"t2-stranger"}`)
+		s.redriverNow("r1", "PollStatus")
+	}},
+	{name: "a word too early, beside a late call", early: true, build: func(s *scene) {
+		s.witness()
+		s.start("r1", request)
+		s.gaveUp("r1")
+		s.late("r1").from(posting, accepting)
+		// Each of these meets its faults in another scenario: an event twice, a word twice.
+		s.event("r1").spared().from("waits ") // it has closed the run, and waits to name candidates
+		s.word("r1", `{"not_started":true}`).spared()
+		s.redriver("r1", "PollStatus").when(func(w *world) bool { return w.exec("r1").redrives > 0 })
+	}},
+	{name: "a bucket that refuses, beside a redrive", build: func(s *scene) {
+		s.witness()
+		s.failedWaiting("r1")
+		s.refuses = true
+		s.event("r1")
+		s.redriverNow("r1", "PollStatus")
+		s.person("r1")
+	}},
+	{name: "a list with other workflow ids", build: func(s *scene) {
+		s.witness()
+		s.listedAs = "wf-base"
+		s.lostReply("r1")
+		s.event("r1").from(closing)
+		s.redriverNow("r1", "PollStatus")
 	}},
 }
 
-// Where calls stand that began before the search.
-const (
-	reading    = "GetObject state/runs/"
-	marking    = "PutObject state/submitting/"
-	posting    = "POST run"
-	accepting  = "PutObject state/runs/" // the receipt in hand
-	delivering = "PutObject state/manifests/"
-	closing    = "PutObject " + outputBucket + "/"
-)
-
-// ---- what worlds begin with
-
-// withWitness is a world whose stack has had a task of the workflow an hour ago.
-func withWitness(faults int) *universe {
-	u := newUniverse(faults)
-	created := began.Add(-time.Hour)
-	u.tasks = append(u.tasks, task{"t1-r0", "r0", cyberun.StatusCompleted, created})
-	r := run.Record{RunID: "r0", Workflow: workflowRef, WorkflowID: workflowID, TaskID: "t1-r0", How: run.Receipt,
-		Submission: &run.Submission{MarkedAt: created.Add(-time.Second), PostUntil: created.Add(24 * time.Second)}}
-	seen := cyberun.Task{ID: "t1-r0", WorkflowID: workflowID, Status: cyberun.StatusCompleted, CreatedAt: cyberun.Time{Time: created}}
-	if err := doubt.SawEnd(context.Background(), u.runs().Store, r, seen); err != nil {
-		panic(err)
+// aMarkerAloneHoldsUpNobody: a run that never marked its record has not posted.
+func aMarkerAloneHoldsUpNobody(j *judge) {
+	other, _ := j.record("r1")
+	if r, _ := j.record("r2"); other.Status == run.Cancelled && other.WorkflowID == "" && r.TaskID == "" {
+		j.note("r2 has not its task, and r1 was stopped before it could post")
 	}
-	body, _ := json.Marshal(run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r0"})
-	u.s3.Set(stateBucket, "tasks/t1-r0", object(body))
-	return u
 }
 
-// machine is the state machine of an execution that runs.
-func (u *universe) machine(id, until string) {
-	u.add("machine:"+id, id, true, nil, func() { u.drive(id, until) })
-}
-
-// late is a call of Submit that Step Functions gave up on, and that lives on.
-func (u *universe) late(id string) {
-	u.slow("late:"+id, id, func() { _ = u.callSubmit(id, 0) })
-}
-
-// lateCopy is the same of CopyResult.
-func (u *universe) lateCopy(id string) {
-	u.slow("late:"+id, id, func() { _, _ = u.invoke(id, 0) })
-}
-
-// gaveUp ends an execution as ten deaths in a row do. A late call of it lives on,
-// and does not ask Step Functions: whether it began before that makes no difference.
-func (u *universe) gaveUp(id string) {
-	machine{u}.end(id, executions.Failed, *named.Errorf(named.Unavailable, "ten deaths"))
-}
-
-// spared keeps faults from the actor added last.
-func (u *universe) spared() { u.actors[len(u.actors)-1].mortal = false }
-
-// person sends a DELETE.
-func (u *universe) person(id string) { u.add("DELETE", id, true, nil, func() { u.stop(id) }) }
-
-// event is EventBridge's n-th event of an execution.
-func (u *universe) event(id string, n int) {
-	of := func() *endEvent {
-		for i, seen := 0, 0; i < len(u.events); i++ {
-			if u.events[i].id == id {
-				if seen == n {
-					return &u.events[i]
-				}
-				seen++
-			}
-		}
-		return nil
+// oneWordCounts: of two words on one submission the one that was stored is acted on.
+func oneWordCounts(j *judge) {
+	r, _ := j.record("r1")
+	switch d := r.Decision; {
+	case d == nil || !strings.HasPrefix(d.Attempt, setUp): // of a later submission, or none
+	case d.NotStarted && strings.HasSuffix(r.TaskID, "-stranger"):
+		j.note("r1 has the task %s, and the word that stands is that none was started", r.TaskID)
+	case !d.NotStarted && len(j.paid("r1")) > 0:
+		j.note("r1 has started %v, and the word that stands is that its task is %s", j.paid("r1"), d.TaskID)
 	}
-	u.add(fmt.Sprintf("event:%d", len(u.actors)), id, true, func() bool { return of() != nil }, func() { u.deliverEvent(*of()) })
-}
-
-// stranger is somebody outside the stack who starts a task while a submission is
-// under way.
-func (u *universe) stranger() {
-	u.tasks = append(u.tasks, task{fmt.Sprintf("t%d-stranger", len(u.tasks)+1), "stranger", cyberun.StatusRunning, began.Add(5 * time.Second)})
-}
-
-func (u *universe) sweeper() {
-	u.add(fmt.Sprintf("sweep:%d", len(u.actors)), "", true, nil, func() { _ = u.sweep() })
-}
-
-// redriver redrives an execution once it has ended.
-func (u *universe) redriver(id, until string) {
-	u.add("redrive:"+id, id, true, func() bool { return u.execs[id].state.Ended() }, func() { u.redrive(id, until) })
-}
-
-// redriverNow redrives an execution that has ended before the search.
-func (u *universe) redriverNow(id, until string) {
-	u.add("redrive:"+id, id, true, nil, func() { u.redrive(id, until) })
-}
-
-// rescuer is another run that rescues a task.
-func (u *universe) rescuer(id, taskID string, enabled func() bool) {
-	u.start(id, fmt.Sprintf(`{"task_id":%q}`, taskID))
-	u.add("machine:"+id, id, true, enabled, func() { u.drive(id, "PollStatus") })
-}
-
-// waiting is a run whose task runs, and whose execution stands at a state.
-func (u *universe) waiting(id, at string) {
-	u.start(id, request)
-	u.cur = &actor{name: "setup", owner: id}
-	u.drive(id, "PollStatus")
-	u.cur = nil
-	u.now = u.now.Add(2 * time.Second)
-	if at == "CopyResult" {
-		u.drive(id, at)
-	}
-	u.execs[id].at = at
-}
-
-// failedWaiting is a run that failed while it waited: its key was revoked. It is
-// not closed yet.
-func (u *universe) failedWaiting(id string) {
-	u.waiting(id, "PollStatus")
-	machine{u}.end(id, executions.Failed, *named.Errorf(named.Unauthorized, "the key is refused"))
-}
-
-// lostReply is a run whose POST was answered to nobody, and whose execution has
-// ended in doubt, not closed yet; lostRequest one whose POST never arrived.
-func (u *universe) lostReply(id string)   { u.lost(id, lostReply) }
-func (u *universe) lostRequest(id string) { u.lost(id, lostRequest) }
-
-func (u *universe) lost(id string, how decision) {
-	u.start(id, request)
-	faults := u.faults
-	u.quiet, u.faults = false, 1
-	left := u.actors
-	u.actors = nil
-	u.objects = nil
-	u.add("setup:"+id, id, true, nil, func() { _ = u.callSubmit(id, 0) })
-	u.begin()
-	for {
-		choices := u.choices()
-		if len(choices) == 0 {
-			break
-		}
-		c := choices[0]
-		if u.actors[0].pending.name == "POST run" {
-			c.how = how
-		}
-		u.step(c)
-	}
-	u.actors, u.quiet, u.faults, u.objects = left, true, faults, nil
-	machine{u}.end(id, executions.Failed, *named.Errorf(named.Unauthorized, "the key is refused"))
-}
-
-// closed closes a run that has ended, and lets its doubt be old.
-func (u *universe) closed(id string) {
-	for _, e := range u.events {
-		if e.id == id {
-			u.deliverEvent(e)
-		}
-	}
-	u.now = u.now.Add(time.Hour)
 }

@@ -1,13 +1,9 @@
 package explore
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -15,207 +11,168 @@ import (
 // invariants.
 type scenario struct {
 	name  string
-	build func(faults int) *universe
-	// events says whether EventBridge's events come in the drain; without them the
-	// sweep alone closes.
+	build func(*scene)
+	// lostEvents says that EventBridge's events do not come when the world is brought
+	// to rest; then the sweep alone closes.
 	lostEvents bool
-	// bounded is how many states are explored where all of them take too long for a
-	// test of each change; named with -only, as many as -states allows.
-	bounded int
-	// after is called at each end, after the drain.
-	after func(*universe)
-}
-
-// judge brings a world to rest and returns what is wrong with it: then, and after
-// what failed was redriven.
-func (sc scenario) judge(u *universe) []string {
-	u.drain(!sc.lostEvents)
-	if sc.after != nil {
-		sc.after(u)
-	}
-	u.judge()
-	if u.redriveAll() {
-		u.drain(!sc.lostEvents)
-		u.judge()
-	}
-	return u.notes
+	// early says that a person's word may come before what it says is true: then a
+	// run may pay twice, and what it learns of must still not be lost.
+	early bool
+	// after is called at each end, when the world has come to rest and what failed was
+	// redriven.
+	after func(*judge)
 }
 
 type violation struct {
 	text     string
 	ends     int
 	schedule []choice
-	words    []string
 }
 
 type outcome struct {
-	states, ends, replays int
-	exhausted             bool
-	took                  time.Duration
-	violations            []violation
+	states, ends, runs int
+	exhausted          bool
+	took               time.Duration
+	violations         []violation
 }
 
-// node is a state that is still to be explored: the way there, and the steps that
-// need not be taken from it, since an equal order of them was.
-type node struct {
-	path  []choice
-	sleep uint64
-}
-
-// search explores one scenario with several workers on one stack.
+// search explores one scenario, depth first.
 type search struct {
 	scenario scenario
-	faults   int
+	scene    *scene
 	most     int
-	keys     *keys
+	first    bool
+	touches  *touches
+	memory   *memory
 
-	mu      sync.Mutex
-	more    *sync.Cond
-	stack   []node
-	working int
+	stack   []branch
 	visited map[uint64]uint64 // state → the steps that were not taken from it
 	out     outcome
 	found   map[string]*violation
 }
 
-func explore(sc scenario, faults, most, workers int) outcome {
-	began, known := time.Now(), newKeys()
-	train(sc, faults, known)
-	for {
-		s := &search{scenario: sc, faults: faults, most: most, keys: known, visited: map[uint64]uint64{}, found: map[string]*violation{}, stack: []node{{}}}
-		s.more = sync.NewCond(&s.mu)
-		var group sync.WaitGroup
-		for range workers {
-			group.Go(s.work)
-		}
-		group.Wait()
-		if known.grew {
-			known.grew = false
-			continue
-		}
-		s.out.took = time.Since(began)
-		s.out.exhausted = len(s.stack) == 0
-		for _, v := range s.found {
-			s.out.violations = append(s.out.violations, *v)
-		}
-		slices.SortFunc(s.out.violations, func(a, b violation) int { return strings.Compare(a.text, b.text) })
-		return s.out
-	}
+// branch is a step that is still to be taken: from where, and the steps that need
+// not be taken after it, since an equal order of them was.
+type branch struct {
+	from  *state
+	trail *trail
+	step  choice
+	sleep uint64
 }
 
-// walks is how many schedules are tried at random first, to learn what touches what.
+// trail is the way to a state, its last step first.
+type trail struct {
+	before *trail
+	step   choice
+}
+
+func (t *trail) path() (path []choice) {
+	for ; t != nil; t = t.before {
+		path = append(path, t.step)
+	}
+	slices.Reverse(path)
+	return path
+}
+
+// explore follows every schedule of a scenario, up to as many states as most; with
+// first it stops at the first violation.
+func explore(sc scenario, faults, most int, first bool) outcome {
+	began := time.Now()
+	s := prepare(sc, faults)
+	s.most, s.first = most, first
+	defer s.memory.end()
+	s.walk()
+	for {
+		s.touches.grew = false
+		s.visited, s.found, s.out, s.stack = map[uint64]uint64{}, map[string]*violation{}, outcome{}, nil
+		s.follow(s.origin(), nil, 0)
+		for len(s.stack) > 0 && !s.over() {
+			b := s.stack[len(s.stack)-1]
+			s.stack = s.stack[:len(s.stack)-1]
+			s.follow(s.step(b.from, b.step), &trail{b.trail, b.step}, b.sleep)
+		}
+		if !s.touches.grew || len(s.found) > 0 && first {
+			break
+		}
+	}
+	s.out.exhausted = len(s.stack) == 0
+	s.out.took, s.out.runs = time.Since(began), s.memory.runs
+	for _, v := range s.found {
+		s.out.violations = append(s.out.violations, *v)
+	}
+	slices.SortFunc(s.out.violations, func(a, b violation) int { return strings.Compare(a.text, b.text) })
+	return s.out
+}
+
+func prepare(sc scenario, faults int) *search {
+	s := &search{scenario: sc, scene: newScene(), touches: newTouches()}
+	sc.build(s.scene)
+	s.scene.faults, s.scene.wrong = faults, nil
+	s.memory = &memory{touches: s.touches}
+	return s
+}
+
+// walks is how many schedules are tried at random first, to learn what touches what:
+// each time that the search itself learns of it, it begins anew.
 const walks = 300
 
-func train(sc scenario, faults int, known *keys) {
-	random := rand.New(rand.NewPCG(1, 2))
+func (s *search) walk() {
+	random := rand.New(rand.NewPCG(1, 2)) // the same ones each time
 	for range walks {
-		u := sc.build(faults)
-		u.quiet, u.keys = false, known
-		u.begin()
-		for {
-			choices := u.choices()
-			if len(choices) == 0 {
-				break
-			}
-			c := choices[random.IntN(len(choices))]
-			u.step(c)
+		now := s.origin()
+		for choices := s.choices(now); len(choices) > 0; choices = s.choices(now) {
+			now = s.step(now, choices[random.IntN(len(choices))])
 		}
-		u.close()
-	}
-	known.grew = false
-}
-
-func (s *search) work() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for {
-		for len(s.stack) == 0 && s.working > 0 {
-			s.more.Wait()
-		}
-		if len(s.stack) == 0 || s.out.states >= s.most || *first && len(s.found) > 0 || s.keys.hasGrown() {
-			s.more.Broadcast()
-			return
-		}
-		n := s.stack[len(s.stack)-1]
-		s.stack = s.stack[:len(s.stack)-1]
-		s.working++
-		s.mu.Unlock()
-		s.follow(n)
-		s.mu.Lock()
-		s.working--
-		s.more.Broadcast()
 	}
 }
 
-// follow replays the way to a state and goes on from it to an end, leaving the
-// other branches on the stack.
-func (s *search) follow(n node) {
-	u := s.scenario.build(s.faults)
-	u.quiet, u.keys = false, s.keys
-	u.begin()
-	words := make([]string, 0, 64)
-	path := slices.Clone(n.path)
-	defer func() {
-		if r := recover(); r != nil {
-			fmt.Fprintf(os.Stderr, "%s: panic at %s: %v\n%s", s.scenario.name, line(path), r, debug.Stack())
-			os.Exit(1)
-		}
-	}()
-	for _, c := range path {
-		words = append(words, u.word(c))
-		u.step(c)
-	}
-	sleep := n.sleep
-	s.mu.Lock()
-	s.out.replays++
-	s.mu.Unlock()
-	for {
-		choices := u.choices()
+// origin is the state that a search begins in.
+func (s *search) origin() *state {
+	now := &state{s.scene.world.clone(), make([]*moment, len(s.scene.actors))}
+	s.begin(now)
+	return now
+}
+
+func (s *search) over() bool {
+	return s.touches.grew || s.out.states >= s.most || s.first && len(s.found) > 0
+}
+
+// follow goes on from a state to an end, leaving the other branches on the stack.
+func (s *search) follow(now *state, way *trail, sleep uint64) {
+	for !s.over() {
+		choices := s.choices(now)
 		if len(choices) == 0 {
-			if s.first(u.hash()) {
-				s.end(u, path, words)
-			} else {
-				u.close()
-			}
+			s.end(now, way)
 			return
 		}
-		todo, done := s.todo(u.hash(), choices, sleep)
+		todo, done := s.todo(now.hash(), choices, sleep)
 		if len(todo) == 0 {
-			u.close()
 			return
 		}
-		next := todo[0]
-		var first uint64
-		branches := make([]node, 0, len(todo)-1)
 		for i, c := range todo {
-			child := s.asleep(u, done, c)
+			child := now.asleep(done, c)
 			if i == 0 {
-				first = child
+				sleep = child
 			} else {
-				branches = append(branches, node{path: append(slices.Clone(path), c), sleep: child})
+				s.stack = append(s.stack, branch{now, way, c, child})
 			}
 			done |= c.bit()
 		}
-		if len(branches) > 0 {
-			s.mu.Lock()
-			s.stack = append(s.stack, branches...)
-			s.more.Broadcast()
-			s.mu.Unlock()
-		}
-		path = append(path, next)
-		words = append(words, u.word(next))
-		sleep = first
-		u.step(next)
+		now, way = s.step(now, todo[0]), &trail{way, todo[0]}
 	}
+	// Cut short: what is left here counts as not explored.
+	s.stack = append(s.stack, branch{from: now, trail: way})
 }
 
 // asleep keeps of the steps that need not be taken those that c does not touch.
-func (s *search) asleep(u *universe, sleep uint64, c choice) uint64 {
-	var kept uint64
-	for actor := range u.actors {
+func (now *state) asleep(sleep uint64, c choice) (kept uint64) {
+	if sleep == 0 {
+		return 0
+	}
+	for actor := range now.actors {
 		for how := range decisions {
 			b := choice{actor, how}
-			if sleep&b.bit() != 0 && u.independent(b, c) {
+			if sleep&b.bit() != 0 && now.independent(b, c) {
 				kept |= b.bit()
 			}
 		}
@@ -227,8 +184,6 @@ func (s *search) asleep(u *universe, sleep uint64, c choice) uint64 {
 // time, later those that slept then and do not now. done are the steps that need
 // not be taken after these: the sleeping ones, and those that were taken before.
 func (s *search) todo(state uint64, choices []choice, sleep uint64) (todo []choice, done uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	slept, seen := s.visited[state]
 	done = sleep
 	for _, c := range choices {
@@ -248,82 +203,20 @@ func (s *search) todo(state uint64, choices []choice, sleep uint64) (todo []choi
 	return todo, done
 }
 
-func (s *search) first(state uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, seen := s.visited[state]; seen {
-		return false
+func (s *search) end(now *state, way *trail) {
+	hash := now.hash()
+	if _, seen := s.visited[hash]; seen {
+		return
 	}
-	s.visited[state] = 0
+	s.visited[hash] = 0
 	s.out.states++
 	s.out.ends++
-	return true
-}
-
-func (s *search) end(u *universe, path []choice, words []string) {
-	notes := s.scenario.judge(u)
-	u.close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, text := range notes {
+	for _, text := range s.scenario.judge(now.world) {
 		v := s.found[text]
 		if v == nil {
-			v = &violation{text: text, schedule: slices.Clone(path), words: slices.Clone(words)}
+			v = &violation{text: text, schedule: way.path()}
 			s.found[text] = v
 		}
 		v.ends++
 	}
-}
-
-// word says a step in words.
-func (u *universe) word(c choice) string {
-	a := u.actors[c.actor]
-	return strings.TrimSpace(fmt.Sprintf("%-10s %s %s", a.name, a.pending.name, decisionNames[c.how]))
-}
-
-// line writes a schedule so that it can be replayed: actor and decision of each
-// step, runs of one actor in short.
-func line(path []choice) string {
-	var b strings.Builder
-	for i := 0; i < len(path); {
-		j := i
-		for j < len(path) && path[j] == path[i] {
-			j++
-		}
-		fmt.Fprintf(&b, "%d.%d*%d,", path[i].actor, path[i].how, j-i)
-		i = j
-	}
-	return strings.TrimSuffix(b.String(), ",")
-}
-
-func parseLine(text string) (path []choice, err error) {
-	for part := range strings.SplitSeq(text, ",") {
-		var actor, how, times int
-		if _, err := fmt.Sscanf(part, "%d.%d*%d", &actor, &how, &times); err != nil {
-			return nil, fmt.Errorf("%q is no step of a schedule: %w", part, err)
-		}
-		for range times {
-			path = append(path, choice{actor, decision(how)})
-		}
-	}
-	return path, nil
-}
-
-// replay follows one schedule to its end and judges it.
-func replay(sc scenario, faults int, path []choice) (words, notes []string) {
-	u := sc.build(faults)
-	u.quiet = false
-	u.begin()
-	for _, c := range path {
-		words = append(words, u.word(c))
-		u.step(c)
-	}
-	for len(u.choices()) > 0 { // the line may have been cut
-		c := u.choices()[0]
-		words = append(words, u.word(c)+" (not in the line)")
-		u.step(c)
-	}
-	notes = sc.judge(u)
-	u.close()
-	return words, notes
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ import (
 var (
 	all  = flag.Bool("all", false, "every mutant")
 	half = flag.Bool("half", false, "the half that is tried with each change: those whose names come first")
-	only = flag.String("only", "", "the one mutant of this name")
+	only = flag.String("only", "", "mutants of these names, separated by semicolons")
 )
 
 // header begins a patch's first line; the scenario's name follows.
@@ -45,7 +46,7 @@ func TestMutants(t *testing.T) {
 	tree := copyTree(t)
 	for _, name := range names {
 		name, _ := strings.CutSuffix(name, ".patch")
-		if *only != "" && *only != name {
+		if *only != "" && !slices.Contains(strings.Split(*only, ";"), name) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) { mutant(t, tree, name) })
@@ -76,7 +77,7 @@ func mutant(t *testing.T, tree, name string) {
 		}
 	}()
 	binary := filepath.Join(tree, "explore.test")
-	if out, err := run(tree, "go", "test", "-c", "-o", binary, "./e2e/explore"); err != nil {
+	if out, err := run(tree, "go", "test", "-c", "-ldflags=-s -w", "-o", binary, "./e2e/explore"); err != nil {
 		t.Fatalf("the mutant does not build: %s", out)
 	}
 	began := time.Now()
