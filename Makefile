@@ -48,7 +48,7 @@ SMOKE      ?=
 PARAMETERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build relay run down logs test unit e2e api-fuzz iam crash explored explore mutants smoke room wait-report bench lint validate vuln fuzz deploy clean
+.PHONY: help tools build relay run down logs test unit e2e api-fuzz iam crash explored explore mutants small smoke room wait-report bench lint validate vuln fuzz deploy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ iam: ## the calls of the last `make e2e` against the template's rights: none mis
 crash: .tools/bin/versitygw tools $(STACK) ## kill submit, copy-result and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
 	RELAY_CRASH=1 $(STACK) exec $(HUNDRED_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
+
+small: tools $(STACK) ## sixty runs at once on a stack with a new account's quotas: throttles are waited out
+	RELAY_SMALL_ACCOUNT=1 $(STACK) exec -small-account -wait-scale 0.2 -speed 10 -- go test -count=1 $(E2E_FLAGS) -run SmallAccount ./e2e
 
 smoke: relay ## once through a deployed stack, on your account: STACK=name, SMOKE='-delete …'; three tasks and under $$0.05
 	@[ "$(origin STACK)" = "command line" ] || { echo "name the stack: make smoke STACK=cyberun-relay"; exit 2; }

@@ -2,7 +2,8 @@
 
 The local start runs this file instead of MiniStack's own command: `executions`
 adds redrive, time-outs of whole executions and stops that hold, `uploads` adds
-the version of an object to its event. Each says in its own words what it adds
+the version of an object to its event, `limits` answers as Lambda and Step
+Functions do at theirs. Each says in its own words what it adds
 and where AWS still differs. `guard` refuses a MiniStack that it was not written
 for. Nothing here is installed or deployed: it is loaded into this one process.
 """
@@ -11,15 +12,17 @@ import sys
 
 import executions
 import guard
+import limits
 import uploads
 
 
 def main():
-    missing = guard.missing(executions.NEEDS | uploads.NEEDS)
+    missing = guard.missing(executions.NEEDS | limits.NEEDS | uploads.NEEDS)
     if missing:
         sys.exit("local/ministack does not fit this MiniStack:\n  " + "\n  ".join(missing)
                  + "\nRead what changed there, mend local/ministack, then write the new fingerprints down.")
     executions.install()
+    limits.install()
     uploads.install()
     from ministack.app import main as ministack
     ministack()

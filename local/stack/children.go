@@ -112,6 +112,14 @@ func (s *Stack) functionsEndpoint() string {
 	return s.State.Endpoint
 }
 
+// The quotas of a new account: AWS gives such a one 10 concurrent calls until it has
+// been used for a while, and refills DescribeExecution by 15 a second in its largest
+// regions, by 10 in the others.
+const (
+	smallConcurrency  = 10
+	smallDescribeRate = 15
+)
+
 // miniStackEnv is written out in full: MiniStack hands its own environment to
 // every function, and nothing of the user's may get there by accident.
 func (s *Stack) miniStackEnv(port int) []string {
@@ -127,6 +135,9 @@ func (s *Stack) miniStackEnv(port int) []string {
 		"AWS_ACCESS_KEY_ID=" + localID,
 		"AWS_SECRET_ACCESS_KEY=" + localID,
 		"TMPDIR=" + s.Opt.file("tmp"),
+	}
+	if s.Opt.Small {
+		env = append(env, "LAMBDA_ACCOUNT_CONCURRENCY="+strconv.Itoa(smallConcurrency), "DESCRIBE_EXECUTION_RATE="+strconv.Itoa(smallDescribeRate))
 	}
 	// How this machine reaches the outside, should the real service be meant.
 	for _, name := range []string{"PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {

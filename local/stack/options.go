@@ -22,6 +22,7 @@ type Options struct {
 	Machine   int               // seconds until an execution times out; 0: the template's
 	Speed     float64           // the stand-in's time factor
 	Params    map[string]string // template parameters
+	Small     bool              // the quotas of a new account
 	Env       []string          // K=V, added to the environment of every function
 	Record    string            // folder for the functions' calls to AWS; empty: they are not recorded
 
@@ -43,6 +44,7 @@ func parse(name string, args []string) (Options, []string, error) {
 	flags.IntVar(&o.Await, "await", 0, "seconds until AwaitWebhook looks by itself (0: as the state machine says)")
 	flags.IntVar(&o.Machine, "machine-timeout", 0, "seconds until an execution times out, unscaled (0: as the state machine says)")
 	flags.Float64Var(&o.Speed, "speed", 1, "time factor of the stand-in: 10 runs tasks ten times faster")
+	flags.BoolVar(&o.Small, "small-account", false, "a new account's quotas: 10 Lambda calls at once, 15 DescribeExecution a second")
 	flags.StringVar(&o.Record, "record", "", "write down the functions' calls to AWS in this `folder`, for local/iam")
 	flags.StringVar(&o.Workflow, "workflow", "text-to-image@2", "run: the workflow")
 	flags.StringVar(&o.Prompt, "prompt", "a sunset over mountains, 4k", "run: its prompt")
