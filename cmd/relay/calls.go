@@ -63,9 +63,14 @@ func (c *client) decide(ctx context.Context, runID string, decision outcome) (js
 	return c.do(ctx, call{method: http.MethodPost, path: runPath(runID) + "/outcome", body: body}, new(api.Started))
 }
 
-// moreOutputs asks for the outputs of a run after the one named.
-func (c *client) moreOutputs(ctx context.Context, runID, after string) (view, error) {
-	v, _, err := get[view](ctx, c, runPath(runID)+"?"+url.Values{"outputs_after": {after}}.Encode())
+// outputs asks for the outputs of a run that has succeeded, from behind the one named
+// on; empty: from the first.
+func (c *client) outputs(ctx context.Context, runID, after string) (view, error) {
+	path := runPath(runID)
+	if after != "" {
+		path += "?" + url.Values{"outputs_after": {after}}.Encode()
+	}
+	v, _, err := get[view](ctx, c, path)
 	return v, err
 }
 

@@ -29,30 +29,34 @@ func (s *session) download(ctx context.Context, api *client, v view, dir string)
 		return cannotSave(err)
 	}
 	defer root.Close()
-	for more := v; more.OutputsNext != ""; {
-		next, err := api.moreOutputs(ctx, v.RunID, more.OutputsNext)
-		if err != nil {
-			return err
-		}
-		v.Outputs = append(v.Outputs, next.Outputs...)
-		more = next
-	}
-	folder := &saver{app: s.app, console: s.console, api: api, root: root, dir: dir, runID: v.RunID, taken: map[string]bool{}}
+	folder := &saver{app: s.app, console: s.console, api: api, root: root, dir: dir, page: v, taken: map[string]bool{}}
 	again := []string{"fetch again:  relay status " + v.RunID + " --out " + shellWord(dir)}
 	var failed named.Violations
-	for _, o := range v.Outputs {
-		err := folder.save(ctx, o)
+	for seen := 0; ; {
+		for i := range folder.page.Outputs {
+			o := folder.page.Outputs[i] // its address may be a later one than the page came with
+			err := folder.save(ctx, o)
+			switch {
+			case ctx.Err() != nil:
+				return &failure{code: codeInterrupted, what: "interrupted; the outputs are safe in S3", followUps: again}
+			case err != nil:
+				failed = append(failed, named.Violation{Parameter: o.ID, Message: failureFor(err).what})
+			}
+		}
+		seen += len(folder.page.Outputs)
 		switch {
-		case ctx.Err() != nil:
-			return &failure{code: codeInterrupted, what: "interrupted; the outputs are safe in S3", followUps: again}
-		case err != nil:
-			failed = append(failed, named.Violation{Parameter: o.ID, Message: failureFor(err).what})
+		case folder.page.OutputsNext != "":
+			// Asked for when it is needed: addresses live 15 minutes.
+			folder.after = folder.page.OutputsNext
+			if folder.page, err = api.outputs(ctx, v.RunID, folder.after); err != nil {
+				return err
+			}
+		case len(failed) > 0:
+			return &failure{code: codeFailed, what: fmt.Sprintf("%s of %d could not be saved", plural(len(failed), "output"), seen), violations: failed, followUps: again}
+		default:
+			return nil
 		}
 	}
-	if len(failed) == 0 {
-		return nil
-	}
-	return &failure{code: codeFailed, what: fmt.Sprintf("%s of %d could not be saved", plural(len(failed), "output"), len(v.Outputs)), violations: failed, followUps: again}
 }
 
 func cannotSave(err error) *failure {
@@ -66,7 +70,8 @@ type saver struct {
 	api     *client
 	root    *os.Root // of dir
 	dir     string
-	runID   string
+	page    view            // of the run's outputs: those that are being saved
+	after   string          // the output that the page comes behind; empty: the first page
 	taken   map[string]bool // the names of outputs saved so far, in lower case: some file systems do not tell Output.png from output.png
 }
 
@@ -133,7 +138,7 @@ func (s *saver) freeName(name string, o api.Output) (free string, saved bool, er
 // suffix returns the end of the run's id, which tells its files from another's.
 func (s *saver) suffix() string {
 	const length = 8
-	id := []byte(s.runID)
+	id := []byte(s.page.RunID)
 	for i, c := range id {
 		if c >= 0x80 || !unicode.IsLetter(rune(c)) && !unicode.IsDigit(rune(c)) {
 			id[i] = '-'
@@ -181,16 +186,25 @@ func (s *saver) fetch(ctx context.Context, o api.Output, part string) error {
 	return file.Close()
 }
 
-// address asks for a fresh address of an output: an earlier one may have expired.
+// address asks for a fresh address of an output: an earlier one may have expired. The
+// other addresses of the page have then expired with it, and are renewed by the same
+// call.
 func (s *saver) address(ctx context.Context, id string) (string, error) {
-	v, err := s.api.run(ctx, s.runID, 0, patience)
+	v, err := s.api.outputs(ctx, s.page.RunID, s.after)
 	if err != nil {
 		return "", err
 	}
+	fresh := map[string]string{}
 	for _, o := range v.Outputs {
-		if o.ID == id {
-			return o.URL, nil
+		fresh[o.ID] = o.URL
+	}
+	for i, o := range s.page.Outputs {
+		if url, ok := fresh[o.ID]; ok {
+			s.page.Outputs[i].URL = url
 		}
+	}
+	if url, ok := fresh[id]; ok {
+		return url, nil
 	}
 	return "", errors.New("is not among the run's outputs any more")
 }

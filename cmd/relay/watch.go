@@ -155,6 +155,9 @@ func (c *console) outputs(v view) {
 	for _, o := range v.Outputs {
 		rows = append(rows, []string{formatBytes(o.Bytes), o.ContentType, o.S3URI})
 	}
+	if v.OutputsNext != "" {
+		rows = append(rows, []string{"", "…", "and more: the manifest has them all, --out saves them all"})
+	}
 	if v.ManifestKey != "" {
 		rows = append(rows, []string{"", "manifest", "s3://" + v.Bucket + "/" + v.ManifestKey})
 	}
