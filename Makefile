@@ -41,6 +41,8 @@ FUZZTIME   ?= 60s
 # How many requests `make api-fuzz` makes up, and further flags of schemathesis.
 CASES      ?= 2000
 API_FUZZ   ?=
+# How many uploads `make small` makes at once.
+UPLOADS    ?= 60
 # Flags of `stack run`: -workflow, -prompt, -param NAME=VALUE …
 RUN        ?=
 # Flags of local/smoke: -delete, -workflow, -prompt …
@@ -100,8 +102,8 @@ crash: .tools/bin/versitygw tools $(STACK) ## kill submit, copy-result and close
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
 	RELAY_CRASH=1 $(STACK) exec $(HUNDRED_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
 
-small: tools $(STACK) ## sixty runs at once on a stack with a new account's quotas: throttles are waited out
-	RELAY_SMALL_ACCOUNT=1 $(STACK) exec -small-account -wait-scale 0.2 -speed 10 -- go test -count=1 $(E2E_FLAGS) -run SmallAccount ./e2e
+small: tools $(STACK) ## sixty uploads at once on a stack with a new account's quotas: throttles are waited out; UPLOADS=1000 for more
+	RELAY_SMALL_ACCOUNT=$(UPLOADS) $(STACK) exec -small-account -wait-scale 0.2 -speed 10 -- go test -count=1 $(E2E_FLAGS) -run SmallAccount ./e2e
 
 smoke: relay ## once through a deployed stack, on your account: STACK=name, SMOKE='-delete …'; three tasks and under $$0.05
 	@[ "$(origin STACK)" = "command line" ] || { echo "name the stack: make smoke STACK=cyberun-relay"; exit 2; }

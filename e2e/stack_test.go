@@ -301,7 +301,12 @@ func (s *stack) execution(t *testing.T, runID string) *sfn.DescribeExecutionOutp
 // history is every event of an execution.
 func (s *stack) history(t *testing.T, runID string) []sfntypes.HistoryEvent {
 	t.Helper()
-	in := &sfn.GetExecutionHistoryInput{ExecutionArn: s.execution(t, runID).ExecutionArn}
+	return s.historyOf(t, *s.execution(t, runID).ExecutionArn)
+}
+
+func (s *stack) historyOf(t *testing.T, arn string) []sfntypes.HistoryEvent {
+	t.Helper()
+	in := &sfn.GetExecutionHistoryInput{ExecutionArn: &arn}
 	var events []sfntypes.HistoryEvent
 	for {
 		out, err := s.sfn.GetExecutionHistory(t.Context(), in)

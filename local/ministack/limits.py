@@ -1,28 +1,46 @@
 """Answers at the limits that Lambda and Step Functions have in a small account.
 
+Always:
+
 - A Lambda answer above 6 MB is an error, as on AWS, whatever the function.
 - A state whose Lambda call was throttled fails as Lambda.TooManyRequestsException,
   which is the name that AWS gives it; MiniStack says Lambda.Unknown. How many
   calls may run at once is MiniStack's own LAMBDA_ACCOUNT_CONCURRENCY: 10 in a
   new account.
-- DESCRIBE_EXECUTION_RATE calls of DescribeExecution a second, twenty times that
-  at once, as AWS deals them out (15 and 300 in the largest regions); without it
-  there is no bound. The call beyond is a ThrottlingException.
+- An event for a function that is throttled waits and comes again, for six hours,
+  as in the queue of Lambda's asynchronous calls; MiniStack drops it. The waits
+  are scaled by SFN_WAIT_SCALE, as those of a state machine's retries are.
 
-AWS calls an event-driven function that was throttled again for six hours;
-MiniStack drops the call. Start executions where that matters.
+With DESCRIBE_EXECUTION_RATE in the environment, which says so many a second:
+
+- DescribeExecution has AWS's bucket: that rate, and twenty times as many at once
+  (15 and 300 in the largest regions). The call beyond is a ThrottlingException.
+- Retries whose JitterStrategy is FULL wait a random part of their delay. MiniStack
+  ignores it, so that a thousand runs which were throttled together would all come
+  again together, which on AWS they do not.
+
+Where AWS differs: a throttled function behind an HTTP API is the gateway's own
+5xx there, and a 429 here. Nothing bounds how fast the account's concurrency grows.
 """
 
+import contextvars
 import functools
 import json
 import os
+import random
 import threading
 import time
 
 NEEDS = {
-    "lambda_svc._throttle_response": "647221d5b077",
+    "eventbridge._dispatch_to_lambda": "1f95adbaed3a",
     "lambda_svc._execute_function_dispatch": "f62cd259213e",
+    "lambda_svc._execute_function_with_config_scope": "26a9d5f64e17",
+    "lambda_svc._execution_record_for_config": "(func, config)",
+    "lambda_svc._get_func_record_for_ref": "(function_ref)",
+    "lambda_svc._throttle_response": "647221d5b077",
     "stepfunctions._describe_execution": "c3ad294ad8b5",
+    "stepfunctions._execute_task": "53c818d247db",
+    "stepfunctions._scaled_sleep": "5ed19df2efa9",
 }
 
 # What Lambda takes of a synchronous call's answer: 6 MB and some room for its frame.
@@ -30,6 +48,10 @@ MAX_ANSWER = 6_291_556
 
 # AWS's buckets hold what twenty seconds fill.
 BURST_SECONDS = 20
+
+# Lambda keeps an event six hours, and tries it again after 1 s, doubling to 5 min.
+EVENT_SECONDS = 6 * 3600
+FIRST_PAUSE, LONGEST_PAUSE = 1, 300
 
 
 class Bucket:
@@ -51,9 +73,18 @@ class Bucket:
 
 
 def install():
-    from ministack.services import lambda_svc, stepfunctions
+    bound_answers()
+    queue_events()
+    rate = float(os.environ.get("DESCRIBE_EXECUTION_RATE") or 0)
+    if rate > 0:
+        bound_describes(Bucket(rate))
+        spread_retries()
 
-    throttle, dispatch, describe = lambda_svc._throttle_response, lambda_svc._execute_function_dispatch, stepfunctions._describe_execution
+
+def bound_answers():
+    from ministack.services import lambda_svc
+
+    throttle, dispatch = lambda_svc._throttle_response, lambda_svc._execute_function_dispatch
 
     @functools.wraps(throttle)
     def named_throttle(*args, **kwargs):
@@ -74,10 +105,36 @@ def install():
         }}
 
     lambda_svc._throttle_response, lambda_svc._execute_function_dispatch = named_throttle, bounded_dispatch
-    rate = float(os.environ.get("DESCRIBE_EXECUTION_RATE") or 0)
-    if rate <= 0:
-        return
-    bucket = Bucket(rate)
+
+
+def queue_events():
+    from ministack.services import eventbridge, lambda_svc, stepfunctions
+
+    deliver = eventbridge._dispatch_to_lambda
+
+    @functools.wraps(deliver)
+    def queued(arn, payload):
+        function, config, _ = lambda_svc._get_func_record_for_ref(arn)
+        if not function or not config:
+            deliver(arn, payload)  # which says so
+            return
+        record, event = lambda_svc._execution_record_for_config(function, config), json.loads(payload)
+
+        def until_taken():
+            pause, until = FIRST_PAUSE, time.monotonic() + EVENT_SECONDS
+            while lambda_svc._execute_function_with_config_scope(record, event).get("throttle") and time.monotonic() < until:
+                stepfunctions._scaled_sleep(random.uniform(pause / 2, pause))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+        threading.Thread(target=until_taken, daemon=True).start()
+
+    eventbridge._dispatch_to_lambda = queued
+
+
+def bound_describes(bucket):
+    from ministack.services import stepfunctions
+
+    describe = stepfunctions._describe_execution
 
     @functools.wraps(describe)
     def bounded_describe(*args, **kwargs):
@@ -86,3 +143,24 @@ def install():
         return stepfunctions.error_response_json("ThrottlingException", "Rate exceeded", 400)
 
     stepfunctions._describe_execution = bounded_describe
+
+
+def spread_retries():
+    from ministack.services import stepfunctions
+
+    task, sleep = stepfunctions._execute_task, stepfunctions._scaled_sleep
+    jitter = contextvars.ContextVar("whether the retries of the state that runs are jittered", default=False)
+
+    @functools.wraps(task)
+    def jittered_task(state, *args, **kwargs):
+        token = jitter.set(any(r.get("JitterStrategy") == "FULL" for r in state.get("Retry", [])))
+        try:
+            return task(state, *args, **kwargs)
+        finally:
+            jitter.reset(token)
+
+    @functools.wraps(sleep)
+    def spread_sleep(seconds):
+        sleep(random.uniform(0, seconds) if jitter.get() else seconds)
+
+    stepfunctions._execute_task, stepfunctions._scaled_sleep = jittered_task, spread_sleep

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,13 +113,24 @@ func (s *Stack) functionsEndpoint() string {
 	return s.State.Endpoint
 }
 
-// The quotas of a new account: AWS gives such a one 10 concurrent calls until it has
-// been used for a while, and refills DescribeExecution by 15 a second in its largest
-// regions, by 10 in the others.
+// Lambda's calls at once, and DescribeExecution's a second. An account that has been
+// used for a while has AWS's default of 1,000 calls; MiniStack's own bound would be
+// what the machine's memory allows. A new account has 10 until then, and its
+// DescribeExecution is refilled by 15 a second in AWS's largest regions, by 10 in
+// the others.
 const (
+	usualConcurrency  = 1000
 	smallConcurrency  = 10
 	smallDescribeRate = 15
 )
+
+// quotas are the environment that sets them.
+func (o Options) quotas() []string {
+	if !o.Small {
+		return []string{"LAMBDA_ACCOUNT_CONCURRENCY=" + strconv.Itoa(usualConcurrency)}
+	}
+	return []string{"LAMBDA_ACCOUNT_CONCURRENCY=" + strconv.Itoa(smallConcurrency), "DESCRIBE_EXECUTION_RATE=" + strconv.Itoa(smallDescribeRate)}
+}
 
 // miniStackEnv is written out in full: MiniStack hands its own environment to
 // every function, and nothing of the user's may get there by accident.
@@ -136,16 +148,13 @@ func (s *Stack) miniStackEnv(port int) []string {
 		"AWS_SECRET_ACCESS_KEY=" + localID,
 		"TMPDIR=" + s.Opt.file("tmp"),
 	}
-	if s.Opt.Small {
-		env = append(env, "LAMBDA_ACCOUNT_CONCURRENCY="+strconv.Itoa(smallConcurrency), "DESCRIBE_EXECUTION_RATE="+strconv.Itoa(smallDescribeRate))
-	}
 	// How this machine reaches the outside, should the real service be meant.
 	for _, name := range []string{"PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}
 	}
-	return append(env, s.Opt.Env...)
+	return slices.Concat(env, s.Opt.quotas(), s.Opt.Env)
 }
 
 // get wants one status of an address.
