@@ -182,6 +182,7 @@ func TestOutputsOfEachWorkflow(t *testing.T) {
 		{"both-urls", `{"prompt":"p"}`, true, 2},
 		{"both-urls", `{"prompt":"p","lone":"other"}`, true, 2},
 		{"odd-names", `{}`, true, 15},
+		{"many-files", `{"count": 1200}`, false, 1200},
 		{"big-file", `{"bytes":0}`, true, 0},
 	}
 	for _, test := range tests {

@@ -62,9 +62,21 @@ func (s *standin) outputs(t *task) []output {
 		other := png("", "summary.png", t.scene(2))
 		other.lone = true
 		return []output{one, two, other}
+	case "many-files":
+		return manyFiles(int(number(p, "count")))
 	default:
 		return oddNames()
 	}
+}
+
+// manyFiles are small, and each says which one it is.
+func manyFiles(count int) []output {
+	list := make([]output, count)
+	for i := range list {
+		list[i] = output{id: fmt.Sprintf("9.text.%d", i), path: fmt.Sprintf("9/part_%05d.txt", i+1), contentType: "text/plain; charset=utf-8",
+			render: func() ([]byte, error) { return fmt.Appendf(nil, "file %d of %d\n", i+1, count), nil }}
+	}
+	return list
 }
 
 // oddNames are ids that meet one another, or the relay's own files, when made into keys carelessly.

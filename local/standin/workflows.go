@@ -57,6 +57,9 @@ func duration(otherwise float64) parameter {
 		Default: otherwise, Min: ptr(0), Max: ptr(86400)}
 }
 
+// maxFiles of a task are more than a result of 10 MiB can name.
+const maxFiles = 20_000
+
 // workflows are all there are, each version its own entry, the newest of a slug last.
 func workflows() []*workflow {
 	prompt := text("prompt", "Prompt", true)
@@ -91,6 +94,8 @@ func workflows() []*workflow {
 				Description: "whether download_url is one of the map's files"}, duration(3)}},
 		{ID: "7f3c1a52-0008-4c1e-9a10-5b1d6f0e0008", Slug: "odd-names", Name: "Odd names", Version: 1, Target: "cloud", Seconds: 1,
 			Description: "Small files whose output ids are hard to make keys of.", Parameters: []parameter{duration(1)}},
+		{ID: "7f3c1a52-0009-4c1e-9a10-5b1d6f0e0009", Slug: "many-files", Name: "Many files", Version: 1, Target: "cloud", Seconds: 1,
+			Description: "So many small text files.", Parameters: []parameter{whole("count", "Files", 1000, 1, maxFiles), duration(1)}},
 	}
 	for _, w := range list {
 		w.complete()

@@ -38,7 +38,7 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/function":        {ours: []string{"shared/config", "shared/observe"}, others: []string{"github.com/aws/aws-lambda-go/lambda", "github.com/aws/aws-sdk-go-v2/aws"}},
 	"shared/functiontest":    {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/run", "shared/store", "shared/store/storetest"}},
 	"shared/httpapi":         {ours: []string{"shared/named"}, others: []string{"github.com/aws/aws-lambda-go/events"}},
-	"shared/lifecycle":       {ours: []string{"shared/cyberun", "shared/executions", "shared/named", "shared/observe", "shared/run", "shared/s3errors", "shared/store", "shared/transfer"}},
+	"shared/lifecycle":       {ours: []string{"shared/cyberun", "shared/executions", "shared/fanout", "shared/named", "shared/observe", "shared/run", "shared/s3errors", "shared/store", "shared/transfer"}},
 	"shared/media":           {others: []string{}},
 	"shared/named":           {others: []string{}},
 	"shared/observe":         {ours: []string{"shared/named", "shared/redact"}},

@@ -10,6 +10,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
@@ -167,24 +168,23 @@ func (s *Runs) abortUploads(ctx context.Context, r run.Record) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
+	if err := s.each(ctx, entries, func(ctx context.Context, e store.Entry) error {
 		var c Checkpoint
-		if found, err := s.get(ctx, e.Key, &c); err != nil {
+		found, err := s.get(ctx, e.Key, &c)
+		if err != nil || !found || c.Upload == nil {
 			return err
-		} else if found && c.Upload != nil {
-			if err := transfer.Abort(ctx, s.Outputs, r.Bucket, *c.Upload); err != nil {
-				return err
-			}
 		}
+		return transfer.Abort(ctx, s.Outputs, r.Bucket, *c.Upload)
+	}); err != nil {
+		return err
 	}
 	return s.deleteAll(ctx, entries)
 }
 
 func (s *Runs) deleteAll(ctx context.Context, entries []store.Entry) error {
-	for _, e := range entries {
-		if err := s.Store.Delete(ctx, e.Key); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.each(ctx, entries, func(ctx context.Context, e store.Entry) error { return s.Store.Delete(ctx, e.Key) })
+}
+
+func (s *Runs) each(ctx context.Context, entries []store.Entry, do func(context.Context, store.Entry) error) error {
+	return fanout.Each(ctx, max(1, s.AtOnce), len(entries), func(ctx context.Context, i int) error { return do(ctx, entries[i]) })
 }

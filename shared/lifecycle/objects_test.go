@@ -83,9 +83,17 @@ func TestCheckpoints(t *testing.T) {
 	}
 }
 
-// TestAbortsUploads of a run that nothing goes on with, and forgets them.
+// TestAbortsUploads of a run that nothing goes on with, and forgets them, one after
+// the other or side by side.
 func TestAbortsUploads(t *testing.T) {
+	for _, atOnce := range []int{0, 16} {
+		t.Run(fmt.Sprint(atOnce, " at once"), func(t *testing.T) { checkAbortsUploads(t, atOnce) })
+	}
+}
+
+func checkAbortsUploads(t *testing.T, atOnce int) {
 	w := newWorld(t)
+	w.runs.AtOnce = atOnce
 	r := w.copied("r1", "t1")
 	for id, c := range map[string]Checkpoint{
 		"a": {Upload: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}, "b": {Output: &run.Output{ID: "b"}}, "c": {},

@@ -47,6 +47,7 @@ type Runs struct {
 	Now        func() time.Time
 	Sleep      func(ctx context.Context, d time.Duration) error
 	NewID      func() string // a new id for each write and each object
+	AtOnce     int           // objects of one run that are read or deleted side by side; 0: one after the other
 }
 
 // Run is a record as it was last read or written, and the life in which its caller

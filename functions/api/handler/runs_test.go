@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -402,5 +404,64 @@ func TestListFaults(t *testing.T) {
 	}
 	if a := w.call("GET", "/runs", ""); a.raw != "{\"runs\":[]}\n" {
 		t.Error(a.raw)
+	}
+}
+
+// TestAnswersFitLambda: however long the keys of its outputs are, every answer about
+// a run of 1,000 and more is below what Lambda hands over, with addresses as a role signs
+// them, and the pages together name all of them.
+func TestAnswersFitLambda(t *testing.T) {
+	const all, lambdaAnswer = maxSigned + 1, 6 << 20
+	token := strings.Repeat("IQoJb3JpZ2luX2Vj", 1024/16) // as long as a role's session tokens are
+	signer := s3.NewPresignClient(s3.New(s3.Options{Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("ASIAEXAMPLE", "secret", token)}))
+	for name, c := range map[string]struct{ prefix, id string }{
+		"as they are":               {prefix: "runs/r1/", id: "9.images"},
+		"the longest and not ASCII": {prefix: strings.Repeat("写", 640/3) + "/", id: strings.Repeat("i", 190)}, // OutputPrefix and the run's own
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.h.Presign = signer
+			w.record(run.Record{RunID: "r1", Status: run.Succeeded, Prefix: c.prefix, ManifestKey: c.prefix + run.ManifestName})
+			var outputs []run.Output
+			for i := range all {
+				id := fmt.Sprintf("%s.%d", c.id, i)
+				outputs = append(outputs, run.Output{ID: id, Key: c.prefix + run.OutputName(id, "a.png", ""), Bytes: 1 << 30, CRC32: "0000beef", ContentType: "image/png", ETag: `"` + strings.Repeat("e", 34) + `"`})
+			}
+			manifest, err := json.MarshalIndent(run.Manifest{RunID: "r1", Outputs: outputs}, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.s3.Set(outputBucket, c.prefix+run.ManifestName, storetest.Object{Body: manifest})
+			pages, seen, largest := 0, 0, 0
+			for after := ""; pages == 0 || after != ""; pages++ {
+				out, err := w.h.Handle(t.Context(), httpEvent("GET", "/runs/r1?outputs_after="+url.QueryEscape(after), ""))
+				if err != nil || out.StatusCode != 200 {
+					t.Fatalf("%d, %v", out.StatusCode, err)
+				}
+				handed, err := json.Marshal(out) // as aws-lambda-go hands it over
+				if err != nil {
+					t.Fatal(err)
+				}
+				largest = max(largest, len(handed))
+				var page struct {
+					Outputs []struct{ ID, URL string }
+					Next    string `json:"outputs_next"`
+				}
+				if err := json.Unmarshal([]byte(out.Body), &page); err != nil {
+					t.Fatal(err)
+				}
+				for _, o := range page.Outputs {
+					if o.ID != outputs[seen].ID || !strings.Contains(o.URL, "X-Amz-Signature") {
+						t.Fatalf("%s behind %d others", o.ID, seen)
+					}
+					seen++
+				}
+				after = page.Next
+			}
+			if seen != all || pages != 2 || largest > lambdaAnswer {
+				t.Errorf("%d outputs in %d pages, the largest answer has %d bytes", seen, pages, largest)
+			}
+			t.Logf("manifest %d bytes, %d pages, the largest answer %d bytes", len(manifest), pages, largest)
+		})
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -274,4 +276,55 @@ func TestRedrivenWithoutItsFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.delivered(out, manyIDs...)
+}
+
+// TestThousandsOfOutputs: one call copies them all, with a bounded number of calls
+// of S3 for each, and leaves a record, a manifest and nothing else.
+func TestThousandsOfOutputs(t *testing.T) {
+	const all = 5000
+	w := newWorld(t).record(nil)
+	w.runs.AtOnce = 16
+	w.result.DownloadURL, w.result.DownloadURLs = "", map[string]cyberun.SignedURL{}
+	for i := range all {
+		w.result.DownloadURLs[fmt.Sprintf("9.text.%05d", i)] = cyberun.SignedURL(fmt.Sprintf("https://files.example/part_%05d.txt%s", i, signed))
+	}
+	var mu sync.Mutex
+	calls := map[string]int{}
+	w.around = func(call string, do func() error) error {
+		kind, key, _ := strings.Cut(call, " ")
+		folder, rest, _ := strings.Cut(strings.TrimPrefix(key, stateBucket+"/"), "/")
+		if path.Base(rest) == run.ManifestName {
+			folder = run.ManifestName
+		}
+		mu.Lock()
+		calls[kind+" "+folder]++
+		mu.Unlock()
+		return do()
+	}
+	out, err := w.handle()
+	if err != nil || !out.Done {
+		t.Fatal(out, err)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(calls)) {
+		t.Log(calls[kind], kind)
+	}
+	if calls["GetObject copies"] != all || calls["PutObject copies"] != all || calls["DeleteObject copies"] != all || calls["Result "] != 1 {
+		t.Errorf("the calls are %v", calls)
+	}
+	total := 0
+	for _, n := range calls {
+		total += n
+	}
+	if most := 4*all + 30; total > most { // a checkpoint read, written and deleted, and the copy
+		t.Errorf("%d calls, more than %d", total, most)
+	}
+	w.around = nil
+	record, _ := w.s3.Object(stateBucket, "runs/r1.json")
+	manifest, _ := w.s3.Object(outputBucket, out.ManifestKey)
+	if len(record.Body) > 2048 || len(manifest.Body) > 300*all {
+		t.Errorf("the record has %d bytes, the manifest %d", len(record.Body), len(manifest.Body))
+	}
+	if left := w.s3.Keys(stateBucket, "copies/"); len(left) > 0 || len(w.s3.Keys(outputBucket, "runs/r1/")) != all+1 {
+		t.Errorf("%d checkpoints are left, and %d objects", len(left), len(w.s3.Keys(outputBucket, "runs/r1/")))
+	}
 }
