@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
@@ -83,7 +84,7 @@ type Entry struct {
 func (s *Store) Get(ctx context.Context, key string) (Object, error) {
 	out, err := s.S3.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
 	if err != nil {
-		if status(err) == http.StatusNotFound {
+		if absent(err) {
 			return Object{}, ErrNotFound
 		}
 		return Object{}, s.unavailable("read", key, err)
@@ -221,10 +222,9 @@ func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch,
 		return "", errChanged
 	case http.StatusConflict: // two conditional writes met: S3 says try again
 		return "", errConflict
-	case http.StatusNotFound: // If-Match on an object that is gone
-		if ifMatch != nil {
-			return "", ErrNotFound
-		}
+	}
+	if ifMatch != nil && absent(err) {
+		return "", ErrNotFound
 	}
 	return "", s.unavailable("write", key, err)
 }
@@ -253,6 +253,13 @@ func (s *Store) retryConflicts(ctx context.Context, attempt func() error) error 
 
 func (s *Store) unavailable(verb, key string, err error) error {
 	return named.Errorf(named.Unavailable, "S3 could not %s s3://%s/%s: %w", verb, s.Bucket, key, err)
+}
+
+// absent reports whether S3 says that there is no such object. That there is no
+// such bucket says nothing about its objects, and comes with the same status.
+func absent(err error) bool {
+	var api smithy.APIError
+	return status(err) == http.StatusNotFound && !(errors.As(err, &api) && api.ErrorCode() == "NoSuchBucket")
 }
 
 // status returns the HTTP status of an error of S3; 0 if there was no answer.

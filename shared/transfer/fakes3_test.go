@@ -94,8 +94,12 @@ func operation(r *http.Request) string {
 		return "AbortMultipartUpload"
 	case r.Method == http.MethodPut:
 		return "PutObject"
+	case r.Method == http.MethodDelete:
+		return "DeleteObject"
 	case r.Method == http.MethodHead:
 		return "HeadObject"
+	case q.Has("list-type"):
+		return "ListObjectsV2"
 	}
 	return "GetObject"
 }
@@ -174,6 +178,11 @@ func (f *fakeS3) do(op, key string, body []byte, crc string, w http.ResponseWrit
 	case "AbortMultipartUpload":
 		delete(f.uploads, q.Get("uploadId"))
 		w.WriteHeader(http.StatusNoContent)
+	case "DeleteObject":
+		delete(f.objects, key)
+		w.WriteHeader(http.StatusNoContent)
+	case "ListObjectsV2":
+		fmt.Fprint(w, "<ListBucketResult></ListBucketResult>") // whom the keys matter has storetest
 	case "CompleteMultipartUpload":
 		f.completeUpload(key, q.Get("uploadId"), upload, body, w, r)
 	default:
@@ -322,6 +331,19 @@ func readBody(r *http.Request) (body []byte, crc string, err error) {
 	}
 	_, crc, _ = strings.Cut(strings.TrimSpace(string(rest)), ":")
 	return body, crc, nil
+}
+
+func (f *fakeS3) setFault(fault func(op string, n int, w http.ResponseWriter, r *http.Request) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = fault
+}
+
+// put stores an object as an earlier call would have.
+func (f *fakeS3) put(key string, body []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.objects[key] = newObject(body, http.Header{})
 }
 
 // object is what is stored under a key, and nil when nothing is.
