@@ -5,31 +5,74 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// TestOutputBucketRefused: a bucket that takes nothing of the run is told before
-// anything is paid; that it takes no error.json either does not keep the run open.
+// TestOutputBucketRefused: a bucket that is there and takes no object of the run is
+// told before anything is paid; that it takes no error.json either does not keep the
+// run open.
 func TestOutputBucketRefused(t *testing.T) {
 	s := open(t)
-	policy := mustJSON(t, map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
-		"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::" + s.outputs + "/refused/*",
-	}}})
-	if _, err := s.s3.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: &s.outputs, Policy: &policy}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, _ = s.s3.DeleteBucketPolicy(background(t), &s3.DeleteBucketPolicyInput{Bucket: &s.outputs})
-	})
+	s.timeOut(t, "SubmitFunction", 899) // a new function: a warm one remembers that the bucket could be written
+	s.refuseWrites(t, "refused/")
 	word := mark(t)
-	// No warm function remembers a proof for this prefix alone: the bucket is what is remembered.
 	v := s.end(t, s.start(t, mustJSON(t, map[string]any{
 		"workflow": "text-to-image", "parameters": map[string]any{"prompt": word}, "destination": map[string]any{"prefix": "refused/{run_id}/"},
 	})))
 	if v.Status != "failed" || v.Error == nil || v.Error.Name != "OutputBucketRefused" || !strings.Contains(v.Error.Cause, "error.json was not written") {
 		t.Errorf("%s, %+v", v.Status, v.Error)
 	}
-	t.Logf("paid for %d tasks (none, unless a warm function remembered the bucket)", len(s.paid(t, word)))
+	if paid := s.paid(t, word); len(paid) != 0 {
+		t.Errorf("paid for %+v", paid)
+	}
+}
+
+// TestOutputBucketRefusedLater: the bucket takes nothing any more once the task was
+// paid. The run ends by that name at the first write that is refused, and a redrive
+// delivers the same task when the bucket is right again.
+func TestOutputBucketRefusedLater(t *testing.T) {
+	s := open(t)
+	word := mark(t)
+	runID := s.start(t, mustJSON(t, map[string]any{
+		"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 30}, "destination": map[string]any{"prefix": "later/{run_id}/"},
+	}))
+	s.taskOf(t, runID)
+	lift := s.refuseWrites(t, "later/")
+	v := s.end(t, runID)
+	if v.Status != "failed" || v.Error == nil || v.Error.Name != "OutputBucketRefused" {
+		t.Fatalf("%s, %+v", v.Status, v.Error)
+	}
+	failures := 0
+	for _, e := range s.history(t, runID) {
+		if e.TaskFailedEventDetails != nil || e.LambdaFunctionFailedEventDetails != nil {
+			failures++
+		}
+	}
+	if failures != 1 {
+		t.Errorf("%d calls failed: it was tried again", failures)
+	}
+	lift()
+	s.redrive(t, aws.ToString(s.execution(t, runID).ExecutionArn))
+	s.succeeds(t, runID)
+	if paid := s.paid(t, word); len(paid) != 1 || paid[0].CancelRequested {
+		t.Errorf("paid for %+v", paid)
+	}
+}
+
+// refuseWrites lets nobody write below a prefix of the output bucket, until the
+// test ends or lift is called.
+func (s *stack) refuseWrites(t *testing.T, prefix string) (lift func()) {
+	t.Helper()
+	policy := mustJSON(t, map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
+		"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::" + s.outputs + "/" + prefix + "*",
+	}}})
+	if _, err := s.s3.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: &s.outputs, Policy: &policy}); err != nil {
+		t.Fatal(err)
+	}
+	lift = func() { _, _ = s.s3.DeleteBucketPolicy(background(t), &s3.DeleteBucketPolicyInput{Bucket: &s.outputs}) }
+	t.Cleanup(lift)
+	return lift
 }
 
 // TestSweepFindsLost: a run whose record is not there, whatever took it away, is
