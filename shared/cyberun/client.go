@@ -20,6 +20,10 @@ const (
 	// maxAnswer bounds the body of an answer, in bytes. The largest documented one is
 	// a list of 100 workflows with their parameters; 100 KiB for each is ample.
 	maxAnswer = 10 << 20
+	// maxResult bounds a task's result, which is asked for by the copy alone: 30,000
+	// outputs, about as many as a manifest of 8 MiB names, each with an address of
+	// some 1,500 bytes, as long as S3's are when a role signs them.
+	maxResult = 48 << 20
 	// maxRedirects is more than the one that a moved path needs.
 	maxRedirects = 3
 
@@ -57,6 +61,7 @@ type request struct {
 	query  url.Values
 	body   []byte // JSON; nil: none
 	accept string // the type of the stream to be read; empty: JSON
+	most   int64  // bytes of the answer; 0: maxAnswer
 	// container is set for a call to a container service: its method, headers,
 	// query and body go out, and an answer of any status is handed back.
 	container *ContainerCall
@@ -103,12 +108,13 @@ func (c *Client) doWith(ctx context.Context, r request, do doFunc) (response, er
 	if a.age > 0 {
 		a.date = time.Time{} // when a cache was filled is not the server's clock
 	}
-	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	most := cmp.Or(r.most, maxAnswer)
+	a.body, err = io.ReadAll(io.LimitReader(res.Body, most+1))
 	if err != nil {
 		return a, a.unusable("but the body broke off: %w", redact.UnwrapURLError(err))
 	}
-	if len(a.body) > maxAnswer {
-		return a, a.unusable("with more than %d MiB", maxAnswer>>20)
+	if int64(len(a.body)) > most {
+		return a, a.unusable("with more than %d MiB", most>>20)
 	}
 	return a, nil
 }

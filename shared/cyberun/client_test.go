@@ -255,18 +255,29 @@ func TestUnusableAnswers(t *testing.T) {
 	}
 }
 
+// TestAnswersAreBounded: a result may be larger than other answers, since it has an
+// address for each output.
 func TestAnswersAreBounded(t *testing.T) {
 	_, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		most := maxAnswer
+		if strings.HasSuffix(r.URL.Path, "/t-2/result") {
+			most = maxResult
+		}
 		io.WriteString(w, `{"id":"t-1","agent_id":"`)
 		chunk := strings.Repeat("x", 1<<20)
-		for range maxAnswer>>20 + 1 {
+		for range most>>20 + 1 {
 			io.WriteString(w, chunk)
 		}
 		io.WriteString(w, `"}`)
 	})
-	_, err := c.Task(context.Background(), "t-1")
-	if err == nil || !strings.Contains(err.Error(), "more than 10 MiB") {
-		t.Fatal(err)
+	if _, err := c.Task(t.Context(), "t-1"); err == nil || !strings.Contains(err.Error(), "more than 10 MiB") {
+		t.Error(err)
+	}
+	if _, err := c.Result(t.Context(), "t-1"); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Result(t.Context(), "t-2"); err == nil || !strings.Contains(err.Error(), "more than 48 MiB") {
+		t.Error(err)
 	}
 }
 

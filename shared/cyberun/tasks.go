@@ -66,7 +66,11 @@ func readTask[T any](ctx context.Context, c *Client, method, id, below string) (
 	if err != nil {
 		return v, a, err
 	}
-	return read[T](ctx, c, request{method: method, path: "/r/tasks/" + escaped + below})
+	r := request{method: method, path: "/r/tasks/" + escaped + below}
+	if below == resultPath {
+		r.most = maxResult
+	}
+	return read[T](ctx, c, r)
 }
 
 // TaskList is one page of the team's tasks. Their order is not documented.
@@ -140,10 +144,13 @@ func (o looseJSON) address(name string) (SignedURL, error) {
 	return SignedURL(s), nil
 }
 
+// resultPath is that of a task's result, below the task's own.
+const resultPath = "/result"
+
 // Result reads where a terminal task's outputs are. [IsGone] reports whether the error
 // says that there is no such task or result, or none for this key.
 func (c *Client) Result(ctx context.Context, id string) (Result, error) {
-	r, a, err := readTask[Result](ctx, c, http.MethodGet, id, "/result")
+	r, a, err := readTask[Result](ctx, c, http.MethodGet, id, resultPath)
 	if err != nil {
 		return Result{}, err
 	}
