@@ -91,6 +91,7 @@ e2e: tools relay $(STACK) .tools/openai/.done ## end-to-end tests on a local sta
 	$(STACK) exec $(RECORD) $(E2E_STACK) -- go test -count=1 $(E2E_FLAGS) ./e2e
 	$(STACK) exec $(RECORD) -auth $(QUIET_WAITS) -param HoldSeconds=0 -- go test -count=1 $(E2E_FLAGS) -run 'Polled|Quiet' ./e2e
 	$(STACK) exec $(RECORD) -param HoldSeconds=0 -param WebhooksEnabled=true -await 10 -- go test -count=1 $(E2E_FLAGS) -run Webhook ./e2e
+	@$(MAKE) --no-print-directory small
 
 api-fuzz: tools $(STACK) .tools/schemathesis/.done ## generated requests to the API of a local stack against docs/openapi.yaml; CASES=300 for fewer than 2,000
 	$(STACK) exec $(E2E_STACK) -- local/apifuzz/run.sh .tools/schemathesis/bin/schemathesis $(CASES) $(API_FUZZ)

@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -62,8 +63,12 @@ func measure(ctx context.Context, out io.Writer) error {
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "FUNCTION\tMEMORY\tREADY\tCALL\tPEAK\tOF ITS MEMORY\tBINARY\tANSWER")
+	calls := w.calls()
 	var faults []error
-	for _, c := range w.calls() {
+	for _, name := range w.uncalled(calls) {
+		faults = append(faults, fmt.Errorf("%s: no call is made of it: add one to calls", name))
+	}
+	for _, c := range calls {
 		r, err := w.run(ctx, jail, c)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", c.function, err))
@@ -169,7 +174,18 @@ func (w *world) calls() []call {
 		},
 		{function: "OnWebhookFunction", event: w.signedWebhook, want: `"statusCode":204`, settings: map[string]string{"WEBHOOKS_ENABLED": "true"}},
 		{function: "CloseRunFunction", event: sample("close-run-sweep"), want: ``},
+		{function: "CallContainerFunction", event: sample("call-container-chat"), want: `"statusCode":200`},
 	}
+}
+
+// uncalled are the functions of the stack that no call is for.
+func (w *world) uncalled(calls []call) (names []string) {
+	for id := range w.told.Resources {
+		if strings.HasSuffix(id, "Function") && !slices.ContainsFunc(calls, func(c call) bool { return c.function == id }) {
+			names = append(names, id)
+		}
+	}
+	return names
 }
 
 // result is what a call took.

@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
 // Cyberun is what the function asks of the service.
@@ -49,8 +50,15 @@ const (
 // Handle answers one request and logs one line about it: who called which
 // service, how it ended, how long it took and how many bytes went each way.
 // Nothing of the path, the query, the headers or the bodies is logged. It never
-// returns an error: what goes wrong is a problem document.
-func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Response, error) {
+// returns an error, for which the gateway would answer with a bare 500: what goes
+// wrong is a problem document, a panic included.
+func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (out httpapi.Response, _ error) {
+	defer func() {
+		if recover() != nil { // LogPanic has logged it and passed it on
+			out = httpapi.Problem(named.Errorf(named.Unavailable, "the relay itself failed on this request, perhaps after the container got it: the log of its function call-container says how"), nil)
+		}
+	}()
+	defer observe.LogPanic(ctx, h.Log)
 	start := h.Now()
 	var moved traffic
 	out, err := h.route(ctx, r, &moved)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/google/go-cmp/cmp"
 )
@@ -411,5 +412,20 @@ func TestLog(t *testing.T) {
 	}
 	if lines := strings.Count(w.log.String(), "\n"); lines != 3 {
 		t.Errorf("%d lines for three calls", lines)
+	}
+}
+
+// TestPanic: what slips is logged with its stack, and answered as a problem.
+func TestPanic(t *testing.T) {
+	w := newWorld(t)
+	w.c.call = func(context.Context, cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
+		panic("slipped at https://x.example/a?X-Amz-Signature=secret")
+	}
+	out, err := w.h.Handle(t.Context(), event("GET", "/containers/echo/a", "", ""))
+	if err != nil || out.StatusCode != 503 || out.Headers[httpapi.ErrorHeader] != named.Unavailable || !strings.Contains(out.Body, "perhaps after the container got it") {
+		t.Errorf("%v, %+v", err, out)
+	}
+	if said := w.log.String(); !strings.Contains(said, `"msg":"panic"`) || !strings.Contains(said, "handler_test.go") || strings.Contains(said, "secret") {
+		t.Errorf("logged: %s", said)
 	}
 }
