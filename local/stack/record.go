@@ -210,8 +210,13 @@ func (r *recorder) write(req *http.Request, call Call) {
 	}
 }
 
+// close waits until the calls that were answered are written down as well.
 func (r *recorder) close() {
-	_ = r.server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if r.server.Shutdown(ctx) != nil {
+		_ = r.server.Close()
+	}
 	_ = r.file.Close()
 }
 
