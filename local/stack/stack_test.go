@@ -244,6 +244,19 @@ func TestAnotherMiniStackIsRefused(t *testing.T) {
 	}
 }
 
+// TestLimits holds what stands in for Lambda's and Step Functions' limits to AWS's
+// figures; that MiniStack meets it is e2e's to show.
+func TestLimits(t *testing.T) {
+	o := Options{Root: "../.."}
+	python := o.tool("ministack", "python")
+	if _, err := os.Stat(python); err != nil {
+		t.Skip("MiniStack is not installed; `make tools` does that")
+	}
+	if told, err := exec.Command(python, "-B", "testdata/limits.py", filepath.Dir(o.miniStack())).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, told)
+	}
+}
+
 func TestFailedToolShowsTheEndOfItsLog(t *testing.T) {
 	s := &Stack{Opt: Options{Root: t.TempDir(), Dir: t.TempDir()}}
 	err := s.tool(t.Context(), "compiler", os.Environ(), "sh", "-c", "seq 100; echo what went wrong; exit 3")
