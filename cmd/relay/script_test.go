@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -126,6 +127,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 //	RELAY_TEST_COLUMNS      standard error is a terminal that wide
 //	RELAY_TEST_HASTE        the clock runs this many times as long as each wait
 //	RELAY_TEST_CREDENTIALS  "none", or the error of looking for AWS credentials
+//	RELAY_TEST_TRIES        how often the SDK tries a call of AWS, without pauses; 1
 //
 // It writes its waits into a file of the script's folder.
 func scriptApp() *app {
@@ -150,7 +152,15 @@ func scriptApp() *app {
 }
 
 func scriptAWS(endpoint, noCredentials string) aws.Config {
-	cfg := aws.Config{Region: "eu-west-1", BaseEndpoint: &endpoint, RetryMaxAttempts: 1, Credentials: credentials.NewStaticCredentialsProvider("local", "local", "")}
+	retryer := func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) {
+			if o.MaxAttempts = 1; os.Getenv("RELAY_TEST_TRIES") != "" {
+				o.MaxAttempts, _ = strconv.Atoi(os.Getenv("RELAY_TEST_TRIES"))
+			}
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
+		})
+	}
+	cfg := aws.Config{Region: "eu-west-1", BaseEndpoint: &endpoint, Retryer: retryer, Credentials: credentials.NewStaticCredentialsProvider("local", "local", "")}
 	switch noCredentials {
 	case "":
 	case "none":

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	"github.com/cyberun-cloud/cyberun-relay/shared/media"
@@ -66,7 +67,11 @@ func (u *uploader) upload(ctx context.Context, name, parameter string) (string, 
 	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
 	defer cancel()
 	// A stand-in at an address of its own has no names for buckets.
-	client := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil })
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.UsePathStyle = cfg.BaseEndpoint != nil
+		// Two of the same command at once: S3 asks the later to try again, and has then the file.
+		o.Retryer = retry.AddWithErrorCodes(o.Retryer, "ConditionalRequestConflict")
+	})
 	_, err = client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &bucket, Key: &key, Body: file, ContentLength: &length, ContentType: &kind, IfNoneMatch: aws.String("*"),
 	})
