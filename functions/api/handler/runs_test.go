@@ -407,6 +407,20 @@ func TestListFaults(t *testing.T) {
 	}
 }
 
+// TestOutputBucketOfThatTime: a run's outputs stay where they were written, whatever
+// bucket the stack writes to by now.
+func TestOutputBucketOfThatTime(t *testing.T) {
+	const before, key = "outputs-before", "runs/r1/manifest.json"
+	w := newWorld(t)
+	w.record(run.Record{RunID: "r1", Status: run.Succeeded, TaskID: "t1", Bucket: before, ManifestKey: key})
+	w.s3.Set(before, key, storetest.Object{Body: []byte(`{"run_id":"r1","outputs":[{"id":"output","key":"runs/r1/output.png"}]}`)})
+	a := w.call("GET", "/runs/r1", "")
+	outputs, _ := a.body["outputs"].([]any)
+	if a.body["bucket"] != before || len(outputs) != 1 || outputs[0].(map[string]any)["s3_uri"] != "s3://"+before+"/runs/r1/output.png" {
+		t.Errorf("%s", a.raw)
+	}
+}
+
 // TestAnswersFitLambda: however long the keys of its outputs are, every answer about
 // a run of 1,000 and more is below what Lambda hands over, with addresses as a role signs
 // them, and the pages together name all of them.

@@ -253,7 +253,9 @@ func (w *world) record(r run.Record) {
 	if r.Prefix == "" {
 		r.Prefix = "runs/" + r.RunID + "/"
 	}
-	r.Bucket = outputBucket
+	if r.Bucket == "" {
+		r.Bucket = outputBucket
+	}
 	w.set("index/"+lifecycle.CursorOf(r), nil)
 	w.set("runs/"+r.RunID+".json", r)
 	if r.TaskID != "" && r.How != "" {

@@ -278,6 +278,17 @@ func TestRedrivenWithoutItsFiles(t *testing.T) {
 	w.delivered(out, manyIDs...)
 }
 
+// TestOutputBucketOfThatTime: a run writes where its record says, which is the
+// stack's output bucket when it began.
+func TestOutputBucketOfThatTime(t *testing.T) {
+	const before = "outputs-before"
+	w := newWorld(t).record(func(r *run.Record) { r.Bucket = before })
+	out, err := w.handle()
+	if err != nil || out.Bucket != before || len(w.s3.Keys(before, "runs/r1/")) != 2 || len(w.s3.Keys(outputBucket, "")) != 0 {
+		t.Errorf("%+v, %v: %v and %v", out, err, w.s3.Keys(before, ""), w.s3.Keys(outputBucket, ""))
+	}
+}
+
 // TestThousandsOfOutputs: one call copies them all, with a bounded number of calls
 // of S3 for each, and leaves a record, a manifest and nothing else.
 func TestThousandsOfOutputs(t *testing.T) {
