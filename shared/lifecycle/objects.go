@@ -132,6 +132,7 @@ func copyKey(runID, outputID string) string {
 type Checkpoint struct {
 	Upload *transfer.Checkpoint `json:"checkpoint,omitempty"`
 	Output *run.Output          `json:"output,omitempty"`
+	Life   int                  `json:"life,omitempty"` // of the run in which the object was last seen
 }
 
 // PutCheckpoint stores how far the copy of an output has come.

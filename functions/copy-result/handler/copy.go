@@ -82,8 +82,9 @@ func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run
 	if err != nil {
 		return run.Output{}, err
 	}
-	// A redrive may come after days: then Copy looks whether the object is still there.
-	if checkpoint.Output != nil && c.run.Life == 0 {
+	// A redrive may come after days: then Copy looks, once in each life, whether the
+	// object is still there.
+	if checkpoint.Output != nil && checkpoint.Life == c.run.Life {
 		return *checkpoint.Output, nil
 	}
 	result, err := c.copy(ctx, o, checkpoint.Upload)
@@ -98,7 +99,7 @@ func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run
 		ID: o.ID, Key: result.Key, Bytes: result.Bytes, CRC32: fmt.Sprintf("%08x", result.CRC32),
 		ContentType: result.ContentType, ETag: result.ETag,
 	}
-	return output, c.Runs.PutCheckpoint(ctx, c.run.RunID, o.ID, lifecycle.Checkpoint{Output: &output})
+	return output, c.Runs.PutCheckpoint(ctx, c.run.RunID, o.ID, lifecycle.Checkpoint{Output: &output, Life: c.run.Life})
 }
 
 // copy copies one output until the deadline, after which its checkpoint is stored.

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -254,6 +255,44 @@ func TestRedrive(t *testing.T) {
 	w.delivered(out, "output")
 }
 
+// TestRedrivenOverSeveralCalls: each output is looked at once in a life, or a run
+// with more outputs than one call can look at would never come to the last.
+func TestRedrivenOverSeveralCalls(t *testing.T) {
+	w := newWorld(t).record(nil).many()
+	looked := map[string]int{}
+	left := 2 // outputs that a call has time for
+	w.h.AtOnce = 1
+	w.copiesBy(func(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
+		if left == 0 {
+			return transfer.Result{}, nil
+		}
+		left--
+		looked[dst.Metadata["cyberun-output-id"]]++
+		return w.copy(ctx, src, dst, from, save)
+	})
+	for life := range 2 {
+		for calls := 1; ; calls++ {
+			left = 2
+			out, err := w.handle(life)
+			if life == 0 && calls == 2 { // a redrive comes before the last outputs
+				w.closes("FAILED", named.OutputTruncated)
+				break
+			}
+			if err != nil || calls > len(manyIDs) {
+				t.Fatalf("call %d: %v", calls, err)
+			}
+			if out.Done {
+				break
+			}
+		}
+	}
+	for _, id := range manyIDs {
+		if n := looked[run.MetadataValue(id)]; n < 1 || n > 2 {
+			t.Errorf("%s was looked at %d times in two lives", id, n)
+		}
+	}
+}
+
 // TestRedrivenWithoutItsFiles: a failed run's files may be taken away before it is
 // redriven. What was recorded of them is then nothing to rely on.
 func TestRedrivenWithoutItsFiles(t *testing.T) {
@@ -284,8 +323,8 @@ func TestOutputBucketOfThatTime(t *testing.T) {
 	const before = "outputs-before"
 	w := newWorld(t).record(func(r *run.Record) { r.Bucket = before })
 	out, err := w.handle()
-	if err != nil || out.Bucket != before || len(w.s3.Keys(before, "runs/r1/")) != 2 || len(w.s3.Keys(outputBucket, "")) != 0 {
-		t.Errorf("%+v, %v: %v and %v", out, err, w.s3.Keys(before, ""), w.s3.Keys(outputBucket, ""))
+	if err != nil || out.Bucket != before || len(w.S3.Keys(before, "runs/r1/")) != 2 || len(w.S3.Keys(outputBucket, "")) != 0 {
+		t.Errorf("%+v, %v: %v and %v", out, err, w.S3.Keys(before, ""), w.S3.Keys(outputBucket, ""))
 	}
 }
 
@@ -295,13 +334,14 @@ func TestThousandsOfOutputs(t *testing.T) {
 	const all = 5000
 	w := newWorld(t).record(nil)
 	w.runs.AtOnce = 16
-	w.result.DownloadURL, w.result.DownloadURLs = "", map[string]cyberun.SignedURL{}
+	urls := map[string]cyberun.SignedURL{}
+	w.Cyberun.Results["t1"] = cyberun.Result{ID: "t1", Status: cyberun.StatusCompleted, DownloadURLs: urls}
 	for i := range all {
-		w.result.DownloadURLs[fmt.Sprintf("9.text.%05d", i)] = cyberun.SignedURL(fmt.Sprintf("https://files.example/part_%05d.txt%s", i, signed))
+		urls[fmt.Sprintf("9.text.%05d", i)] = cyberun.SignedURL(fmt.Sprintf("https://files.example/part_%05d.txt%s", i, signed))
 	}
 	var mu sync.Mutex
 	calls := map[string]int{}
-	w.around = func(call string, do func() error) error {
+	w.Around = func(call string, do func() error) error {
 		kind, key, _ := strings.Cut(call, " ")
 		folder, rest, _ := strings.Cut(strings.TrimPrefix(key, stateBucket+"/"), "/")
 		if path.Base(rest) == run.ManifestName {
@@ -329,13 +369,13 @@ func TestThousandsOfOutputs(t *testing.T) {
 	if most := 4*all + 30; total > most { // a checkpoint read, written and deleted, and the copy
 		t.Errorf("%d calls, more than %d", total, most)
 	}
-	w.around = nil
-	record, _ := w.s3.Object(stateBucket, "runs/r1.json")
-	manifest, _ := w.s3.Object(outputBucket, out.ManifestKey)
+	w.Around = nil
+	record, _ := w.S3.Object(stateBucket, "runs/r1.json")
+	manifest, _ := w.S3.Object(outputBucket, out.ManifestKey)
 	if len(record.Body) > 2048 || len(manifest.Body) > 300*all {
 		t.Errorf("the record has %d bytes, the manifest %d", len(record.Body), len(manifest.Body))
 	}
-	if left := w.s3.Keys(stateBucket, "copies/"); len(left) > 0 || len(w.s3.Keys(outputBucket, "runs/r1/")) != all+1 {
-		t.Errorf("%d checkpoints are left, and %d objects", len(left), len(w.s3.Keys(outputBucket, "runs/r1/")))
+	if left := w.S3.Keys(stateBucket, "copies/"); len(left) > 0 || len(w.S3.Keys(outputBucket, "runs/r1/")) != all+1 {
+		t.Errorf("%d checkpoints are left, and %d objects", len(left), len(w.S3.Keys(outputBucket, "runs/r1/")))
 	}
 }
