@@ -320,7 +320,7 @@ func TestContainerAnswers(t *testing.T) {
 		}
 	}
 	// The local gateway answers OPTIONS itself: what AWS hands over is handed to the function.
-	event := strings.NewReplacer(`"method": "PUT"`, `"method": "OPTIONS"`, "/containers/echo/upload", "/containers/files/options", `"slug": "echo"`, `"slug": "files"`).Replace(s.sample(t, "call-container-binary.json", ""))
+	event := strings.NewReplacer(`"method": "PUT"`, `"method": "OPTIONS"`, "/containers/echo/upload", "/containers/files/options", `"slug": "echo"`, `"slug": "files"`, `"path": "upload"`, `"path": "options"`).Replace(s.sample(t, "call-container-binary.json", ""))
 	got, failed := s.invoke(t, "CallContainerFunction", event)
 	if headers, _ := got["headers"].(map[string]any); failed != "" || got["statusCode"] != 204. || headers["allow"] != "GET, OPTIONS" {
 		t.Errorf("OPTIONS: %v %s", got, failed)

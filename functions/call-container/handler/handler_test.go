@@ -70,6 +70,29 @@ func TestShow(t *testing.T) {
 	w.problem(w.handle(e), 404, "NotFound")
 }
 
+// The path is what the gateway's parameter says: rawPath may hold it undecoded,
+// and the parameter may lack the slashes at its ends.
+func TestPathOfParameterAndRawPath(t *testing.T) {
+	for _, test := range []struct{ name, raw, parameter, exact, want string }{
+		{"slashes at both ends", "/containers/echo//a/b//", "a/b", "", "//a/b//"},
+		{"slashes alone", "/containers/echo///", "", "", "///"},
+		{"slashes alone, in the parameter", "/containers/echo//", "/", "", "//"},
+		{"rawPath as it came", "/containers/echo/a%2Fb", "a/b", "", "/a/b"},
+		{"rawPath as it came, said", "/containers/echo/a%2Fb", "a/b", "/a%2Fb", "/a%2Fb"},
+		{"escaped slug, and the container once more", "/containers/%65cho/a/containers/echo/b", "a/containers/echo/b", "", "/a/containers/echo/b"},
+		{"part of a name", "/containers/echo/xa", "a", "", "/a"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			e := event("GET", "/containers/echo/x", "", "", pathHeader, test.exact)
+			e.RawPath, e.PathParameters["path"] = test.raw, test.parameter
+			if a := w.handle(e); a.StatusCode != 200 || w.c.calls[0].Path != test.want {
+				t.Errorf("%d %+v", a.StatusCode, w.c.calls)
+			}
+		})
+	}
+}
+
 // What the container gets is what the caller sent.
 func TestCallIsPassedOn(t *testing.T) {
 	for _, test := range []struct {
@@ -89,10 +112,12 @@ func TestCallIsPassedOn(t *testing.T) {
 		{"not UTF-8, said", "/\uFFFD\uFFFDx", "", "/%FF%FEx", "/%FF%FEx", ""},
 		{"a percent sign, said, kept", "/a%25b c", "", "/a%25b%20c", "/a%25b%20c", ""},
 		{"a percent sign, said, decoded", "/a%b c", "", "/a%25b%20c", "/a%25b%20c", ""},
-		{"handed over as it came, said", "/a%2Fb", "", "/a%2Fb", "/a%2Fb", ""},
+		{"an escape that the gateway decoded, said", "/a%2Fb", "", "/a%252Fb", "/a%252Fb", ""},
+		{"the container named once more", "/x/containers/echo/y", "", "", "/x/containers/echo/y", ""},
 		{"the root, said", "//", "", "/", "/", ""},
 		{"odd query", "/", "q=ä b\"#\x01%zz?/", "", "/", "q=%C3%A4%20b\"%23%01%zz?/"},
 		{"a signature in the query", "/", "a=1&X-Amz-Signature=s&X%2DAmz%2DSecurity%2DToken=t&x-amz-date=d&b=X-Amz-Date", "", "/", "a=1&b=X-Amz-Date"},
+		{"a signature in the query, its names escaped", "/", "%58-Amz-Signature=s&a=1&%78%2d%61mz-security-token=t", "", "/", "a=1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -124,6 +149,7 @@ func TestPathsThatAreRefused(t *testing.T) {
 	for _, test := range []struct{ name, path, exact string }{
 		{"up", "/../x", ""}, {"up from within", "/a/../x", ""}, {"kept escapes", "/%252e%252e/x", ""}, {"decoded twice", "/%2e%2e/x", ""},
 		{"backslash", `/..\x`, ""}, {"said", "/a/../x", "/a%2F..%2Fx"}, {"another path", "/a/b", "/a/c"}, {"another, escaped", "/a/b", "/a%2Fc"},
+		{"another, alike as it stands", "/a%2Fb", "/a%2Fb"},
 		{"cut at a question mark", "/a", "/a%3Fb"}, {"no address", "/a b", "/a b"}, {"no escape", "/a%zz", "/a%zz"}, {"no slash", "/a", "a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -27,7 +27,7 @@ func target(e httpapi.Request) (slug, path, query string, err error) {
 	if !cyberun.IsContainerSlug(slug) {
 		return "", "", "", notFound(slug)
 	}
-	handed := handedPath(e, slug)
+	handed := handedPath(e)
 	path = escapePath(handed)
 	if exact := e.Headers[pathHeader]; exact != "" {
 		if !samePath(exact, handed) {
@@ -45,15 +45,24 @@ func target(e httpapi.Request) (slug, path, query string, err error) {
 	return slug, path, escapeQuery(e.RawQueryString), violations.Err()
 }
 
-// handedPath is the path behind the slug, as the gateway hands it over. rawPath
-// has a stage or a base path in front of it where the API has one. pathParameters
-// hold the same without the slashes at its start, and are used where rawPath
-// does not show the slug as it is.
-func handedPath(e httpapi.Request, slug string) string {
-	if _, rest, found := strings.Cut(e.RawPath, "/containers/"+slug+"/"); found {
-		return "/" + rest
+// handedPath returns the path behind the slug, as the gateway hands it over. The
+// path parameter tells which part of rawPath that is: where it begins cannot be
+// read from rawPath alone, which may have a stage or a base path in front of it, and
+// may name the container once more further on. rawPath adds the slashes at either
+// end, which the parameter may lack. Where the two do not agree, the parameter counts.
+func handedPath(e httpapi.Request) string {
+	inner := strings.Trim(e.PathParameters["path"], "/")
+	raw := strings.TrimRight(e.RawPath, "/")
+	end := e.RawPath[len(raw):]
+	if inner == "" && end != "" {
+		return end
 	}
-	return "/" + e.PathParameters["path"]
+	head, found := strings.CutSuffix(raw, inner)
+	start := head[len(strings.TrimRight(head, "/")):]
+	if !found || start == "" {
+		return "/" + e.PathParameters["path"]
+	}
+	return start + inner + end
 }
 
 // escapePath escapes what an HTTP API has decoded. Of the escapes it is known to
@@ -63,9 +72,12 @@ func escapePath(handed string) string {
 	return cyberun.EscapePath(handed, func(digits string) bool { return digits == "25" })
 }
 
-// samePath reports whether an escaped path is the one that was handed over, be
-// it as it came, decoded, or decoded but for %25. The container's root is also
-// two slashes: an HTTP API has no route for a path that ends behind the slug's.
+// samePath reports whether an escaped path is the one that was handed over,
+// decoded whole or decoded but for %25. That the two are alike as they stand does
+// not do: a gateway that decodes all hands /a%252Fb over as /a%2Fb, and a policy that
+// was asked about that did not grant what a container makes of an escaped slash. The
+// container's root is also two slashes: an HTTP API has no route for a path that
+// ends behind the slug's.
 func samePath(escaped, handed string) bool {
 	if escaped == "/" && handed == "//" {
 		return true
@@ -75,7 +87,7 @@ func samePath(escaped, handed string) bool {
 		return false
 	}
 	partly, err := url.PathUnescape(strings.ReplaceAll(escaped, "%25", "%2525"))
-	return err == nil && (escaped == handed || sameText(whole, handed) || sameText(partly, handed))
+	return err == nil && (sameText(whole, handed) || sameText(partly, handed))
 }
 
 // sameText compares bytes with the text that they become in JSON, where what is
@@ -98,19 +110,16 @@ var signatureParameters = map[string]bool{
 }
 
 // escapeQuery passes a query on as it is, but for the caller's own signature and
-// for bytes that cannot travel.
+// for bytes that cannot travel. How the name of a parameter is escaped makes no
+// difference to what it is.
 func escapeQuery(raw string) string {
-	lower := strings.ToLower(raw)
-	if strings.Contains(lower, "x-amz-") || strings.Contains(lower, "x%2damz") {
-		var kept []string
-		for part := range strings.SplitSeq(raw, "&") {
-			name, _, _ := strings.Cut(part, "=")
-			if plain, err := url.QueryUnescape(name); err == nil && signatureParameters[strings.ToLower(plain)] {
-				continue
-			}
-			kept = append(kept, part)
+	var kept []string
+	for part := range strings.SplitSeq(raw, "&") {
+		name, _, _ := strings.Cut(part, "=")
+		if plain, err := url.QueryUnescape(name); err == nil && signatureParameters[strings.ToLower(plain)] {
+			continue
 		}
-		raw = strings.Join(kept, "&")
+		kept = append(kept, part)
 	}
-	return cyberun.EscapeQuery(raw)
+	return cyberun.EscapeQuery(strings.Join(kept, "&"))
 }
