@@ -18,7 +18,7 @@ import (
 type ContainerCall struct {
 	Slug   string
 	Method string
-	// Path is what follows the slug, escaped and with its slash; empty for none.
+	// Path is what follows the slug, escaped and with its slash.
 	// [CheckContainerPath] says what it may hold.
 	Path  string
 	Query string // escaped, without its question mark

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 var (
@@ -21,19 +23,18 @@ const maxNesting = 8
 
 // CheckContainerPath returns an error for a path of a [ContainerCall] that could lead
 // elsewhere than where it points; its text continues the sentence "the path …". The
-// path has to be empty, or escaped and begin with a slash.
+// path has to be escaped and begin with a slash: without one the call would reach the
+// route of the service's detail.
 //
 // A path with a .. segment could leave the container, and the call carries the API
 // key to whatever route that is; and below the container it could pass a policy that
 // grants one path and reach another. How often the servers between here and the
-// container decode a path is not known, nor what they take for a separator, so every
-// reading counts: escapes within escapes, encoded slashes, backslashes, and path
-// parameters behind a semicolon.
+// container decode a path is not known, nor what they take for a dot, a separator or
+// the path's end, so every reading counts: escapes within escapes, encoded slashes,
+// backslashes, path parameters behind a semicolon, and characters in more bytes than
+// UTF-8 allows.
 func CheckContainerPath(path string) error {
-	if path == "" {
-		return nil
-	}
-	if path[0] != '/' {
+	if path == "" || path[0] != '/' {
 		return errNoSlash
 	}
 	for i := 0; i < len(path); i++ {
@@ -41,40 +42,106 @@ func CheckContainerPath(path string) error {
 			return errCharacter
 		}
 	}
-	text := path
-	for layers := 0; ; layers++ {
-		decoded := decodeOnce(text)
-		if decoded == text {
-			break
-		}
-		if layers == maxNesting {
-			return errNested
-		}
-		text = decoded
+	text, err := decodeAll(path)
+	if err != nil {
+		return err
 	}
-	for segment := range strings.FieldsFuncSeq(overlong.Replace(text), func(r rune) bool { return r == '/' || r == '\\' }) {
-		name, _, _ := strings.Cut(segment, ";")
-		// Some readers stop at a NUL, or drop blanks and control characters.
-		if strings.Map(printable, name) == ".." {
-			return errDots
+	for _, reading := range []string{text, lenientUTF8(text, isContinuation), lenientUTF8(text, anyByte)} {
+		if reading, err = decodeAll(reading); err != nil {
+			return err
+		}
+		for segment := range strings.FieldsFuncSeq(lookalikes.Replace(reading), func(r rune) bool { return r == '/' || r == '\\' }) {
+			if leadsUp(segment) {
+				return errDots
+			}
 		}
 	}
 	return nil
 }
 
-// printable drops blanks and control characters, for [strings.Map].
-func printable(r rune) rune {
-	if r <= ' ' || r == 0x7f {
+// leadsUp reports whether somebody could read a decoded segment as two dots. A
+// reader that parses what it has decoded ends the name at a semicolon, a question
+// mark or a number sign; another ends it at a NUL, as C does, or drops what cannot
+// be seen.
+func leadsUp(segment string) bool {
+	name := segment
+	if end := strings.IndexAny(segment, ";?#"); end >= 0 {
+		name = segment[:end]
+	}
+	before, _, _ := strings.Cut(name, "\x00")
+	return strings.Map(visible, name) == ".." || strings.Map(visible, before) == ".."
+}
+
+// visible drops blanks, control and format characters, and what is not UTF-8, for
+// [strings.Map].
+func visible(r rune) rune {
+	if r == utf8.RuneError || unicode.IsSpace(r) || !unicode.IsGraphic(r) {
 		return -1
 	}
 	return r
 }
 
-// overlong replaces a dot, a slash and a backslash that are written in more bytes than
-// UTF-8 allows, which lenient decoders take for the character itself.
-var overlong = strings.NewReplacer("\xc0\xae", ".", "\xc0\xaf", "/", "\xc1\x9c", `\`, "\xe0\x80\xae", ".", "\xe0\x80\xaf", "/", "\xe0\x81\x9c", `\`)
+// lookalikes replaces the characters that Unicode's compatibility forms, or the best
+// fit of a Windows code page, turn into dots, slashes and backslashes.
+var lookalikes = strings.NewReplacer("\u2024", ".", "\ufe52", ".", "\uff0e", ".", "\u2025", "..", "\ufe30", "..",
+	"\u2044", "/", "\u2215", "/", "\uff0f", "/", "\u2216", `\`, "\ufe68", `\`, "\uff3c", `\`)
 
-// decodeOnce takes one layer of escapes off. A percent sign that begins none stays.
+// lenientUTF8 reads a text as a decoder does that takes an ASCII character in two
+// to six bytes, which UTF-8 does not allow. continues reports whether it takes a byte
+// for one behind the first.
+func lenientUTF8(s string, continues func(byte) bool) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		more, value := 0, uint64(0)
+		switch c := s[i]; c {
+		case 0xc0, 0xc1:
+			more, value = 1, uint64(c&1)
+		case 0xe0:
+			more = 2
+		case 0xf0:
+			more = 3
+		case 0xf8:
+			more = 4
+		case 0xfc:
+			more = 5
+		}
+		if more > 0 && i+more < len(s) {
+			overlong := true
+			for _, c := range []byte(s[i+1 : i+1+more]) {
+				overlong = overlong && continues(c)
+				value = value<<6 | uint64(c&0x3f)
+			}
+			if overlong && value < utf8.RuneSelf {
+				b.WriteByte(byte(value))
+				i += more
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// isContinuation reports whether UTF-8 allows a byte behind the first of a character.
+func isContinuation(c byte) bool { return c&0xc0 == 0x80 }
+
+// anyByte is what a decoder accepts that looks at no more than the low six bits.
+func anyByte(byte) bool { return true }
+
+// decodeAll takes every layer of escapes off, up to maxNesting.
+func decodeAll(s string) (string, error) {
+	for range maxNesting + 1 {
+		decoded := decodeOnce(s)
+		if decoded == s {
+			return s, nil
+		}
+		s = decoded
+	}
+	return "", errNested
+}
+
+// decodeOnce takes one layer of escapes off, those of the form %u002E too, which some
+// servers read below a first layer. A percent sign that begins none stays.
 func decodeOnce(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -82,6 +149,10 @@ func decodeOnce(s string) string {
 		if decoded, escaped := escapeAt(s, i); escaped {
 			c = decoded
 			i += 2
+		} else if wide, escaped := wideEscapeAt(s, i); escaped {
+			b.WriteRune(wide)
+			i += 5
+			continue
 		}
 		b.WriteByte(c)
 	}
@@ -95,6 +166,16 @@ func escapeAt(s string, i int) (byte, bool) {
 	}
 	n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
 	return byte(n), err == nil
+}
+
+// wideEscapeAt returns the character that an escape of the form %u002E at s[i] stands
+// for; false if there is none.
+func wideEscapeAt(s string, i int) (rune, bool) {
+	if s[i] != '%' || i+5 >= len(s) || s[i+1] != 'u' && s[i+1] != 'U' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[i+2:i+6], 16, 16)
+	return rune(n), err == nil
 }
 
 // isPathByte reports whether RFC 3986 lets a byte stand in a path unescaped.
