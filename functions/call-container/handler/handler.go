@@ -4,6 +4,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -50,15 +51,21 @@ const (
 // Handle answers one request and logs one line about it: who called which
 // service, how it ended, how long it took and how many bytes went each way.
 // Nothing of the path, the query, the headers or the bodies is logged. It never
-// returns an error, for which the gateway would answer with a bare 500: what goes
-// wrong is a problem document, a panic included.
+// returns an error, for which the gateway would answer with a bare 500 that says
+// nothing: what goes wrong is a problem document, and a panic is logged and answered
+// as Unavailable.
 func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (out httpapi.Response, _ error) {
 	defer func() {
 		if recover() != nil { // LogPanic has logged it and passed it on
-			out = httpapi.Problem(named.Errorf(named.Unavailable, "the relay itself failed on this request, perhaps after the container got it: the log of its function call-container says how"), nil)
+			out, _ = problem(errors.New("the relay itself failed on this request, and may have carried the call out: the log of its function call-container says how"))
 		}
 	}()
 	defer observe.LogPanic(ctx, h.Log)
+	return h.answer(ctx, r), nil
+}
+
+// answer is Handle without a guard against panics.
+func (h *Handler) answer(ctx context.Context, r httpapi.Request) httpapi.Response {
 	start := h.Now()
 	var moved traffic
 	out, err := h.route(ctx, r, &moved)
@@ -70,10 +77,10 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (out httpapi.Re
 	if err != nil {
 		answer, e := problem(err)
 		log.WarnContext(ctx, "refused", "status", answer.StatusCode, "error", e.Name)
-		return answer, nil
+		return answer
 	}
 	log.InfoContext(ctx, "answered", "status", out.StatusCode)
-	return out, nil
+	return out
 }
 
 // traffic counts the bytes of a call's bodies.
