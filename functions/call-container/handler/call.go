@@ -24,6 +24,10 @@ const (
 	// maxResponse is what Lambda returns from one call: it says so when more is
 	// returned, "exceeded maximum allowed payload size (6291556 bytes)".
 	maxResponse = 6_291_556
+	// An answer's status is from 200 to 599. Below are those that precede an answer;
+	// 101 among them would be a tunnel, which is never asked for. RFC 9110 knows none
+	// above.
+	minStatus, maxStatus = 200, 599
 )
 
 // ambiguous are the statuses with which Cyberun itself answers for a container
@@ -61,6 +65,9 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 		return none, h.failed(ctx, within, slug, err)
 	}
 	defer answer.Body.Close()
+	if answer.Status < minStatus || answer.Status > maxStatus {
+		return none, named.Errorf(named.Unavailable, "the container service %s answered with the status %d, which an HTTP API does not pass on; the call was carried out", slug, answer.Status)
+	}
 	content, err := io.ReadAll(answer.Body)
 	moved.out = len(content)
 	if errors.Is(err, cyberun.ErrContainerAnswerTooLarge) {
@@ -134,23 +141,27 @@ func tooLarge(slug string, status int) error {
 }
 
 // pack puts an answer into the payload of an HTTP API, as text where that is
-// shorter than base64 and arrives as the same bytes.
+// shorter than base64 and arrives as the same bytes. The payload is measured as
+// aws-lambda-go writes it.
 func pack(slug, method string, answer *cyberun.ContainerAnswer, content []byte) (httpapi.Response, error) {
 	out := httpapi.Response{StatusCode: answer.Status}
 	out.Headers, out.Cookies = responseHeader(answer.Header, method == http.MethodHead)
-	frame, err := json.Marshal(out)
-	if err != nil {
-		return out, err
-	}
 	size := base64.StdEncoding.EncodedLen(len(content))
-	if text, ok := textLength(content); ok && text <= size {
-		size, out.Body = text, string(content)
+	text, ok := textLength(content)
+	if out.IsBase64Encoded = !ok || text > size; !out.IsBase64Encoded {
+		size = text
 	}
-	if len(frame)+size > maxResponse {
+	var frame bytes.Buffer // the payload around its body, with a line's end
+	e := json.NewEncoder(&frame)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(out); err != nil {
+		return httpapi.Response{}, err
+	}
+	if frame.Len()-len("\n")+size > maxResponse {
 		return httpapi.Response{}, tooLarge(slug, answer.Status)
 	}
-	if out.Body == "" && len(content) > 0 {
-		out.Body, out.IsBase64Encoded = base64.StdEncoding.EncodeToString(content), true
+	if out.Body = string(content); out.IsBase64Encoded {
+		out.Body = base64.StdEncoding.EncodeToString(content)
 	}
 	return out, nil
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/google/go-cmp/cmp"
@@ -179,6 +181,7 @@ func TestRequestHeaders(t *testing.T) {
 		"accept", "text/html, */*", "x-empty", "", "x-many", "one,two", "range", "bytes=0-1", "content-type", "a/b", "x-api-key", "the container's",
 		"authorization", "AWS4-HMAC-SHA256 Credential=…", "x-amz-date", "d", "x-amz-security-token", "t", "x-amz-content-sha256", "h", "x-amzn-trace-id", "Root=1",
 		"cookie", "a=1", "content-length", "7", "expect", "100-continue", "forwarded", "for=1.2.3.4", "x-forwarded-for", "1.2.3.4", "x-forwarded-proto", "https", "via", "2.0 x", "x-real-ip", "1.2.3.4",
+		"x-original-url", "/r/tasks", "x-original-uri", "/r/tasks", "x-original-host", "h", "x-rewrite-url", "/r/tasks",
 		"connection", "keep-alive, X-Hop", "x-hop", "1", "keep-alive", "timeout=5", "te", "trailers", "trailer", "x", "transfer-encoding", "chunked", "upgrade", "h2c", "proxy-authorization", "p", "proxy-connection", "c",
 	))
 	want := http.Header{"Accept": {"text/html, */*"}, "X-Empty": {""}, "X-Many": {"one,two"}, "Range": {"bytes=0-1"}, "Content-Type": {"a/b"}, "X-Api-Key": {"the container's"}}
@@ -205,8 +208,9 @@ func TestAnswers(t *testing.T) {
 		{"head", "HEAD", answers(200, "", "Content-Length", "1234"), map[string]string{"content-length": "1234"}, nil, false},
 		{"a redirect", "GET", answers(302, "", "Location", "https://x.test/"), map[string]string{"location": "https://x.test/"}, nil, false},
 		{"repeated headers", "GET", answers(200, "x", "X-A", "1", "X-A", "2", "Set-Cookie", "a=1", "Set-Cookie", "b=2"), map[string]string{"x-a": "1, 2"}, []string{"a=1", "b=2"}, false},
-		{"hop by hop", "GET", answers(200, "x", "Connection", "X-Hop", "X-Hop", "1", "Keep-Alive", "1", "Transfer-Encoding", "chunked", "X-Kept", ""), map[string]string{"x-kept": ""}, nil, false},
+		{"hop by hop", "GET", answers(200, "x", "Connection", "X-Hop", "X-Hop", "1", "Keep-Alive", "1", "Transfer-Encoding", "chunked", "Trailer", "X-Sum", "X-Kept", ""), map[string]string{"x-kept": ""}, nil, false},
 		{"as if it were the relay", "GET", answers(404, "x", "Relay-Error", "ContainerNotFound"), map[string]string{}, nil, false},
+		{"a name that is none", "GET", answersWith(http.Header{"X Bad": {"1"}, "X-Good": {"<&>"}}), map[string]string{"x-good": "<&>"}, nil, false},
 		{"its own 404", "GET", answers(404, "<p>no"), map[string]string{}, nil, false},
 		{"its own 503", "GET", answers(503, "busy", "Retry-After", "3"), map[string]string{"retry-after": "3"}, nil, false},
 		{"its own 401", "GET", answers(401, "who?", "Www-Authenticate", "Basic"), map[string]string{"www-authenticate": "Basic"}, nil, false},
@@ -382,6 +386,70 @@ func TestSizes(t *testing.T) {
 	w.problem(w.handle(event("POST", "/containers/echo/x", "", strings.Repeat("x", 5_000_000))), 413, "ContainerBodyTooLarge")
 	if len(w.c.calls) != calls {
 		t.Error("a body that is too large was sent")
+	}
+}
+
+// An answer fits exactly if what aws-lambda-go hands to Lambda does.
+func TestSizesToTheByte(t *testing.T) {
+	w := newWorld(t)
+	payload := func(content string) (answer, int) {
+		t.Helper()
+		w.c.call = func(context.Context, cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
+			return answers(200, content, "Link", "</next>; rel=next", "Set-Cookie", "a=1"), nil
+		}
+		a := w.handle(event("GET", "/containers/echo/x", "", ""))
+		raw, err := lambda.NewHandler(func() (events.APIGatewayV2HTTPResponse, error) { return a.APIGatewayV2HTTPResponse, nil }).Invoke(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, len(raw)
+	}
+	_, text := payload("")
+	_, binary := payload("\xff")
+	room := maxResponse - (binary - len("/w=="))
+	for _, test := range []struct {
+		name, unit string
+		most       int // of the unit
+	}{
+		{"text", "a", maxResponse - text},
+		{"binary", "\xff", room / 4 * 3},
+	} {
+		a, n := payload(strings.Repeat(test.unit, test.most))
+		if a.StatusCode != 200 || n > maxResponse || n <= maxResponse-4 {
+			t.Errorf("%s of %d bytes: %d in a payload of %d", test.name, test.most, a.StatusCode, n)
+		}
+		a, _ = payload(strings.Repeat(test.unit, test.most+1))
+		w.problem(a, 502, "ContainerAnswerTooLarge")
+	}
+	// The frame of an answer in base64 is longer: all that is near the limit.
+	for most := (maxResponse - text) / 4 * 3; most > room/4*3; most -= 3 {
+		a, _ := payload(strings.Repeat("\xff", most))
+		w.problem(a, 502, "ContainerAnswerTooLarge")
+	}
+	e := event("POST", "/containers/echo/x", "", "")
+	for length, status := range map[int]int{maxRequest: 200, maxRequest + 1: 413} {
+		w.c.call = func(context.Context, cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
+			return answers(200, ""), nil
+		}
+		e.Body = strings.Repeat("x", length)
+		if a := w.handle(e); a.StatusCode != status {
+			t.Errorf("a body of %d: %d", length, a.StatusCode)
+		}
+	}
+}
+
+// A status that no gateway passes on is told, and no tunnel is read.
+func TestStatusesThatAreNone(t *testing.T) {
+	for _, status := range []int{101, 199, 600, 999} {
+		w := newWorld(t)
+		w.c.call = func(ctx context.Context, _ cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
+			return &cyberun.ContainerAnswer{Status: status, Body: slowBody{ctx}}, nil
+		}
+		w.h.CallTime = time.Second
+		p := w.problem(w.handle(event("POST", "/containers/echo/x", "", "y")), 503, "Unavailable")
+		if !strings.Contains(p["detail"].(string), fmt.Sprintf("the status %d", status)) || w.c.lookUps > 0 {
+			t.Errorf("%v, %d look-ups", p["detail"], w.c.lookUps)
+		}
 	}
 }
 

@@ -23,6 +23,9 @@ var callersOwn = map[string]bool{
 	"x-amz-date":           true,
 	"x-amz-security-token": true, "x-amz-content-sha256": true, "x-amzn-trace-id": true,
 	"forwarded": true, "via": true, "x-real-ip": true,
+	// Proxies tell the application behind them which path was asked for, and some
+	// applications route by it: the call would reach another route with the key.
+	"x-original-url": true, "x-original-uri": true, "x-original-host": true, "x-rewrite-url": true,
 	pathHeader: true,
 }
 
@@ -47,7 +50,8 @@ func requestHeader(given map[string]string) (http.Header, error) {
 
 // responseHeader returns the headers of a container's answer that go back to the
 // caller, as an HTTP API takes them: one value a name, and cookies apart, which
-// cannot be joined.
+// cannot be joined. The relay's own header is not among them, so that no container
+// speaks for the relay.
 func responseHeader(given http.Header, isHead bool) (header map[string]string, cookies []string) {
 	dropped := namedByConnection(strings.Join(given["Connection"], ","))
 	header = map[string]string{}
@@ -55,6 +59,7 @@ func responseHeader(given http.Header, isHead bool) (header map[string]string, c
 		lower := strings.ToLower(name)
 		switch {
 		case hopByHop[lower], dropped[lower], lower == httpapi.ErrorHeader:
+		case !isToken(name): // such as one with a blank, which net/http reads and a gateway refuses
 		case lower == "content-length" && !isHead: // the gateway counts
 		case lower == "set-cookie":
 			cookies = values

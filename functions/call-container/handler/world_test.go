@@ -88,6 +88,11 @@ func answers(status int, body string, headers ...string) *cyberun.ContainerAnswe
 	return a
 }
 
+// answersWith is an answer with headers whose names are not made canonical.
+func answersWith(header http.Header) *cyberun.ContainerAnswer {
+	return &cyberun.ContainerAnswer{Status: 200, Header: header, Body: io.NopCloser(strings.NewReader("x"))}
+}
+
 // event is one request as an HTTP API hands it over; path is as rawPath holds it.
 func event(method, path, query, body string, headers ...string) events.APIGatewayV2HTTPRequest {
 	e := events.APIGatewayV2HTTPRequest{Version: "2.0", RawPath: path, RawQueryString: query, Headers: map[string]string{"host": "x.example"}, PathParameters: map[string]string{}}
