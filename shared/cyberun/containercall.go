@@ -57,10 +57,15 @@ func NeverSent(err error) bool {
 // CallContainer sends a call to a container service. Whatever status comes back is
 // an answer, redirects among them; an error says that there is none. The call is sent
 // once. There are two exceptions, and neither lets a container see a call twice: a GET
-// or HEAD whose connection could not be made is tried once more, and after a 401 the
-// key is read again as for every other call. ctx bounds the call together with the
-// reading of its answer.
+// or HEAD whose connection could not be made is tried once more, and so is a call that
+// Cyberun answered with 401 because of a key that has been replaced since. ctx bounds
+// the call together with the reading of its answer.
 func (c *Client) CallContainer(ctx context.Context, call ContainerCall) (*ContainerAnswer, error) {
+	if c.Keys != nil {
+		asking := *c
+		asking.Keys = refusedKeys{KeySource: c.Keys, client: *c, slug: call.Slug}
+		c = &asking
+	}
 	if !IsContainerSlug(call.Slug) {
 		return nil, &unsentError{fmt.Errorf("cyberun: %q is no container's slug", call.Slug)}
 	}
@@ -82,6 +87,30 @@ func (c *Client) CallContainer(ctx context.Context, call ContainerCall) (*Contai
 		Body: &boundedBody{ReadCloser: res.Body, left: call.MaxAnswer, broke: func(err error) error {
 			return networkError(out.method, out.printablePath(), fmt.Errorf("the answer's body broke off: %w", redact.UnwrapURLError(err)), secrets)
 		}}}, nil
+}
+
+// refusedKeys hands out a new key after a 401 only if it was Cyberun that refused
+// the old one. A container's own 401 looks no different, and a call that it has
+// answered must not reach it again.
+type refusedKeys struct {
+	KeySource
+	client Client // asks for the detail
+	slug   string // of the container whose call got the 401
+}
+
+// Refresh reads the secret again. It returns the rejected key if that is let in for
+// the container's detail, or if this cannot be found out.
+func (k refusedKeys) Refresh(ctx context.Context, rejected string) (string, error) {
+	fresh, err := k.KeySource.Refresh(ctx, rejected)
+	if err != nil || strings.TrimSpace(fresh) == rejected {
+		return fresh, err
+	}
+	k.client.Keys = StaticKey(rejected)
+	_, err = k.client.Container(ctx, k.slug)
+	if answer, ok := errors.AsType[*APIError](err); ok && answer.Status == http.StatusUnauthorized {
+		return fresh, nil
+	}
+	return rejected, nil
 }
 
 // refusedMethods are never sent: an answer to TRACE may repeat the key, and

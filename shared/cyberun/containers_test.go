@@ -1,6 +1,7 @@
 package cyberun
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -127,6 +129,80 @@ func TestContainerCallIsPassedOn(t *testing.T) {
 	}
 }
 
+// rawServer answers each connection with these bytes and closes it. KEY in them stands
+// for the Authorization header that it got.
+func rawServer(t *testing.T, answer string) *Client {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				io.WriteString(conn, strings.ReplaceAll(answer, "KEY", r.Header.Get("Authorization")))
+			}
+			conn.Close()
+		}
+	}()
+	// A key of no known shape: it is hidden because it is the key.
+	return &Client{BaseURL: "http://" + listener.Addr().String() + "/api/v1", Keys: StaticKey("0123-plain-4567")}
+}
+
+// Answers as they come over the wire: what is whole comes back, what is not is an
+// error that shows no key.
+func TestContainerAnswersOverTheWire(t *testing.T) {
+	for _, test := range []struct {
+		name, method, answer string
+		status               int
+		body                 string
+		fails                string // in the call, or in the reading of its body
+	}{
+		{"chunks and a trailer", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n", 200, "abcde", ""},
+		{"until the end", "GET", "HTTP/1.0 200 OK\r\n\r\nabc", 200, "abc", ""},
+		{"what goes before", "POST", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\nx", 201, "x", ""},
+		{"204 with a body", "GET", "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc", 204, "", ""},
+		{"304 with a length", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", 304, "", ""},
+		{"HEAD with a length", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 200, "", ""},
+		{"a 401", "GET", "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno", 401, "no", ""},
+		{"ends early", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", 200, "abc", "broke off: unexpected EOF"},
+		{"ends within chunks", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", 200, "abc", "broke off: unexpected EOF"},
+		{"chunks that are none", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nKEY\r\nabc\r\n", 200, "", "broke off"},
+		{"nothing", "GET", "", 0, "", "EOF"},
+		{"no HTTP", "GET", "KEY geheim", 0, "", "malformed"},
+		{"a header that is none", "GET", "HTTP/1.1 200 OK\r\nKEY\r\n\r\n", 0, "", "malformed"},
+		{"a header's value that is none", "GET", "HTTP/1.1 200 OK\r\nX-A: a\rSet-Cookie: KEY\r\n\r\n", 0, "", "malformed"},
+		{"a length that is none", "GET", "HTTP/1.1 200 OK\r\nContent-Length: KEY\r\n\r\n", 0, "", "bad Content-Length"},
+		{"two lengths", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 0, "", "Content-Length"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k := ContainerCall{Slug: "echo", Method: test.method, Path: "/a/private/path", Query: "geheim", MaxAnswer: 100}
+			answer, err := rawServer(t, test.answer).CallContainer(t.Context(), k)
+			var body []byte
+			if err == nil {
+				body, err = io.ReadAll(answer.Body)
+				answer.Body.Close()
+			}
+			if answer != nil && (answer.Status != test.status || string(body) != test.body) || answer == nil && test.status != 0 {
+				t.Errorf("%+v %q", answer, body)
+			}
+			if (err == nil) != (test.fails == "") || err != nil && !strings.Contains(err.Error(), test.fails) || NeverSent(err) {
+				t.Fatalf("%v", err)
+			}
+			for _, secret := range []string{"0123-plain-4567", "private"} {
+				if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), secret) {
+					t.Errorf("%s stands in %v", secret, err)
+				}
+			}
+		})
+	}
+}
+
 func TestContainerAnswerIsBounded(t *testing.T) {
 	for _, test := range []struct{ bytes, most int64 }{{0, 0}, {10, 10}, {11, 10}, {100_000, 99_999}, {99_999, 99_999}} {
 		_, c := serve(t, raw(200, strings.Repeat("x", int(test.bytes))))
@@ -142,32 +218,55 @@ func TestContainerAnswerIsBounded(t *testing.T) {
 	}
 }
 
-// The key is read again after a 401 and the call sent again only if it changed;
-// a container's own 401 is its answer.
+// The key is read again after a 401 and the call sent again only if it changed and
+// Cyberun refuses the old one; a container's own 401 is its answer.
 func TestContainerCallWithARotatedKey(t *testing.T) {
+	const first, second = "sk-local-1", "sk-local-2"
 	for _, test := range []struct {
+		name           string
+		valid          []string // keys that Cyberun lets in
+		own            int      // the container's own status
 		fresh          string
 		err            error
 		status, called int
-	}{{fresh: "sk-local-2", status: 200, called: 2}, {fresh: "sk-local-1", status: 401, called: 1}, {fresh: "sk-local-3", status: 401, called: 2}, {fresh: "", err: errors.New("down"), status: 401, called: 1}} {
-		s, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Authorization") != "Bearer sk-local-2" {
-				raw(401, "who?")(w, r)
-				return
+	}{
+		{"replaced", []string{second}, 200, second, nil, 200, 2},
+		{"refused, and not replaced", []string{second}, 200, first, nil, 401, 1},
+		{"replaced by another that is refused", []string{second}, 200, "sk-local-3", nil, 401, 2},
+		{"refused, and the secret cannot be read", []string{second}, 200, "", errors.New("down"), 401, 1},
+		{"its own 401", []string{first}, 401, first, nil, 401, 1},
+		{"its own 401, and the key was replaced", []string{first, second}, 401, second, nil, 401, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case !slices.Contains(test.valid, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")):
+					raw(401, "{}")(w, r)
+				case r.Method == "GET":
+					raw(200, `{"slug":"echo","status":"running"}`)(w, r)
+				default:
+					raw(test.own, "fine")(w, r)
+				}
+			})
+			c.Keys = keys{func() (string, error) { return first, nil }, func(string) (string, error) { return test.fresh, test.err }}
+			answer, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "POST", Path: "/x", Body: strings.NewReader("twice"), Length: 5, MaxAnswer: 100})
+			if err != nil {
+				t.Fatal(err)
 			}
-			raw(200, "fine")(w, r)
+			defer answer.Body.Close()
+			called := 0
+			for i, asked := range s.asked {
+				if asked != "POST /api/v1/r/containers/echo/x" {
+					continue
+				}
+				if called++; s.body[i] != "twice" {
+					t.Errorf("sent %q", s.body[i])
+				}
+			}
+			if answer.Status != test.status || called != test.called {
+				t.Errorf("%d, called %d times: %v", answer.Status, called, s.asked)
+			}
 		})
-		c.Keys = keys{func() (string, error) { return "sk-local-1", nil }, func(string) (string, error) { return test.fresh, test.err }}
-		response, err := c.CallContainer(t.Context(), ContainerCall{Slug: "echo", Method: "POST", Path: "/x", Body: strings.NewReader("twice"), Length: 5, MaxAnswer: 100})
-		if err != nil || response.Status != test.status || len(s.asked) != test.called {
-			t.Fatalf("%+v: %+v %v, called %d times", test, response, err, len(s.asked))
-		}
-		for _, body := range s.body {
-			if body != "twice" {
-				t.Errorf("sent %q", body)
-			}
-		}
-		response.Body.Close()
 	}
 }
 
