@@ -221,12 +221,41 @@ func TestContainerPaths(t *testing.T) {
 	if seen := s.echo(t, containerCall{method: "GET", path: "//", header: http.Header{"Relay-Path": {"/"}}}); seen.Path != "/" {
 		t.Errorf("the root arrived as %s", seen.Path)
 	}
-	for _, path := range []string{"/..", "/../x", "/a/../../x", "/a/../x", "/%2e%2e/x", "/%2E%2E%2Fx", "/a%2f..%2f..%2fx", "/%252e%252e/x", "/..%5cx", "/%5c..%5cx", "/..;a/x"} {
+	for _, path := range []string{"/..", "/../x", "/a/../../x", "/a/../x", "/%2e%2e/x", "/%2E%2E%2Fx", "/a%2f..%2f..%2fx", "/%252e%252e/x", "/..%5cx", "/%5c..%5cx", "/..;a/x",
+		"/a/..%3Fx", "/..%23x", "/..%00x", "/%25c0%25ae./x", "/%25u002e%25u002e/x", "/%EF%BC%8E%EF%BC%8E/x"} {
 		a := s.callContainer(t, containerCall{method: "GET", container: "files", path: path})
 		isProblem(t, a, 400, "InvalidRequest")
 		isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "files", path: path, header: http.Header{"Relay-Path": {path}}}), 400, "InvalidRequest")
 	}
+	// What is not UTF-8 is no more than replacement characters behind the gateway:
+	// relay-path alone could bring it to the container.
+	for _, path := range []string{"/%C0%AE%C0%AE/x", "/.%E0%80%AE/x", "/.%FF./x"} {
+		isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "files", path: path, header: http.Header{"Relay-Path": {path}}}), 400, "InvalidRequest")
+	}
 	isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "echo", path: "/a/b", header: http.Header{"Relay-Path": {"/a/c"}}}), 400, "InvalidRequest")
+	// Slugs that would lead elsewhere, had they been put into an address.
+	for _, test := range []struct {
+		slug, path string
+		status     int
+		name       string
+	}{
+		{"..", "/workflows/x", 400, "InvalidRequest"},
+		{"%2e%2e", "/workflows/x", 400, "InvalidRequest"},
+		{"echo%2f..%2f..%2fworkflows", "/x", 400, "InvalidRequest"},
+		{"echo%5c..%5c..%5cworkflows", "/x", 404, "ContainerNotFound"},
+		{"echo%3Fx", "/x", 404, "ContainerNotFound"},
+		{"echo%23", "/x", 404, "ContainerNotFound"},
+		{"echo;x", "/x", 404, "ContainerNotFound"},
+		{"%2565cho", "/x", 404, "ContainerNotFound"},
+		{"echo%00", "/x", 404, "ContainerNotFound"},
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			isProblem(t, s.callContainer(t, containerCall{method: method, container: test.slug, path: test.path}), test.status, test.name)
+		}
+	}
+	if seen := s.echo(t, containerCall{method: "GET", path: "/a/containers/echo/b"}); seen.Path != "/a/containers/echo/b" {
+		t.Errorf("a path that names the container arrived as %s", seen.Path)
+	}
 }
 
 // TestContainerHeaders: what arrives of the headers, each way.
@@ -367,6 +396,7 @@ func TestContainerBodies(t *testing.T) {
 	if n := s.containerCalls(t, "large"); n != 1 {
 		t.Errorf("%d calls reached the container", n)
 	}
+	s.showsNoKey(t, `"error":"ContainerAnswerTooLarge"`)
 	t.Logf("peak resident memory of call-container: %d MiB (0: not known here)", peakMemory(s.resources["CallContainerFunction"])/mib)
 }
 
@@ -385,6 +415,8 @@ func TestContainerThatDoesNotRun(t *testing.T) {
 	if !strings.Contains(p["detail"].(string), "may have been carried out") {
 		t.Errorf("%v", p)
 	}
+	s.showsNoKey(t, `"error":"ContainerNotRunning"`)
+	s.showsNoKey(t, `"error":"Unavailable"`)
 	// Cyberun's own outage, seen in call and detail.
 	s.addFault(t, `{"name":"away","match":{"path_regexp":"/r/containers/html"},"times":2,"action":{"type":"status","status":502,"body":"<html>bad gateway"}}`)
 	isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "html", path: "/index.html"}), 503, "Unavailable")
@@ -405,6 +437,7 @@ func TestSlowContainer(t *testing.T) {
 	if after := s.containerCalls(t, "slow"); after != before+1 {
 		t.Errorf("%d calls", after-before)
 	}
+	s.showsNoKey(t, `"error":"ContainerTimedOut"`)
 }
 
 // TestContainerFunctionKilled: the gateway answers for a function that died, and
@@ -414,9 +447,10 @@ func TestContainerFunctionKilled(t *testing.T) {
 	s.timeOut(t, "CallContainerFunction", 2)
 	before := s.containerCalls(t, "slow")
 	a := s.callContainer(t, containerCall{method: "GET", container: "slow", path: "/x", query: "seconds=8"})
-	if a.status < 500 || a.header.Get("Relay-Error") != "" {
+	if a.status < 500 || a.header.Get("Relay-Error") != "" || strings.Contains(string(a.body), s.key) {
 		t.Errorf("%d %v %s", a.status, a.header, a.body)
 	}
+	s.showsNoKey(t, "")
 	if after := s.containerCalls(t, "slow"); after != before+1 {
 		t.Errorf("%d calls", after-before)
 	}
@@ -429,6 +463,7 @@ func TestContainerKeyRefused(t *testing.T) {
 	t.Cleanup(func() { s.setKeys(t, s.key); s.setSecret(t, s.key) })
 	s.setKeys(t, "sk-local-another")
 	isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "echo", path: "/x"}), 502, "Unauthorized")
+	s.showsNoKey(t, `"error":"Unauthorized"`)
 	s.setSecret(t, "sk-local-another")
 	if a := s.callContainer(t, containerCall{method: "POST", container: "echo", path: "/x", body: []byte("x")}); a.status != 200 {
 		t.Errorf("after the secret was mended: %d %s", a.status, a.body)
@@ -558,6 +593,22 @@ func TestContainerLog(t *testing.T) {
 		}
 	}
 	for _, secret := range []string{word, s.key, "AWS4-HMAC"} {
+		if strings.Contains(logged, secret) {
+			t.Errorf("%q stands in the log", secret)
+		}
+	}
+}
+
+// showsNoKey demands that the function has logged such a line, and the stack's key
+// nowhere.
+func (s *stack) showsNoKey(t *testing.T, line string) {
+	t.Helper()
+	var logged string
+	eventually(t, "the call is logged", func() (bool, any) {
+		logged = s.functionLog(t, "call-container")
+		return strings.Contains(logged, line), len(logged)
+	})
+	for _, secret := range s.secrets() {
 		if strings.Contains(logged, secret) {
 			t.Errorf("%q stands in the log", secret)
 		}
