@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestContainerThatDoesNotRun: by the detail, not by a status.
+func TestContainerThatDoesNotRun(t *testing.T) {
+	s := open(t)
+	t.Parallel()
+	for _, slug := range []string{"stopped", "deploying"} {
+		p := isProblem(t, s.callContainer(t, containerCall{method: "POST", container: slug, path: "/v1/x"}), 409, "ContainerNotRunning")
+		if told, _ := p["container"].(map[string]any); told["status"] != slug || told["usage_prompt"] == "" {
+			t.Errorf("%v", p)
+		}
+	}
+	isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "none", path: "/v1/x"}), 404, "ContainerNotFound")
+	p := isProblem(t, s.callContainer(t, containerCall{method: "POST", container: "failing", path: "/reset"}), 503, "Unavailable")
+	if !strings.Contains(p["detail"].(string), "may have been carried out") {
+		t.Errorf("%v", p)
+	}
+	s.showsNoKey(t, `"error":"ContainerNotRunning"`)
+	s.showsNoKey(t, `"error":"Unavailable"`)
+	// Cyberun's own outage, seen in call and detail.
+	s.addFault(t, `{"name":"away","match":{"path_regexp":"/r/containers/html"},"times":2,"action":{"type":"status","status":502,"body":"<html>bad gateway"}}`)
+	isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "html", path: "/index.html"}), 503, "Unavailable")
+	if a := s.callContainer(t, containerCall{method: "GET", container: "html", path: "/index.html"}); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// TestSlowContainer: told after 25 s, and sent once.
+func TestSlowContainer(t *testing.T) {
+	s := open(t)
+	t.Parallel()
+	before := s.containerCalls(t, "slow")
+	p := isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "slow", path: "/wait"}), 504, "ContainerTimedOut")
+	if !strings.Contains(p["detail"].(string), "the call may go on") {
+		t.Errorf("%v", p)
+	}
+	if after := s.containerCalls(t, "slow"); after != before+1 {
+		t.Errorf("%d calls", after-before)
+	}
+	s.showsNoKey(t, `"error":"ContainerTimedOut"`)
+}
+
+// TestContainerFunctionKilled: the gateway answers for a function that died, and
+// nothing is sent again.
+func TestContainerFunctionKilled(t *testing.T) {
+	s := open(t)
+	s.timeOut(t, "CallContainerFunction", 2)
+	before := s.containerCalls(t, "slow")
+	a := s.callContainer(t, containerCall{method: "GET", container: "slow", path: "/x", query: "seconds=8"})
+	if a.status < 500 || a.header.Get("Relay-Error") != "" || strings.Contains(string(a.body), s.key) {
+		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	}
+	s.showsNoKey(t, "")
+	if after := s.containerCalls(t, "slow"); after != before+1 {
+		t.Errorf("%d calls", after-before)
+	}
+}
+
+// TestContainerKeyRefused: Cyberun's 401 is the stack's own trouble, and a
+// container's 401 the caller's.
+func TestContainerKeyRefused(t *testing.T) {
+	s := open(t)
+	t.Cleanup(func() { s.setKeys(t, s.key); s.setSecret(t, s.key) })
+	s.setKeys(t, "sk-local-another")
+	isProblem(t, s.callContainer(t, containerCall{method: "GET", container: "echo", path: "/x"}), 502, "Unauthorized")
+	s.showsNoKey(t, `"error":"Unauthorized"`)
+	s.setSecret(t, "sk-local-another")
+	if a := s.callContainer(t, containerCall{method: "POST", container: "echo", path: "/x", body: []byte("x")}); a.status != 200 {
+		t.Errorf("after the secret was mended: %d %s", a.status, a.body)
+	}
+}
