@@ -2,7 +2,6 @@ package handler
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/google/go-cmp/cmp"
@@ -69,110 +66,6 @@ func TestShow(t *testing.T) {
 	e := event("GET", "/containers", "", "")
 	e.RouteKey = "$default"
 	w.problem(w.handle(e), 404, "NotFound")
-}
-
-// The path is what the gateway's parameter says: rawPath may hold it undecoded,
-// and the parameter may lack the slashes at its ends.
-func TestPathOfParameterAndRawPath(t *testing.T) {
-	for _, test := range []struct{ name, raw, parameter, exact, want string }{
-		{"slashes at both ends", "/containers/echo//a/b//", "a/b", "", "//a/b//"},
-		{"slashes alone", "/containers/echo///", "", "", "///"},
-		{"slashes alone, in the parameter", "/containers/echo//", "/", "", "//"},
-		{"rawPath as it came", "/containers/echo/a%2Fb", "a/b", "", "/a/b"},
-		{"rawPath as it came, said", "/containers/echo/a%2Fb", "a/b", "/a%2Fb", "/a%2Fb"},
-		{"escaped slug, and the container once more", "/containers/%65cho/a/containers/echo/b", "a/containers/echo/b", "", "/a/containers/echo/b"},
-		{"part of a name", "/containers/echo/xa", "a", "", "/a"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			e := event("GET", "/containers/echo/x", "", "", pathHeader, test.exact)
-			e.RawPath, e.PathParameters["path"] = test.raw, test.parameter
-			if a := w.handle(e); a.StatusCode != 200 || w.c.calls[0].Path != test.want {
-				t.Errorf("%d %+v", a.StatusCode, w.c.calls)
-			}
-		})
-	}
-}
-
-// What the container gets is what the caller sent.
-func TestCallIsPassedOn(t *testing.T) {
-	for _, test := range []struct {
-		name, path, query string // as the gateway hands them over
-		exact             string // the header relay-path
-		wantPath          string
-		wantQuery         string
-	}{
-		{"plain", "/v1/models", "a=1&b=%20+&b=2&&", "", "/v1/models", "a=1&b=%20+&b=2&&"},
-		{"double slashes", "//a//b/", "", "", "//a//b/", ""},
-		{"decoded by the gateway", "/ä ö/\"<>\\^`{|}#\x00\x7f", "", "", "/%C3%A4%20%C3%B6/%22%3C%3E%5C%5E%60%7B%7C%7D%23%00%7F", ""},
-		{"what may stand", "/a;x=1,2:@!$&'()*+~-._", "", "", "/a;x=1,2:@!$&'()*+~-._", ""},
-		{"a percent sign that the gateway kept escaped", "/50%25/a%252Fb", "", "", "/50%25/a%252Fb", ""},
-		{"a percent sign that it decoded", "/50%/a%2Fb/%zz", "", "", "/50%25/a%252Fb/%25zz", ""},
-		{"an encoded slash, said", "/a/b", "", "/a%2Fb", "/a%2Fb", ""},
-		{"small hexadecimal digits, said", "/a/ä", "", "/a%2f%c3%a4", "/a%2f%c3%a4", ""},
-		{"not UTF-8, said", "/\uFFFD\uFFFDx", "", "/%FF%FEx", "/%FF%FEx", ""},
-		{"a percent sign, said, kept", "/a%25b c", "", "/a%25b%20c", "/a%25b%20c", ""},
-		{"a percent sign, said, decoded", "/a%b c", "", "/a%25b%20c", "/a%25b%20c", ""},
-		{"an escape that the gateway decoded, said", "/a%2Fb", "", "/a%252Fb", "/a%252Fb", ""},
-		{"the container named once more", "/x/containers/echo/y", "", "", "/x/containers/echo/y", ""},
-		{"the root, said", "//", "", "/", "/", ""},
-		{"odd query", "/", "q=ä b\"#\x01%zz?/", "", "/", "q=%C3%A4%20b\"%23%01%zz?/"},
-		{"a signature in the query", "/", "a=1&X-Amz-Signature=s&X%2DAmz%2DSecurity%2DToken=t&x-amz-date=d&b=X-Amz-Date", "", "/", "a=1&b=X-Amz-Date"},
-		{"a signature in the query, its names escaped", "/", "%58-Amz-Signature=s&a=1&%78%2d%61mz-security-token=t", "", "/", "a=1"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			e := event("PUT", "/containers/echo"+test.path, test.query, "a\x00body", pathHeader, test.exact)
-			a := w.handle(e)
-			if a.StatusCode != 200 || string(a.content) != "fine" {
-				t.Fatalf("%+v", a)
-			}
-			k := w.c.calls[0]
-			if k.Slug != "echo" || k.Method != "PUT" || k.Path != test.wantPath || k.Query != test.wantQuery || w.c.bodies[0] != "a\x00body" {
-				t.Errorf("%+v %q", k, w.c.bodies)
-			}
-			// Behind a stage or a base path, and where the slug was escaped.
-			for _, before := range []string{"/prod", "/containers/relay"} {
-				e.RawPath = before + "/containers/echo" + test.path
-				if w.handle(e); w.c.calls[len(w.c.calls)-1].Path != test.wantPath {
-					t.Errorf("behind %s: %s", before, w.c.calls[len(w.c.calls)-1].Path)
-				}
-			}
-			e.RawPath = "/containers/%65cho" + test.path
-			if w.handle(e); w.c.calls[len(w.c.calls)-1].Path != test.wantPath {
-				t.Errorf("escaped slug: %s", w.c.calls[len(w.c.calls)-1].Path)
-			}
-		})
-	}
-}
-
-func TestPathsThatAreRefused(t *testing.T) {
-	for _, test := range []struct{ name, path, exact string }{
-		{"up", "/../x", ""}, {"up from within", "/a/../x", ""}, {"kept escapes", "/%252e%252e/x", ""}, {"decoded twice", "/%2e%2e/x", ""},
-		{"backslash", `/..\x`, ""}, {"said", "/a/../x", "/a%2F..%2Fx"}, {"another path", "/a/b", "/a/c"}, {"another, escaped", "/a/b", "/a%2Fc"},
-		{"another, alike as it stands", "/a%2Fb", "/a%2Fb"},
-		{"cut at a question mark", "/a", "/a%3Fb"}, {"no address", "/a b", "/a b"}, {"no escape", "/a%zz", "/a%zz"}, {"no slash", "/a", "a"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			w.problem(w.handle(event("POST", "/containers/echo"+test.path, "", "x", pathHeader, test.exact)), 400, "InvalidRequest")
-			if len(w.c.calls) > 0 || w.c.lookUps > 0 {
-				t.Errorf("Cyberun was called: %+v", w.c.calls)
-			}
-		})
-	}
-	w := newWorld(t)
-	w.problem(w.handle(event("GET", "/containers/../x", "", "")), 400, "InvalidRequest")
-	w.problem(w.handle(event("GET", "/containers/Echo/x", "", "")), 404, "ContainerNotFound")
-	w.problem(w.handle(event("TRACE", "/containers/echo/x", "", "")), 400, "InvalidRequest")
-	e := event("POST", "/containers/echo/x", "", "")
-	e.Body, e.IsBase64Encoded = "*", true
-	w.problem(w.handle(e), 400, "InvalidRequest")
-	w.problem(w.handle(event("GET", "/containers/echo/x", "", "", "x-bad", "a\nb")), 400, "InvalidRequest")
-	w.problem(w.handle(event("GET", "/containers/echo/x", "", "", "x bad", "a")), 400, "InvalidRequest")
-	if len(w.c.calls) > 0 {
-		t.Errorf("Cyberun was called: %+v", w.c.calls)
-	}
 }
 
 func TestRequestHeaders(t *testing.T) {
@@ -339,105 +232,6 @@ func TestTimeIsBounded(t *testing.T) {
 	w.problem(w.handle(event("POST", "/containers/echo/x", "", "y")), 503, "Unavailable")
 }
 
-// Four MiB of bytes that are no text pass both ways; what Lambda would not
-// return, or take, is told.
-func TestSizes(t *testing.T) {
-	w := newWorld(t)
-	const fourMiB = 4 << 20
-	binary := strings.Repeat("\x00\xff", fourMiB/2)
-	for _, test := range []struct {
-		name    string
-		content string
-		fits    bool
-	}{
-		{"4 MiB of binary", binary, true},
-		{"4.7 MB of binary", strings.Repeat("\xff", 4_700_000), true},
-		{"5 MB of binary", strings.Repeat("\xff", 5_000_000), false},
-		{"4 MiB that JSON would double", strings.Repeat("\"", fourMiB), true},
-		{"6 MB of text", strings.Repeat("a", 6_000_000), true},
-		{"6.2 MB of lines", strings.Repeat("line after line after line\n", 229_630), false},
-		{"7 MB of text", strings.Repeat("a", 7_000_000), false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			w.c.call = func(context.Context, cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
-				return answers(200, test.content), nil
-			}
-			a := w.handle(event("GET", "/containers/echo/x", "", ""))
-			if !test.fits {
-				w.problem(a, 502, "ContainerAnswerTooLarge")
-			} else if string(a.content) != test.content {
-				t.Errorf("%d: %d bytes of %d", a.StatusCode, len(a.content), len(test.content))
-			}
-			payload, err := json.Marshal(a.APIGatewayV2HTTPResponse)
-			if err != nil || len(payload) > maxResponse {
-				t.Errorf("%d bytes to Lambda, %v", len(payload), err)
-			}
-		})
-	}
-	w.c.call = func(_ context.Context, k cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
-		return &cyberun.ContainerAnswer{Status: 200, Body: io.NopCloser(errReader{cyberun.ErrContainerAnswerTooLarge})}, nil
-	}
-	w.problem(w.handle(event("GET", "/containers/echo/x", "", "")), 502, "ContainerAnswerTooLarge")
-	calls := len(w.c.calls)
-	if a := w.handle(event("POST", "/containers/echo/x", "", binary)); a.StatusCode != 502 || w.c.bodies[calls] != binary {
-		t.Errorf("%d, %d bytes", a.StatusCode, len(w.c.bodies[calls]))
-	}
-	calls = len(w.c.calls)
-	w.problem(w.handle(event("POST", "/containers/echo/x", "", strings.Repeat("x", 5_000_000))), 413, "ContainerBodyTooLarge")
-	if len(w.c.calls) != calls {
-		t.Error("a body that is too large was sent")
-	}
-}
-
-// An answer fits exactly if what aws-lambda-go hands to Lambda does.
-func TestSizesToTheByte(t *testing.T) {
-	w := newWorld(t)
-	payload := func(content string) (answer, int) {
-		t.Helper()
-		w.c.call = func(context.Context, cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
-			return answers(200, content, "Link", "</next>; rel=next", "Set-Cookie", "a=1"), nil
-		}
-		a := w.handle(event("GET", "/containers/echo/x", "", ""))
-		raw, err := lambda.NewHandler(func() (events.APIGatewayV2HTTPResponse, error) { return a.APIGatewayV2HTTPResponse, nil }).Invoke(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a, len(raw)
-	}
-	_, text := payload("")
-	_, binary := payload("\xff")
-	room := maxResponse - (binary - len("/w=="))
-	for _, test := range []struct {
-		name, unit string
-		most       int // of the unit
-	}{
-		{"text", "a", maxResponse - text},
-		{"binary", "\xff", room / 4 * 3},
-	} {
-		a, n := payload(strings.Repeat(test.unit, test.most))
-		if a.StatusCode != 200 || n > maxResponse || n <= maxResponse-4 {
-			t.Errorf("%s of %d bytes: %d in a payload of %d", test.name, test.most, a.StatusCode, n)
-		}
-		a, _ = payload(strings.Repeat(test.unit, test.most+1))
-		w.problem(a, 502, "ContainerAnswerTooLarge")
-	}
-	// The frame of an answer in base64 is longer: all that is near the limit.
-	for most := (maxResponse - text) / 4 * 3; most > room/4*3; most -= 3 {
-		a, _ := payload(strings.Repeat("\xff", most))
-		w.problem(a, 502, "ContainerAnswerTooLarge")
-	}
-	e := event("POST", "/containers/echo/x", "", "")
-	for length, status := range map[int]int{maxRequest: 200, maxRequest + 1: 413} {
-		w.c.call = func(context.Context, cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
-			return answers(200, ""), nil
-		}
-		e.Body = strings.Repeat("x", length)
-		if a := w.handle(e); a.StatusCode != status {
-			t.Errorf("a body of %d: %d", length, a.StatusCode)
-		}
-	}
-}
-
 // A status that no gateway passes on is told, and no tunnel is read.
 func TestStatusesThatAreNone(t *testing.T) {
 	for _, status := range []int{101, 199, 600, 999} {
@@ -451,32 +245,6 @@ func TestStatusesThatAreNone(t *testing.T) {
 			t.Errorf("%v, %d look-ups", p["detail"], w.c.lookUps)
 		}
 	}
-}
-
-type errReader struct{ err error }
-
-func (r errReader) Read([]byte) (int, error) { return 0, r.err }
-
-// FuzzTextLength: what textLength says is what encoding/json needs, and JSON
-// brings the same bytes back.
-func FuzzTextLength(f *testing.F) {
-	f.Add("Grüße\n\t\"\\ \u2028<&>")
-	f.Fuzz(func(t *testing.T, text string) {
-		n, ok := textLength([]byte(text))
-		if !ok {
-			return
-		}
-		var out strings.Builder
-		e := json.NewEncoder(&out)
-		e.SetEscapeHTML(false) // as aws-lambda-go does
-		if err := e.Encode(text); err != nil {
-			t.Fatal(err)
-		}
-		var back string
-		if err := json.Unmarshal([]byte(out.String()), &back); err != nil || back != text || out.Len() != n+len("\"\"\n") {
-			t.Errorf("%q: %d, not %d: %v", text, n, out.Len()-3, err)
-		}
-	})
 }
 
 // One line says who called what; nothing that was said is in it.
