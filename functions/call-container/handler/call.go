@@ -66,7 +66,7 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 	}
 	defer answer.Body.Close()
 	if answer.Status < minStatus || answer.Status > maxStatus {
-		return none, named.Errorf(named.Unavailable, "the container service %s answered with the status %d, which an HTTP API does not pass on; the call was carried out", slug, answer.Status)
+		return none, lookFirst(named.Errorf(named.Unavailable, "the container service %s answered with the status %d, which an HTTP API does not pass on; the call was carried out", slug, answer.Status))
 	}
 	content, err := io.ReadAll(answer.Body)
 	moved.out = len(content)
@@ -78,7 +78,7 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 	}
 	if slices.Contains(ambiguous, answer.Status) {
 		if err := h.lookUp(ctx, slug, fmt.Sprintf("the call got a %d", answer.Status)); err != nil {
-			return none, err
+			return none, lookFirst(err)
 		}
 	}
 	return pack(slug, k.Method, answer, content)
@@ -108,10 +108,26 @@ func (h *Handler) failed(ctx, within context.Context, slug string, err error) er
 		}
 		return named.Errorf(named.ContainerTimedOut, "the container service %s had not answered after %s; the call may go on there", slug, h.CallTime)
 	}
-	if lookUp := h.lookUp(ctx, slug, err.Error()+"; "+outcome); lookUp != nil {
-		return lookUp
+	unavailable := h.lookUp(ctx, slug, err.Error()+"; "+outcome)
+	if unavailable == nil {
+		unavailable = named.Errorf(named.Unavailable, "%w; %s", err, outcome)
 	}
-	return named.Errorf(named.Unavailable, "%w; %s", err, outcome)
+	if cyberun.NeverSent(err) {
+		return unavailable
+	}
+	return lookFirst(unavailable)
+}
+
+// hintLook is the hint of an Unavailable after which the call is not simply to be
+// sent again, as the table of named errors advises.
+const hintLook = "the container may have carried the call out: look before you send it again"
+
+// lookFirst gives an error that is Unavailable the hint to look first.
+func lookFirst(err error) error {
+	if e, ok := named.As(err); ok && e.Name == named.Unavailable {
+		e.Hint = hintLook
+	}
+	return err
 }
 
 // lookUp asks Cyberun whether a container exists and runs, and returns the named

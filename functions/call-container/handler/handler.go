@@ -4,7 +4,6 @@ package handler
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -57,7 +56,11 @@ const (
 func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (out httpapi.Response, _ error) {
 	defer func() {
 		if recover() != nil { // LogPanic has logged it and passed it on
-			out, _ = problem(errors.New("the relay itself failed on this request, and may have carried the call out: the log of its function call-container says how"))
+			failed := error(named.Errorf(named.Unavailable, "the relay itself failed on this request: the log of its function call-container says how"))
+			if r.RouteKey == routeCall {
+				failed = lookFirst(failed)
+			}
+			out, _ = problem(failed)
 		}
 	}()
 	defer observe.LogPanic(ctx, h.Log)
