@@ -114,11 +114,7 @@ func TestKeyRevokedInDoubt(t *testing.T) {
 	if len(w.S3.Keys(stateBucket, "submitting/wf-1/r1/")) == 0 {
 		t.Error("the marker of a run closed in doubt is gone: another run could adopt its task")
 	}
-	out, err := w.drive(w.redrive(in))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.checkSettled("r1", out)
+	w.submits("r1", w.redrive(in))
 }
 
 // TestAnnouncedAtOnce: the other runs of the workflow are told of a doubt in the
@@ -147,11 +143,7 @@ func TestAnnouncedAtOnce(t *testing.T) {
 			if len(w.S3.Keys(stateBucket, "doubt/wf-1/r1")) != 1 {
 				t.Error("not announced by the next call")
 			}
-			out, err := w.drive(in)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.checkSettled("r1", out)
+			w.submits("r1", in)
 		})
 	}
 }
@@ -553,11 +545,7 @@ func TestFoundInEverySetting(t *testing.T) {
 				w, in := doubtful(t, true)
 				w.inDoubt = setting
 				w.own(w.Cyberun.Paid("r1")[0], run.Ownership{StartedBy: "r1", How: how, DeliveredBy: "r1"})
-				out, err := w.drive(in)
-				if err != nil {
-					t.Fatal(err)
-				}
-				w.checkSettled("r1", out)
+				w.submits("r1", in)
 			})
 		}
 	}
@@ -578,11 +566,7 @@ func TestFreshStack(t *testing.T) {
 	}
 	w.fail("r1", err)
 	w.decide("r1", run.Decision{NotStarted: true})
-	out, err := w.drive(w.redrive(in))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.checkSettled("r1", out)
+	w.submits("r1", w.redrive(in))
 }
 
 // decide stores a person's word, as POST /runs/{id}/outcome does.
@@ -609,11 +593,7 @@ func TestPersonsWord(t *testing.T) {
 		w, in := undecided(t, true)
 		mine := w.Cyberun.Paid("r1")[0]
 		w.decide("r1", run.Decision{TaskID: mine})
-		out, err := w.drive(w.redrive(in))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.checkSettled("r1", out)
+		w.submits("r1", w.redrive(in))
 		record := w.Run("r1")
 		if record.How != run.Exclusion || w.ownership(mine).MayCancel("r1") {
 			t.Errorf("%+v: a person's word is no receipt", record.Record)
@@ -626,11 +606,7 @@ func TestPersonsWord(t *testing.T) {
 		w, in := undecided(t, false)
 		begun := w.Now
 		w.decide("r1", run.Decision{NotStarted: true})
-		out, err := w.drive(w.redrive(in))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.checkSettled("r1", out)
+		w.submits("r1", w.redrive(in))
 		if w.Now.Sub(begun) > 5*time.Second {
 			t.Errorf("it went on to look, for %s", w.Now.Sub(begun))
 		}
@@ -654,11 +630,7 @@ func TestPersonsWord(t *testing.T) {
 		if w.Around = nil; name != named.SubmitInDoubt {
 			t.Fatal(err)
 		}
-		out, err := w.drive(in)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.checkSettled("r1", out)
+		w.submits("r1", in)
 	})
 	t.Run("a task that another run is known to have started", func(t *testing.T) {
 		w, in := undecided(t, true)
@@ -675,11 +647,7 @@ func TestPersonsWord(t *testing.T) {
 			w, in := undecided(t, true)
 			w.inDoubt = setting
 			w.decide("r1", run.Decision{TaskID: w.Cyberun.Paid("r1")[0]})
-			out, err := w.drive(w.redrive(in))
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.checkSettled("r1", out)
+			w.submits("r1", w.redrive(in))
 		}
 	})
 	t.Run("and a death at each call after it", func(t *testing.T) {
@@ -790,11 +758,7 @@ func TestBrokenAssumptions(t *testing.T) {
 			// A person finishes it.
 			w.fail("r1", err)
 			w.decide("r1", run.Decision{TaskID: w.Cyberun.Paid("r1")[0]})
-			out, err = w.drive(w.redrive(in))
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.checkSettled("r1", out)
+			w.submits("r1", w.redrive(in))
 		})
 	}
 }

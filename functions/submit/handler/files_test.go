@@ -18,11 +18,7 @@ import (
 
 func TestUploadsFile(t *testing.T) {
 	w := newWorld(t)
-	out, err := w.drive(withFile(w, "r1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.checkSettled("r1", out)
+	w.submits("r1", withFile(w, "r1"))
 	if fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=png]" || w.Cyberun.Started[0].Parameters["image"] != "file-1-photo.png" {
 		t.Errorf("uploaded %v, sent %v", w.Cyberun.Uploads, w.Cyberun.Started[0].Parameters)
 	}
@@ -40,11 +36,7 @@ func TestUploadsFileAgain(t *testing.T) {
 		}
 		w.Around = nil
 		w.Now = w.Now.Add(later)
-		out, err := w.drive(in)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.checkSettled("r1", out)
+		w.submits("r1", in)
 		if len(w.Cyberun.Uploads) != want {
 			t.Errorf("%s later: uploaded %v, want %d", later, w.Cyberun.Uploads, want)
 		}

@@ -177,6 +177,16 @@ func (w *world) ownership(taskID string) (o run.Ownership) {
 	return o
 }
 
+// submits drives a run until it has its task, and checks what it left.
+func (w *world) submits(runID string, in Input) {
+	w.T.Helper()
+	out, err := w.drive(in)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	w.checkSettled(runID, out)
+}
+
 // checkSettled holds the state bucket against the ledger for a run that has its task.
 func (w *world) checkSettled(runID string, out Output) {
 	w.T.Helper()
