@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
-	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
 func at(d time.Duration) func(*world) { return func(w *world) { w.now = began.Add(d) } }
@@ -244,80 +242,6 @@ func TestRedrivenAfterItsDeadline(t *testing.T) {
 	}
 }
 
-// TestGone: a task counts as gone after five looks over ten minutes, and only if
-// the task list, read whole, lacks it. Whatever stands before Cyberun may say 404.
-func TestGone(t *testing.T) {
-	empty := func(cyberun.Page) (cyberun.TaskList, error) {
-		return cyberun.TaskList{Page: cyberun.PageMeta{TotalCount: 0}}, nil
-	}
-	others := func(p cyberun.Page) (cyberun.TaskList, error) {
-		return cyberun.TaskList{Tasks: []cyberun.Task{{ID: fmt.Sprint("other-", p.Number)}}, Page: cyberun.PageMeta{TotalCount: 3}}, nil
-	}
-	listed := func(p cyberun.Page) (cyberun.TaskList, error) {
-		list, err := others(p)
-		if p.Number == 3 {
-			list.Tasks[0].ID = "T1"
-		}
-		return list, err
-	}
-	tests := []struct {
-		name  string
-		looks []look // the last one stays
-		every time.Duration
-		list  func(cyberun.Page) (cyberun.TaskList, error)
-		gone  int // the look that ends the run; 0: none of twenty
-		read  string
-	}{
-		{name: "404, and the list lacks it", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: others, gone: 5, read: "[list 1 list 2 list 3]"},
-		{name: "404, and the list is empty", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: empty, gone: 5, read: "[list 1]"},
-		{name: "410, 403 and pages of both", looks: []look{{err: answered(410)}, {err: answered(403)}, {err: page(404)}, {err: page(403)}, {err: page(404)}}, every: 150 * time.Second, list: empty, gone: 5, read: "[list 1]"},
-		{name: "five looks within less than ten minutes", looks: []look{{err: answered(404)}}, every: time.Minute, list: empty, gone: 11, read: "[list 1]"},
-		{name: "three looks over an hour", looks: []look{{err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}}, every: 20 * time.Minute},
-		{name: "it is found between", looks: []look{{err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}}, every: 5 * time.Minute},
-		{name: "the list still has it", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: listed},
-		{name: "the list cannot be read", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: func(cyberun.Page) (cyberun.TaskList, error) { return cyberun.TaskList{}, page(404) }},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, test.looks...).record(func(r *run.Record) { r.MaxSeconds = 7 * 86400 })
-			w.list = test.list
-			for n := 1; n <= 20; n++ {
-				w.now = w.now.Add(test.every)
-				out, err := w.handle()
-				if n == test.gone {
-					wantName(t, err, named.TaskFailed, "no longer knows the task t1")
-					if fmt.Sprint(w.did("list")) != test.read {
-						t.Errorf("read %v", w.did("list"))
-					}
-					return
-				}
-				if err != nil || out.Done || out.WaitSeconds < 1 {
-					t.Fatalf("look %d: %+v, %v", n, out, err)
-				}
-			}
-			if test.gone != 0 {
-				t.Error("it never ends")
-			}
-		})
-	}
-}
-
-// TestPagesForFiveMinutes: 404 by a page on every call, then health: it is delivered.
-func TestPagesForFiveMinutes(t *testing.T) {
-	w := newWorld(t, look{err: page(404)}).record(nil)
-	for w.now.Before(began.Add(5 * time.Minute)) {
-		out, err := w.handle()
-		if err != nil || out.Status != "unknown" {
-			t.Fatalf("%+v, %v", out, err)
-		}
-		w.now = w.now.Add(time.Duration(out.WaitSeconds) * time.Second)
-	}
-	w.looks = []look{{status: "completed"}}
-	if out, err := w.handle(); err != nil || !out.Done || w.progress().Missing != nil {
-		t.Errorf("%+v, %v, %+v", out, err, w.progress())
-	}
-}
-
 // TestCountsTheHistory: nine events a poll and three an attempt; from 20,000 the
 // waits grow so that the rest fits, at 23,000 the run ends, to be redriven, and
 // nothing is cancelled.
@@ -357,9 +281,9 @@ func TestCountsTheHistory(t *testing.T) {
 	}
 }
 
-// TestTellsLaterRuns how the task ended: they expect theirs by it, and know their
+// TestNotesTheTasksEnd how the task ended: they expect theirs by it, and know their
 // list by it.
-func TestTellsLaterRuns(t *testing.T) {
+func TestNotesTheTasksEnd(t *testing.T) {
 	for _, status := range []cyberun.Status{"completed", "failed", "cancelled", "running"} {
 		w := newWorld(t, look{status: status, change: func(t *cyberun.Task) {
 			t.CreatedAt.Time, t.StartedAt.Time = began.Add(2*time.Second), began.Add(5*time.Second)
@@ -375,49 +299,8 @@ func TestTellsLaterRuns(t *testing.T) {
 	}
 }
 
-// TestStateBucketAway: the record is needed, the progress is not.
-func TestStateBucketAway(t *testing.T) {
-	w := newWorld(t, look{status: cyberun.StatusCompleted}).record(nil)
-	w.s3.Around = func(c storetest.Call, do func() error) error {
-		if strings.HasPrefix(c.Key, "progress/") {
-			return errNetwork
-		}
-		return do()
-	}
-	if out, err := w.handle(); err != nil || !out.Done {
-		t.Errorf("%+v, %v", out, err)
-	}
-	w.s3.Around = func(storetest.Call, func() error) error { return errNetwork }
-	_, err := w.handle()
-	wantName(t, err, named.Unavailable, "")
-}
-
-// TestLostWrite: the task's end is recorded although the reply to the write is lost.
-func TestLostWrite(t *testing.T) {
-	w := newWorld(t, look{status: cyberun.StatusFailed}).record(nil)
-	w.s3.Around = func(c storetest.Call, do func() error) error {
-		err := do()
-		if c.Op == "PutObject" && c.Key == "runs/r1.json" {
-			w.s3.Around = nil
-			return errNetwork
-		}
-		return err
-	}
-	_, err := w.handle()
-	wantName(t, err, named.Unavailable, "")
-	_, err = w.handle()
-	wantName(t, err, named.TaskFailed, "")
-}
-
-// executionsFunc describes executions.
-type executionsFunc func(arn string) (executions.Execution, error)
-
-func (f executionsFunc) Describe(_ context.Context, arn string) (executions.Execution, error) {
-	return f(arn)
-}
-
-// TestLingers: with HoldSeconds=0 a young task is looked at again within the call.
-func TestLingers(t *testing.T) {
+// TestPollsInline: with HoldSeconds=0 a young task is looked at again within the call.
+func TestPollsInline(t *testing.T) {
 	tests := []struct {
 		name  string
 		looks []look
