@@ -102,16 +102,6 @@ func rawPath(r *http.Request) string {
 // containerRoute is what the ledger counts catch-all calls under.
 const containerRoute = "ANY " + containersPath + "{slug}/*"
 
-// answerAPI plays the API: the catch-all route takes paths that no mux would
-// leave as they are.
-func (s *standin) answerAPI(w http.ResponseWriter, r *http.Request) {
-	if _, _, ok := containerCall(r); ok {
-		s.withKey(s.callContainer)(w, r)
-		return
-	}
-	s.api.ServeHTTP(w, r)
-}
-
 // callContainer is the documented catch-all: the path goes to the container as
 // it is, and what is between two neighbours only is taken out.
 func (s *standin) callContainer(w http.ResponseWriter, r *http.Request) {

@@ -130,6 +130,9 @@ func (s *standin) routes() {
 	s.controlRoutes()
 }
 
+// ServeHTTP takes every request: the control routes at once, all others through the
+// faults that they meet (withFaults) to answerAPI. What every call shall do belongs
+// here.
 func (s *standin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/_/") {
 		s.control.ServeHTTP(w, r)
@@ -160,6 +163,16 @@ func (s *standin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	s.withFaults(w, r, s.matching(r, body))
+}
+
+// answerAPI plays the API: the catch-all route takes paths that no mux would
+// leave as they are.
+func (s *standin) answerAPI(w http.ResponseWriter, r *http.Request) {
+	if _, _, ok := containerCall(r); ok {
+		s.withKey(s.callContainer)(w, r)
+		return
+	}
+	s.api.ServeHTTP(w, r)
 }
 
 // withKey lets the known keys in. X-Team-ID is ignored for keys, as documented.

@@ -67,7 +67,7 @@ type (
 type Cyberun struct {
 	BaseURL       string `env:"CYBERUN_BASE_URL,notEmpty"`   // such as https://core.cyberun.cloud/api/v1
 	APIKeySecret  string `env:"API_KEY_SECRET_ARN,notEmpty"` // the ARN of the key's secret
-	AllowInsecure bool   `env:"ALLOW_INSECURE_ORIGINS"`      // lets plain http and private addresses be called: for the local stack
+	AllowInsecure bool   `env:"ALLOW_INSECURE_ORIGINS"`      // lets plain http and loopback addresses be called: for the local stack
 }
 
 // Validate checks the address of the runtime API, which the error does not quote:

@@ -17,7 +17,8 @@ const maxEvent = 256 << 10
 
 // EventProgress is the type of the events that say how far a task has come. The
 // set of types is open; those documented beside it are status, completed, failed,
-// cancelled, and error, after which the stream may go on.
+// cancelled, and error, after which the stream may go on. It is the only type whose
+// content poll-status keeps (record in its hold.go); of any other it keeps the status.
 const EventProgress = "progress"
 
 // Event is one event of a task's stream. It is a hint that the task has changed:

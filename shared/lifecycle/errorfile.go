@@ -15,6 +15,10 @@ import (
 // writeError writes error.json for a record that is about to be closed with r.Error,
 // and sets r.ErrorKey. A bucket that refuses it does not keep the run open: r.Error
 // then says so.
+//
+// A further object of the relay's own needs its name in reservedID of shared/run and
+// in ownOutput of functions/api/handler, its removal in removeError, and the rights
+// that error.json has in template.yaml.
 func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
 	if r.Prefix == "" {
 		return nil

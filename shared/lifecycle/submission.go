@@ -24,7 +24,10 @@ const (
 	// own time is over.
 	cleanupTime = 10 * time.Second
 	// doubtLasts is how long a doubt holds up other runs of the workflow. By then
-	// it is decided, or left to a person.
+	// it is decided, or left to a person: reconcile in functions/submit/handler gives
+	// it Waits.Patience after its POST, and twice that while the list cannot be read.
+	// Markers reads as far back. ADR 1, docs/lost-replies.md and the explorer's
+	// judge_test.go say the same ten minutes.
 	doubtLasts = 10 * time.Minute
 	// maxMarkers bounds the markers read for one doubt: as many runs of one
 	// workflow can be submitting at once as an account runs Lambdas.

@@ -63,6 +63,9 @@ func Log(ctx context.Context) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
+// RunID is the field of a log line that names the run.
+const RunID = "run_id"
+
 // Step wraps the handler of a step. Each call logs one line: the run's id, the
 // request's, the outcome and the time in ms by the clock now. handle's context has
 // that log, see [Log], and its error becomes that of [LambdaError].
@@ -70,7 +73,7 @@ func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() tim
 	return func(ctx context.Context, in In) (Out, error) {
 		start, line := now(), log
 		if id := in.ID(); id != "" {
-			line = line.With("run_id", id)
+			line = line.With(RunID, id)
 		}
 		if lc, ok := lambdacontext.FromContext(ctx); ok {
 			line = line.With("request_id", lc.AwsRequestID)

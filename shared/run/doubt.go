@@ -18,6 +18,7 @@ func (s Submission) ServerTime(now time.Time) time.Time { return s.MarkedAt.Add(
 
 // ClockSlack is how far a task's created_at may lie outside the window: a Date
 // header has whole seconds, and the service's hosts have clocks of their own.
+// It widens both ends; the slack of shared/doubt is another one, between two rows.
 const ClockSlack = 5 * time.Second
 
 // Window returns the span in which a task of this submission was created, if it

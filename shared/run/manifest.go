@@ -8,7 +8,8 @@ import (
 )
 
 // Manifest is the content of manifest.json, the last object that a run writes: if
-// it exists, all outputs exist.
+// it exists, all outputs exist. What it says of the run comes from the record: a
+// new member is first a field of [Record], which Submit fills.
 type Manifest struct {
 	RunID    string   `json:"run_id"`
 	TaskID   string   `json:"task_id"`

@@ -5,7 +5,9 @@ import "time"
 // The bounds of the waits between two polls, and of an execution's history.
 const (
 	// MinWait and MaxWait bound a wait between two polls: shorter costs
-	// transitions, longer costs the user's time.
+	// transitions, longer costs the user's time. CheckWait begins with MinWait, and so
+	// does the polling within a call (inlinePolling in functions/poll-status/handler);
+	// local/waitreport and docs/waiting say the 3 s.
 	MinWait = 3 * time.Second
 	MaxWait = 60 * time.Second
 	// waitShare of the time waited so far is the next wait: a result is late by

@@ -60,7 +60,7 @@ func (h *Handler) Answer(ctx context.Context, r httpapi.Request) httpapi.Respons
 	if id, ofRun := r.PathParameters["id"]; ofRun && !isRunID(id) {
 		handle = noRun
 	} else if ofRun {
-		log = log.With("run_id", id)
+		log = log.With(observe.RunID, id)
 	}
 	answer, err := handle(observe.WithLog(ctx, log), r)
 	log = log.With("route", r.RouteKey, "ms", h.Now().Sub(start).Milliseconds())

@@ -31,11 +31,11 @@ const (
 // starts the execution.
 func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
 	key, keyed := httpapi.Header(r, "Idempotency-Key")
-	runID := h.NewID()
-	if keyed {
-		if runID, err = keyedRunID(key); err != nil {
-			return none, err
-		}
+	var runID string
+	if !keyed {
+		runID = h.NewID()
+	} else if runID, err = keyedRunID(key); err != nil {
+		return none, err
 	}
 	body, err := httpapi.Body(r)
 	if err != nil {

@@ -148,7 +148,7 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 			return nil
 		}
 		e := swept[i]
-		ctx = observe.WithLog(ctx, observe.Log(ctx).With("run_id", e.Name))
+		ctx = observe.WithLog(ctx, observe.Log(ctx).With(observe.RunID, e.Name))
 		did, err := h.sweepOne(ctx, e)
 		if err != nil {
 			failed.Add(1)

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
@@ -112,7 +113,7 @@ func (h *Handler) start(ctx context.Context, u upload, out *Output) error {
 		return err
 	}
 	out.Started = append(out.Started, runID)
-	h.Log.InfoContext(ctx, "started", "run_id", runID, "object", u.String(), "version", u.version)
+	h.Log.InfoContext(ctx, "started", observe.RunID, runID, "object", u.String(), "version", u.version)
 	return nil
 }
 

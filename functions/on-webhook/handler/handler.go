@@ -117,7 +117,7 @@ func (h *Handler) resume(ctx context.Context, taskID string) error {
 	if err != nil || token == "" {
 		return err
 	}
-	h.Log.InfoContext(ctx, "resumed", "run_id", runID, "task_id", taskID)
+	h.Log.InfoContext(ctx, "resumed", observe.RunID, runID, "task_id", taskID)
 	return h.Resumer.Resume(ctx, token)
 }
 
