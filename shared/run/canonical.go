@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Canonical returns a JSON document in the one form of its value: keys sorted, no
-// blanks, equal numbers written alike. Two requests are the same if their canonical
-// forms are. Its error is an InvalidRequest with the violations of [DecodeJSON].
+// Canonical returns a JSON document in its canonical form: keys sorted, no blanks,
+// equal numbers written alike. Two requests are the same if their canonical forms are.
+// Its error is an InvalidRequest with the violations of [DecodeJSON].
 func Canonical(raw []byte) ([]byte, error) {
 	v, violations := DecodeJSON("JSON", raw)
 	if err := violations.Err(); err != nil {

@@ -1,11 +1,29 @@
 // Package run has the values that a run consists of (request, record, progress,
-// manifest, ownership of a task, submission) and the rules that need nothing else:
-// how a request is read and compared, where outputs go and how they are named, how
-// long a run waits. It does no I/O and knows no client, so that each rule can be
-// read and tested alone.
+// manifest, ownership of a task, submission) and the rules that need nothing else: how
+// a request is read and compared, where outputs go and how they are named, how long a
+// run waits. It does no I/O and calls no client, so that each rule can be read and
+// tested alone.
 //
 // What happens to a run is decided in shared/lifecycle; what a workflow asks of a
 // request is checked in shared/workflows.
+//
+// # Terms
+//
+//   - A task is one execution of a workflow at Cyberun, which bills it. A run is one
+//     execution of the relay's state machine: it gets one task and delivers its outputs.
+//   - A life of a run is its part between two redrives of its execution. Lives are
+//     counted from 0, as Step Functions counts redrives.
+//   - A submission is the POST that starts the run's task. It is marked before it is
+//     sent: in the record, and by a [Marker] that other runs of the workflow read.
+//   - A receipt is Cyberun's answer to that POST, with the task's id.
+//   - A run is in doubt while the outcome of its POST is unknown. A candidate is a task
+//     that such a run may have started.
+//   - A task is adopted if the run found it in the task list after a lost reply, and
+//     rescued if a person names it for a new run.
+//   - The run that delivers a task copies the task's outputs and writes the manifest.
+//   - A task is cancelled; a run is stopped, by a person. A run is closed when its
+//     record gets one of the statuses [Succeeded], [Failed] and [Cancelled].
+//   - The sweep is the hourly call of close-run that does what a close left undone.
 //
 // It imports shared/media and shared/named.
 package run

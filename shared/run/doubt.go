@@ -2,29 +2,30 @@ package run
 
 import "time"
 
-// Submission is a POST as it was marked in the record before it was sent. Its
-// times are by Cyberun's clock, but for LocalAt.
+// Submission is the POST that starts a run's task, as the record has it before the POST
+// is sent. Its times are by Cyberun's clock, except LocalAt.
 type Submission struct {
-	Attempt   string    `json:"attempt"` // whose POST it is: only the invocation that wrote it posts
-	MarkedAt  time.Time `json:"marked_at"`
-	PostUntil time.Time `json:"post_until"`
+	Attempt   string    `json:"attempt"`           // id of the call of submit that wrote it, which alone may post
+	MarkedAt  time.Time `json:"marked_at"`         // when it was written to the record
+	PostUntil time.Time `json:"post_until"`        // by when the POST has ended, with or without an answer
 	LocalAt   time.Time `json:"local_at"`          // MarkedAt by the relay's own clock
-	EmptyAt   time.Time `json:"empty_at,omitzero"` // when a good look found no task that could be the run's
+	EmptyAt   time.Time `json:"empty_at,omitzero"` // when the task list was first seen to have no task that could be the run's
 }
 
-// ServerTime returns the time that Cyberun's clock should show when the relay's
-// clock shows now, by the difference of the two at MarkedAt.
+// ServerTime returns the time by Cyberun's clock when the relay's clock shows now, by
+// the difference between the two at MarkedAt.
 func (s Submission) ServerTime(now time.Time) time.Time { return s.MarkedAt.Add(now.Sub(s.LocalAt)) }
 
-// ClockSlack is how far a task's created_at may lie outside the window: a Date
-// header has whole seconds, and the service's hosts have clocks of their own.
+// clockSlack is how far a task's created_at may lie before MarkedAt or after PostUntil:
+// a Date header has whole seconds, and the clocks of Cyberun's hosts differ.
 // It widens both ends; the slack of shared/doubt is another one, between two rows.
-const ClockSlack = 5 * time.Second
+const clockSlack = 5 * time.Second
 
-// Window returns the span in which a task of this submission was created, if it
-// started one.
+// Window returns the span in which the task of this submission was created, if it
+// started one: from MarkedAt to PostUntil, and 5 s more at either end for clocks that
+// differ.
 func (s Submission) Window() Window {
-	return Window{From: s.MarkedAt.Add(-ClockSlack), Until: s.PostUntil.Add(ClockSlack)}
+	return Window{From: s.MarkedAt.Add(-clockSlack), Until: s.PostUntil.Add(clockSlack)}
 }
 
 // Marker returns the marker that announces this submission to other runs.
@@ -41,7 +42,7 @@ type Window struct {
 // Contains reports whether t lies in the window, its ends included.
 func (w Window) Contains(t time.Time) bool { return !t.Before(w.From) && !t.After(w.Until) }
 
-// Candidate is a task that may be a run's whose submission is in doubt.
+// Candidate is a task that a run in doubt may have started.
 type Candidate struct {
 	TaskID      string    `json:"task_id"`
 	CreatedAt   time.Time `json:"created_at"`
@@ -49,8 +50,9 @@ type Candidate struct {
 	DeliveredBy string    `json:"delivered_by,omitempty"` // the run that delivers it, if one does
 }
 
-// Marker is the object submitting/{workflow_id}/{run_id}/{attempt}, which announces
-// to other runs of the workflow that a POST is about to be sent.
+// Marker is the object submitting/{workflow_id}/{run_id}/{attempt} in the state bucket.
+// It tells other runs of the workflow that a POST is about to be sent, and in which
+// window a task of that POST is created.
 type Marker struct {
 	RunID   string `json:"run_id"`
 	Attempt string `json:"attempt"`

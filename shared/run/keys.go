@@ -12,14 +12,15 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 )
 
-// The relay's own objects below a run's prefix.
+// Names below a run's prefix, and their limits in bytes.
 const (
-	// ManifestName ends the key of the file that lists the outputs of a run that
-	// succeeded.
+	// ManifestName is the last part of the key of a run's manifest, a [Manifest] as JSON.
 	ManifestName = "manifest.json"
-	// ErrorName ends the key of the file that says why a run did not succeed.
+	// ErrorName is the last part of the key of the file that says why a run did not
+	// succeed, a [Failure] as JSON.
 	ErrorName = "error.json"
-	// LoneOutputID is the id of the output behind a lone download_url.
+	// LoneOutputID is the id that the relay gives to an output without one: that of a
+	// result which has a download_url beside, or instead of, its download_urls.
 	LoneOutputID = "output"
 
 	// maxSafeID and maxOutputName keep prefix, id and extension within S3's 1,024
@@ -35,11 +36,11 @@ const (
 	maxExtension = 32
 )
 
-// OutputName returns the file name of an output below the run's prefix, from its
-// id, the name that the remote gave the file, and its content type. Two ids of one
-// task never have the same name, and none is manifest.json or error.json.
-func OutputName(id, remoteName, contentType string) string {
-	return safeID(id) + extension(remoteName, contentType)
+// OutputName returns the file name of an output below the run's prefix, from the
+// output's id, the file's name at its origin, and its content type. Two ids of one task
+// never give the same name, and no id gives manifest.json or error.json.
+func OutputName(id, originName, contentType string) string {
+	return safeID(id) + extension(originName, contentType)
 }
 
 // safeID keeps letters, digits, '.', '-' and '_', and writes every other byte as
@@ -69,8 +70,8 @@ func safeID(id string) string {
 
 func reservedID(id string) bool { return id+".json" == ManifestName || id+".json" == ErrorName }
 
-func extension(remoteName, contentType string) string {
-	if ext := path.Ext(remoteName); plainExtension(ext) {
+func extension(originName, contentType string) string {
+	if ext := path.Ext(originName); plainExtension(ext) {
 		return ext
 	}
 	return cmp.Or(media.Extension(contentType), unknownExtension)
@@ -92,9 +93,9 @@ func plainExtension(ext string) bool {
 // names included, and refuses the object for more.
 const maxMetadata = 600
 
-// MetadataValue returns a string as an S3 metadata header can carry it: printable
-// ASCII as it is; any other string percent-encoded, also one with blanks at its
-// ends, which a header would lose; of very long ones the beginning.
+// MetadataValue returns a string as an S3 metadata header can carry it: printable ASCII
+// as it is, any other string percent-encoded, and at most 600 bytes of either. A string
+// with blanks at its ends is percent-encoded as well, since a header loses them.
 func MetadataValue(s string) string {
 	escaped := s
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(s) != s {
@@ -110,8 +111,9 @@ func MetadataValue(s string) string {
 	return escaped
 }
 
-// OutputMetadata returns the metadata of an object that a run writes to the output
-// bucket. outputID is empty for the relay's own documents.
+// OutputMetadata returns the S3 metadata of an object that a run writes to the output
+// bucket: the ids of the run, of its task and of the output. outputID is empty for
+// manifest.json and error.json.
 func OutputMetadata(r Record, outputID string) map[string]string {
 	m := map[string]string{"cyberun-run-id": MetadataValue(r.RunID)}
 	if r.TaskID != "" {

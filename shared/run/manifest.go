@@ -7,9 +7,9 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Manifest is the content of manifest.json, the last object that a run writes: if
-// it exists, all outputs exist. What it says of the run comes from the record: a
-// new member is first a field of [Record], which Submit fills.
+// Manifest is the content of manifest.json, the last object that a run writes to the
+// output bucket: if it exists, all outputs exist. What it says of the run comes from
+// the record: a new member is first a field of [Record], which Submit fills.
 type Manifest struct {
 	RunID    string   `json:"run_id"`
 	TaskID   string   `json:"task_id"`
@@ -51,25 +51,24 @@ type Output struct {
 	ETag        string `json:"etag"` // S3's
 }
 
-// Timings are the times of a run's stages, in UTC.
+// Timings are when a run began, got its task, and so on, in UTC.
 type Timings struct {
 	StartedAt       time.Time `json:"started_at"`
-	SubmittedAt     time.Time `json:"submitted_at"`
-	TaskCompletedAt time.Time `json:"task_completed_at,omitzero"`
+	SubmittedAt     time.Time `json:"submitted_at"`               // [Record].AcceptedAt
+	TaskCompletedAt time.Time `json:"task_completed_at,omitzero"` // by Cyberun's clock
 	CopyStartedAt   time.Time `json:"copy_started_at"`
 	FinishedAt      time.Time `json:"finished_at"`
 }
 
-// Usage is what a run used of AWS; held_seconds is how long calls of poll-status
-// followed the task's events.
+// Usage is what a run used of AWS.
 type Usage struct {
 	Polls       int     `json:"polls"`
-	HeldSeconds float64 `json:"held_seconds"`
-	Transitions int     `json:"transitions"`
-	CopiedBytes int64   `json:"copied_bytes"`
+	HeldSeconds float64 `json:"held_seconds"` // how long calls of poll-status followed the task's event stream
+	Transitions int     `json:"transitions"`  // as [Transitions] counts them
+	CopiedBytes int64   `json:"copied_bytes"` // the size of all outputs
 }
 
-// Failure is the content of error.json.
+// Failure is the content of error.json, which a run leaves that did not succeed.
 type Failure struct {
 	RunID      string       `json:"run_id"`
 	TaskID     string       `json:"task_id,omitempty"`

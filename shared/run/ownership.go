@@ -1,15 +1,15 @@
 package run
 
-// How says how it is known who started a task. The values are ordered by
-// certainty, and that of a task only ever grows.
+// How is how it is known which run started a task. One value is more certain than
+// another, and what is known of a task is only ever replaced by what is more certain.
 type How string
 
-// The ways in which a task's owner is known, the surest first.
+// The values of [How], the most certain first.
 const (
-	Receipt   How = "receipt"   // a 202 said so
-	Exclusion How = "exclusion" // found after a lost reply, and nobody else can have started it
-	Named     How = "candidate" // a run in doubt named it as possibly its own
-	Rescue    How = "rescue"    // a person named it, and nobody knows who started it
+	Receipt   How = "receipt"   // Cyberun's answer to the run's POST named the task
+	Exclusion How = "exclusion" // the run found it in the task list after a lost reply, and nobody else can have started it
+	Named     How = "candidate" // a run in doubt has it among its candidates
+	Rescue    How = "rescue"    // a person named it for a run, and who started it is not known
 )
 
 var certainty = map[How]int{Rescue: 1, Named: 2, Exclusion: 3, Receipt: 4}
@@ -17,7 +17,7 @@ var certainty = map[How]int{Rescue: 1, Named: 2, Exclusion: 3, Receipt: 4}
 // Surer reports whether h is more certain than o.
 func (h How) Surer(o How) bool { return certainty[h] > certainty[o] }
 
-// Certain reports whether h leaves no doubt about who started the task.
+// Certain reports whether h leaves no doubt about which run started the task.
 func (h How) Certain() bool { return h == Receipt || h == Exclusion }
 
 // Ownership is the object tasks/{task_id} in the state bucket: which run started
@@ -28,9 +28,9 @@ type Ownership struct {
 	DeliveredBy string `json:"delivered_by,omitempty"`
 }
 
-// With returns the ownership after one more fact is known. The starter changes
-// only if the fact is more certain than what was known; the deliverer only if there
-// is none yet.
+// With returns the ownership with one more fact. StartedBy and How change only if the
+// fact is more certain than what was known, DeliveredBy only if no run delivers the
+// task yet.
 func (o Ownership) With(fact Ownership) Ownership {
 	if fact.How.Surer(o.How) {
 		o.StartedBy, o.How = fact.StartedBy, fact.How
@@ -41,8 +41,8 @@ func (o Ownership) With(fact Ownership) Ownership {
 	return o
 }
 
-// MayCancel reports whether a run may cancel the task: only the one that started
-// it by a receipt, and that still delivers it.
+// MayCancel reports whether a run may cancel the task: only if a receipt says that it
+// started the task, and it still delivers it.
 func (o Ownership) MayCancel(runID string) bool {
 	return o.How == Receipt && o.StartedBy == runID && o.DeliveredBy == runID
 }

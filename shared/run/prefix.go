@@ -57,8 +57,8 @@ func longestPrefix(template string) int {
 	).Replace(slashed(template)))
 }
 
-// ValidPrefix reports whether a destination's template can be rendered. A run
-// whose template is not valid leaves no error.json.
+// ValidPrefix reports whether a destination's template is valid. A run with an invalid
+// one has no prefix and leaves no error.json.
 func ValidPrefix(prefix string) bool {
 	var violations named.Violations
 	checkPrefix(&violations, prefix)
@@ -68,9 +68,10 @@ func ValidPrefix(prefix string) bool {
 // taskPlaceholder is the one part of a prefix that is not known when a run starts.
 const taskPlaceholder = "{task_id}"
 
-// RenderPrefix fills in a destination's template, except {task_id}, which is not
-// known yet, puts the stack's OutputPrefix before it, and ends both in a slash. It
-// returns "" for a template that is not valid.
+// RenderPrefix returns the prefix of a run's keys: the stack's outputPrefix and the
+// destination's template, each ended by a slash, with {run_id}, {workflow} and {date}
+// filled in. {task_id} stays, since the task is not known when a run starts. It returns
+// "" for an invalid template.
 func RenderPrefix(outputPrefix, template, runID, slug string, started time.Time) string {
 	if !ValidPrefix(template) {
 		return ""

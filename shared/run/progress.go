@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Progress is the object that poll-status rewrites while it waits: what
-// `relay status` shows, and the counts that the manifest's usage is made of.
+// Progress is the object progress/{run_id}.json in the state bucket, which poll-status
+// writes again while it waits for the task: what `relay status` shows, and the counts
+// of which the manifest's usage is made.
 type Progress struct {
 	RunID       string    `json:"run_id"`
 	TaskStatus  string    `json:"task_status,omitempty"`
@@ -18,18 +19,19 @@ type Progress struct {
 	Message     string    `json:"message,omitempty"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	Polls       int       `json:"polls"`
-	Parks       int       `json:"parks,omitempty"`
-	// Events estimates how many events the execution's history has. Checks counts
-	// the polls since the last wake that found nothing.
+	Parks       int       `json:"parks,omitempty"` // waits for a webhook
+	// Events estimates how many events the execution's history has. Checks counts the
+	// polls since the last webhook that arrived although the task had not ended.
 	Events      int      `json:"events,omitempty"`
 	Checks      int      `json:"checks,omitempty"`
 	Missing     *Missing `json:"missing,omitempty"`
 	HeldSeconds float64  `json:"held_seconds"`
 }
 
-// Transitions returns how many state transitions a run took that polled and copied
-// so often: Submit; each poll with its choice and its wait, or its wait for a
-// webhook; each call of CopyResult with its choice; Done. Retries are not counted.
+// Transitions returns how many state transitions a run took with so many polls and
+// calls of copy-result: one for Submit; for each poll the poll, its choice, and its
+// wait or its wait for a webhook; for each call of copy-result the call and its choice;
+// one for Done. Retries are not counted.
 func Transitions(polls, copies int) int {
 	const submit, poll, copyAndChoice, done = 1, 3, 2, 1
 	if polls == 0 {
@@ -38,9 +40,10 @@ func Transitions(polls, copies int) int {
 	return submit + poll*polls - 1 + copyAndChoice*cmp.Or(copies, 1) + done // the last poll goes on without a wait
 }
 
-// Missing counts the calls about a task, or its result, that were answered with a
-// 404, 403 or 410 in a row. One such answer may be an outage of what stands before
-// Cyberun; see Gone in shared/workflows.
+// Missing counts the answers in a row that a task, or its result, is not there: those
+// with the status 403, 404 or 410. Looks is their number, Since the time of the first.
+// One such answer may come from a proxy in front of Cyberun during an outage; Gone in
+// shared/workflows says when they are believed.
 type Missing struct {
 	Looks int       `json:"looks"`
 	Since time.Time `json:"since"`

@@ -20,17 +20,21 @@ const (
 	// of a state is 256 KiB, counted so; the state Submit adds at most 425 bytes of
 	// names, ARN, time and counts to it, for which 512 are kept.
 	MaxRequestBytes = 256<<10 - 512
-	// DefaultMaxSeconds is a day: longer than any image, shorter than a
-	// forgotten task may cost.
+	// DefaultMaxSeconds is the max_seconds of a request that names none, a day: longer
+	// than a task that makes images takes, and not so long that a forgotten run goes on
+	// for a week.
 	DefaultMaxSeconds = 86400
-	// MaxMaxSeconds is the 7 days that Cyberun keeps outputs.
+	// MaxMaxSeconds is the largest max_seconds of a request, 7 days: Cyberun keeps outputs
+	// that long by default.
 	MaxMaxSeconds = 604800
-	// DefaultPrefix is where outputs land when the request does not say.
+	// DefaultPrefix is the destination's template of a request that names none.
 	DefaultPrefix = "runs/{run_id}/"
-	// MaxInputFile is Cyberun's default limit for a file, in bytes. A deployment may
-	// have set a lower one: then its presign refuses the file.
+	// MaxInputFile is the size in bytes up to which a Cyberun deployment takes an input
+	// file by default. A deployment may have a lower limit; it then refuses the file when
+	// an address to upload it to is asked for.
 	MaxInputFile = 500 << 20
-	// RescueSlug stands for {workflow} when only a task id was given.
+	// RescueSlug fills in {workflow} in the destination's template of a request that names
+	// a task and no workflow.
 	RescueSlug = "rescue"
 
 	maxWorkflowRef = 200 // bytes; Cyberun documents no limit, ours keeps S3 keys short
@@ -49,14 +53,14 @@ const (
 type Request struct {
 	Workflow         string         `json:"workflow,omitempty"`
 	Parameters       map[string]any `json:"parameters,omitempty"`
-	ParametersAsText bool           `json:"parameters_as_text,omitempty"` // strings, which CheckParameters of shared/workflows converts
+	ParametersAsText bool           `json:"parameters_as_text,omitempty"` // every value is a string, which CheckParameters of shared/workflows converts
 	TaskID           string         `json:"task_id,omitempty"`            // instead of Workflow: rescue an existing task
 	Destination      Destination    `json:"destination,omitzero"`
 	MaxSeconds       int            `json:"max_seconds,omitempty"`
 	// Hash is the SHA-256 of the canonical document, in hex, by which two requests
 	// are compared; empty if the document could not be decoded.
 	Hash string `json:"-"`
-	// InputVersions pins the object of a file parameter whose value is s3://….
+	// InputVersions pins file parameters, by their keys, whose value is s3://bucket/key.
 	InputVersions map[string]InputVersion `json:"input_versions,omitempty"`
 }
 
@@ -83,10 +87,11 @@ func (r Request) Slug() string {
 	return slug
 }
 
-// ParseRequest reads a request and returns everything that is wrong with it that
-// can be found without the workflow. The request that it returns beside violations
-// is as much as could be read, so that the workflow's checks can add theirs.
-// Fields that are not given have their defaults.
+// ParseRequest reads a request, a JSON document, and returns everything that is wrong
+// with it as far as that shows without the workflow's declaration of its parameters.
+// The request that comes with violations has the fields that could be read, so that
+// CheckParameters of shared/workflows can add its own violations. MaxSeconds and
+// Destination have their defaults where the document does not give them.
 func ParseRequest(raw []byte) (Request, named.Violations) {
 	var r Request
 	document, violations := DecodeJSON("request", raw)
@@ -294,8 +299,8 @@ func checkWorkflowRef(violations *named.Violations, ref string) {
 	}
 }
 
-// ValidWorkflowRef reports whether a text can name a workflow, as slug or
-// slug@version.
+// ValidWorkflowRef reports whether a text can be a request's workflow: slug or
+// slug@version, at most 200 bytes.
 func ValidWorkflowRef(ref string) bool {
 	var violations named.Violations
 	checkWorkflowRef(&violations, ref)

@@ -13,31 +13,32 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// MaxTextBytes bounds a JSON document before it is decoded: six times what a
-// request may have, since a character that is written as \u0061 takes six bytes
-// for one. Longer documents that would still fit consist of blanks.
+// MaxTextBytes bounds a JSON document before it is decoded, in bytes: six times
+// [MaxRequestBytes], since the escape \u0061 takes six bytes for a character of one. A
+// longer document can be within MaxRequestBytes only by its blanks, and is refused.
 const MaxTextBytes = 6 * MaxRequestBytes
 
-// ReadText reads a JSON document that comes from outside: a job file, the body of
-// POST /runs, a parameters file. It reads at most one byte more than MaxTextBytes,
-// by which DecodeJSON and ParseRequest recognise a longer document.
+// ReadText reads a JSON document that a user wrote: a job file, the body of POST /runs,
+// a parameters file. Of a document that is longer than [MaxTextBytes] it returns one
+// byte more than that, by which [DecodeJSON] and [ParseRequest] see that it is too
+// long.
 func ReadText(r io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, MaxTextBytes+1))
 }
 
-// DecodeJSON decodes one JSON document that comes from outside. Its numbers stay as
-// they are written ([json.Number]): a 64-bit seed must not lose digits to a float.
+// DecodeJSON decodes one JSON document that a user wrote. Numbers are decoded as
+// [json.Number], so that a 64-bit seed loses no digits to a float64.
 //
-// A UTF-8 byte order mark is skipped. What encoding/json would change or drop
-// silently is a violation instead: bytes that are not UTF-8 and halves of
-// surrogate pairs (both would become U+FFFD), and names that stand twice in one
-// object, at any depth (the last one would win). UTF-16, Latin-1 and gzip are
-// named for what they are.
+// A UTF-8 byte order mark is skipped. What encoding/json would change or drop silently
+// is a violation instead: bytes that are not UTF-8 and halves of surrogate pairs (both
+// would become U+FFFD), and a name that stands twice in one object, at any depth (the
+// last one would win). The violation of a document in UTF-16, Latin-1 or gzip says
+// which of them it is.
 //
-// subject is the parameter that a violation of the whole document names, such as
-// "request"; that of a repeated name has its path. The value is nil if the document
-// could not be decoded at all; beside violations of other kinds it is there, so
-// that more can be found in it.
+// subject is the parameter of a violation of the whole document, such as "request"; the
+// violation of a repeated name has that name's path instead. value is nil if the
+// document could not be decoded. It is set beside violations of half surrogates and
+// repeated names, so that the caller can look for more.
 func DecodeJSON(subject string, raw []byte) (value any, violations named.Violations) {
 	text, problem := plainText(raw)
 	if problem != "" {

@@ -2,39 +2,42 @@ package run
 
 import "time"
 
-// The bounds of the waits between two polls, and of an execution's history.
+// Bounds of the wait between two polls, and of the history of a run's execution.
 const (
-	// MinWait and MaxWait bound a wait between two polls: shorter costs
-	// transitions, longer costs the user's time. CheckWait begins with MinWait, and so
-	// does the polling within a call (inlinePolling in functions/poll-status/handler);
+	// MinWait and MaxWait bound the wait between two polls: a shorter one costs state
+	// transitions, a longer one makes results late. CheckWait begins with MinWait, and
+	// so does the polling within a call (inlinePolling in functions/poll-status/handler);
 	// local/waitreport and docs/waiting say the 3 s.
 	MinWait = 3 * time.Second
 	MaxWait = 60 * time.Second
-	// waitShare of the time waited so far is the next wait: a result is late by
-	// at most about this share of what the task took.
+	// waitShare is the next wait as a share of the time waited so far, so that a result is
+	// late by at most about this share of what its task took.
 	waitShare = 0.15
 
-	// A history of Step Functions holds 25,000 events, and a redrive needs one that
-	// has fewer than 24,999. PollEvents are written by a poll with its choice and
-	// its wait, ParkEvents by a wait for a webhook that times out, AttemptEvents by
-	// a retry.
+	// Step Functions keeps at most 25,000 events in the history of an execution, and
+	// redrives only one that has fewer than 24,999. A poll with its choice and its wait
+	// adds PollEvents, a wait for a webhook that times out ParkEvents, a retry of a state
+	// AttemptEvents.
 	PollEvents    = 9
 	ParkEvents    = 5
 	AttemptEvents = 3
-	// From fillingHistory on, the waits grow so that the polls which are left fit
-	// below FullHistory, where the run ends, to be redriven.
+	// fillingHistory is the number of events from which the waits grow, so that the polls
+	// which are left fit below FullHistory.
 	fillingHistory = 20_000
-	FullHistory    = 23_000
+	// FullHistory is the number of events at which a run ends as HistoryFull, while its
+	// execution can still be redriven.
+	FullHistory = 23_000
 	// pollBudget is how many of the longest waits a run's time is divided into. The
 	// shorter waits at its start come on top, some 50 of them: together a run
 	// stays within 2,000 polls, well below fillingHistory.
 	pollBudget = 1940
 )
 
-// NextWait returns how long to wait before the next poll of a run that has waited
-// for waited, may wait for left, and has so many events in its history. It is in
-// whole seconds. Very long runs, and those whose retries have filled the history,
-// wait longer.
+// NextWait returns how long to wait before the next poll of a run that has waited for
+// waited and may still wait for left; events is how many events its execution's history
+// has. The wait is 15 % of waited, from [MinWait] to [MaxWait], in whole seconds. It
+// may be longer than MaxWait for a run of more than 32 hours, which would need too many
+// polls, and once the history has 20,000 events.
 func NextWait(waited, left time.Duration, events int) time.Duration {
 	longest := max(MaxWait, (waited+left)/pollBudget)
 	wait := min(max(time.Duration(waitShare*float64(waited)), MinWait), longest)
@@ -45,8 +48,9 @@ func NextWait(waited, left time.Duration, events int) time.Duration {
 	return wait.Truncate(time.Second)
 }
 
-// CheckWait returns how long to wait before the n-th poll after a webhook that came
-// although the task had not ended: 3 s, doubling to 60 s.
+// CheckWait returns how long to wait before the n-th poll, from 1, after a webhook that
+// arrived although the task had not ended: [MinWait], doubled for each further poll up
+// to [MaxWait].
 func CheckWait(n int) time.Duration {
 	wait := MinWait
 	for range n - 1 {
