@@ -12,7 +12,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// Cyberun is what an investigation asks of the service.
+// Cyberun is the part of the client that an investigation calls.
 type Cyberun interface {
 	Tasks(ctx context.Context, page cyberun.Page) (cyberun.TaskList, error)
 }
@@ -24,11 +24,11 @@ type Investigator struct {
 	Now     func() time.Time
 }
 
-// Verdict is what a look into a submission came to.
+// Verdict says what a look found out about a submission.
 type Verdict int
 
 const (
-	// Unclear says that a person has to decide: Finding.Why says what stands in the way.
+	// Unclear says that a person has to decide, for the reason in Finding.Why.
 	Unclear Verdict = iota
 	// Found says that the run surely started Finding.TaskID.
 	Found
@@ -36,35 +36,34 @@ const (
 	// no run of this stack is known to have started it, and that no other run's
 	// submission could have.
 	Alone
-	// Unproven says that one task may be the run's, and that the list cannot show it
-	// to be the only one: the list's next answer may be whole and fresh.
-	Unproven
-	// Rivals says that other runs of this stack are in doubt about the same tasks:
-	// they may yet be told apart.
+	// Rivals says that other runs of this stack are in doubt about the same tasks. A
+	// later look may show which task is whose.
 	Rivals
-	// Absent says that surely no task of the submission was in the list at that moment.
+	// Absent says that the task list surely had no task of the submission at Finding.Date.
+	// A task may be listed later.
 	Absent
 )
 
-// Finding is what one look came to.
+// Finding is the result of one [Investigator.Look].
 type Finding struct {
 	Verdict    Verdict
 	TaskID     string
 	Candidates []run.Candidate // the tasks that may be the run's, the oldest first
-	Why        string          // of Unclear, Unproven and Rivals: the condition that failed
-	// NoWitness says that absence could not be shown because this stack knows no
-	// task yet that the list must show.
+	Why        string          // of Unclear: the condition that failed
+	// NoWitness says that absence could not be shown for want of a witness: a task that
+	// this stack surely started, and that a complete list has to show.
 	NoWitness bool
-	Date      time.Time // Cyberun's clock at the look
+	Date      time.Time // when the list was read, by Cyberun's clock
 }
 
 // maxOwned bounds the ownerships that one look reads: of the tasks that started
 // in a submission's half minute, or, where absence is to be shown, since then.
 const maxOwned = 300
 
-// Look reads the task list once and judges the run's submission by it. The list
-// comes first, then the markers, then the ownerships: a run that settles owns its
-// task before its marker goes, so it is seen in one of the two.
+// Look reads the task list once and judges the run's submission by it. r has a
+// submission. The list is read first, then the markers, then the ownerships: a run that
+// gets its task writes the ownership before it deletes its marker, so that one of the
+// two is seen.
 func (i Investigator) Look(ctx context.Context, r run.Record) (Finding, error) {
 	s := *r.Submission
 	witness, known, err := i.witness(ctx, r)

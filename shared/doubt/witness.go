@@ -91,8 +91,10 @@ const (
 
 func endedIn(workflow string) string { return endedPrefix + url.PathEscape(workflow) + "/" }
 
-// SawEnd notes that a run's task ended, once for all who look later. A note that
-// is written twice, or not at all, changes nothing.
+// SawEnd writes to the state bucket that the task of the run r was seen to end as t, so
+// that later looks for other runs have it as a witness. It does nothing for a run
+// without a submission or a task without a created_at. Writing it twice, or not at all,
+// does no harm.
 func SawEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) error {
 	if t.CreatedAt.IsZero() || r.Submission == nil {
 		return nil

@@ -15,13 +15,14 @@ const (
 	// firstCancelPause doubles after each try: tries at 0, 0.5, 1.5, 3.5, 7.5 s …
 	firstCancelPause = 500 * time.Millisecond
 	maxCancelPause   = 8 * time.Second
-	// callBudget is for callers that somebody waits for: an HTTP API allows 30 s,
-	// and the design 15 for a stop.
+	// callBudget is how long a call tries that somebody waits for: API Gateway allows an
+	// HTTP API 30 s, and the relay answers a stop within 15 s.
 	callBudget = 12 * time.Second
-	// CloseBudget bounds a task's cancelling by close-run, which nobody waits for.
+	// CloseBudget is how long close-run tries to cancel the task of one run. No caller
+	// waits for close-run, so that it may try longer than an API call.
 	CloseBudget = 90 * time.Second
-	// SweepBudget bounds it in close-run's sweep, in which one run must not keep
-	// another from being reached.
+	// SweepBudget is how long close-run tries that for each run of a sweep, 12 s: while
+	// Cyberun does not answer, the sweep has to reach the other runs as well.
 	SweepBudget = callBudget
 )
 

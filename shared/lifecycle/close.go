@@ -39,11 +39,12 @@ type Closer struct {
 
 func (c Closer) budget() time.Duration { return cmp.Or(c.Budget, CloseBudget) }
 
-// Ended describes an execution that an event, or the sweep, says has ended. ok is
-// false if there is nothing to close: the execution runs, was redriven, or succeeded.
-// Events come twice, late, and after a redrive, so DescribeExecution decides.
-// sure is false if it does not show the end that the event is about yet: that is
-// enough to close the run as failed, and not for what cannot be undone.
+// Ended reads the execution that an event, or the sweep, says has ended. ok is false if
+// there is nothing to close: the execution runs, was redriven, or succeeded. Events
+// come twice, late, and after a redrive, so what DescribeExecution says decides. sure
+// is false if DescribeExecution does not show that end yet, since its reads are
+// eventually consistent: the run can be closed as failed then, and nothing may be done
+// that cannot be undone.
 func (c Closer) Ended(ctx context.Context, event executions.Execution) (e executions.Execution, sure, ok bool, err error) {
 	e, err = c.Executions.Describe(ctx, event.ARN)
 	if errors.Is(err, executions.ErrNotFound) {

@@ -123,14 +123,15 @@ func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, e
 	return r, s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+attempt)
 }
 
-// Accept stores what a receipt said: the task is this run's, whatever has become
-// of the run since. A run without a task gets it; if it knows the task already it
-// knows it surely now; another one is kept as an extra task and cancelled. Accept
-// tries for as long as ctx lives, and names the task in its error if it fails.
+// Accept stores that a receipt named a task as the run's, whatever has become of the
+// run since. A run without a task gets it. A run that has this very task already now
+// knows it by a receipt. A run that has another one keeps the task as an extra task,
+// which Accept cancels. Accept tries for as long as ctx lives, and its error names the
+// task.
 //
-// The record comes first, since the id stands nowhere else; then the ownership,
-// before the marker goes, so that a run which reads markers and then ownerships
-// sees one of the two. It needs Cyberun and Sleep.
+// It writes the record first, since nothing else has the id; then the ownership; and
+// deletes the marker last, so that a run which reads the markers and then the
+// ownerships sees one of the two. It needs Cyberun and Sleep.
 func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	now := s.Now().UTC()
 	c := change{event: Accept, do: func(rec *run.Record) error {
@@ -339,8 +340,9 @@ func (s *Runs) OtherInDoubt(ctx context.Context, workflowID, runID string) (stri
 	return other, err
 }
 
-// Markers reads the markers of a workflow that were written from ten minutes before
-// since on, by the relay's clock. It fails if there are more than can be read.
+// Markers reads the markers of a workflow that S3 lists as last written ten minutes
+// before since or later. since is a time by the relay's clock. It fails if there are
+// too many to read.
 func (s *Runs) Markers(ctx context.Context, workflowID string, since time.Time) ([]run.Marker, error) {
 	listed, recent := 0, []string(nil)
 	if err := s.Store.List(ctx, markersIn(workflowID), "", func(e store.Entry) bool {

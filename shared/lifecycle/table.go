@@ -8,33 +8,33 @@ import (
 // Event is something that happens to a run.
 type Event string
 
-// The events. Those of steps are fenced: from a lower life than the record's
-// they are refused as Superseded before the table is asked.
+// The events. Those of steps, except Accept, are fenced: from a lower life than the
+// record's they are refused as Superseded, whatever the table says.
 const (
 	Enter         Event = "enter"           // a step of the record's own life begins
 	EnterNext     Event = "enter next life" // the first step after a redrive begins
 	Mark          Event = "mark"            // a POST is about to be sent
 	Unmark        Event = "unmark"          // that POST surely started nothing
-	Accept        Event = "accept"          // a receipt named a task; not fenced
-	Find          Event = "find"            // the run gets a task of which no receipt spoke: adopted, rescued, or named by a person
-	Note          Event = "note"            // a step changes something else than the status
-	Copy          Event = "copy"            // the outputs begin to be copied
+	Accept        Event = "accept"          // a receipt named a task
+	Find          Event = "find"            // the run gets a task that no receipt named: it is adopted, rescued, or decided by a person
+	Note          Event = "note"            // a step changes the record and not its status
+	Copy          Event = "copy"            // copy-result is about to copy the outputs
 	Deliver       Event = "deliver"         // every output is stored, the manifest's bytes are fixed
 	Delivered     Event = "delivered"       // the manifest is written
 	Undeliverable Event = "undeliverable"   // the output bucket refuses the manifest
 	Stop          Event = "stop"            // a person stops the run
-	StopNext      Event = "stop next life"  // the same, of a redriven run whose step has not come yet
+	StopNext      Event = "stop next life"  // a person stops a redriven run before a step of its new life has called
 	EndFailed     Event = "end failed"      // the life's execution failed or timed out
 	EndStopped    Event = "end stopped"     // the life's execution was stopped
-	Decide        Event = "decide"          // a person says what became of a submission
-	Settle        Event = "settle"          // what follows a close, or a cancel, is noted
+	Decide        Event = "decide"          // a person decides what became of a submission
+	Settle        Event = "settle"          // the result of a cancel, or of work after a close, is put into the record
 )
 
-// Phase is a column of the table: the record's status, or Stopping for a run that
-// is open and has been stopped.
+// Phase is a column of the table: the record's status, or [Stopping].
 type Phase string
 
-// Stopping is the phase of an open run that a person has stopped.
+// Stopping is the phase of a run that a person has stopped, from then until it is
+// closed. A delivering run is not in it: it can only succeed.
 const Stopping Phase = "stopping"
 
 // Phases lists every phase.
@@ -43,7 +43,7 @@ var Phases = []Phase{
 	Phase(run.Delivering), Phase(run.Failed), Phase(run.Cancelled), Phase(run.Succeeded),
 }
 
-// PhaseOf returns the phase of a run by its record.
+// PhaseOf returns the phase that a run is in by its record.
 func PhaseOf(r run.Record) Phase {
 	if r.Status.Open() && r.Status != run.Delivering && r.Stopping() {
 		return Stopping
@@ -51,7 +51,7 @@ func PhaseOf(r run.Record) Phase {
 	return Phase(r.Status)
 }
 
-// Effect is a set of what the caller of an event has to do beside its write of the
+// Effect is a set of what the caller of an event has to do beside the write of the
 // record.
 type Effect uint
 
@@ -60,9 +60,9 @@ const (
 	CancelTask    Effect = 1 << iota // cancel the run's task, if it is the run's to cancel
 	StopExecution                    // stop the execution, so that no further step is called
 	Finish                           // write the manifest's fixed bytes and close the run as succeeded
-	Answer                           // the run has succeeded: answer its result again
+	Answer                           // return the result of the run, which has succeeded, once more
 	RemoveError                      // remove the error.json that a close may have left
-	CleanUp                          // do what a close does after its write
+	CleanUp                          // do what a close does after its write of the record
 	Cancelled                        // end the step as RunCancelled
 )
 
@@ -70,12 +70,12 @@ const (
 // see resumed.
 const resume run.Status = "resume"
 
-// Cell is what an event does in a phase.
+// Cell is what an event does to a run in one phase.
 type Cell struct {
 	To     run.Status // the new status; empty: as it was
 	Then   Effect
 	Refuse string // the named error that the caller gets; nothing is written
-	Ignore bool   // nothing is written and nothing follows
+	Ignore bool   // the record is not written; Then applies all the same
 }
 
 const (
@@ -150,9 +150,9 @@ type change struct {
 	do func(*run.Record) error
 }
 
-// apply applies an event to a record by the fence, the table, and the event's own
-// changes. It changes r only if it returns no error, and panics on an event that the
-// table does not have.
+// apply applies an event to a record: first the check of the life, if the event is
+// fenced, then the table, then the event's own changes. It changes r only if it returns
+// no error, and panics on an event that the table does not have.
 func apply(r *run.Record, c change) (Cell, error) {
 	if c.fenced && c.life < r.Life {
 		return Cell{}, refusal(named.Superseded, *r)

@@ -17,7 +17,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
-// Input is an EventBridge event that an execution ended, or the hourly sweep.
+// Input is an EventBridge event that an execution ended, or the input of the hourly
+// sweep.
 type Input struct {
 	Sweep  bool   `json:"sweep"`
 	Detail Detail `json:"detail"`
@@ -43,8 +44,7 @@ type Output struct {
 	Failed int `json:"failed,omitempty"` // of a sweep: runs left for the next one
 }
 
-// Executions lists the executions that ended, and that started since a time; pace is
-// called before each request.
+// Executions lists executions that ended: see EndedSince of shared/executions.
 type Executions interface {
 	EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
@@ -62,8 +62,9 @@ type Handler struct {
 }
 
 const (
-	// DefaultSweepers close runs side by side: while Cyberun hangs, each cancel
-	// takes all of its budget, and the runs behind it have to be reached all the same.
+	// DefaultSweepers is how many runs a sweep closes side by side. While Cyberun does not
+	// answer, each cancel takes all of its budget, and the sweep has to reach the other
+	// runs as well.
 	DefaultSweepers = 8
 	// sweepRest is kept of the function's time for closes that are under way.
 	sweepRest = lifecycle.SweepBudget + time.Minute
@@ -76,7 +77,8 @@ const (
 	maxSettle = 45 * time.Second
 )
 
-// Handle closes one run, or sweeps.
+// Handle closes the run of an event, or sweeps: it closes every run whose event was
+// lost, and does what earlier closes left undone.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	if in.Sweep {
 		return h.sweep(ctx)

@@ -30,12 +30,12 @@ type Input struct {
 // ID names the run in the log.
 func (in Input) ID() string { return in.RunID }
 
-// Output is what the state IsTaskDone reads.
+// Output is what the state IsTaskDone chooses the next state by.
 type Output struct {
 	Status      cyberun.Status `json:"status"`
-	Done        bool           `json:"done"`
-	Park        bool           `json:"park"`
-	WaitSeconds int            `json:"wait_seconds"`
+	Done        bool           `json:"done"`         // the task has completed: copy its outputs
+	Park        bool           `json:"park"`         // wait for a webhook
+	WaitSeconds int            `json:"wait_seconds"` // neither: wait so long, then poll again
 }
 
 // Cyberun is the part of the client that poll-status needs.
@@ -50,7 +50,8 @@ type Resumer interface {
 	Resume(ctx context.Context, token string) error
 }
 
-// Handler looks at a run's task, and says how long to wait for the next look.
+// Handler reads how a run's task stands, and says how long to wait before the next
+// poll.
 type Handler struct {
 	Cyberun  Cyberun
 	Runs     *lifecycle.Runs

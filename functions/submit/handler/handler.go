@@ -50,8 +50,9 @@ type Cyberun interface {
 	Upload(ctx context.Context, p cyberun.Presigned, body io.Reader, size int64) error
 }
 
-// Buckets reads the files that are inputs, and begins and aborts a multipart upload
-// to prove that the outputs can be written.
+// Buckets is the part of an S3 client that submit calls: to read input files, and to
+// begin and abort a multipart upload, which proves that the output bucket takes the
+// outputs.
 type Buckets interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
@@ -79,14 +80,14 @@ type Handler struct {
 	proof proof
 }
 
-// InDoubt is the stack parameter of that name: what may follow a lost reply without
-// a person.
+// InDoubt is the value of the stack parameter InDoubt: what submit may do after a lost
+// reply without a person's decision.
 type InDoubt string
 
 // The settings of the stack parameter InDoubt.
 const (
-	Verify     InDoubt = "verify"      // adopt a single candidate; submit again after proof of absence
-	AbsentOnly InDoubt = "absent-only" // submit again after proof of absence, leave every candidate to a person
+	Verify     InDoubt = "verify"      // adopt the only candidate; submit again after proof that there is no task
+	AbsentOnly InDoubt = "absent-only" // submit again after proof that there is no task; leave every candidate to a person
 	StopDoubt  InDoubt = "stop"        // leave both to a person
 )
 
@@ -94,22 +95,23 @@ const (
 // their own.
 const callTime = 20 * time.Second
 
-// Waits are the times of the submit protocol. Tests shorten them and keep their
-// order.
+// Waits are the times of the submit protocol, see ADR 4 and docs/lost-replies.md. Tests
+// shorten them and keep their order.
 type Waits struct {
 	Post     time.Duration // how long a POST may take
-	Settle   time.Duration // after that, until the task list is believed to show a task
-	Between  time.Duration // two looks that found nothing
-	Absence  time.Duration // after a POST's end, until a second look may prove absence
-	Patience time.Duration // in doubt, before a person is asked
-	// Spread is over how long the runs go on that waited for another one's doubt.
-	// Of a hundred runs in two minutes with every 20th reply lost, a minute leaves
-	// none to a person and takes them 9 minutes; without it half of the lost
-	// replies are lost in company, and it takes 13.
+	Settle   time.Duration // from a POST's end until the task list is believed to show its task
+	Between  time.Duration // between two looks that found no task
+	Absence  time.Duration // from a POST's end until a second look may prove that there is no task
+	Patience time.Duration // from a POST's end until a doubt is left to a person
+	// Spread is the time over which the runs that waited for another run's doubt submit,
+	// each at a random moment. Of a hundred runs that start within two minutes, every
+	// 20th of whose replies is lost (TestHundredRuns), a minute leaves none to a person
+	// and all have ended after 9 minutes. Without it half of the replies are lost while
+	// another run is in doubt, and it takes 13.
 	Spread time.Duration
 }
 
-// DefaultWaits are the waits that the design sets.
+// DefaultWaits are the waits of a deployed stack.
 var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Between: 30 * time.Second, Absence: time.Minute, Patience: 5 * time.Minute, Spread: time.Minute}
 
 // Handle runs the state Submit. It continues from what the record says, whatever
