@@ -36,6 +36,9 @@ const (
 	// no run of this stack is known to have started it, and that no other run's
 	// submission could have.
 	Alone
+	// Unproven says that one task may be the run's, and that the list cannot show it
+	// to be the only one. A later look may find the list whole and fresh.
+	Unproven
 	// Rivals says that other runs of this stack are in doubt about the same tasks. A
 	// later look may show which task is whose.
 	Rivals
@@ -49,7 +52,7 @@ type Finding struct {
 	Verdict    Verdict
 	TaskID     string
 	Candidates []run.Candidate // the tasks that may be the run's, the oldest first
-	Why        string          // of Unclear: the condition that failed
+	Why        string          // of Unclear, Unproven and Rivals: the condition that failed
 	// NoWitness says that absence could not be shown for want of a witness: a task that
 	// this stack surely started, and that a complete list has to show.
 	NoWitness bool

@@ -1,6 +1,6 @@
-// Package eventstest gives the tests of the functions what is sent to these: the
-// samples in events/, the states of the state machine, and the routes of the HTTP API.
-// It finds them from a test that runs three folders below the project's root, as
+// Package eventstest reads, for the tests of the functions, what the functions are
+// sent: the samples in events/, the states of the state machine, and the routes of the
+// HTTP API. A test that uses it must lie three folders below the project's root, as
 // functions/submit/handler does.
 package eventstest
 
@@ -20,9 +20,9 @@ const (
 	machine = "../../../statemachine/run.asl.json"
 )
 
-// Each calls check, in a subtest, for every sample in events/ whose name matches the
-// pattern, with its bytes and what is wanted of it. want has the names of exactly these
-// samples: one more or less fails the test.
+// Each calls check, in a subtest, for every sample in events/ whose file name matches
+// the pattern, with the value of want for that name and the sample's bytes. The test
+// fails unless the names in want are those of the samples.
 func Each[W any](t *testing.T, pattern string, want map[string]W, check func(t *testing.T, want W, raw []byte)) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(samples, pattern))
@@ -44,8 +44,8 @@ func Each[W any](t *testing.T, pattern string, want map[string]W, check func(t *
 	}
 }
 
-// RoundTrip reads a sample into in, a pointer, and fails the test unless in knows every
-// field of the sample and writes them all back.
+// RoundTrip decodes a sample into in, a pointer. The test fails if the sample has a
+// field that in lacks, or if in does not encode to the same JSON.
 func RoundTrip(t *testing.T, raw []byte, in any) {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -62,7 +62,8 @@ func RoundTrip(t *testing.T, raw []byte, in any) {
 	}
 }
 
-// State is a state of the state machine, as far as a function's types are held to it.
+// State is the part of a state of the state machine that tests compare with the types
+// of the functions.
 type State struct {
 	Parameters, ResultSelector map[string]any
 	TimeoutSeconds             int
@@ -110,7 +111,7 @@ func collect(selector map[string]any, names map[string]bool) {
 	}
 }
 
-// Fields returns the names of the fields that v, a struct, has as JSON.
+// Fields returns the names of the fields of v, a struct, in JSON.
 func Fields(t *testing.T, v any) map[string]bool {
 	t.Helper()
 	raw, err := json.Marshal(v)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,13 +13,13 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 )
 
-// The workflow that a world begins with.
+// WorkflowID and WorkflowRef name the workflow that a new world has.
 const (
 	WorkflowID  = "wf-1"
 	WorkflowRef = "text-to-image@2"
 )
 
-// TextToImage returns the workflow that a world begins with.
+// TextToImage returns the workflow that a new world has.
 func TextToImage() cyberun.Workflow {
 	low, high := 1.0, 50.0
 	return cyberun.Workflow{
@@ -33,51 +32,47 @@ func TextToImage() cyberun.Workflow {
 	}
 }
 
-// Cyberun is the service. What was started is in Started, whatever became of the
-// reply: that is what is paid. Its fields spoil what it answers.
+// Cyberun is the service as its client sees it. Started has every task that was
+// started, also one whose reply was lost: these are what is paid. The other fields
+// change what the service answers.
 type Cyberun struct {
 	Flow    cyberun.Workflow
-	Started []Task // the oldest first, unless a test puts them elsewhere
-	Uploads []string
-	Results map[string]cyberun.Result
+	Started []Task                    // the oldest first, unless a test puts them elsewhere
+	Uploads []string                  // file_key=content, of each upload
+	Results map[string]cyberun.Result // by task id
 
-	Skew   time.Duration // of its clock
-	NoDate bool
-	// Refuse answers a POST instead of starting a task; nil, or a nil error, starts one.
+	Skew   time.Duration // how far its clock is ahead of the world's
+	NoDate bool          // its answers have no Date
+	// Refuse returns the error of a POST, which starts no task then; nil, or a nil error,
+	// starts one.
 	Refuse func() error
-	// Late is how long a started task lies in a queue before it is created.
-	Late time.Duration
-	// Cancels are the answers to the next cancels, nil for one that is done; after
-	// the last, each is done. What has ended stays as it ended.
+	// Cancels are the errors of the next cancels, nil for one that is done; after the
+	// last, each is done. A cancel of a task that has ended changes nothing.
 	Cancels []error
-	// Stubborn tasks go on running after a cancel that was accepted.
-	Stubborn bool
-	// Heard are the events of a task's stream.
-	Heard func(taskID string) iter.Seq2[cyberun.Event, error]
 
-	// The task list.
-	Ascending  bool
-	PerPage    int           // rows, whatever was asked for; 0: as asked
-	Lag        time.Duration // until a task is in it
-	Cached     time.Duration // how old the answer is; its rows are as old, its Date is gone
-	StaleRows  time.Duration // the same, of a cache that says nothing of it
-	SnapshotID string        // the workflow id of its rows, where it is not Flow's
-	LiveOnly   bool          // it lacks tasks that have ended
-	Shifted    time.Duration // of its created_at: local time without a zone
-	Spoil      func(*cyberun.TaskList)
+	// What the task list answers.
+	Ascending  bool                    // the oldest task first
+	PerPage    int                     // rows, whatever was asked for; 0: as asked
+	Lag        time.Duration           // from a task's created_at until the list has it
+	Cached     time.Duration           // how old the answer is, by its Age; its rows are as old, and it has no Date
+	StaleRows  time.Duration           // how old the rows are, with the Date of a new answer and no Age
+	SnapshotID string                  // the workflow id of the rows; empty: Flow's
+	LiveOnly   bool                    // it leaves out tasks that have ended
+	Shifted    time.Duration           // added to each created_at, as local time without a zone is
+	Spoil      func(*cyberun.TaskList) // changes each answer; nil: none
 
 	world *World
 	keys  int
 }
 
-// Task is one that was started, and what for.
+// Task is a task that was started, with the parameters of its POST.
 type Task struct {
 	cyberun.Task
 	Prompt     string
 	Parameters map[string]any
 }
 
-// Clock is the service's own.
+// Clock returns the time by the service's own clock.
 func (c *Cyberun) Clock() time.Time { return c.world.Time().Add(c.Skew) }
 
 func (c *Cyberun) date() time.Time {
@@ -87,25 +82,27 @@ func (c *Cyberun) date() time.Time {
 	return c.Clock().Truncate(time.Second)
 }
 
-// Answered is an error of Cyberun's own: a status with a JSON object.
+// Answered returns the error of an answer of Cyberun's own: a status with a JSON
+// object.
 func Answered(status int) error {
 	return &cyberun.APIError{Status: status, Message: http.StatusText(status), JSON: true}
 }
 
-// Page is the same status with a page that is not Cyberun's.
+// Page returns the error of an answer of a proxy: a status with an HTML page.
 func Page(status int) error {
 	return &cyberun.APIError{Status: status, Message: "<html>" + http.StatusText(status) + "</html>"}
 }
 
-// Refused is Answered for a POST that surely started nothing.
+// Refused returns the error of a POST that Cyberun refused with a status: it surely
+// started nothing.
 func Refused(status int) error {
 	return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: Answered(status)}
 }
 
-// ErrNetwork is a call without an answer.
+// ErrNetwork is the error of a call that got no answer.
 var ErrNetwork = errors.New("connection reset by peer")
 
-// Workflow is the client's.
+// Workflow returns the workflow Flow by its slug, or a 404.
 func (c *Cyberun) Workflow(_ context.Context, ref string) (w cyberun.Workflow, err error) {
 	err = c.world.Call("Workflow", func() error {
 		if slug, _, _ := strings.Cut(ref, "@"); slug != c.Flow.Slug {
@@ -118,7 +115,7 @@ func (c *Cyberun) Workflow(_ context.Context, ref string) (w cyberun.Workflow, e
 	return w, err
 }
 
-// WorkflowByID is the client's.
+// WorkflowByID returns the workflow Flow by its id, or a 404.
 func (c *Cyberun) WorkflowByID(_ context.Context, id string) (w cyberun.Workflow, err error) {
 	err = c.world.Call("WorkflowByID", func() error {
 		if id != c.Flow.ID {
@@ -130,8 +127,8 @@ func (c *Cyberun) WorkflowByID(_ context.Context, id string) (w cyberun.Workflow
 	return w, err
 }
 
-// Run honours the caller's time by the world's clock: a call that was held up
-// before its request went out sends none.
+// Run starts a task, as [cyberun.Client.Run] does. It starts none if the world's clock
+// has passed the caller's deadline since the call began.
 func (c *Cyberun) Run(ctx context.Context, _ string, parameters map[string]any) (cyberun.RunReceipt, error) {
 	entered := c.world.Now
 	deadline, _ := ctx.Deadline()
@@ -156,19 +153,20 @@ func (c *Cyberun) Run(ctx context.Context, _ string, parameters map[string]any) 
 	return receipt, err
 }
 
-// Start starts a task of the workflow and returns its id.
+// Start starts a task of the workflow Flow, without a call, and returns its id.
 func (c *Cyberun) Start(parameters map[string]any) string {
 	id := fmt.Sprintf("task-%d", c.world.next())
 	prompt, _ := parameters["prompt"].(string)
 	c.Started = append(c.Started, Task{
-		Task:   cyberun.Task{ID: id, WorkflowID: c.Flow.ID, Status: cyberun.StatusPending, CreatedAt: cyberun.Time{Time: c.Clock().Add(c.Late)}},
+		Task:   cyberun.Task{ID: id, WorkflowID: c.Flow.ID, Status: cyberun.StatusPending, CreatedAt: cyberun.Time{Time: c.Clock()}},
 		Prompt: prompt, Parameters: parameters,
 	})
 	return id
 }
 
-// Strangers starts n tasks of a workflow by nobody of this stack, a second apart,
-// from a moment of the service's clock on. The first one's id is returned.
+// Strangers starts n tasks of a workflow that no run of this stack started, a second
+// apart, the first at the time at by the service's clock. It returns the id of the
+// first.
 func (c *Cyberun) Strangers(n int, workflow string, at time.Time) (first string) {
 	for i := range n {
 		id := c.Start(map[string]any{"prompt": "a stranger's"})
@@ -182,7 +180,7 @@ func (c *Cyberun) Strangers(n int, workflow string, at time.Time) (first string)
 	return first
 }
 
-// Of returns a task; nil if there is none.
+// Of returns the task with an id; nil if there is none.
 func (c *Cyberun) Of(id string) *Task {
 	i := slices.IndexFunc(c.Started, func(t Task) bool { return t.ID == id })
 	if i < 0 {
@@ -191,7 +189,7 @@ func (c *Cyberun) Of(id string) *Task {
 	return &c.Started[i]
 }
 
-// Paid returns the tasks that were started for a prompt.
+// Paid returns the ids of the tasks that were started with a prompt.
 func (c *Cyberun) Paid(prompt string) (ids []string) {
 	for _, t := range c.Started {
 		if t.Prompt == prompt {
@@ -201,7 +199,7 @@ func (c *Cyberun) Paid(prompt string) (ids []string) {
 	return ids
 }
 
-// Task is the client's.
+// Task returns a task, or a 404.
 func (c *Cyberun) Task(_ context.Context, id string) (task cyberun.Task, err error) {
 	err = c.world.Call("Task", func() error {
 		t := c.Of(id)
@@ -214,7 +212,7 @@ func (c *Cyberun) Task(_ context.Context, id string) (task cyberun.Task, err err
 	return task, err
 }
 
-// Tasks is the client's, spoilt as the fields say.
+// Tasks returns one page of the task list, changed as the fields of [Cyberun] say.
 func (c *Cyberun) Tasks(_ context.Context, page cyberun.Page) (list cyberun.TaskList, err error) {
 	err = c.world.Call("Tasks", func() error {
 		size := page.Size
@@ -255,7 +253,7 @@ func (c *Cyberun) Tasks(_ context.Context, page cyberun.Page) (list cyberun.Task
 	return list, err
 }
 
-// Cancel is the client's.
+// Cancel ends a task as cancelled, unless Cancels has an error for it.
 func (c *Cyberun) Cancel(_ context.Context, id string) error {
 	return c.world.Call("Cancel", func() error { return c.end(id) })
 }
@@ -269,13 +267,13 @@ func (c *Cyberun) end(id string) error {
 			return answer
 		}
 	}
-	if t := c.Of(id); t != nil && !t.Status.Terminal() && !c.Stubborn {
+	if t := c.Of(id); t != nil && !t.Status.Terminal() {
 		t.Status = cyberun.StatusCancelled
 	}
 	return nil
 }
 
-// Result is the client's.
+// Result returns the result in Results, or a 404.
 func (c *Cyberun) Result(_ context.Context, id string) (result cyberun.Result, err error) {
 	err = c.world.Call("Result", func() error {
 		known, ok := c.Results[id]
@@ -288,26 +286,7 @@ func (c *Cyberun) Result(_ context.Context, id string) (result cyberun.Result, e
 	return result, err
 }
 
-// Events is the client's.
-func (c *Cyberun) Events(_ context.Context, id string) iter.Seq2[cyberun.Event, error] {
-	err := c.world.Call("Events", func() error { return nil })
-	return func(yield func(cyberun.Event, error) bool) {
-		if err != nil {
-			yield(cyberun.Event{}, err)
-			return
-		}
-		if c.Heard == nil {
-			return
-		}
-		for e, err := range c.Heard(id) {
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
-}
-
-// Presign is the client's.
+// Presign returns a new file key at each call.
 func (c *Cyberun) Presign(_ context.Context, r cyberun.PresignRequest) (p cyberun.Presigned, err error) {
 	err = c.world.Call("Presign", func() error {
 		c.keys++
@@ -317,7 +296,7 @@ func (c *Cyberun) Presign(_ context.Context, r cyberun.PresignRequest) (p cyberu
 	return p, err
 }
 
-// Upload is the client's.
+// Upload adds the file to Uploads.
 func (c *Cyberun) Upload(_ context.Context, p cyberun.Presigned, body io.Reader, size int64) error {
 	read, err := io.ReadAll(body)
 	if err != nil || int64(len(read)) != size {

@@ -10,13 +10,13 @@ import (
 
 type execution = executions.Execution
 
-// Executions is Step Functions: it knows executions by their ARN.
+// Executions is Step Functions as the functions see it: executions by their ARNs.
 type Executions struct {
 	world *World
 	known map[string]*execution
 }
 
-// Start starts an execution, or returns the one of that name as it is.
+// Start starts the execution of a run, or returns the one that the run has.
 func (e *Executions) Start(runID, input string, at time.Time) *executions.Execution {
 	if x := e.known[ARN(runID)]; x != nil {
 		return x
@@ -29,7 +29,7 @@ func (e *Executions) Start(runID, input string, at time.Time) *executions.Execut
 // Of returns a run's execution; nil if it was never started.
 func (e *Executions) Of(runID string) *executions.Execution { return e.known[ARN(runID)] }
 
-// End ends a run's execution under an error.
+// End ends a run's execution in a state, by an error if err is not nil.
 func (e *Executions) End(runID string, as executions.State, err error) {
 	x := e.known[ARN(runID)]
 	x.State = as
@@ -38,7 +38,7 @@ func (e *Executions) End(runID string, as executions.State, err error) {
 	}
 }
 
-// Redrive sets a run's execution going again and returns its redrive count.
+// Redrive makes a run's execution run again, and returns its redrive count.
 func (e *Executions) Redrive(runID string) int {
 	x := e.known[ARN(runID)]
 	x.State, x.Error = executions.Running, nil
@@ -46,18 +46,19 @@ func (e *Executions) Redrive(runID string) int {
 	return x.Redrives
 }
 
-// Forget makes Step Functions forget an execution.
+// Forget deletes a run's execution, as Step Functions does 90 days after its end.
 func (e *Executions) Forget(runID string) { delete(e.known, ARN(runID)) }
 
-// Event is what EventBridge says of a run's execution.
-func (e *Executions) Event(runID string) executions.Execution {
+// event returns a run's execution as an EventBridge event describes it; of one that is
+// not known the ARN and the name only.
+func (e *Executions) event(runID string) executions.Execution {
 	if x := e.known[ARN(runID)]; x != nil {
 		return *x
 	}
 	return execution{ARN: ARN(runID), Name: runID}
 }
 
-// Describe is Step Functions'.
+// Describe returns an execution by its ARN, or [executions.ErrNotFound].
 func (e *Executions) Describe(_ context.Context, arn string) (x executions.Execution, err error) {
 	err = e.world.Call("DescribeExecution", func() error {
 		known := e.known[arn]

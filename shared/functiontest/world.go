@@ -1,7 +1,7 @@
-// Package functiontest is the world around the functions, in memory: S3, Cyberun
-// and Step Functions with one clock, whose calls fail, lose their replies, or let
-// others in between, where a test says so. Loopback serves Cyberun over HTTP, for
-// the real client and what stands before the service. It imports the clients' types,
+// Package functiontest has, for tests, what the functions talk to, in memory: S3,
+// Cyberun and Step Functions on one clock. A test can make their calls fail, lose
+// replies, and run other code in between. Loopback serves Cyberun over HTTP, for the
+// real client and what stands before the service. It imports the clients' types,
 // shared/lifecycle and shared/store with its S3 in memory.
 package functiontest
 
@@ -18,7 +18,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
-// The buckets, the state machine's executions, and when every world begins.
+// The names of the buckets.
 const (
 	StateBucket  = "state"
 	OutputBucket = "outputs"
@@ -26,36 +26,37 @@ const (
 	arnPrefix    = "arn:aws:states:eu-central-1:123456789012:execution:relay-run:"
 )
 
-// Began is when every world begins.
+// Began is the time on the clock of a new world.
 var Began = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// ARN returns the execution's of a run.
+// ARN returns the ARN of a run's execution.
 func ARN(runID string) string { return arnPrefix + runID }
 
-// ioTime is what every call costs of the world's time.
+// ioTime is how far each call moves the world's clock.
 const ioTime = 40 * time.Millisecond
 
-// World is one stack with all it talks to. Its clock stands still but for what
-// calls cost and what sleeps take.
+// World is one stack and everything that it calls. Its clock moves only by 40 ms for
+// each call, and by what a sleep takes.
 type World struct {
 	T          testing.TB
 	S3         *storetest.S3
 	Cyberun    *Cyberun
 	Executions *Executions
-	// Now is the relay's clock, and S3's. Cyberun's is Cyberun.Skew off.
+	// Now is the time by the clock of the relay and of S3. Cyberun's clock is ahead of it
+	// by Cyberun.Skew.
 	Now time.Time
-	// Around stands in for the wire of every call: nil does it. It may refuse one
-	// (return without do), lose its reply (do, then an error), send it twice, or
-	// call back into the tested code first.
+	// Around is called in place of each call; do does it, and nil for Around does every
+	// call. Around may refuse a call (return an error without do), lose its reply (do,
+	// then return an error), send it twice, or run other code before it.
 	Around func(call string, do func() error) error
-	// Asleep lets others act while a call sleeps; nil: nobody does.
+	// Asleep is called in each sleep, so that other code runs meanwhile; it may be nil.
 	Asleep func()
 
 	mu     sync.Mutex // guards Now and serial while calls run side by side
 	serial int
 }
 
-// New returns an empty world.
+// New returns a world with the workflow of [TextToImage], and without runs.
 func New(t testing.TB) *World {
 	w := &World{T: t, S3: &storetest.S3{}, Now: Began}
 	w.Cyberun = &Cyberun{world: w, Flow: TextToImage()}
@@ -65,7 +66,7 @@ func New(t testing.TB) *World {
 	return w
 }
 
-// Time is the world's clock.
+// Time returns the time by the world's clock.
 func (w *World) Time() time.Time { return w.pass(0) }
 
 // pass moves the clock.
@@ -76,7 +77,7 @@ func (w *World) pass(d time.Duration) time.Time {
 	return w.Now
 }
 
-// NewID returns id-1, id-2 …
+// NewID returns id-1, id-2 and so on.
 func (w *World) NewID() string { return fmt.Sprintf("id-%d", w.next()) }
 
 func (w *World) next() int {
@@ -86,8 +87,8 @@ func (w *World) next() int {
 	return w.serial
 }
 
-// Call is the wire that all I/O goes over. A call to S3 is named as
-// "PutObject state/runs/r1.json", another by its method alone.
+// Call does one call, as Around says. The name of a call to S3 is such as "PutObject
+// state/runs/r1.json", that of any other its method alone.
 func (w *World) Call(name string, do func() error) error {
 	w.pass(ioTime)
 	if w.Around == nil {
@@ -96,10 +97,10 @@ func (w *World) Call(name string, do func() error) error {
 	return w.Around(name, do)
 }
 
-// OnS3 reports whether a call's name is one of S3's.
+// OnS3 reports whether the name of a call, see [World.Call], is that of a call to S3.
 func OnS3(call string) bool { return strings.Contains(call, " ") }
 
-// Fails answers every call whose name begins so with an error.
+// Fails sets Around so that every call whose name begins with prefix fails with err.
 func (w *World) Fails(prefix string, err error) {
 	w.Around = func(call string, do func() error) error {
 		if strings.HasPrefix(call, prefix) {
@@ -109,7 +110,8 @@ func (w *World) Fails(prefix string, err error) {
 	}
 }
 
-// Undisturbed does what a test does beside the tested code: no call of it fails.
+// Undisturbed calls do without Around: for what a test does itself, beside the tested
+// code.
 func (w *World) Undisturbed(do func()) {
 	around := w.Around
 	w.Around = nil
@@ -119,21 +121,22 @@ func (w *World) Undisturbed(do func()) {
 
 type lambdaKey struct{}
 
-// lambda is one call of a function: it is over at a moment of the world's time.
+// lambda is one call of a function, which ends at a time of the world's clock.
 type lambda struct {
 	ends   time.Time
 	cancel context.CancelFunc
 }
 
-// Lambda returns the context of one call of a function that may take that long.
-// It ends when a sleep goes beyond that.
+// Lambda returns the context of one call of a function that may take timeout. A sleep
+// that goes on for longer ends it.
 func (w *World) Lambda(timeout time.Duration) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.T.Cleanup(cancel)
 	return context.WithValue(ctx, lambdaKey{}, lambda{ends: w.Now.Add(timeout), cancel: cancel})
 }
 
-// Sleep moves the world's clock, or ends with the call that sleeps.
+// Sleep moves the world's clock by d. It returns the context's error if that has ended
+// by then.
 func (w *World) Sleep(ctx context.Context, d time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -148,12 +151,12 @@ func (w *World) Sleep(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// Store returns the state bucket.
+// Store returns the store of the state bucket.
 func (w *World) Store() *store.Store {
 	return &store.Store{S3: w.S3, Bucket: StateBucket, NoPause: true}
 }
 
-// Runs returns the runs of the stack, with all that a verb may need.
+// Runs returns the stack's runs, with everything that one of their methods needs.
 func (w *World) Runs() *lifecycle.Runs {
 	return &lifecycle.Runs{
 		Store: w.Store(), Outputs: w.S3, Cyberun: w.Cyberun, Executions: w.Executions,
@@ -161,7 +164,7 @@ func (w *World) Runs() *lifecycle.Runs {
 	}
 }
 
-// Run reads a run's record, which must be there.
+// Run reads a run's record, and fails the test if there is none.
 func (w *World) Run(runID string) (r lifecycle.Run) {
 	w.T.Helper()
 	w.Undisturbed(func() {
@@ -173,13 +176,14 @@ func (w *World) Run(runID string) (r lifecycle.Run) {
 	return r
 }
 
-// Close closes a run as close-run does when its execution has ended.
+// Close closes a run whose execution has ended, as close-run does, and fails the test
+// if there is nothing to close.
 func (w *World) Close(runID string) {
 	w.T.Helper()
 	w.Undisturbed(func() {
 		ctx := context.Background()
 		closer := lifecycle.Closer{Runs: w.Runs(), Bucket: OutputBucket}
-		e, sure, ok, err := closer.Ended(ctx, w.Executions.Event(runID))
+		e, sure, ok, err := closer.Ended(ctx, w.Executions.event(runID))
 		if err != nil || !ok {
 			w.T.Fatalf("close %s: nothing to close, %v", runID, err)
 		}

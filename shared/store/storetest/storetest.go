@@ -1,6 +1,6 @@
-// Package storetest has S3 in memory, for the tests of code that keeps its state
-// there: with conditional writes and versions as S3 has them, and with calls that
-// fail, lose their replies or let others in between, where a test says so.
+// Package storetest has S3 in memory, for the tests of code that keeps objects there:
+// with conditional writes and versions as S3 has them. A test can make its calls fail,
+// lose replies, and run other code in between.
 //
 // It imports the S3 client's types only.
 package storetest
@@ -53,19 +53,20 @@ type version struct {
 	deleteMarker bool
 }
 
-// S3 has the methods of an S3 client. The zero value has no buckets: one exists as
-// soon as something is written to it.
+// S3 has methods of an S3 client. The zero value is ready for use. A bucket exists as
+// soon as something is written to it; in one that nothing was written to, no object is
+// found.
 type S3 struct {
-	// Around is called for every call, in place of the wire; nil does them all. It may
-	// refuse one (return without do), lose its reply (do, then return an error), send
-	// it twice, as the SDK does after a lost reply, or call the tested code first.
+	// Around is called in place of each call; do does it, and nil for Around does every
+	// call. Around may refuse a call (return an error without do), lose its reply (do,
+	// then return an error), send it twice, as the SDK does after a lost reply, or run
+	// other code before it.
 	Around func(c Call, do func() error) error
 	// PageSize is how many keys a page of a list has; 0: S3's 1,000.
 	PageSize int
-	// Now is the clock by which lists have a LastModified; nil: they have none.
+	// Now is the clock by which objects have a LastModified in lists; nil: they have none.
 	Now func() time.Time
-	// Versioned names the buckets that keep versions. It is set before anything is
-	// written.
+	// Versioned names the buckets that keep versions. Set it before anything is written.
 	Versioned []string
 
 	mu       sync.Mutex
@@ -86,7 +87,8 @@ func Error(status int, code string) error {
 	}}
 }
 
-// Set puts an object at a key, as somebody else would: it is no call.
+// Set puts an object at a key. Like every method that is not one of a client's, it does
+// not count as a call and does not call Around.
 func (s *S3) Set(bucket, key string, o Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,8 +139,8 @@ func (s *S3) remove(bucket, key string) {
 	delete(s.buckets[bucket], key)
 }
 
-// RemoveVersion deletes one version for good, as its expiry does: it is no call. With
-// the newest version the object is gone as well.
+// RemoveVersion deletes one version for good, as its expiry does. If it is the newest,
+// the object is gone. It does not count as a call.
 func (s *S3) RemoveVersion(bucket, key, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +150,8 @@ func (s *S3) RemoveVersion(bucket, key, id string) {
 	}
 }
 
-// Object returns the object at a key; false if there is none. It is no call.
+// Object returns the object at a key; false if there is none. It does not count as a
+// call.
 func (s *S3) Object(bucket, key string) (Object, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,14 +159,15 @@ func (s *S3) Object(bucket, key string) (Object, bool) {
 	return o, ok
 }
 
-// Remove deletes the object at a key, as somebody else would: it is no call.
+// Remove deletes the object at a key. It does not count as a call.
 func (s *S3) Remove(bucket, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(bucket, key)
 }
 
-// Keys returns the keys in a bucket that begin with a prefix, sorted. It is no call.
+// Keys returns the keys in a bucket that begin with a prefix, sorted. It does not count
+// as a call.
 func (s *S3) Keys(bucket, prefix string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,8 +180,9 @@ func (s *S3) Keys(bucket, prefix string) []string {
 	return keys
 }
 
-// Calls returns the calls that were done, in order: those of the given operations,
-// such as PutObject, or all if none is given.
+// Calls returns the calls of these operations, such as PutObject, that were done, in
+// their order; without an operation it returns all. A call that Around refused is not
+// among them.
 func (s *S3) Calls(ops ...string) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,8 +202,8 @@ func (s *S3) Aborted() []string {
 	return slices.Clone(s.aborted)
 }
 
-// call does one call as Around says. do is called under the lock and Around without
-// it, so that it can let others in.
+// call does one call as Around says. do is called under the lock, and Around without
+// it, so that Around can make calls itself.
 func (s *S3) call(ctx context.Context, op string, bucket, key *string, do func() error) error {
 	c := Call{op, aws.ToString(bucket), aws.ToString(key)}
 	if err := ctx.Err(); err != nil {
@@ -270,7 +275,8 @@ func (o Object) version() *string {
 	return &o.VersionID
 }
 
-// HeadObject reads what GetObject says of an object, also of an archived one.
+// HeadObject returns what GetObject would of an object but for its bytes, and that of
+// an archived object too.
 func (s *S3) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
 	var out *s3.HeadObjectOutput
 	err := s.call(ctx, "HeadObject", in.Bucket, in.Key, func() error {
@@ -289,7 +295,7 @@ func (s *S3) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...func(*
 	return out, err
 }
 
-// HeadBucket finds every bucket: none is missing.
+// HeadBucket returns no error for any bucket.
 func (s *S3) HeadBucket(ctx context.Context, in *s3.HeadBucketInput, _ ...func(*s3.Options)) (*s3.HeadBucketOutput, error) {
 	return &s3.HeadBucketOutput{}, s.call(ctx, "HeadBucket", in.Bucket, nil, func() error { return nil })
 }
@@ -321,7 +327,7 @@ func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3
 	return out, err
 }
 
-// DeleteObject deletes an object; that it is not there is no error.
+// DeleteObject deletes an object. It returns no error if there is none.
 func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
 	return &s3.DeleteObjectOutput{}, s.call(ctx, "DeleteObject", in.Bucket, in.Key, func() error {
 		s.remove(*in.Bucket, *in.Key)
@@ -363,7 +369,7 @@ func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...
 	return out, err
 }
 
-// CreateMultipartUpload returns the ids upload-1, upload-2 and so on.
+// CreateMultipartUpload returns the upload ids upload-1, upload-2 and so on.
 func (s *S3) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
 	var out *s3.CreateMultipartUploadOutput
 	err := s.call(ctx, "CreateMultipartUpload", in.Bucket, in.Key, func() error {
@@ -413,7 +419,7 @@ func (s *S3) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersionsIn
 	return out, err
 }
 
-// AbortMultipartUpload keeps the upload's id for [S3.Aborted].
+// AbortMultipartUpload adds the upload's id to what [S3.Aborted] returns.
 func (s *S3) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipartUploadInput, _ ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error) {
 	return &s3.AbortMultipartUploadOutput{}, s.call(ctx, "AbortMultipartUpload", in.Bucket, in.Key, func() error {
 		s.aborted = append(s.aborted, aws.ToString(in.UploadId))
