@@ -1,8 +1,8 @@
-// Package config reads what a function is set up with from its environment, and
-// builds the clients that go with it. [Read] fills one of the structs of settings,
-// such as [Submit], and reports everything that is wrong with them at once.
+// Package config reads a function's settings from its environment, and makes the
+// clients that the settings describe. [Read] fills one of the structs of settings, such
+// as [Submit], and reports everything that is wrong with them at once.
 //
-// It imports the clients that it builds: shared/cyberun, shared/executions,
+// It imports the clients that it makes: shared/cyberun, shared/executions,
 // shared/lifecycle, shared/store and the AWS SDK's.
 package config
 
@@ -26,8 +26,8 @@ import (
 	"github.com/rs/xid"
 )
 
-// AWS loads the SDK's configuration: region, credentials and endpoint as the
-// platform sets them in the environment.
+// AWS returns the SDK's configuration, with the region, the credentials and the
+// endpoint that the environment has.
 func AWS(ctx context.Context) (aws.Config, error) {
 	cfg, err := awsconfig.LoadDefaultConfig(ctx)
 	if err != nil {
@@ -40,17 +40,17 @@ func AWS(ctx context.Context) (aws.Config, error) {
 // second: a connection that answers nothing must not hold a step until Lambda ends it.
 const smallCall = 5 * time.Second
 
-// S3 makes the client for small objects, such as records and manifests, and for heads:
-// each try has 5 s.
+// S3 returns the client for small objects, such as records and manifests, and for
+// HeadObject. Each try of a call may take 5 s.
 func S3(cfg aws.Config) *s3.Client {
 	return s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall) })
 }
 
-// S3Streams makes the client for bodies of any size, which take as long as their
-// context allows.
+// S3Streams returns the client for bodies of any size. A call may take as long as its
+// context.
 func S3Streams(cfg aws.Config) *s3.Client { return s3.NewFromConfig(cfg) }
 
-// StepFunctions makes the client of Step Functions: each try has 5 s.
+// StepFunctions returns the client of Step Functions. Each try of a call may take 5 s.
 func StepFunctions(cfg aws.Config) *sfn.Client {
 	return sfn.NewFromConfig(cfg, func(o *sfn.Options) { o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall) })
 }
@@ -59,8 +59,8 @@ func StepFunctions(cfg aws.Config) *sfn.Client {
 // one call at a time, and a few serve it and its event stream.
 const maxCyberunConns = 8
 
-// Client makes the client of the runtime API, whose key is read from Secrets
-// Manager at the first call.
+// Client returns the client of Cyberun's runtime API. It reads the key from Secrets
+// Manager at its first call.
 func (s Cyberun) Client(cfg aws.Config) *cyberun.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxConnsPerHost = maxCyberunConns
@@ -72,11 +72,11 @@ func (s Cyberun) Client(cfg aws.Config) *cyberun.Client {
 	}
 }
 
-// objectsAtOnce: a call of S3 takes some 20 ms, so that 16 at once forget a run of
-// 5,000 outputs within seconds, where one after the other would take minutes.
+// objectsAtOnce bounds the calls of S3 that one clean-up makes side by side. A call
+// takes some 20 ms, so that 16 at once forget a run of 5,000 outputs within seconds.
 const objectsAtOnce = 16
 
-// Runs makes the runs of the stack, with all that their methods may need. client may
+// Runs returns the stack's runs with everything that their methods may need. client may
 // be nil for a caller that cancels no task, and outputs, the client that writes to the
 // output bucket, for one that delivers nothing.
 func (s State) Runs(cfg aws.Config, client *cyberun.Client, outputs lifecycle.Outputs) *lifecycle.Runs {
@@ -92,10 +92,10 @@ func (s State) Runs(cfg aws.Config, client *cyberun.Client, outputs lifecycle.Ou
 	}
 }
 
-// Executions makes the adapter for the state machine.
+// Executions returns what calls Step Functions for the state machine.
 func (s StateMachine) Executions(cfg aws.Config) executions.Machine {
 	return executions.Machine{API: StepFunctions(cfg), ARN: s.StateMachineARN}
 }
 
-// NewID returns an id that is unique, 20 letters and digits that sort by time.
+// NewID returns a new unique id: 20 letters and digits, which sort by time.
 func NewID() string { return xid.New().String() }

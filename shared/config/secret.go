@@ -22,10 +22,10 @@ type SecretsManager interface {
 }
 
 // Secret is a key in Secrets Manager: plain text, or JSON {"api_key": "…"}. It is read
-// once, and again when its user rejects it, so that a key which was rotated is used
-// without a deployment. It may be used by several goroutines, and it is the
-// [cyberun.KeySource] of the functions. Its errors are named: Unauthorized if it holds
-// no key, and Unavailable if it cannot be read.
+// once, and again when Refresh is told that the key was rejected, so that a rotated key
+// is used without a deployment. It may be used by several goroutines. The functions use
+// it as their [cyberun.KeySource]. Its errors are Unauthorized if it holds no key, and
+// Unavailable if it cannot be read.
 type Secret struct {
 	Manager SecretsManager
 	ARN     string
@@ -34,17 +34,17 @@ type Secret struct {
 	key string
 }
 
-// NewSecret makes a [Secret] of the secret with that ARN. It is not read yet.
+// NewSecret returns the [Secret] with this ARN, without reading it.
 func NewSecret(cfg aws.Config, arn string) *Secret {
 	return &Secret{Manager: secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
 		o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(smallCall)
 	}), ARN: arn}
 }
 
-// Format prints the ARN and not the key, for every verb.
+// Format prints the ARN and never the key, for every verb.
 func (s *Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, "secret "+s.ARN) }
 
-// Key returns the key as it was last read, and reads it at the first call.
+// Key returns the key as it was last read. The first call reads it.
 func (s *Secret) Key(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,8 +54,8 @@ func (s *Secret) Key(ctx context.Context) (string, error) {
 	return s.read(ctx)
 }
 
-// Refresh reads the secret again and returns its key, unless that was done since the
-// key rejected was read.
+// Refresh returns the key that is newer than rejected: the one that was read meanwhile,
+// or what the secret holds now, which may be rejected again.
 func (s *Secret) Refresh(ctx context.Context, rejected string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// The settings of each function: what template.yaml gives to it, by the names in
-// the tags. A test in local/stack holds the two to each other.
+// The settings of each function: the environment variables that template.yaml gives to
+// it, by the names in the tags. A test in local/stack compares the two.
 type (
 	// API holds the settings of functions/api.
 	API struct {
@@ -36,7 +36,7 @@ type (
 		Cyberun
 		State
 		Lambda
-		DownloadHosts Hosts `env:"DOWNLOAD_HOSTS"` // patterns of hosts that downloads may come from; none: any public one
+		DownloadHosts Hosts `env:"DOWNLOAD_HOSTS"` // as Hosts of transfer.Policy; none: any public host
 	}
 	// OnUpload holds the settings of functions/on-upload.
 	OnUpload struct{ StateMachine }
@@ -51,7 +51,7 @@ type (
 		Cyberun
 		State
 		Webhooks
-		Hold Hold `env:"HOLD_SECONDS" envDefault:"30"` // how long a task's event stream is held after the submission
+		Hold Hold `env:"HOLD_SECONDS" envDefault:"30"` // how long after the submission the task's event stream is followed; 0: never
 	}
 	// Submit holds the settings of functions/submit.
 	Submit struct {
@@ -59,19 +59,20 @@ type (
 		State
 		Outputs
 		Lambda
-		InDoubt string `env:"IN_DOUBT" envDefault:"verify"` // what becomes of a run whose submission may have started a task: verify, absent-only or stop
+		InDoubt string `env:"IN_DOUBT" envDefault:"verify"` // what submit may do after a lost reply: verify, absent-only or stop
 	}
 )
 
-// Cyberun says where the runtime API is, and with which key it is called.
+// Cyberun says where Cyberun's runtime API is, and with which key it is called.
 type Cyberun struct {
 	BaseURL       string `env:"CYBERUN_BASE_URL,notEmpty"`   // such as https://core.cyberun.cloud/api/v1
 	APIKeySecret  string `env:"API_KEY_SECRET_ARN,notEmpty"` // the ARN of the key's secret
-	AllowInsecure bool   `env:"ALLOW_INSECURE_ORIGINS"`      // lets plain http and loopback addresses be called: for the local stack
+	AllowInsecure bool   `env:"ALLOW_INSECURE_ORIGINS"`      // allows plain http and loopback addresses, for the local stack
 }
 
-// Validate checks the address of the runtime API, which the error does not quote:
-// somebody may have put a password into it.
+// Validate returns an error for an address of the runtime API that is not https, or
+// http with AllowInsecure. The error does not quote it, since it may have a password in
+// it.
 func (s Cyberun) Validate() error {
 	u, err := url.Parse(s.BaseURL)
 	switch {
@@ -85,30 +86,30 @@ func (s Cyberun) Validate() error {
 	return nil
 }
 
-// State names the bucket of the runs' state.
+// State has the name of the bucket in which the runs' state is kept.
 type State struct {
 	StateBucket string `env:"STATE_BUCKET,notEmpty"`
 }
 
-// Outputs say where the runs' outputs go.
+// Outputs is where the runs' outputs go.
 type Outputs struct {
 	OutputBucket string `env:"OUTPUT_BUCKET,notEmpty"`
-	OutputPrefix string `env:"OUTPUT_PREFIX"` // before every key; may be empty
+	OutputPrefix string `env:"OUTPUT_PREFIX"` // the beginning of every key; may be empty
 }
 
-// StateMachine names the state machine whose executions are the runs.
+// StateMachine has the ARN of the state machine whose executions are the runs.
 type StateMachine struct {
 	StateMachineARN string `env:"STATE_MACHINE_ARN,notEmpty"`
 }
 
-// Webhooks say whether Cyberun reports the end of a task by a webhook.
+// Webhooks says whether Cyberun reports the end of a task by a webhook.
 type Webhooks struct {
 	Enabled bool `env:"WEBHOOKS_ENABLED"`
 }
 
-// Lambda holds the variables that the platform sets, not the template.
+// Lambda has the variables that Lambda sets, and not the template.
 type Lambda struct {
-	RuntimeAPI string `env:"AWS_LAMBDA_RUNTIME_API"` // the host and port that no remote may lead a call to
+	RuntimeAPI string `env:"AWS_LAMBDA_RUNTIME_API"` // host and port of the runtime API, which no fetched address may lead to
 }
 
 // maxHold is the template's MaxValue of HoldSeconds: the time-out of poll-status
@@ -118,7 +119,7 @@ const maxHold = 300
 // Hold is a duration that the environment has in whole seconds, from 0 to 300.
 type Hold time.Duration
 
-// UnmarshalText reads the seconds.
+// UnmarshalText reads a number of seconds.
 func (h *Hold) UnmarshalText(text []byte) error {
 	n, err := strconv.Atoi(string(text))
 	if err != nil || n < 0 || n > maxHold {
@@ -131,7 +132,7 @@ func (h *Hold) UnmarshalText(text []byte) error {
 // Hosts is a list that the environment has with commas between its items.
 type Hosts []string
 
-// UnmarshalText reads the list. Blanks around an item, and empty items, are left out.
+// UnmarshalText reads the list. It leaves out blanks around items, and empty items.
 func (h *Hosts) UnmarshalText(text []byte) error {
 	for item := range strings.SplitSeq(string(text), ",") {
 		if item = strings.TrimSpace(item); item != "" {
@@ -141,11 +142,11 @@ func (h *Hosts) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Read fills the fields of the struct that settings points to from the variables
-// that their env tags name; nil reads the process's own environment. A variable
-// that is not set, or empty, leaves its field as it was. The error names every
-// variable that is missing or cannot be read, and what Validate says if the
-// struct has that method.
+// Read fills the fields of the struct that settings points to from the variables that
+// their env tags name. environment has the variables; nil is that of the process. A
+// variable that is not set, or is empty, leaves its field as it was. The error names
+// every variable that is missing or cannot be read, and has the error of the struct's
+// method Validate, if it has one.
 func Read[S any](settings *S, environment map[string]string) error {
 	var faults []error
 	if err := env.ParseWithOptions(settings, env.Options{Environment: environment}); err != nil {

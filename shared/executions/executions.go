@@ -1,8 +1,7 @@
-// Package executions is the relay's adapter for Step Functions: [Machine] starts,
-// reads, lists, stops, redrives and resumes the executions of one state machine, and
-// returns what Step Functions says of them in the relay's own terms. A call that fails
-// is an Unavailable of shared/named; the errors of its own are [ErrNotFound],
-// [ErrExists] and [ErrNotRedrivable].
+// Package executions calls Step Functions: a [Machine] starts, reads, lists, stops,
+// redrives and resumes the executions of one state machine, and returns them as an
+// [Execution]. A call that fails returns Unavailable of shared/named, unless its
+// comment names one of [ErrNotFound], [ErrExists] and [ErrNotRedrivable].
 //
 // It imports the Step Functions client and shared/named.
 package executions
@@ -32,18 +31,18 @@ type API interface {
 }
 
 var (
-	// ErrNotFound says that Step Functions has no such execution: it never was, or it
-	// ended over 90 days ago. Its reads are eventually consistent, so the execution
-	// may also have started a moment ago.
+	// ErrNotFound says that Step Functions does not show the execution: there never was
+	// one of that name, it ended over 90 days ago, or it started a moment ago, since reads
+	// are eventually consistent.
 	ErrNotFound = errors.New("no such execution")
 	// ErrExists says that an execution of that name has another input, or has ended.
 	ErrExists = errors.New("an execution of that name exists")
-	// ErrNotRedrivable says that an execution cannot be redriven: it runs, it
-	// succeeded, or it ended over 14 days ago.
+	// ErrNotRedrivable says that Step Functions does not redrive the execution: it runs,
+	// it succeeded, it ended over 14 days ago, or its history is full.
 	ErrNotRedrivable = errors.New("the execution cannot be redriven")
 )
 
-// State is how an execution stands.
+// State is the state of an execution: whether it runs, or how it ended.
 type State string
 
 // The states of an execution. One that waits for its redrive counts as running.
@@ -55,10 +54,10 @@ const (
 	Aborted   State = "aborted"
 )
 
-// Ended reports whether the execution ended, and not as succeeded.
+// Ended reports whether the execution ended otherwise than as [Succeeded].
 func (s State) Ended() bool { return s == Failed || s == TimedOut || s == Aborted }
 
-// Execution is one execution, which is one run.
+// Execution is one execution of the state machine, which is one run.
 type Execution struct {
 	ARN       string
 	Name      string // the run's id
@@ -77,7 +76,7 @@ type Machine struct {
 	ARN string // of the state machine; empty for a caller that has the ARNs of executions
 }
 
-// Execution returns the ARN of the execution with that name, be there one or none.
+// Execution returns the ARN that the execution with this name has or would have.
 func (m Machine) Execution(name string) string {
 	return strings.Replace(m.ARN, ":stateMachine:", ":execution:", 1) + ":" + name
 }
@@ -127,9 +126,9 @@ func stateOf(s types.ExecutionStatus) State {
 	return Running
 }
 
-// FromEvent makes an execution of the fields of a "Step Functions Execution Status
-// Change" event: status is the API's, such as TIMED_OUT, and name and cause are those
-// of the error.
+// FromEvent returns an execution as an event "Step Functions Execution Status Change"
+// describes it: status is Step Functions' own, such as TIMED_OUT, and name and cause
+// are those of the execution's error.
 func FromEvent(arn, status, name, cause string, redrives int, started time.Time) Execution {
 	e := Execution{ARN: arn, Name: NameOf(arn), State: stateOf(types.ExecutionStatus(status)), Redrives: redrives, StartedAt: started}
 	e.Error = errorOf(e.State, name, cause)
@@ -179,9 +178,9 @@ func readError(name, cause string) *named.Error {
 	return named.Errorf(named.Unavailable, "%s: %s", name, named.Shorten(maxCause, cause))
 }
 
-// Start starts an execution of that name, with the run's request as its input. Where
-// one with the same name and input is running it does nothing. It returns [ErrExists]
-// if the name is taken otherwise.
+// Start starts an execution with this name, and the run's request as its input. It does
+// nothing if an execution of that name runs with the same input, and returns
+// [ErrExists] if one has another input or has ended.
 func (m Machine) Start(ctx context.Context, name, input string) error {
 	_, err := m.API.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &m.ARN, Name: &name, Input: &input})
 	var exists *types.ExecutionAlreadyExists
@@ -194,8 +193,8 @@ func (m Machine) Start(ctx context.Context, name, input string) error {
 	return nil
 }
 
-// Stop stops an execution, which ends as Aborted with the reason's name and cause. One
-// that does not exist is no error.
+// Stop stops an execution, which then ends as [Aborted] with the reason's name and
+// cause. It returns no error for an execution that does not exist.
 func (m Machine) Stop(ctx context.Context, arn string, reason *named.Error) error {
 	_, err := m.API.StopExecution(ctx, &sfn.StopExecutionInput{ExecutionArn: &arn, Error: &reason.Name, Cause: &reason.Cause})
 	var missing *types.ExecutionDoesNotExist
@@ -205,8 +204,8 @@ func (m Machine) Stop(ctx context.Context, arn string, reason *named.Error) erro
 	return unavailable("stop "+arn, err)
 }
 
-// Redrive continues an execution, which ended otherwise than well, at the state that
-// failed. It returns [ErrNotRedrivable] if Step Functions refuses.
+// Redrive runs an execution again, which has ended otherwise than as [Succeeded], from
+// the state that failed. It returns [ErrNotRedrivable] if Step Functions refuses.
 func (m Machine) Redrive(ctx context.Context, arn string) error {
 	_, err := m.API.RedriveExecution(ctx, &sfn.RedriveExecutionInput{ExecutionArn: &arn})
 	var refused *types.ExecutionNotRedrivable
@@ -220,9 +219,9 @@ func (m Machine) Redrive(ctx context.Context, arn string) error {
 	return nil
 }
 
-// Resume ends the wait of the execution that handed out this task token. A token that
-// was used, timed out, or belongs to a deleted state machine is no error: whatever
-// ended that wait, the next step asks how the task stands.
+// Resume ends the wait for a webhook of the execution that handed out this task token.
+// It returns no error for a token that was used, timed out, or belongs to a deleted
+// state machine: that wait has ended, and the next step asks how the task stands.
 func (m Machine) Resume(ctx context.Context, token string) error {
 	output := "{}"
 	_, err := m.API.SendTaskSuccess(ctx, &sfn.SendTaskSuccessInput{TaskToken: &token, Output: &output})
@@ -235,16 +234,17 @@ func (m Machine) Resume(ctx context.Context, token string) error {
 	return unavailable("resume a run that awaits a webhook", err)
 }
 
-// EndedSince calls each for every execution that ended as Failed, TimedOut or Aborted
-// at or after stopped. When each returns false, the rest of those with that state are
-// left out. Each page of 1,000 is one call of Step Functions, and pace is called
-// before it, whose error ends the listing.
+// EndedSince calls each for every execution that ended as [Failed], [TimedOut] or
+// [Aborted] at the time stopped or later. When each returns false, it goes on with the
+// next of these states. It calls pace before each call of Step Functions, which returns
+// up to 1,000 executions; an error of pace ends it.
 //
-// started is a time before which no execution began that ended since stopped; it
-// bounds the listing. AWS's API reference says that ended executions are sorted by
-// their stop date, the latest first; older texts say "by time", which may be the
-// start. So the pages end at a stop before stopped only if the stops descend and the
-// starts do not, else at the first start before started.
+// started is a time such that every execution that ended since stopped began after it;
+// it bounds how far the lists are read. AWS's API reference says that executions that
+// have ended are sorted by their stop date, the latest first; older texts say "by
+// time", which may be the start. So a list is read to its first stop before stopped
+// only if its stops descend and its starts do not, else to its first start before
+// started.
 func (m Machine) EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
 	for _, status := range []types.ExecutionStatus{types.ExecutionStatusFailed, types.ExecutionStatusTimedOut, types.ExecutionStatusAborted} {
 		if err := m.endedAs(ctx, status, stopped, started, pace, each); err != nil {

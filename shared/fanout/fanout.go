@@ -1,4 +1,4 @@
-// Package fanout does many things side by side, a bounded number at once.
+// Package fanout calls a function many times at once, up to a limit.
 //
 // It imports errgroup only.
 package fanout
@@ -10,9 +10,9 @@ import (
 )
 
 // Each calls do for every i from 0 to n-1, at most limit of them at once, and returns
-// when all have returned. The first error is returned; it ends the context of the
-// other calls, and those that have not begun are called all the same, with the ended
-// context. With a limit of 1 it calls them in order, in the caller's own goroutine,
+// when all calls have returned. It returns the first error. An error ends the context
+// of all calls; those that have not begun yet are made all the same, with the ended
+// context. With a limit of 1 the calls are made in order, in the caller's goroutine,
 // and none after an error.
 func Each(ctx context.Context, limit, n int, do func(ctx context.Context, i int) error) error {
 	if limit == 1 {

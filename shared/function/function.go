@@ -1,6 +1,6 @@
-// Package function starts the Lambda functions: it reads a function's settings,
-// has its handler built, and hands that to the Lambda runtime. What is different
-// about each function is its name and its build function.
+// Package function starts the Lambda functions: it reads a function's settings, builds
+// its handler, and gives that to the Lambda runtime. A function's main has only its
+// name and its function [Build].
 //
 // It imports shared/config, shared/observe, the AWS SDK's configuration and
 // aws-lambda-go.
@@ -18,8 +18,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
-// Build makes a function's handler H from its settings S, the SDK's configuration
-// and the function's log.
+// Build makes a function's handler H from its settings S, the SDK's configuration and
+// the function's logger.
 type Build[S, H any] func(settings S, cfg aws.Config, log *slog.Logger) (H, error)
 
 // Handler answers the events of a function.
@@ -27,17 +27,18 @@ type Handler[In, Out any] interface {
 	Handle(context.Context, In) (Out, error)
 }
 
-// Start runs a function that answers HTTP requests, and logs each of them itself.
-// It returns only with the process: one that cannot start logs why and exits.
+// Start runs a function that answers HTTP requests; its handler logs each request
+// itself. Start does not return: it ends with the process. A function that cannot start
+// logs why and exits.
 func Start[S any, H Handler[In, Out], In, Out any](name string, build Build[S, H]) {
 	log := observe.Logger(os.Stdout, name)
 	lambda.Start(load(log, build).Handle)
 }
 
-// StartStep runs a function whose error goes to whoever invoked it: a step of the
-// state machine, or one that events start. [observe.Step] logs its calls and names
-// its errors. It returns only with the process: one that cannot start logs why and
-// exits.
+// StartStep runs a function whose caller gets its error: a step of the state machine,
+// or a function that events call. [observe.Step] logs its calls and names its errors.
+// StartStep does not return: it ends with the process. A function that cannot start
+// logs why and exits.
 func StartStep[S any, H Handler[In, Out], In interface{ ID() string }, Out any](name string, build Build[S, H]) {
 	log := observe.Logger(os.Stdout, name)
 	lambda.Start(observe.Step(log, time.Now, load(log, build).Handle))

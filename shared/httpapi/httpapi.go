@@ -1,6 +1,6 @@
-// Package httpapi reads the requests that an API Gateway HTTP API hands to a
-// Lambda function, and writes its answers, both in the payload format 2.0. It
-// has the one form of the relay's problem documents.
+// Package httpapi reads the requests that an API Gateway HTTP API sends to a Lambda
+// function, and makes the answers, both in the payload format 2.0. It alone makes the
+// relay's problem documents.
 //
 // It imports shared/named.
 package httpapi
@@ -17,23 +17,25 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Request is a request as the gateway hands it over. It has matched the request
-// to a route: RouteKey and PathParameters are the same whatever stage or base path
-// stands before the path. A repeated header is one value, joined with commas.
+// Request is a request as API Gateway sends it to a function, after it has matched the
+// request to a route: RouteKey and PathParameters are the same with and without a stage
+// or base path before the path. Of a header that is repeated, the values are joined
+// with commas.
 type Request = events.APIGatewayV2HTTPRequest
 
-// Response is an answer as the gateway takes it.
+// Response is a function's answer as API Gateway takes it.
 type Response = events.APIGatewayV2HTTPResponse
 
-// ErrorHeader marks an answer as the relay's own: its value is the error's name.
-// An answer that a container service gave never has it.
+// ErrorHeader is the header by which a caller tells the relay's own errors from the
+// answers of a container service, which never have it. Its value is the error's name.
 const ErrorHeader = "relay-error"
 
 // retryAfterOutage is what a caller is told to wait while a remote is down, in
 // seconds: a few of the state machine's own pauses.
 const retryAfterOutage = "30"
 
-// Body returns the body of a request as the caller sent it, or InvalidRequest.
+// Body returns the body of a request as the caller sent it. It returns InvalidRequest
+// for one that is said to be base64 and is not.
 func Body(r Request) ([]byte, error) {
 	if !r.IsBase64Encoded {
 		return []byte(r.Body), nil
@@ -45,8 +47,9 @@ func Body(r Request) ([]byte, error) {
 	return body, nil
 }
 
-// Query returns the parameters of a request's query string. It refuses one that
-// cannot be read as a whole, since the rest may have been meant as a parameter.
+// Query returns the parameters of a request's query string. It returns InvalidRequest
+// for a query string of which any part cannot be read, since that part may have been
+// meant as a parameter.
 func Query(r Request) (url.Values, error) {
 	q, err := url.ParseQuery(r.RawQueryString)
 	if err != nil {
@@ -55,8 +58,8 @@ func Query(r Request) (url.Values, error) {
 	return q, nil
 }
 
-// Header returns a header of a request, and whether there is one. The gateway
-// writes names in lower case; what stands in for it may not.
+// Header returns a header of a request by its name in any case, and whether there is
+// one. API Gateway writes the names in lower case; a stand-in for it in tests may not.
 func Header(r Request, name string) (value string, found bool) {
 	for given, value := range r.Headers {
 		if strings.EqualFold(given, name) {
@@ -66,8 +69,8 @@ func Header(r Request, name string) (value string, found bool) {
 	return "", false
 }
 
-// Caller returns the ARN of the identity that signed a request; "unknown" on a
-// route without IAM.
+// Caller returns the ARN of the identity that signed a request; "unknown" on a route
+// without IAM authorization.
 func Caller(r Request) string {
 	if a := r.RequestContext.Authorizer; a != nil && a.IAM != nil {
 		return a.IAM.UserARN
@@ -75,7 +78,8 @@ func Caller(r Request) string {
 	return "unknown"
 }
 
-// JSON answers with v as a JSON document. Nothing may be cached on the way.
+// JSON returns an answer with v as a JSON document, which no cache may keep. Its error
+// is that of [json.Marshal].
 func JSON(status int, v any) (Response, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -87,11 +91,12 @@ func JSON(status int, v any) (Response, error) {
 	}, nil
 }
 
-// Problem answers with a problem document (RFC 9457) whose title is the error's
-// name, under the HTTP status that the table of shared/named gives it, and with the
-// hint that it gives to answers, unless the error has one of its own. The members
-// hint and errors are extensions, as is container: the container service
-// that the error is about, nil for an error about none.
+// Problem returns an answer with a problem document (RFC 9457): the title is the
+// error's name, the status that of [named.Error.HTTPStatus], and the hint the error's
+// own or, where that is only the table's Hint, the table's RequestHint. The members
+// hint, errors and container are extensions. container describes the container service
+// that the error is about; nil leaves it out. An answer with the status 503 has a
+// Retry-After of 30 s.
 func Problem(e *named.Error, container any) Response {
 	status, hint := e.HTTPStatus(), e.Hint
 	if spec, _ := named.Lookup(e.Name); hint == spec.Hint {

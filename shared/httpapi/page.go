@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// MaxLimit is the most entries that one answer of a list has: Cyberun gives no
-	// more at once either.
+	// MaxLimit is the most entries of a list in one answer, which is also the most that
+	// Cyberun returns at once.
 	MaxLimit = 100
 	// maxCursor is well above an index entry's 13 digits and a run id's 80 characters.
 	maxCursor = 500
@@ -19,15 +19,16 @@ const (
 	notOurCursor = "is not the next_cursor of an earlier answer"
 )
 
-// Page is the part of a list that a request asks for.
+// Page is the part of a list that a request to the relay asks for. [cyberun.Page] is
+// that of a call to Cyberun.
 type Page struct {
 	Limit int // 1 to MaxLimit entries
 	// Cursor is where the part begins, decoded; empty: at the start of the list.
 	Cursor string
 }
 
-// ReadPage reads limit and cursor from a query, and adds what is wrong with them
-// to violations. usual is the limit of a request that names none.
+// ReadPage reads the parameters limit and cursor of a query, and adds what is wrong
+// with them to violations. usual is the limit of a query without one.
 func ReadPage(q url.Values, usual int, violations *named.Violations) Page {
 	page := Page{Limit: usual}
 	if value := q.Get("limit"); value != "" {
@@ -45,9 +46,9 @@ func ReadPage(q url.Values, usual int, violations *named.Violations) Page {
 	return page
 }
 
-// NumberedPage reads the query of a list that Cyberun pages by number: the page, and
-// its number, 1 for the first. A cursor is good for the limit that it was given out
-// with.
+// NumberedPage reads the query of a list that Cyberun pages by number, and returns the
+// page and its number, 1 for the first. A cursor is valid only with the limit of the
+// request whose answer gave it. It returns InvalidRequest for a query that is wrong.
 func NumberedPage(r Request, usual int) (page Page, number int, err error) {
 	q, err := Query(r)
 	if err != nil {
@@ -63,13 +64,13 @@ func NumberedPage(r Request, usual int) (page Page, number int, err error) {
 	return page, number, violations.Err()
 }
 
-// EncodeCursor returns a cursor as next_cursor tells it: a client is not to read
-// anything in it.
+// EncodeCursor returns a cursor in the form of next_cursor, base64, in which a client
+// is not to read.
 func EncodeCursor(cursor string) string { return base64.RawURLEncoding.EncodeToString([]byte(cursor)) }
 
-// NextNumber returns the next_cursor behind a page of a list that Cyberun pages
-// by number: rows is how many entries the page had, total how many the list has.
-// It is empty behind the last page.
+// NextNumber returns the next_cursor of an answer with the page p, of a list that
+// Cyberun pages by number: number is the page's, rows is how many entries it has, total
+// how many the list has. It is empty for the last page.
 func (p Page) NextNumber(number, rows, total int) string {
 	if rows == 0 || number*p.Limit >= total {
 		return ""

@@ -1,8 +1,11 @@
-// Package named holds the relay's named errors: [Table] says what each name means
-// (its hint, its HTTP status, whether the state machine retries it, whether a redrive
-// gets past it), and [Error] is the one type of error that crosses a boundary. It also
-// has [Violations], of which an InvalidRequest consists, and the few functions that
-// write a remote's text into an error.
+// Package named has the relay's named errors. [Table] says what each name means: its
+// hint, its HTTP status, whether the state machine retries it, whether a redrive gets
+// past it. [Error] is the type of the errors that leave a function, and of those that
+// are stored. [Violations] is what an InvalidRequest consists of. A few functions
+// shorten what a remote sent before it becomes part of an error.
+//
+// A remote, here and elsewhere, is a service that the relay calls: Cyberun, AWS, or a
+// server that outputs are fetched from.
 //
 // It imports the standard library only.
 package named
@@ -14,20 +17,20 @@ import (
 	"strings"
 )
 
-// Error is the one type of error that crosses a boundary: from a step into Step
-// Functions, into a record and error.json, into the API's answer. None of its texts
-// may hold a key, a token or a signed URL.
+// Error is an error with a name. Every error that a step returns to Step Functions,
+// that a record or error.json has, and that the API answers with is one. None of its
+// texts may hold a key, a token or a signed URL.
 type Error struct {
 	Name  string `json:"name"`           // one of the [Table]'s
 	Cause string `json:"cause"`          // what went wrong, and where
 	Hint  string `json:"hint,omitempty"` // what to do about it
-	Err   error  `json:"-"`              // the error that it wraps, for errors.Is; never shown
+	Err   error  `json:"-"`              // the wrapped error, for errors.Is; never part of a text
 
-	Violations Violations `json:"-"` // of an InvalidRequest: one by one, for the API's answer
+	Violations Violations `json:"-"` // of an InvalidRequest, for the API's answer
 }
 
-// Errorf makes a named error whose hint is that of [HintFor] and whose cause is
-// formatted as by [fmt.Errorf]: an error behind a %w is wrapped.
+// Errorf returns an error with this name, the hint of [HintFor], and a cause that is
+// formatted as by [fmt.Errorf]. It wraps the error of a %w.
 func Errorf(name, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{Name: name, Cause: err.Error(), Hint: HintFor(name), Err: errors.Unwrap(err)}
@@ -49,7 +52,7 @@ func (e *Error) Message() string {
 	return e.Cause + hintMark + e.Hint
 }
 
-// Parse makes the error whose name and [Error.Message] an execution ended with. A
+// Parse returns the error whose name and [Error.Message] an execution ended with. A
 // message without a hint gets that of [HintFor].
 func Parse(name, message string) *Error {
 	at := strings.LastIndex(message, hintMark) // the cause is a remote's text: it may hold the mark itself
@@ -59,14 +62,14 @@ func Parse(name, message string) *Error {
 	return &Error{Name: name, Cause: message[:at], Hint: message[at+len(hintMark):]}
 }
 
-// As returns the first named error in a chain, however deep it is wrapped.
+// As returns the first named error in the chain of err, and whether there is one.
 func As(err error) (*Error, bool) {
 	var e *Error
 	ok := errors.As(err, &e)
 	return e, ok
 }
 
-// Is reports whether the first named error in a chain has this name.
+// Is reports whether the first named error in the chain of err has this name.
 func Is(err error, name string) bool {
 	e, ok := As(err)
 	return ok && e.Name == name
@@ -75,8 +78,8 @@ func Is(err error, name string) bool {
 // HintFor returns the [Table]'s hint for a name; empty for a name that is not in it.
 func HintFor(name string) string { return byName[name].Hint }
 
-// HintAfterPayment is the hint of a RunRejected whose cause is an unpaid account
-// (a 402): the one rejection that a redrive gets past.
+// HintAfterPayment is the hint of a RunRejected because of an unpaid account (Cyberun's
+// 402), the only RunRejected that is redrivable.
 const HintAfterPayment = "settle the team's account at Cyberun, then redrive the run; it started nothing"
 
 // HTTPStatus returns the status of the API's problem document for the error; 503 for
@@ -88,12 +91,12 @@ func (e *Error) HTTPStatus() int {
 	return http.StatusServiceUnavailable
 }
 
-// Redrivable reports whether redriving the run's execution can get past the error
-// without paying again, once its cause is gone.
+// Redrivable reports whether a redrive of the run can succeed without a second task
+// being paid, once the cause of the error is gone.
 func (e *Error) Redrivable() bool {
 	return byName[e.Name].Redrivable || e.Name == RunRejected && e.Hint == HintAfterPayment
 }
 
-// EndsPolling reports whether a step that meets the error while it waits for a
-// task ends the run by it.
+// EndsPolling reports whether a step that meets the error while it waits for a task
+// ends the run by it, instead of trying again.
 func (e *Error) EndsPolling() bool { return byName[e.Name].EndsPolling }

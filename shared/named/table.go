@@ -54,9 +54,9 @@ type Spec struct {
 	// RequestHint replaces Hint in the answer to a request, where Hint speaks of a
 	// run that there may not be; empty: Hint fits both.
 	RequestHint string
-	// HTTPStatus is the status of the API's problem document.
+	// HTTPStatus is the status of the API's problem document; 0 stands for 503.
 	HTTPStatus int
-	// Retried says that the state machine calls the step again.
+	// Retried says that the state machine calls the step again, after a pause.
 	Retried bool
 	// Redrivable says that redriving the run's execution can get past the error
 	// without paying again, once its cause is gone.

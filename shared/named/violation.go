@@ -24,8 +24,8 @@ const (
 	maxViolationText = 8 << 10
 )
 
-// Add appends a violation, whose message is formatted as by [fmt.Sprintf]. After 500
-// it adds one that says that there are more, and no other.
+// Add appends a violation, whose message is formatted as by [fmt.Sprintf]. The 501st
+// says that there are more, and further ones are dropped.
 func (v *Violations) Add(parameter, format string, args ...any) {
 	switch {
 	case len(*v) == maxViolations:
@@ -81,11 +81,11 @@ func KindOf(v any) string {
 // recognise it.
 const maxQuoted = 60
 
-// Quote returns what a message repeats of a wrong value: its first 60 bytes.
+// Quote returns the first 60 bytes of a wrong value, as a message repeats it.
 func Quote(s string) string { return Shorten(maxQuoted, s) }
 
-// Shorten returns s if it has at most `most` bytes, else its first `most` bytes,
-// never cut within a character, and an ellipsis.
+// Shorten returns s if it has at most `most` bytes, else its first `most` bytes, cut
+// between two characters, with an ellipsis.
 func Shorten(most int, s string) string {
 	if len(s) <= most {
 		return s

@@ -1,5 +1,5 @@
-// Package observe makes the functions' logs, and the errors by which Step Functions
-// knows why a step failed. [Step] does both for one call.
+// Package observe makes the functions' logs, and turns their errors into those that
+// Step Functions shows and retries by. [Step] does both for each call of a step.
 //
 // It imports shared/named, shared/redact and aws-lambda-go's types.
 package observe
@@ -21,11 +21,11 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// Logger makes a function's log, which writes one JSON object a line to w. Its caller
-// must never give it a key, a signed URL or a parameter's value. It becomes the
-// output of the standard logger as well, of which only what the Lambda runtime says
-// before it ends the process is written: net/http quotes there what a peer sent
-// unasked, a file's bytes or an address.
+// Logger returns a function's logger, which writes one JSON object a line to w. Its
+// caller must never give it a key, a signed URL or the value of a parameter. Logger
+// also takes over the output of the standard logger, and of that writes only what the
+// Lambda runtime says before it ends the process: net/http writes there what a peer
+// sent unasked, which can be a file's bytes or an address.
 func Logger(w io.Writer, function string) *slog.Logger {
 	logger := slog.New(slog.NewJSONHandler(w, nil)).With("function", function)
 	log.SetFlags(0)
@@ -49,13 +49,13 @@ func (r runtimeLog) Write(line []byte) (int, error) {
 
 type logKey struct{}
 
-// WithLog returns a context from which [Log] gets this log.
+// WithLog returns a context from which [Log] gets this logger.
 func WithLog(ctx context.Context, log *slog.Logger) context.Context {
 	return context.WithValue(ctx, logKey{}, log)
 }
 
-// Log returns the log that [WithLog] put into the context, which in a step has the
-// run's id and the request's; one that writes nothing if there is none.
+// Log returns the logger that [WithLog] put into the context; in a step its lines have
+// the run's id and the request's. Without one it returns a logger that writes nothing.
 func Log(ctx context.Context) *slog.Logger {
 	if log, ok := ctx.Value(logKey{}).(*slog.Logger); ok {
 		return log
@@ -66,9 +66,9 @@ func Log(ctx context.Context) *slog.Logger {
 // RunID is the field of a log line that names the run.
 const RunID = "run_id"
 
-// Step wraps the handler of a step. Each call logs one line: the run's id, the
-// request's, the outcome and the time in ms by the clock now. handle's context has
-// that log, see [Log], and its error becomes that of [LambdaError].
+// Step wraps the handler of a step. Each call logs one line, with the run's id, the
+// request's id, the outcome, and the time that it took in ms, by the clock now. handle
+// gets that logger by [Log], and its error is returned as [LambdaError] makes it.
 func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() time.Time, handle func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {
 		start, line := now(), log
@@ -92,8 +92,8 @@ func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() tim
 	}
 }
 
-// LogPanic has to be deferred: it logs a panic and panics again. The Lambda runtime
-// reports a panic to the function's caller, but writes it to no log.
+// LogPanic logs a panic and panics again; call it by defer. The Lambda runtime returns
+// a panic to the function's caller, but writes it to no log.
 func LogPanic(ctx context.Context, log *slog.Logger) {
 	if r := recover(); r != nil {
 		log.ErrorContext(ctx, "panic", "cause", redact.Text(fmt.Sprint(r)), "stack", string(debug.Stack()))
@@ -101,11 +101,11 @@ func LogPanic(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// LambdaError returns an error whose type Step Functions shows and retries by: the
-// name of the first [named.Error] in the chain. One without a name is a fault of the
-// relay or of the platform, and becomes Unavailable, which is retried. Secrets are
-// redacted from its text, which stays in the execution's history for months. nil
-// stays nil.
+// LambdaError returns an error whose type, by which Step Functions shows and retries
+// it, is the name of the first [named.Error] in the chain of err. An error without a
+// name is a fault of the relay or of AWS, and becomes Unavailable, which is retried.
+// Secrets are redacted from the text, since the execution's history keeps it for 90
+// days. nil stays nil.
 func LambdaError(err error) error {
 	if err == nil {
 		return nil
@@ -117,14 +117,15 @@ func LambdaError(err error) error {
 	return messages.InvokeResponse_Error{Type: e.Name, Message: redact.Text(e.Message())}
 }
 
-// Exit logs why a function cannot start, and ends the process with the status 1, which
-// Lambda reports as Runtime.ExitError.
+// Exit logs why a function cannot start, and ends the process with the exit status 1,
+// which Lambda reports as Runtime.ExitError.
 func Exit(log *slog.Logger, err error) {
 	log.Error("cannot start", "cause", err.Error())
 	os.Exit(1)
 }
 
-// Sleep waits for d, or until the context ends, whose error it returns then.
+// Sleep waits for d, or until the context ends. It returns the context's error in the
+// second case.
 func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -2,14 +2,16 @@ package redact
 
 import "regexp"
 
-// query is the query of any URL, also of one without a host, as in a request's
-// line, and what a header's name begins with x-amz-: net/http quotes what it
-// cannot parse of an answer, and so whatever that repeats of the request.
+// query matches the query of a URL, also of one without a host, as the first line of a
+// request has it, and what begins with x-amz-, such as the name of a header with its
+// value. net/http quotes an answer that it cannot parse, and the answer may repeat
+// these from the request.
 var query = regexp.MustCompile(`(\?|(?i:x-amz-))[^\s"]*`)
 
-// Error returns an error of net/http, or of a client above it, as one whose text
-// is fit to be shown: by [UnwrapURLError], without any query, and by [Text].
-// errors.Is and errors.As find in it what they find in err.
+// Error returns an error of net/http, or of a client that uses it, with a text that is
+// safe to show: without the address that [UnwrapURLError] removes, without any query,
+// and after [Text]. errors.Is and errors.As find in it what they find in the error
+// inside the url.Error. nil stays nil.
 func Error(err error) error {
 	if err = UnwrapURLError(err); err == nil {
 		return nil

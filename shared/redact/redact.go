@@ -1,8 +1,7 @@
-// Package redact keeps secrets out of what is shown: logs, errors, records and
-// answers. [Text] and [Line] take them out of a text that came from outside,
-// [UnwrapURLError] takes off the address that net/http puts into its errors,
-// [Error] makes such an error fit to be shown, and [SignedURL] is an address that
-// never prints its query.
+// Package redact keeps secrets out of logs, errors, records and answers. [Text] and
+// [Line] replace the secrets in a text that a remote sent. [UnwrapURLError] removes the
+// address that net/http puts into its errors, and [Error] makes such an error safe to
+// show. [SignedURL] is an address that never prints its query.
 //
 // It imports shared/named and the standard library only.
 package redact
@@ -19,7 +18,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Mark stands where a secret was.
+// Mark replaces a secret in a text.
 const Mark = "[redacted]"
 
 // rule replaces every match of a pattern.
@@ -48,10 +47,10 @@ var rules = sync.OnceValue(func() []rule {
 	}
 })
 
-// Text returns s with [Mark] in place of every secret: those given, in whatever
-// form a remote may quote them, and whatever has the shape of one, such as the
-// query of an address, a signature, a bearer token, or an sk-… key. Lines stay
-// as they are, and bytes that are not UTF-8 become question marks.
+// Text returns s with [Mark] in place of every secret: the given ones, also as JSON, Go
+// or a URL would quote them, and whatever looks like one, such as the query of an
+// address, a signature, a bearer token, or an sk-… key. Line breaks stay, and bytes
+// that are not UTF-8 become question marks.
 func Text(s string, secrets ...string) string {
 	s = replaceAll(strings.ToValidUTF8(s, "?"), secrets)
 	for _, r := range rules() {
@@ -74,18 +73,17 @@ func replaceAll(s string, secrets []string) string {
 	return s
 }
 
-// Line is [Text] on one line, for a log: control characters and runs of blanks
-// become one blank, and what is longer than `most` bytes is cut by
-// [named.Shorten].
+// Line is [Text] on one line, for a log: control characters and runs of blanks become
+// one blank, and the result is cut by [named.Shorten] to `most` bytes.
 func Line(most int, s string, secrets ...string) string {
 	return named.Shorten(most, strings.Join(strings.FieldsFunc(Text(s, secrets...), func(c rune) bool {
 		return c <= ' ' || c == 0x7f || (c >= 0x80 && c <= 0xa0) || c == '\u2028' || c == '\u2029'
 	}), " "))
 }
 
-// UnwrapURLError takes every [url.Error] off that wraps an error, since its text
-// quotes the whole address of the request, a signed query included. Any other
-// error is returned as it is.
+// UnwrapURLError returns the error inside the [url.Error]s in the chain of err, whose
+// texts have the whole address of the request, a signed query included. An error
+// without one is returned as it is.
 func UnwrapURLError(err error) error {
 	for {
 		wrapped, ok := errors.AsType[*url.Error](err)

@@ -6,13 +6,13 @@ import (
 	"net/url"
 )
 
-// SignedURL is an address whose query is as good as a password. It prints, logs
-// and marshals without its query, user and fragment, by whatever verb or
-// encoder; string(u) is the address itself, for the request alone.
+// SignedURL is an address whose query gives access, as a password does. It prints, logs
+// and marshals without its query, user and fragment, with every verb and encoder.
+// string(u) is the whole address: use it only to make the request.
 type SignedURL string
 
-// String returns the address with [Mark] for its query; Mark alone if it cannot
-// be read as an address, and nothing for none.
+// String returns the address with [Mark] for its query. It returns only Mark for what
+// cannot be parsed as an address, and "" for "".
 func (u SignedURL) String() string {
 	if u == "" {
 		return ""
@@ -28,12 +28,12 @@ func (u SignedURL) String() string {
 	return shown
 }
 
-// MarshalText returns what encoders write, those of encoding/json and log/slog among
-// them.
+// MarshalText returns the text of String, for encoding/json, log/slog and other
+// encoders.
 func (u SignedURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// Format prints the address for every verb: %x or %d of the bare string would
-// print it whole.
+// Format prints the text of String for every verb: without it %x and %d would print the
+// whole address.
 func (u SignedURL) Format(s fmt.State, verb rune) {
 	switch {
 	case verb == 'v' && s.Flag('#'):

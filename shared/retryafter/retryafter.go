@@ -1,5 +1,5 @@
-// Package retryafter reads the header by which a server says how long to wait. It
-// imports the standard library only.
+// Package retryafter reads the header Retry-After. It imports the standard library
+// only.
 package retryafter
 
 import (
@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Wait returns how long an answer's Retry-After header asks to wait, from 0 to
-// most; 0 if it asks for nothing that can be read. RFC 9110 knows seconds and a
-// date; fractions of a second are read as well. The date is measured against the
-// answer's own Date, so that a wrong clock on either side does no harm, and
-// against now if the answer has none.
+// Wait returns how long the Retry-After header of an answer asks to wait, from 0 to
+// most; 0 if there is none that can be read. RFC 9110 allows whole seconds and a date;
+// fractions of a second are read as well. A date is compared with the answer's own
+// Date, so that a wrong clock on either side does no harm, or with now if the answer
+// has none.
 func Wait(h http.Header, now time.Time, most time.Duration) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	if seconds, err := strconv.ParseFloat(value, 64); err == nil {

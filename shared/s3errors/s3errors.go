@@ -16,8 +16,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Code returns S3's own code, such as NoSuchUpload, for an error of the SDK, and the
-// HTTP status of the answer; empty and 0 for an error that is no answer of S3.
+// Code returns S3's own code, such as NoSuchUpload, of an error of the SDK, and the
+// HTTP status of the answer. They are empty and 0 for an error without an answer of S3.
 func Code(err error) (code string, status int) {
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -30,12 +30,12 @@ func Code(err error) (code string, status int) {
 	return code, status
 }
 
-// RefusedByBucket reports whether the error of a call that writes an object, or
-// a part of one, says that the bucket takes no such write, and S3's reason: the
-// status, the code, S3's message and, where the answer names it, the region that
-// the bucket lies in. It is false for what speaks of one attempt alone (5xx,
-// throttling, 409, 412, an error inside a 200), for credentials, for a clock
-// that is wrong, and for pages of a proxy, which carry none of S3's codes.
+// RefusedByBucket reports whether the error of a call that writes an object, or a part
+// of one, says that the bucket takes no such write. reason has the status, S3's code
+// and message and, where the answer names it, the bucket's region. ok is false for an
+// error of one attempt (5xx, throttling, 409, 412, an error in a 200), of the
+// credentials, or of the clock, and for an answer of a proxy, which has none of S3's
+// codes.
 func RefusedByBucket(err error) (reason string, ok bool) {
 	code, status := Code(err)
 	if !refusal(code, status, operation(err)) {

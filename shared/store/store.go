@@ -1,11 +1,11 @@
-// Package store keeps JSON objects in one S3 bucket. [Store] creates and changes an
-// object by conditional writes, so that of two writers one wins and the other gets an
-// error, or tries again. What the objects mean is shared/lifecycle's.
+// Package store keeps JSON objects in one S3 bucket. A [Store] creates and changes an
+// object by conditional writes: of two writers one succeeds, and the other gets an
+// error or tries again. shared/lifecycle says what the objects mean.
 //
 // S3 is strongly consistent, and a conditional write is atomic: a read after a write
-// returns it, and of two writes under the same condition one fails. A call that fails
-// is an Unavailable of shared/named; the errors of its own are [ErrNotFound] and
-// [ErrExists].
+// returns what was written, and of two writes under the same condition one fails. A
+// call that fails returns Unavailable of shared/named, unless its comment names
+// [ErrNotFound] or [ErrExists].
 //
 // It imports the S3 client, shared/named and backoff.
 package store
@@ -62,13 +62,13 @@ type S3 interface {
 type Store struct {
 	S3     S3
 	Bucket string
-	// NoPause leaves out the pause between two tries of a write that lost a race, for
-	// tests whose clock stands still.
+	// NoPause leaves out the pause between two tries of a write that lost a race. Tests
+	// set it whose clock does not move.
 	NoPause bool
 }
 
-// Object is an object as it was read or written: its bytes, and the ETag that a
-// conditional write names.
+// Object is an object as it was read or written: its bytes, and the ETag that names
+// this version of it in a conditional write.
 type Object struct {
 	Body []byte
 	ETag string
@@ -80,7 +80,8 @@ type Entry struct {
 	Modified time.Time // when it was last written, by S3's clock; zero if the list does not say
 }
 
-// Get reads the object at a key. It returns [ErrNotFound] if there is none.
+// Get reads the object at a key. It returns [ErrNotFound] if there is none, and an
+// error without a name for one of more than 8 MiB.
 func (s *Store) Get(ctx context.Context, key string) (Object, error) {
 	out, err := s.S3.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
 	if err != nil {
@@ -100,7 +101,7 @@ func (s *Store) Get(ctx context.Context, key string) (Object, error) {
 	return Object{Body: body, ETag: aws.ToString(out.ETag)}, nil
 }
 
-// Put writes an object, whatever is at its key: of two writers the later one wins.
+// Put writes an object without a condition: it replaces what is at the key.
 func (s *Store) Put(ctx context.Context, key string, body []byte) error {
 	return s.retryConflicts(ctx, func() error {
 		_, err := s.write(ctx, key, body, nil, nil)
@@ -108,9 +109,9 @@ func (s *Store) Put(ctx context.Context, key string, body []byte) error {
 	})
 }
 
-// Create writes an object that must not be there yet. It returns [ErrExists] if there
-// is one, unless that has exactly these bytes: then it is taken for this call's own,
-// since the SDK may have retried a write whose reply was lost.
+// Create writes an object if there is none at the key, and else returns [ErrExists]. An
+// object of exactly these bytes is taken for this call's own, since the SDK may have
+// repeated a write whose reply was lost.
 func (s *Store) Create(ctx context.Context, key string, body []byte) (Object, error) {
 	var created Object
 	err := s.retryConflicts(ctx, func() error {
@@ -135,14 +136,15 @@ func (s *Store) Create(ctx context.Context, key string, body []byte) (Object, er
 	return created, err
 }
 
-// Update changes the object at a key and returns it as it is then. change gets the
-// object's bytes and returns the new ones, or nil to leave the object as it is, or an
-// error, which Update returns; it is called again with newer bytes when another writer
-// was faster. known is the object as the caller last saw it, which saves a read; the
-// zero Object is read first. It returns [ErrNotFound] if there is no object.
+// Update changes the object at a key and returns it as it is afterwards. change gets
+// the object's bytes and returns the new ones; or nil, to leave the object as it is; or
+// an error, which Update returns. It is called again with newer bytes if another writer
+// was faster. known is the object as the caller last saw it, and saves a read; with the
+// zero Object Update reads the object first. It returns [ErrNotFound] if there is no
+// object.
 //
-// The new bytes must differ from those of every other writer, as a write id makes
-// them: by them Update recognises its own write after a lost reply.
+// Two writers must not write the same bytes, so put an id of its own into each write:
+// by its bytes Update recognises its own write after a lost reply.
 func (s *Store) Update(ctx context.Context, key string, known Object, change func(body []byte) ([]byte, error)) (Object, error) {
 	current := known
 	var written []byte
@@ -172,7 +174,7 @@ func (s *Store) Update(ctx context.Context, key string, known Object, change fun
 	return current, err
 }
 
-// Delete removes the object at a key. One that is not there is no error.
+// Delete removes the object at a key. It returns no error if there is none.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	if _, err := s.S3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.Bucket, Key: &key}); err != nil {
 		return s.unavailable("delete", key, err)
@@ -180,8 +182,9 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// List calls each for every object whose key begins with prefix and comes after the
-// key after, which may be empty, in the order of their keys, until each returns false.
+// List calls each for every object whose key begins with prefix and sorts after the key
+// after, in the order of the keys, until each returns false. An empty after means from
+// the first.
 func (s *Store) List(ctx context.Context, prefix, after string, each func(Entry) bool) error {
 	in := &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &prefix}
 	if after != "" {
@@ -274,6 +277,6 @@ func status(err error) int {
 // latestMillis is in the year 2286: a time in milliseconds has 13 digits until then.
 const latestMillis = 9999999999999
 
-// NewestFirst returns a time as 13 digits of a key that sort the newest first: S3
+// NewestFirst returns a time as the 13 digits by which keys sort the newest first: S3
 // lists keys in ascending order only.
 func NewestFirst(t time.Time) string { return fmt.Sprintf("%013d", latestMillis-t.UnixMilli()) }

@@ -16,15 +16,14 @@ type TaskLister interface {
 }
 
 const (
-	// A task or its result counts as gone after goneLooks answers that say so, over
-	// at least goneAfter: one such answer may be an ingress without a backend during
-	// a deployment. The design sets both.
+	// A task or its result counts as gone after goneLooks answers that say so, over at
+	// least goneAfter: one such answer may come from an ingress without a backend during a
+	// deployment.
 	goneLooks = 5
 	goneAfter = 10 * time.Minute
-	// gonePages bounds how many pages of the list are read. A task that is on none
-	// of them may be older.
+	// gonePages bounds how many pages of the list are read. If the list has more, the task
+	// may be on one of those.
 	gonePages = 20
-	pageSize  = 100
 	callTime  = 20 * time.Second
 )
 
@@ -32,10 +31,11 @@ const (
 var errNotAll = errors.New("the task list has more pages than are read to tell that a task is gone")
 
 // Gone counts one more answer that a task, or its result, is not there, and reports
-// whether that is to be believed: after five such answers over ten minutes, and a
-// task list, read whole, that lacks the task. *missing is the count so far, nil for
-// the first; the caller sets it to nil after any other answer. The error says that
-// the list could not be read: then nothing is believed yet.
+// whether the task is gone: after five such answers in a row, over at least ten
+// minutes, and if the task list, read whole, lacks the task. *missing is the count so
+// far, nil before the first such answer; Gone replaces it, and the caller sets it to
+// nil after any other answer. An error says that the list could not be read whole; the
+// result is false then.
 func Gone(ctx context.Context, lister TaskLister, taskID string, missing **run.Missing, now time.Time) (bool, error) {
 	m := run.Missing{Since: now.UTC()}
 	if *missing != nil {
@@ -68,5 +68,5 @@ func Gone(ctx context.Context, lister TaskLister, taskID string, missing **run.M
 func page(ctx context.Context, lister TaskLister, number int) (cyberun.TaskList, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	return lister.Tasks(ctx, cyberun.Page{Number: number, Size: pageSize})
+	return lister.Tasks(ctx, cyberun.Page{Number: number, Size: cyberun.MaxPageSize})
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// RemoteOutput is one file of a task at its origin.
+// RemoteOutput is one file of a task, as Cyberun hands it out.
 type RemoteOutput struct {
-	ID  string
+	ID  string // as in download_urls, or [run.LoneOutputID]
 	URL cyberun.SignedURL
 }
 
 // RemoteOutputs returns the files of a result, sorted by id: those of download_urls,
-// and that of a lone download_url unless the map has the same file. Two addresses
-// count as one file only if nothing but their signatures differ: a file stored twice
-// costs little, one that is left out is lost.
+// and that of download_url unless download_urls has the same file. Two addresses are of
+// the same file only if they differ in nothing but their signatures: to store a file
+// twice costs little, to leave one out loses it.
 func RemoteOutputs(r cyberun.Result) []RemoteOutput {
 	var outputs []RemoteOutput
 	same := false

@@ -1,6 +1,8 @@
-// Package workflows holds what the relay knows of Cyberun's workflows beyond the
-// client: whether a request's parameters fit one, which outputs a result has, and
-// when a task that cannot be found is gone for good.
+// Package workflows has the rules about Cyberun's workflows that the client lacks:
+// which parameters a workflow takes, which outputs a result has, and when a task that
+// cannot be found is believed to be gone.
+//
+// It imports shared/cyberun, shared/named and shared/run.
 package workflows
 
 import (
@@ -19,10 +21,11 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// CheckParameters holds a request's parameters against those that the workflow
-// declares. It returns the valid ones as they are to be sent, in a map of its own,
-// and everything that is wrong with the others. Parameters that came as text are
-// converted. Types that are not known here are let through: Cyberun decides.
+// CheckParameters compares a request's parameters with those that the workflow
+// declares. It returns the valid ones, as they are to be sent, in a new map, and
+// everything that is wrong with the others. With ParametersAsText each value is
+// converted to the type of its parameter first. A parameter of a type that is not one
+// of those of shared/cyberun is not checked: Cyberun decides.
 func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.Violations) {
 	var violations named.Violations
 	checked := make(map[string]any, len(r.Parameters))
@@ -96,8 +99,8 @@ func respelled(given map[string]any, declared map[string]cyberun.Parameter) map[
 	return spelled
 }
 
-// CheckWorkflow returns WorkflowDisabled for a workflow that takes no tasks. ref is
-// the workflow as the request names it.
+// CheckWorkflow returns WorkflowDisabled for a workflow that takes no tasks, else nil.
+// ref is the workflow as the request names it.
 func CheckWorkflow(ref string, w cyberun.Workflow) error {
 	if w.Status == cyberun.WorkflowDisabled {
 		return named.Errorf(named.WorkflowDisabled, "the workflow %s is disabled at Cyberun and takes no new tasks", named.Quote(ref))
