@@ -1,12 +1,15 @@
-// Package cyberun is the client of the Cyberun runtime API: workflows, runs,
-// tasks, results, input files, the event stream and container services. It imports
-// go-sse, shared/named, shared/redact, shared/retryafter and the standard library.
+// Package cyberun is the client of the Cyberun runtime API: workflows, runs, tasks,
+// results, input files, the event stream and container services. "Documented" means on
+// https://docs.cyberun.cloud. A run is here the call that starts a task.
+//
+// It imports go-sse, shared/named, shared/redact, shared/retryafter and the standard
+// library.
 //
 // # Errors
 //
-// Every call but [Client.Upload] and [Client.CallContainer] goes one way: the key is
-// read, the request is sent, the status is checked before anything is decoded, and
-// the body is read up to a limit. What comes back is the answer, or one of
+// Every call but [Client.Upload] and [Client.CallContainer] does the same: it reads the
+// key, sends the request, checks the status before it decodes anything, and reads the
+// body up to a limit. It returns what it read, or one of these errors:
 //
 //   - [*APIError]: Cyberun, or what stands in front of it, answered with a status
 //     that is not 2xx. An HTML 502 stays a 502 with the start of its text.
@@ -16,8 +19,8 @@
 //   - [*RunError] around any of these, from [Client.Run] alone, which says whether a
 //     task may have been started.
 //
-// [RemoteError], [PrepareError], [WorkflowError] and [SubmitError] give them the
-// names by which a run fails.
+// [RemoteError], [PrepareError], [WorkflowError] and [SubmitError] turn them into errors
+// of shared/named.
 //
 // CallContainer alone returns an answer of any status, since a container's own and
 // Cyberun's look the same.
@@ -67,11 +70,11 @@
 //     be read out of an answer that is broken.
 //   - task_error may be a string, an object or null: it becomes one text.
 //   - The options of a select may be bare values, or objects with value and label.
-//   - The Content-Type is not looked at; bodies are judged by what they hold.
+//   - The Content-Type is not looked at; only the body counts.
 //   - Any 2xx with a task_id counts as a started run; the documented one is 202.
 //   - The task list has no documented filter by workflow, date or key: none is sent.
 //   - Retry-After is read as seconds or as an HTTP date.
 //   - Workflows are addressed by slug, the documented path for slug@version.
-//   - The run call has no idempotency key, so none is sent (net/http would also
-//     take such a header as leave to replay the request).
+//   - The call that starts a task takes no idempotency key, so none is sent (net/http
+//     would also replay a request with such a header).
 package cyberun

@@ -15,17 +15,17 @@ import (
 // the output that completed carries: some 200 bytes for each file of a task.
 const maxEvent = 256 << 10
 
-// EventProgress is the type of the events that say how far a task has come. The
-// set of types is open; those documented beside it are status, completed, failed,
-// cancelled, and error, after which the stream may go on. It is the only type whose
-// content poll-status keeps (record in its hold.go); of any other it keeps the status.
+// EventProgress is the type of the events that say how far a task has come. The set of
+// types is open. The other documented ones are status, completed, failed, cancelled,
+// and error; the stream may go on after error. It is the only type whose content
+// poll-status keeps (record in its hold.go); of any other it keeps the status.
 const EventProgress = "progress"
 
-// Event is one event of a task's stream. It is a hint that the task has changed:
-// how it stands, [Client.Task] says.
+// Event is one event of a task's stream. It says that the task may have changed;
+// [Client.Task] says how the task stands.
 type Event struct {
 	Type        string  // "message" if the server named none
-	Status      Status  // always set with a type that is a terminal status
+	Status      Status  // set at least if Type is a terminal status
 	Progress    float64 // 0 to 1
 	CurrentNode string  // the workflow's node under way
 	StepCurrent *int
@@ -36,10 +36,9 @@ type Event struct {
 }
 
 // Events reads a task's event stream until the server closes it, with or without a
-// terminal event, and ends without an error then. Otherwise the last pair has an
-// error, and an empty event: see the package's list of errors. The stream lasts as
-// long as ctx and is closed when the loop over it ends; it never connects a second
-// time.
+// terminal event, which is no error. If the stream cannot be opened or breaks, the last
+// pair has an empty event and an error of the package's list. The stream ends with ctx
+// or with the loop over it. Events does not connect a second time.
 func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		r, err := eventsRequest(taskID)

@@ -9,11 +9,11 @@ import (
 	"strconv"
 )
 
-// MaxPageSize is how many rows a page of a list has at most, as documented.
+// MaxPageSize is the documented limit for the rows of a page.
 const MaxPageSize = 100
 
-// Page says which page of a list is asked for. A zero value leaves the choice to the
-// remote, which answers with the first page, and with 20 rows.
+// Page says which page of a list is asked for. Where a field is zero, Cyberun chooses:
+// the first page, and 20 rows.
 type Page struct {
 	Number int // from 1
 	Size   int // rows, at most MaxPageSize
@@ -30,7 +30,7 @@ func (p Page) query() url.Values {
 	return q
 }
 
-// PageMeta describes a list and this page of it, as the answer does.
+// PageMeta is what an answer says of its page and of the whole list.
 type PageMeta struct {
 	CurrentPage int `json:"current_page"`
 	PerPage     int `json:"per_page"`

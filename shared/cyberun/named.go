@@ -7,11 +7,10 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// RemoteError names the error of a call that changes nothing at Cyberun. doing says
-// what was attempted, such as "read the task t-1", and begins the cause. A 401 or 403
-// of Cyberun's own, a JSON object, becomes Unauthorized or FeatureNotLicensed, an
-// error that has a name keeps it, and all else is Unavailable: an outage of Cyberun
-// or of what stands in front of it.
+// RemoteError returns the named error for the error of a call that changes nothing at
+// Cyberun. doing says what was attempted, such as "read the task t-1", and begins the
+// cause. A 401 or 403 of Cyberun's own, with a JSON object, becomes Unauthorized or
+// FeatureNotLicensed. An error that has a name keeps it. Any other becomes Unavailable.
 func RemoteError(doing string, err error) *named.Error {
 	if e, ok := named.As(err); ok {
 		return e // from the key's source, which names its own
@@ -44,7 +43,7 @@ func rejects(err error) bool {
 }
 
 // PrepareError is [RemoteError] for a call that prepares a submission, such as
-// [Client.Presign]: an answer that refuses what was sent becomes RunRejected.
+// [Client.Presign]: an answer by which Cyberun refuses the request becomes RunRejected.
 func PrepareError(doing string, err error) *named.Error {
 	if rejects(err) {
 		return named.Errorf(named.RunRejected, "%s: %w", doing, err)
@@ -61,9 +60,9 @@ func WorkflowError(ref string, err error) *named.Error {
 	return PrepareError("look up the workflow "+named.Quote(ref), err)
 }
 
-// SubmitError names the error of a [Client.Run] of the workflow ref that surely
-// started nothing. Cyberun's own 402 becomes RunRejected with a hint to pay: no
-// retry would get past it.
+// SubmitError returns the named error for an error of [Client.Run] with the outcome
+// [NotStarted]; ref is the workflow. Cyberun's own 402 becomes a RunRejected with the
+// hint to pay.
 func SubmitError(ref string, err error) *named.Error {
 	var refusal *APIError
 	if errors.As(err, &refusal) && refusal.JSON && refusal.Status == http.StatusPaymentRequired {

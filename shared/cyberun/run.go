@@ -16,22 +16,22 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// RunReceipt says that a task was started.
+// RunReceipt is Cyberun's answer that a task was started.
 type RunReceipt struct {
 	TaskID string
 	Date   time.Time // the server's clock
 }
 
-// Outcome says what an error of [Client.Run] leaves open.
+// Outcome says whether an error of [Client.Run] leaves it open that a task was started.
 type Outcome int
 
 const (
-	// InDoubt says that the task may have started, and be paid for: it has to be
-	// looked for in [Client.Tasks] before anybody posts again. It is the zero value,
-	// so that a case which was forgotten is the careful one.
+	// InDoubt says that a task may have been started, and be billed: it has to be looked
+	// for in [Client.Tasks] before anybody posts again. It is the zero value, so that a
+	// case that was forgotten counts as in doubt.
 	InDoubt Outcome = iota
-	// NotStarted says that there is surely no task: the request's headers were never
-	// written, or Cyberun refused it.
+	// NotStarted says that no task was started: the request's headers were never written,
+	// or Cyberun refused the request.
 	NotStarted
 )
 
@@ -42,10 +42,10 @@ func (o Outcome) String() string {
 	return "in doubt"
 }
 
-// MarshalText returns the text of String, where a log would show a number.
+// MarshalText returns the text of String, for logs, which would show the number.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// RunError is every error of [Client.Run].
+// RunError is the type of every error of [Client.Run].
 type RunError struct {
 	Outcome Outcome
 	Err     error `json:"-"` // the [*APIError], [*AnswerError], [*NetworkError], or what the key's source said

@@ -21,18 +21,18 @@ func (k StaticKey) Key(context.Context) (string, error) { return string(k), nil 
 // Refresh returns the same key, since there is no other.
 func (k StaticKey) Refresh(context.Context, string) (string, error) { return string(k), nil }
 
-// Format prints the mark for every verb.
+// Format prints [redact.Mark] for every verb.
 func (k StaticKey) Format(s fmt.State, _ rune) { io.WriteString(s, redact.Mark) }
 
-// MarshalText returns the mark for encoders.
+// MarshalText returns [redact.Mark], for encoders.
 func (k StaticKey) MarshalText() ([]byte, error) { return []byte(redact.Mark), nil }
 
-// SignedURL is an address whose query is as good as a password. It prints, logs
-// and marshals without its query; string(u) is the address itself.
+// SignedURL is an address whose query gives access, as a password does. It prints, logs
+// and marshals without its query; string(u) is the whole address.
 type SignedURL = redact.SignedURL
 
-// UploadHeaders are the signed headers of an upload. Some stores put a token
-// among them, so they print, log and marshal as their names alone.
+// UploadHeaders are the signed headers of an upload. Since some stores put a token
+// among them, they print, log and marshal as their names only.
 type UploadHeaders map[string]string
 
 func (h UploadHeaders) String() string { return fmt.Sprint(slices.Sorted(maps.Keys(h))) }

@@ -14,7 +14,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// Task is one execution of a workflow, which Cyberun charges for.
+// Task is one execution of a workflow, which Cyberun bills.
 type Task struct {
 	ID          string    `json:"id"`
 	WorkflowID  string    `json:"workflow_id"`
@@ -81,9 +81,8 @@ type TaskList struct {
 	Age   time.Duration // how long the answer lay in a cache; 0: it did not
 }
 
-// Tasks lists one page of the team's tasks. A row that cannot be read fails the
-// whole call with an [*AnswerError], so that nobody takes a task for absent which
-// is only illegible.
+// Tasks lists one page of the team's tasks. A row that cannot be read fails the whole
+// call with an [*AnswerError]: left out, its task would be taken for absent.
 func (c *Client) Tasks(ctx context.Context, page Page) (TaskList, error) {
 	tasks, meta, a, err := list[Task](ctx, c, "/r/tasks", page, "task_list")
 	if err != nil {
@@ -163,10 +162,10 @@ func (c *Client) Result(ctx context.Context, id string) (Result, error) {
 	return r, nil
 }
 
-// Cancel asks Cyberun to end a task; to a terminal one it does nothing. It returns
-// nil only if Cyberun itself accepted, by a JSON object that does not deny success:
-// a proxy's page says nothing about the task. After any error the task may be
-// cancelled or not: read it with [Client.Task], and cancel again.
+// Cancel asks Cyberun to end a task. It changes nothing for a task that has ended. It
+// returns nil only if Cyberun itself accepted, by a JSON object that does not deny
+// success: a proxy's page says nothing about the task. After an error the task may have
+// been cancelled or not: read it with [Client.Task], and cancel it again.
 func (c *Client) Cancel(ctx context.Context, id string) error {
 	o, a, err := readTask[looseJSON](ctx, c, http.MethodPost, id, "/cancel")
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// Status is how a task stands. The set is open: a new one may appear.
+// Status is the state of a task. The set is open: Cyberun may add others.
 type Status string
 
-// The documented statuses.
+// The documented statuses of a task.
 const (
 	StatusPending      Status = "pending"
 	StatusWaiting      Status = "waiting" // for an eligible agent, which may never come
@@ -33,18 +33,18 @@ func (s Status) Terminal() bool {
 	return s == StatusCompleted || s == StatusFailed || s == StatusCancelled
 }
 
-// Time is a time as the remote writes it: in RFC 3339, in one of the other usual
-// forms, or as seconds or milliseconds since 1970.
+// Time is a time as Cyberun may write it: in RFC 3339, in one of the other usual forms,
+// or as seconds or milliseconds since 1970. One without a zone is taken as UTC.
 type Time struct{ time.Time }
 
-// UnmarshalJSON reads the time. One that is missing, null or cannot be read is zero,
-// and no error.
+// UnmarshalJSON reads the time. It sets the zero time for one that is missing, null or
+// cannot be read, and never fails.
 func (t *Time) UnmarshalJSON(b []byte) error {
 	t.Time = parseTime(b)
 	return nil
 }
 
-// MarshalJSON writes the time in RFC 3339, and null for the zero one.
+// MarshalJSON writes the time in RFC 3339, and null for the zero time.
 func (t Time) MarshalJSON() ([]byte, error) {
 	if t.IsZero() {
 		return []byte("null"), nil

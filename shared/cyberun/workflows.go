@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// WorkflowStatus is how a workflow stands. The set is open: only a disabled
-// workflow is known to refuse runs.
+// WorkflowStatus is the state of a workflow. The set is open: only a disabled workflow
+// is known to refuse runs.
 type WorkflowStatus string
 
 // The documented statuses of a workflow.

@@ -1,12 +1,12 @@
-// Package media is the relay's one table of media types: their names, the other
-// names that clients send for them, and their files' extensions, in both
-// directions. It is a leaf that imports the standard library only.
+// Package media has the relay's table of media types: their names, the other names that
+// clients send for them, and the extensions of their files. It imports the standard
+// library only.
 //
-// It is a table of its own because no library answers these questions alike on
-// every host. The standard library's mime reads /etc/mime.types where there is
-// one, which Lambda's image need not have, and its built-in table knows neither
-// .mov nor .glb and takes .webm for audio. Libraries that look into the bytes
-// (gabriel-vasile/mimetype) need the bytes, which a HeadObject does not bring.
+// The table is the relay's own because no library gives the same answers on every host.
+// The standard library's mime reads /etc/mime.types where there is one, which Lambda's
+// image need not have, and its built-in table lacks .mov and .glb and takes .webm for
+// audio. Libraries that look into the bytes (gabriel-vasile/mimetype) need the bytes,
+// which HeadObject does not return.
 package media
 
 import (
@@ -73,8 +73,8 @@ func base(contentType string) string {
 // ext returns a name's extension in small letters, its dot included.
 func ext(name string) string { return strings.ToLower(path.Ext(name)) }
 
-// TypeByName returns the media type of a file by its name's extension: for
-// "clip.MOV" video/quicktime; empty for an extension that is not in the table.
+// TypeByName returns the media type for the extension of a file's name, such as
+// video/quicktime for "clip.MOV"; empty for an extension that is not in the table.
 func TypeByName(name string) string {
 	if kinds := byExt(ext(name)); len(kinds) > 0 {
 		return kinds[0].name
@@ -82,11 +82,10 @@ func TypeByName(name string) string {
 	return ""
 }
 
-// Type returns the media type of a file: by its content type or, where that is one
-// that clients send without having looked at the file, such as S3's
-// binary/octet-stream, by its name. Of a type with several names it returns the
-// usual one; a content type that the table does not have is returned as it is, its
-// parameters included.
+// Type returns the media type of a file: that of its content type, or of its name if
+// the content type is one that clients send without having looked at the file, such as
+// S3's binary/octet-stream. If the type has several names it returns the usual one. A
+// content type that is not in the table is returned as it is, with its parameters.
 func Type(name, contentType string) string {
 	declared := base(contentType)
 	if slices.Contains(generic, declared) {
@@ -101,8 +100,8 @@ func Type(name, contentType string) string {
 	return contentType
 }
 
-// Extension returns the extension that a file of this content type is given, its
-// dot included: ".jpg" for image/jpeg; empty for a type that is not in the table.
+// Extension returns the extension for files of a content type, with its dot: ".jpg" for
+// image/jpeg; empty for a type that is not in the table.
 func Extension(contentType string) string {
 	if k := byType(base(contentType)); k != nil {
 		return k.exts[0]
@@ -110,11 +109,11 @@ func Extension(contentType string) string {
 	return ""
 }
 
-// Accepts reports whether a file may be given for a parameter that accepts these
-// entries. An entry names a media type, a family of them (image/*), an extension
-// with or without its dot, or several of those between commas. They are compared as
-// in a browser's file dialogue (HTML's accept attribute), but different names of one
-// type are the same. No entries accept every file.
+// Accepts reports whether a file may be given for a parameter with these entries of
+// accept. An entry is a media type, a family of them (image/*), an extension with or
+// without its dot, or several of those between commas. They are compared as in HTML's
+// accept attribute, except that all names of one type are equal. Without entries every
+// file is accepted.
 func Accepts(accept []string, name, contentType string) bool {
 	if len(accept) == 0 {
 		return true

@@ -22,12 +22,12 @@ const (
 	writeBuffer   = 4 << 10          // for headers: bodies are sent by the connection itself
 )
 
-// NewOrigin returns the client to fetch outputs with. It asks the policy at each
-// request and redirect, and at each dial once more, with the address that the name
-// was resolved to: a name alone proves nothing. What the policy refuses fails with
-// OriginRefused. The client uses no proxy, whose address would be dialled instead;
-// it asks for no compression, and speaks HTTP/1.1, so that each range has a
-// connection of its own. Call its CloseIdleConnections when it is needed no more.
+// NewOrigin returns the HTTP client to fetch outputs with. It checks each request and
+// redirect against the policy, and each dial once more, by the address that the host's
+// name was resolved to. What the policy refuses fails with OriginRefused. It uses no
+// proxy, since the policy would be asked about the proxy's address; it asks for no
+// compression; and it speaks HTTP/1.1, so that each range has a connection of its own.
+// Call its CloseIdleConnections when it is no longer needed.
 func NewOrigin(policy Policy) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout, Control: func(_, address string, _ syscall.RawConn) error {
 		return policy.checkAddress(address)
@@ -70,9 +70,10 @@ func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections makes http.Client's method of that name reach the transport.
 func (t *policyTransport) CloseIdleConnections() { t.next.CloseIdleConnections() }
 
-// NewStoreClient returns the HTTP client to give the S3 client as its HTTPClient:
-// with the same transport, made for long bodies, without a policy, and with the
-// environment's proxy. Call its CloseIdleConnections when it is needed no more.
+// NewStoreClient returns the HTTP client to give the S3 client as its HTTPClient. Its
+// transport is made for long bodies, as that of [NewOrigin] is, and it has no policy
+// and uses the environment's proxy. Call its CloseIdleConnections when it is no longer
+// needed.
 func NewStoreClient() *http.Client {
 	transport := newTransport(&net.Dialer{Timeout: dialTimeout})
 	transport.Proxy = http.ProxyFromEnvironment

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// DefaultPartSize is the size of a part in bytes, if 10,000 of them hold the
-	// output. Larger ones brought no more speed, and a kill loses
-	// what is under way. docs/copying.md and the bench's titles name it, and
+	// DefaultPartSize is the size of a part in bytes, for outputs of at most 10,000 such
+	// parts. Larger parts were no faster when measured, and more is lost of them if the
+	// process is killed. docs/copying.md and the bench's titles name the size, and
 	// copy-result's stopMargin is reckoned from it.
 	DefaultPartSize = 16 << 20
-	// DefaultConnections is how many parts are under way at once: with more,
-	// neither a 2-core machine nor a function of 1769 MB was faster.
+	// DefaultConnections is how many parts are copied at once. More were no faster when
+	// measured, neither on a machine of 2 cores nor in a function of 1769 MB.
 	DefaultConnections = 8
 )
 
@@ -51,20 +51,20 @@ const (
 	streamBuffers = 4
 )
 
-// Copier copies outputs from their URLs into a bucket. Its zero value is ready
-// once S3 and Origin are set. Make one for each invocation: all its copies, which
-// may run at once, share its connections and buffers. Its fields must not change
-// after the first [Copier.Copy].
+// Copier copies outputs from their URLs into a bucket. It is ready for use once S3 and
+// Origin are set. Make one for each invocation: its copies, of which several may run at
+// once, share its connections and buffers. Its fields must not change after the first
+// [Copier.Copy].
 type Copier struct {
 	S3     S3
-	Origin *http.Client // from NewOrigin
+	Origin *http.Client // see NewOrigin
 
-	// StopBefore is when no further part is started: those under way end, and Copy
-	// returns without Done. It should precede the context's deadline by the time
-	// that a part may take, for the deadline cuts off what is still under way. Zero:
-	// nothing stops before that.
+	// StopBefore is when no further part is started: those that are being copied end, and
+	// Copy returns without Done. It should precede the context's deadline, which cuts off
+	// what has not ended, by the time that a part may take. Zero: parts are started until
+	// the deadline, which is an error then.
 	StopBefore time.Time
-	// Connections is how many parts are under way at once, over all the copies; 0:
+	// Connections is how many parts are copied at once, over all copies of this Copier; 0:
 	// DefaultConnections.
 	Connections int
 
@@ -76,32 +76,32 @@ type Copier struct {
 // Source is where an output is fetched from.
 type Source struct {
 	URL redact.SignedURL
-	// Refresh returns a fresh URL of the same output. It is called when the origin
-	// refuses the old one, as it does once a signature has run out. An error of it
-	// ends the copy. Nil: a refusal does.
+	// Refresh returns a fresh URL of the same output. It is called when the origin refuses
+	// the URL, as it does once the signature has expired. An error of Refresh ends the
+	// copy. Without Refresh a refusal ends it.
 	Refresh func(ctx context.Context) (redact.SignedURL, error)
 }
 
 // Target is where an output is stored.
 type Target struct {
 	Bucket string
-	// Key returns the object's key, once the origin has told the file's name and type.
+	// Key returns the object's key, from the file's name and type at the origin.
 	Key func(Remote) string
-	// Metadata is stored with the object; keys and values are ASCII. An object that
-	// has all of it, and the size, is taken for this very output and not copied again;
-	// without Metadata every call copies.
+	// Metadata is stored with the object; its keys and values are ASCII. An object at the
+	// key with all of it, and with the output's size, is taken for this output, and not
+	// copied again. Without Metadata every call copies.
 	Metadata map[string]string
 }
 
-// Copy copies one output. from is the checkpoint that an earlier call saved, or
-// nil. save is called when a multipart upload has been created, before its first
-// part, since nothing but the checkpoint finds the upload again; its error aborts
-// the upload and ends the copy. Nil saves nothing.
+// Copy copies one output. from is the checkpoint that save got in an earlier call, or
+// nil. save is called once a multipart upload has been created, before its first part,
+// since only the checkpoint finds the upload again. An error of save aborts the upload
+// and ends the copy. save may be nil.
 //
-// Without an error and without [Result].Done, time ran out: after StopBefore, or by
-// the context's deadline if StopBefore is set. The error is a *named.Error, one of
-// save's or Refresh's own, or the context's cause; it holds no URL. OutputChanged,
-// OutputTruncated, OutputExpired and OutputUnavailable have aborted the upload;
+// If neither the error nor [Result].Done is set, time ran out: at StopBefore, or at the
+// context's deadline if StopBefore is set. The error is a *named.Error, one of save or
+// Refresh, or the context's cause; it has no URL in it. With OutputChanged,
+// OutputTruncated, OutputExpired and OutputUnavailable the upload has been aborted;
 // after any other error a call with the checkpoint resumes it.
 func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpoint, save Save) (Result, error) {
 	c.once.Do(c.setUp)

@@ -1,36 +1,40 @@
-// Package transfer copies what a URL serves into an S3 bucket, as fast as the
-// line allows, in bounded memory, and never a wrong object.
+// Package transfer copies what a URL serves into an S3 object, over many connections
+// and in bounded memory. An object is stored whole, with the bytes of one content, or
+// not at all.
 //
-// [Copier.Copy] is the way in. [NewOrigin] makes its client for the server of the
-// URL (the origin), [NewStoreClient] the one to give the S3 client as HTTPClient. The
-// URL is signed: it stays a [redact.SignedURL] up to the request, and [redact.Error]
-// takes it out of every error of net/http and the SDK.
+// [Copier.Copy] copies one output. The server of its URL is called the origin here:
+// [NewOrigin] makes the HTTP client for it, and [NewStoreClient] the HTTPClient of the
+// S3 client. The URL is signed: it is a [redact.SignedURL] until the request is made,
+// and [redact.Error] removes it from every error of net/http and the SDK.
 //
 // # How a copy goes
 //
-// Probe: one GET for the first part's range. A 206 tells the total and the ETag
-// and is the first part already; a 200 means that there are no ranges; a 416, an
-// empty file. HEAD is never used: a presigned GET answers it with 403.
+// Probe: one GET for the range of the first part. A 206 has the total and the ETag,
+// and its body is the first part; a 200 says that the origin has no ranges; a 416, that
+// the file is empty. HEAD is never used: an address that is presigned for GET answers
+// it with 403.
 //
-// Copy: what fits into one part becomes one PutObject from that open answer. A
-// longer file becomes a multipart upload, handed to save before its first part, of
-// parts of 16 MiB, or more where 10,000 of them would not do. Each worker leads a
-// ranged GET straight into UploadPart, with no buffer between: the length is known,
-// the CRC32 is summed as the bytes pass and sent behind them. An origin that breaks
-// off is opened again from the byte it had reached, unseen by S3; a request to S3
-// that fails is made again from the part's start. Every answer of the origin is
-// compared with the first: range, total, ETag (If-Match where it is strong, else
-// Last-Modified), encoding.
+// Copy: an output of at most one part is stored by one PutObject, whose body is that of
+// the probe's answer. A longer output becomes a multipart upload of parts of 16 MiB, or
+// larger ones where 10,000 parts, S3's limit, would not do. Its checkpoint is given to
+// save before the first part. Each worker passes the body of a ranged GET on to
+// UploadPart, with no buffer in between: the length is known before, and the CRC32,
+// which is summed as the bytes pass, follows them. If the connection to the origin
+// breaks, another GET continues at the byte that was reached, within the same request
+// to S3. A request to S3 that fails is made again from the start of its part. Every
+// answer of the origin is compared with the first: range, total, ETag (by If-Match if
+// it is strong, else by Last-Modified), encoding.
 //
-// Complete: the parts' CRCs are combined into the whole's, which S3 checks, with
-// the size, where it granted FULL_OBJECT. Where it did not, it checked each part's.
+// Complete: the CRC32 of the whole is combined from those of the parts. If S3 granted
+// the checksum type FULL_OBJECT it checks that and the size; if not, it has checked the
+// CRC32 of each part.
 //
-// An origin without ranges, or with nothing that ties a range to one content, is
-// read in one stream through a few pooled buffers, and again from its start if it
+// An origin without ranges, or without an ETag or Last-Modified that ties a range to
+// one content, is read in one stream through a few pooled buffers, and again from its start if it
 // breaks off. So is one whose ranges turn out not to be usable: a 206 of another
 // range, of an unknown total or without Content-Range, a range that is ignored
-// later, or an ETag that changes from answer to answer, as where each node of a
-// store has its own. What was uploaded of the ranges is aborted.
+// later, or an ETag that changes from answer to answer, as with a store each node of
+// which has its own. The upload of the ranges is aborted then.
 //
 // # What is promised of an output that changes
 //
@@ -44,12 +48,12 @@
 // newer content is stored then, whole. Between two calls the newer content always
 // is.
 //
-// # What an origin's refusal is called
+// # Errors for an origin's refusal
 //
-// 401, 403 and 404 are first taken for a URL that has run out: a fresh one is
-// asked for, and if that fares no better the output is OutputExpired. So is any
-// other 4xx, but in the end it is OutputUnavailable, with the status. 408, 421,
-// 425, 429 and 5xx are tried again.
+// 408, 421, 425, 429 and 5xx are tried again. After any other 4xx, which may mean that
+// the URL has expired, a fresh URL is asked for. If the origin refuses that as well, the
+// error is OutputExpired after a 401, 403 or 404, and OutputUnavailable with the status
+// after any other.
 //
 // # Over several calls
 //
@@ -94,6 +98,6 @@
 //	values        result.go, remote.go, ranges.go, url.go, budget.go, retry.go,
 //	              errors.go, crc32.go
 //
-// Of the project the package imports leaves alone: shared/named, redact, retryafter,
-// s3errors, media, and its own bulk, for the connections.
+// Of the project the package imports shared/named, redact, retryafter, s3errors and
+// media, and its own bulk for the connections.
 package transfer

@@ -11,17 +11,17 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Policy says which servers outputs may be fetched from. Its zero value allows any
-// public one over https.
+// Policy says which servers outputs may be fetched from. The zero value allows every
+// server with a public address, over https.
 type Policy struct {
-	// Hosts are the names allowed: "files.example.com", "*.example.com" for its
-	// subdomains, with ":port" where only that port will do. Empty: any.
+	// Hosts are the names that are allowed: "files.example.com", or "*.example.com" for
+	// all its subdomains; with ":port" only that port is. Empty: every name.
 	Hosts []string
 	// AllowInsecure allows plain http and loopback addresses too, for the local stack.
 	AllowInsecure bool
-	// RuntimeAPI is the "host:port" of AWS_LAMBDA_RUNTIME_API. Its port is refused on
-	// every address that is not public, whatever else is allowed: whoever reaches that
-	// API can read the function's events and answer them.
+	// RuntimeAPI is the "host:port" in AWS_LAMBDA_RUNTIME_API. Its port is refused on
+	// every address that is not public, also with AllowInsecure: whoever reaches that API
+	// can read the function's events and answer them.
 	RuntimeAPI string
 }
 

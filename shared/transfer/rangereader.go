@@ -102,7 +102,7 @@ func (r *rangeReader) Read(p []byte) (int, error) {
 			r.end = r.next
 			return 0, io.EOF
 		}
-		if err = r.recover(err); err != nil {
+		if err = r.retry(err); err != nil {
 			return 0, err
 		}
 	}
@@ -135,8 +135,8 @@ func (r *rangeReader) reopen() error {
 	return nil
 }
 
-// recover closes what is open and waits, or returns the error to end with.
-func (r *rangeReader) recover(err error) error {
+// retry closes the open answer and waits, or returns the error to end with.
+func (r *rangeReader) retry(err error) error {
 	repeated := false
 	if r.body != nil {
 		r.close()

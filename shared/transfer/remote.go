@@ -7,17 +7,17 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Remote is what the origin's answer says of an output.
+// Remote is an output as the origin's answer describes it.
 type Remote struct {
 	// Name is the file's name, from Content-Disposition or the URL. It has no
 	// directory, and may be empty.
 	Name            string
 	ContentType     string
-	ContentEncoding string // without "aws-chunked", which is none
+	ContentEncoding string // without "aws-chunked", which says nothing of the file
 	ETag            string // as sent, quotes and W/ included
 	LastModified    string // as sent
 	Total           int64  // bytes of the file; -1: the origin does not say
-	Ranges          bool   // the origin serves ranges, and a validator ties each to one content
+	Ranges          bool   // the origin serves ranges, and an ETag or Last-Modified ties each to one content
 }
 
 // strongETag returns the ETag if If-Match can use it, else "": a weak one never

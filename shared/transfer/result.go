@@ -2,13 +2,13 @@ package transfer
 
 import "strings"
 
-// Result says what a [Copier.Copy] came to.
+// Result is the result of a [Copier.Copy].
 type Result struct {
-	// Done reports that the object is stored, whole. Without it, and without an
-	// error, time ran out: call Copy again with the checkpoint that was saved. Of the
-	// other fields only Copied and Stored are set then.
+	// Done reports that the object is stored. Without Done and without an error time ran
+	// out: call Copy again with the checkpoint that save got. Only Copied and Stored are
+	// set then.
 	Done            bool
-	Skipped         bool   // an earlier call, or another one alive, had stored the object already
+	Skipped         bool   // the object was stored already, by an earlier call or by another one at the same time
 	Key             string // of the object
 	Bytes           int64
 	CRC32           uint32 // IEEE, of the whole object

@@ -20,8 +20,9 @@ const (
 	maxPartSize = 5 << 30
 )
 
-// Checkpoint finds a multipart upload again. [Copier.Copy] gives it to save; store
-// it, and give it to the next Copy, or to [Abort]. It holds no URL.
+// Checkpoint is what is needed to resume or abort a multipart upload. [Copier.Copy]
+// gives it to save, which stores it for the next Copy, or for [Abort]. It has no URL in
+// it.
 type Checkpoint struct {
 	Key             string `json:"key"`
 	UploadID        string `json:"upload_id"`
@@ -32,11 +33,11 @@ type Checkpoint struct {
 	ContentType     string `json:"content_type,omitempty"`
 	ContentEncoding string `json:"content_encoding,omitempty"`
 	ChecksumType    string `json:"checksum_type,omitempty"` // as S3 granted it
-	// Stream: the output is copied from one answer, so that the next call can only
-	// abort the upload and start again.
+	// Stream says that the output is copied from one answer of the origin, so that the
+	// next call can only abort the upload and start again.
 	Stream bool `json:"stream,omitempty"`
-	// Restarts counts the uploads before this one that were aborted since the origin
-	// had another file by then.
+	// Restarts counts the uploads of this output that were aborted because the origin had
+	// another file by then.
 	Restarts int `json:"restarts,omitempty"`
 }
 

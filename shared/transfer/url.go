@@ -25,16 +25,16 @@ func browserURL(raw string) string {
 	raw = strings.TrimFunc(raw, func(r rune) bool { return r <= ' ' })
 	raw = strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(raw)
 	raw, _, _ = strings.Cut(raw, "#")
-	origin, rest := "", raw
+	host, rest := "", raw
 	if start := strings.Index(raw, "//"); start == 0 || start > 0 && raw[start-1] == ':' {
 		end := strings.IndexAny(raw[start+2:], `/\?`)
 		if end < 0 {
 			return raw
 		}
-		origin, rest = raw[:start+2+end], raw[start+2+end:]
+		host, rest = raw[:start+2+end], raw[start+2+end:]
 	}
 	path, query, hasQuery := strings.Cut(rest, "?")
-	encoded := origin + browserPath(path)
+	encoded := host + browserPath(path)
 	if hasQuery {
 		encoded += "?" + encode(query, notInQuery)
 	}

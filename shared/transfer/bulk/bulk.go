@@ -1,9 +1,9 @@
 // Package bulk moves long bodies over TCP and TLS with few system calls.
 //
-// crypto/tls writes each record of 16 KiB by a call of its own and reads about
-// one at a time, and io.Copy moves 32 KiB at most. At a gigabyte a second those
-// calls cost more than the encryption. A [Conn] writes records in batches, reads
-// ahead, and fills a whole buffer from whatever it is given to send.
+// crypto/tls writes each TLS record of 16 KiB by a system call of its own and reads
+// about one at a time, and io.Copy moves at most 32 KiB. At a gigabyte a second those
+// calls cost more than the encryption. A [Conn] writes TLS records in batches, reads
+// ahead, and fills a whole buffer before it sends.
 //
 // It imports the standard library only.
 package bulk
@@ -17,18 +17,18 @@ import (
 	"sync"
 )
 
-// Chunk is how many bytes are read, written and copied at once. More brought no
-// more speed, and each connection holds up to three such buffers.
-const Chunk = 128 << 10
+// chunk is how many bytes are read, written and copied at once. More were no faster
+// when measured, and each connection holds up to three such buffers.
+const chunk = 128 << 10
 
 // recordOverhead is how many bytes TLS adds to a chunk's records, with some to
 // spare: 22 for each of 16 KiB (RFC 8446, 5.2: header, type and tag).
 const recordOverhead = 8 * 64
 
 // buffers are shared by all connections: each needs one only while it sends a body.
-var buffers = sync.Pool{New: func() any { b := make([]byte, Chunk); return &b }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, chunk); return &b }}
 
-// Conn is a connection that moves bytes in chunks.
+// Conn is a connection that reads, writes and copies 128 KiB at a time.
 type Conn struct {
 	net.Conn               // the TLS connection, or the TCP one itself
 	raw      *bufferedConn // the TCP connection under TLS, else nil
@@ -41,8 +41,9 @@ type Conn struct {
 // Plain returns a Conn over a connection without TLS.
 func Plain(conn net.Conn) *Conn { return &Conn{Conn: conn} }
 
-// Client returns a Conn over a new connection, after a TLS handshake as its client.
-// An error of the handshake, or the context's end during it, closes the connection.
+// Client returns a Conn over a new connection after a TLS handshake, in which it is the
+// client. If the handshake fails, or the context ends during it, the connection is
+// closed.
 func Client(ctx context.Context, conn net.Conn, config *tls.Config) (*Conn, error) {
 	raw := &bufferedConn{Conn: conn}
 	secure := tls.Client(raw, config)
@@ -53,15 +54,15 @@ func Client(ctx context.Context, conn net.Conn, config *tls.Config) (*Conn, erro
 	return &Conn{Conn: secure, raw: raw}, nil
 }
 
-// Server returns a Conn over an accepted connection, whose TLS handshake takes place
-// at the first read. The benchmarks' servers use it.
+// Server returns a Conn over an accepted connection. Its TLS handshake takes place at
+// the first read. Only test and benchmark servers use it.
 func Server(conn net.Conn, config *tls.Config) *Conn {
 	raw := &bufferedConn{Conn: conn}
 	raw.readAhead()
 	return &Conn{Conn: tls.Server(raw, config), raw: raw}
 }
 
-// Write sends p: all its TLS records by as few calls as there are chunks in it.
+// Write sends p. Over TLS it makes one system call for each 128 KiB of records.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.raw == nil {
 		return c.Conn.Write(p)
@@ -78,9 +79,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the connection at once, whatever is under way. crypto/tls would send
-// the peer a close_notify first, behind a Write that the peer may hold up: of one
-// that waits in flush it knows nothing, and waits for it for 5 s.
+// Close ends the connection at once, also during a Write. The Close of crypto/tls would
+// first send a close_notify, behind the bytes of a Write that the peer does not read,
+// and would wait up to 5 s for that.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -108,8 +109,8 @@ func (c *Conn) endWrite() {
 	c.writing--
 }
 
-// ReadFrom sends all that r gives, in whole chunks, and returns how many bytes that
-// were. net/http calls it to send a body.
+// ReadFrom sends everything that r has, 128 KiB at a time, and returns the number of
+// bytes. net/http calls it to send a body.
 func (c *Conn) ReadFrom(r io.Reader) (sent int64, err error) {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
@@ -155,7 +156,7 @@ type bufferedConn struct {
 	pending  []byte
 }
 
-func (b *bufferedConn) readAhead() { b.ahead = make([]byte, Chunk) }
+func (b *bufferedConn) readAhead() { b.ahead = make([]byte, chunk) }
 
 func (b *bufferedConn) Read(p []byte) (int, error) {
 	if b.start == b.stop {
@@ -180,7 +181,7 @@ func (b *bufferedConn) startBatch() {
 	defer b.mu.Unlock()
 	b.batching = true
 	if b.pending == nil {
-		b.pending = make([]byte, 0, Chunk+recordOverhead)
+		b.pending = make([]byte, 0, chunk+recordOverhead)
 	}
 }
 

@@ -68,7 +68,7 @@ func pair(t *testing.T, secure bool) (client, server *Conn, wire *counting) {
 
 func TestBothWays(t *testing.T) {
 	for _, secure := range []bool{true, false} {
-		for _, size := range []int{0, 1, 16 << 10, Chunk - 1, Chunk, Chunk + 1, 5*Chunk + 7} {
+		for _, size := range []int{0, 1, 16 << 10, chunk - 1, chunk, chunk + 1, 5*chunk + 7} {
 			client, server, wire := pair(t, secure)
 			sent := random(size)
 			before := wire.writes.Load()
@@ -87,7 +87,7 @@ func TestBothWays(t *testing.T) {
 			if !bytes.Equal(got, sent) {
 				t.Errorf("TLS %t: %d bytes came, %d were sent", secure, len(got), size)
 			}
-			chunks := int64((size + Chunk - 1) / Chunk)
+			chunks := int64((size + chunk - 1) / chunk)
 			if calls := wire.writes.Load() - before; calls > chunks+2 { // the close is one more
 				t.Errorf("TLS %t, %d bytes: %d writes for %d chunks", secure, size, calls, chunks)
 			}
@@ -107,7 +107,7 @@ func TestSourceFails(t *testing.T) {
 func TestWireFails(t *testing.T) {
 	client, _, wire := pair(t, true)
 	_ = wire.Close()
-	if n, err := client.Write(random(3 * Chunk)); err == nil {
+	if n, err := client.Write(random(3 * chunk)); err == nil {
 		t.Errorf("%d bytes written to a closed connection", n)
 	}
 }
@@ -138,7 +138,7 @@ func TestCloseBreaksOff(t *testing.T) {
 				case under <- struct{}{}:
 				default:
 				}
-				if _, err := client.Write(random(Chunk)); err != nil { // nobody reads
+				if _, err := client.Write(random(chunk)); err != nil { // nobody reads
 					written <- err
 					return
 				}
