@@ -1,11 +1,11 @@
-// Bench measures the copy engine beside others on this machine's loopback.
+// Bench measures the copy engine, and other ways to copy, on this machine's loopback.
 //
 //	go run -C bench . [-quick] [-only NAME,…] [-rounds N] [-out DIR]
 //
-// It goes into a network namespace of its own, starts an origin and a sink there,
-// each a process of its own, measures the raw limit and every contestant in turn,
-// round after round, so that whatever else the machine does falls on all of them
-// alike, and writes medians.
+// In a network namespace of its own it starts an origin, which serves the files, and a
+// sink, which takes the place of S3, each as a process of its own. It measures the raw
+// limit and every contestant in turn, round after round, so that other load on the
+// machine falls on all of them alike, and writes the medians.
 package main
 
 import (

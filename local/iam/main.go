@@ -1,13 +1,13 @@
-// Command iam holds the calls that the end-to-end suites made against the rights
-// that the template gives, in both directions: a call that no right covers fails it,
-// and a right that no call used.
+// Command iam compares the calls that the end-to-end tests made with the rights that
+// the template gives to the functions. It fails for a call that no right covers, and
+// lists the rights that no call used.
 //
 // usage: iam FOLDER
 //
 // FOLDER is that of `stack -record`: one folder for each stack, with the processed
 // template as it was deployed and one line for each call of a function. MiniStack
-// checks policies as well, with -auth; this check reads them by itself, so that no
-// mistake of the one hides in the other, and MiniStack cannot tell what is unused.
+// checks policies as well, with -auth. This command has its own reading of them, so
+// that a mistake in one of the two shows, and MiniStack does not report unused rights.
 package main
 
 import (

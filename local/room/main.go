@@ -1,14 +1,15 @@
-// Command room runs each function once in the room that Lambda gives it, and prints
+// Command room runs each function once within the limits that Lambda sets, and prints
 // what it took: how long until it was ready, how long the call, how much memory at
 // most.
 //
 // usage: stack exec -- room
 //
 // The binaries are those that SAM built, and AWS and Cyberun are the local stack's.
-// What is Lambda's is the room: a read-only root with nothing of this machine in it
+// Like Lambda, it gives a function a read-only root with nothing of this machine in it
 // but certificates and names (no /etc/mime.types, no shell), /tmp alone to write to,
-// another user, the memory of the function's MemorySize and the share of a core that
-// comes with it. What the machine has no means for is said, and left out.
+// another user, the memory of the function's MemorySize, and the share of a core that
+// comes with that. A limit that the machine has no means for is left out, and the
+// output says so.
 package main
 
 import (

@@ -1,13 +1,13 @@
-// Command smoke goes once through a deployed stack as its users do, and says of each
-// step what it saw: one run, one upload, one webhook, one stop, one redrive and, if
-// asked to, the stack's deletion. It is for a real account; without one, its steps
-// are tested against the local stack, as far as that plays them.
+// Command smoke uses a deployed stack once as its users do, and prints what each step
+// saw: one run, one upload, one webhook, one stop, one redrive and, with -delete, the
+// stack's deletion. It is meant for a real account. Its steps are also tested against
+// the local stack, except what that does not have.
 //
 // usage: smoke -stack NAME [-delete] [flags]
 //
-// It signs with the caller's AWS credentials, and starts runs with the relay's
-// command line. Nothing is deleted but what -delete says; the runs and their outputs
-// stay in the stack's buckets.
+// It signs with the caller's AWS credentials, and starts runs with the relay's command
+// line. It deletes nothing without -delete: the runs and their outputs stay in the
+// stack's buckets.
 package main
 
 import (

@@ -1,7 +1,6 @@
-// Command stack brings the whole relay up on this machine and takes it down:
-// AWS as MiniStack plays it, Cyberun as the stand-in does, the stack deployed
-// with SAM. All of it listens on free loopback ports, and all of it ends with
-// this program, however that ends.
+// Command stack runs the whole relay on this machine: MiniStack in place of AWS, the
+// stand-in in place of Cyberun, and the stack deployed with SAM. All of it listens on
+// free loopback ports, and ends with this program, also if that is killed.
 package main
 
 import (

@@ -1,7 +1,7 @@
-// Command standin answers as the Cyberun service does, on loopback: the
-// documented API as raw JSON and SSE, presigned downloads and uploads, real
-// pictures, a ledger of what was paid for, and faults on demand. It imports
-// nothing of the relay's own client: a mistake in both would hide in both.
+// Command standin takes the place of the Cyberun service, on loopback: the documented
+// API as raw JSON and SSE, presigned downloads and uploads, real pictures, a ledger of
+// the tasks that were paid for, and faults on demand. It imports nothing of the relay's
+// own client, so that a mistake in one of the two shows.
 package main
 
 import (

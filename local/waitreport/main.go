@@ -1,7 +1,7 @@
-// Command waitreport measures what waiting for a task costs and how late it
-// delivers: held on the event stream, polled, and with webhooks, beside a loop
-// that polls every three seconds. It brings up stacks of its own, and ends with
-// an error if one of the promises that it checks does not hold.
+// Command waitreport measures what waiting for a task costs, and how late the outputs
+// are: with the event stream, by polls, by webhooks, and by a loop that polls every
+// three seconds. It brings up stacks of its own, and exits with an error if what
+// docs/waiting promises does not hold.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Package handler is the HTTP API: it starts runs, shows them, stops them and
-// takes a person's word on those in doubt.
+// Package handler answers the HTTP API: it starts, shows, lists and stops runs, shows
+// workflows, and stores a person's decision on a run in doubt.
 package handler
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Cyberun is what the API asks of the service.
+// Cyberun is the part of the client that the API calls.
 type Cyberun interface {
 	lifecycle.Cyberun
 	Workflows(ctx context.Context, page cyberun.Page) (cyberun.WorkflowList, error)
@@ -37,13 +37,13 @@ type Outputs interface {
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
 }
 
-// Presigner makes an address that anyone can fetch for a while.
+// Presigner signs an address with which anyone can fetch an object until it expires.
 type Presigner interface {
 	PresignGetObject(context.Context, *s3.GetObjectInput, ...func(*s3.PresignOptions)) (*v4.PresignedHTTPRequest, error)
 }
 
-// Handler is the HTTP API: it checks requests completely, starts and stops
-// executions, and shows what the records say.
+// Handler answers the HTTP API's requests. It returns everything that is wrong with a
+// request at once. It starts and stops executions, and answers from the records.
 type Handler struct {
 	Cyberun      Cyberun
 	Runs         *lifecycle.Runs
@@ -56,6 +56,6 @@ type Handler struct {
 	Now          func() time.Time
 	NewID        func() string
 	Sleep        func(ctx context.Context, d time.Duration) error
-	// Beside runs two functions side by side, for a stop; nil: one after the other.
+	// Beside calls two functions at the same time, for a stop; nil: one after the other.
 	Beside func(a, b func())
 }

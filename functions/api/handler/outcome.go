@@ -18,21 +18,22 @@ import (
 // maxOutcome bounds the body of an outcome, in bytes: a task's id and some room.
 const maxOutcome = 4 << 10
 
-// outcome is a person's word on a submission in doubt.
+// outcome is the body of the route: the task that the submission in doubt started, or
+// that it started none. Exactly one of its fields is set.
 type outcome struct {
 	TaskID     *string `json:"task_id"`
 	NotStarted *bool   `json:"not_started"`
 }
 
-// decideOutcome stores what a person says of a run that failed in doubt, and
-// redrives the run, which does what was said.
+// decideOutcome stores a person's decision on the submission of a run that failed in
+// doubt, and redrives the run, which acts on it.
 func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
 	id := r.PathParameters["id"]
 	body, err := httpapi.Body(r)
 	if err != nil {
 		return none, err
 	}
-	said, err := parseOutcome(body)
+	given, err := parseOutcome(body)
 	if err != nil {
 		return none, err
 	}
@@ -43,16 +44,16 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 	if err != nil {
 		return none, err
 	}
-	word := run.Decision{DecidedBy: httpapi.Caller(r), DecidedAt: h.Now().UTC(), NotStarted: said.NotStarted != nil}
-	if said.TaskID != nil {
-		word.TaskID = *said.TaskID
-		if record.TaskID != word.TaskID {
-			if err := h.checkTask(ctx, record, word.TaskID); err != nil {
+	decision := run.Decision{DecidedBy: httpapi.Caller(r), DecidedAt: h.Now().UTC(), NotStarted: given.NotStarted != nil}
+	if given.TaskID != nil {
+		decision.TaskID = *given.TaskID
+		if record.TaskID != decision.TaskID {
+			if err := h.checkTask(ctx, record, decision.TaskID); err != nil {
 				return none, err
 			}
 		}
 	}
-	if record, err = h.Runs.DecideOutcome(ctx, id, word); err != nil {
+	if record, err = h.Runs.DecideOutcome(ctx, id, decision); err != nil {
 		return none, err
 	}
 	if record.Status == run.Failed && record.InDoubt() {
@@ -73,18 +74,18 @@ func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
 		return err
 	}
 	if h.running(ctx, record.RunID) {
-		return nil // somebody has redriven it: its step finds the word
+		return nil // somebody has redriven it: its step finds the decision
 	}
 	return named.Errorf(named.NotInDoubt, "the run %s can no longer be redriven (Step Functions keeps that for 14 days): start a run with {\"task_id\": \"…\"} for its task, or a new run", record.RunID)
 }
 
 func parseOutcome(raw []byte) (outcome, error) {
-	var said outcome
+	var given outcome
 	var violations named.Violations
 	fields := map[string]json.RawMessage{}
-	if len(raw) > maxOutcome || json.Unmarshal(raw, &fields) != nil || json.Unmarshal(raw, &said) != nil {
+	if len(raw) > maxOutcome || json.Unmarshal(raw, &fields) != nil || json.Unmarshal(raw, &given) != nil {
 		violations.Add("outcome", `must be {"task_id": "…"} or {"not_started": true}`)
-		return said, violations.Err()
+		return given, violations.Err()
 	}
 	for name := range fields {
 		if name != "task_id" && name != "not_started" {
@@ -92,14 +93,14 @@ func parseOutcome(raw []byte) (outcome, error) {
 		}
 	}
 	switch {
-	case (said.TaskID == nil) == (said.NotStarted == nil):
+	case (given.TaskID == nil) == (given.NotStarted == nil):
 		violations.Add("outcome", "must say either task_id or not_started")
-	case said.NotStarted != nil && !*said.NotStarted:
+	case given.NotStarted != nil && !*given.NotStarted:
 		violations.Add("not_started", "must be true: name the task with task_id instead")
-	case said.TaskID != nil && !run.ValidTaskID(*said.TaskID):
+	case given.TaskID != nil && !run.ValidTaskID(*given.TaskID):
 		violations.Add("task_id", "is not a task id")
 	}
-	return said, violations.Err()
+	return given, violations.Err()
 }
 
 // checkTask refuses a task that does not exist, or that another run has.

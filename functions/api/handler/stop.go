@@ -14,11 +14,12 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// stopRun marks the stop, then cancels the task and stops the execution side by
-// side; close-run closes the record. A run that has ended is answered as it is.
+// stopRun notes the stop in the record, then cancels the task and stops the execution
+// side by side; close-run closes the record. For a run that has ended it answers what
+// became of it.
 func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
 	id := r.PathParameters["id"]
-	record, effects, execution, err := h.markStop(ctx, id)
+	record, effects, execution, err := h.recordStop(ctx, id)
 	if err != nil {
 		return none, err
 	}
@@ -58,9 +59,10 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 	return httpapi.JSON(http.StatusAccepted, answer)
 }
 
-// markStop leaves the mark that every step honours. Step Functions is asked only
-// about a run without a record, or one that failed and may have been redriven.
-func (h *Handler) markStop(ctx context.Context, id string) (record lifecycle.Run, effects lifecycle.Effect, execution executions.Execution, err error) {
+// recordStop notes the stop in the run's record, which every step reads. It asks Step
+// Functions only about a run without a record, or one that failed and may have been
+// redriven since.
+func (h *Handler) recordStop(ctx context.Context, id string) (record lifecycle.Run, effects lifecycle.Effect, execution executions.Execution, err error) {
 	record, effects, err = h.Runs.Stop(ctx, id, execution, h.OutputBucket, h.OutputPrefix)
 	if err == nil && record.Status != run.Failed || err != nil && !errors.Is(err, lifecycle.ErrNoRecord) {
 		return record, effects, execution, err

@@ -15,7 +15,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/workflows"
 )
 
-// Input is what the state CopyResult of the state machine sends.
+// Input is the payload of the state CopyResult.
 type Input struct {
 	RunID        string `json:"run_id"`
 	RedriveCount *int   `json:"redrive_count,omitempty"` // of the execution; nil: the sender does not say
@@ -25,9 +25,9 @@ type Input struct {
 // ID returns the run's id, for the log.
 func (in Input) ID() string { return in.RunID }
 
-// Output is what the state IsCopied decides by and, once Done, the execution's
-// output. Every field is always written: the state machine selects them by path,
-// and a path that is missing fails the run.
+// Output is what the state IsCopied chooses the next state by and, once Done, the
+// execution's output. Every field is always written: the state machine selects them by
+// path, and a path that is missing fails the run.
 type Output struct {
 	Done        bool   `json:"done"`
 	RunID       string `json:"run_id"`
@@ -36,13 +36,13 @@ type Output struct {
 	ManifestKey string `json:"manifest_key"` // empty until done
 }
 
-// Cyberun has the calls of *cyberun.Client that copy-result makes.
+// Cyberun is the part of the client that copy-result calls.
 type Cyberun interface {
 	workflows.TaskLister
 	Result(ctx context.Context, id string) (cyberun.Result, error)
 }
 
-// Copier copies one output: a *transfer.Copier.
+// Copier copies one output, as *transfer.Copier does.
 type Copier interface {
 	Copy(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save transfer.Save) (transfer.Result, error)
 }
@@ -51,16 +51,16 @@ type Copier interface {
 type Handler struct {
 	Cyberun Cyberun
 	Runs    *lifecycle.Runs
-	// NewCopier returns the copier of one call, whose copies share its connections
-	// (0: the default number) and start nothing after stopBefore.
+	// NewCopier returns the copier for one call: all copies share its connections (0: the
+	// default number), and it starts nothing at stopBefore or later.
 	NewCopier func(stopBefore time.Time, connections int) Copier
-	AtOnce    int // outputs under way together; DefaultAtOnce
+	AtOnce    int // how many outputs are copied at once, such as DefaultAtOnce
 	Now       func() time.Time
 }
 
 const (
-	// DefaultAtOnce is how many outputs are under way together. They share the
-	// copier's connections; more would only hold more buffers.
+	// DefaultAtOnce is how many outputs are copied at once. They share the copier's
+	// connections; more outputs would only use more buffers.
 	DefaultAtOnce = 4
 	// callTime bounds one call to Cyberun, as everywhere in the relay.
 	callTime = 20 * time.Second
@@ -72,9 +72,9 @@ const (
 	endMargin = 5 * time.Second
 )
 
-// Handle does the work of the state CopyResult: it copies for as long as the
-// context's deadline allows. Without Done the state machine calls it again, and the
-// copies are resumed from their checkpoints. Every error is a *named.Error.
+// Handle copies for as long as the context's deadline allows. Without Done in its
+// output the state machine calls it again, and the copies are resumed from their
+// checkpoints. Every error is a *named.Error.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	call := lifecycle.Call{RunID: in.RunID, Redrives: in.RedriveCount}
 	r, err := h.Runs.Continue(ctx, call)
@@ -124,9 +124,8 @@ func (h *Handler) outputs(ctx context.Context, r lifecycle.Run) ([]workflows.Rem
 	return outputs, nil
 }
 
-// result reads the task's result. An answer that it is gone is believed, as
-// poll-status believes it of a task, once it came often enough over minutes and the
-// task list lacks the task as well: OutputExpired. Until then it is Unavailable, and
+// result reads the task's result. An answer that the result is gone becomes
+// OutputExpired once workflows.Gone believes it, and until then Unavailable, by which
 // the step is retried.
 func (h *Handler) result(ctx context.Context, runID, taskID string) (cyberun.Result, error) {
 	callCtx, cancel := context.WithTimeout(ctx, callTime)

@@ -1,5 +1,5 @@
-// Package handler turns the objects that land in the inbox into runs, and writes
-// the reasons of those that it cannot into the inbox.
+// Package handler starts a run for each object that is uploaded to the inbox. For an
+// object that cannot become a run it writes the reason to the inbox, below rejected/.
 package handler
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// The inbox: what lies where.
+// The beginnings of the inbox's keys, and of the metadata that has parameters.
 const (
 	jobsPrefix     = "jobs/"
 	filesPrefix    = "files/"
@@ -26,26 +26,27 @@ const (
 	paramMetadata  = "param-" // x-amz-meta-param-steps: 30
 )
 
-// Input is whatever S3 sent.
+// Input is an event of S3, by EventBridge or as a notification.
 type Input struct{ raw json.RawMessage }
 
-// UnmarshalJSON keeps the event as it came.
+// UnmarshalJSON keeps the event's bytes, which Handle decodes.
 func (in *Input) UnmarshalJSON(b []byte) error {
 	in.raw = bytes.Clone(b)
 	return nil
 }
 
-// ID is empty: an event can start several runs, and each has its own line.
+// ID returns "": an event can start several runs, each of which has a log line of its
+// own.
 func (in Input) ID() string { return "" }
 
 // Output says what became of the objects that an event reported.
 type Output struct {
-	Started  []string `json:"started,omitempty"` // run ids, also of runs that were started before
-	Rejected []string `json:"rejected,omitempty"`
-	Ignored  int      `json:"ignored,omitempty"`
+	Started  []string `json:"started,omitempty"`  // run ids, also of runs that were started before
+	Rejected []string `json:"rejected,omitempty"` // keys of the reasons that were written
+	Ignored  int      `json:"ignored,omitempty"`  // objects that start no run and are not rejected
 }
 
-// Inbox is what on-upload does to the bucket.
+// Inbox is the part of an S3 client that on-upload calls, for the inbox only.
 type Inbox interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
@@ -53,22 +54,23 @@ type Inbox interface {
 	ListObjectVersions(context.Context, *s3.ListObjectVersionsInput, ...func(*s3.Options)) (*s3.ListObjectVersionsOutput, error)
 }
 
-// Executions starts executions of the stack's state machine; ErrExists of
+// Executions starts executions of the stack's state machine. Start returns ErrExists of
 // shared/executions for a name that was used before.
 type Executions interface {
 	Start(ctx context.Context, runID, input string) error
 }
 
-// Handler turns uploads into executions. It does not call Cyberun: Submit checks
-// the parameters against the workflow.
+// Handler turns uploads into executions. It does not call Cyberun: submit checks the
+// parameters against the workflow.
 type Handler struct {
 	Inbox      Inbox
 	Executions Executions
 	Log        *slog.Logger
 }
 
-// Handle starts a run for each uploaded object; one that cannot start stops no
-// other. What failed for a passing reason fails the call, which may be repeated.
+// Handle starts a run for each object that an event reports. An object that cannot
+// become a run keeps no other from it. The call fails if a service could not be
+// reached, and may be repeated: an object that has its run starts no second one.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	found, unreadable := uploads(in.raw)
 	var out Output
@@ -86,8 +88,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	return out, errors.Join(errors.Join(failures...), unreadable)
 }
 
-// start starts the run of one upload, rejects it, or passes it over, and notes
-// which in out.
+// start starts the run of one upload, rejects it, or ignores it, and adds that to out.
 func (h *Handler) start(ctx context.Context, u upload, out *Output) error {
 	u, request, err := h.request(ctx, u)
 	var none *skipped
@@ -129,8 +130,8 @@ func (s *skipped) Error() string { return s.why }
 // ignore skips an upload that never asked for a run.
 func ignore(why string) error { return &skipped{slog.LevelInfo, why} }
 
-// lost skips an upload that asked for a run and is no longer there to be read,
-// with a warning: a person may want to know.
+// lost skips an upload that asked for a run and can no longer be read. It logs a
+// warning, since a person may want to know.
 func lost(why string) error { return &skipped{slog.LevelWarn, why} }
 
 // request returns the request that an upload stands for, checked as far as it can

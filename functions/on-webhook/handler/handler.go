@@ -1,5 +1,5 @@
-// Package handler takes Cyberun's webhooks: it checks their signature and resumes
-// the run that waits for the task.
+// Package handler answers Cyberun's webhooks: it checks their signature and resumes the
+// run that waits for the task.
 package handler
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// Secrets reads the signing secret. Refresh reads it again after it was found to be
-// wrong.
+// Secrets has the secret that webhooks are signed with. Refresh reads it again after
+// rejected did not match a signature.
 type Secrets interface {
 	Key(ctx context.Context) (string, error)
 	Refresh(ctx context.Context, rejected string) (string, error)
@@ -32,14 +32,14 @@ type Runs interface {
 	TokenOfTask(ctx context.Context, taskID string) (runID, token string, err error)
 }
 
-// Resumer lets an execution go on that awaits a webhook.
+// Resumer resumes an execution that waits for a webhook, by its task token.
 type Resumer interface {
 	Resume(ctx context.Context, token string) error
 }
 
-// Handler checks a webhook and resumes the run that awaits it. It decides nothing:
-// poll-status looks at the task itself, and a webhook that resumes nothing is made
-// up for by the time-out of the state that awaits it.
+// Handler checks a webhook and resumes the run that waits for it. Nothing depends on
+// it: poll-status reads the task itself, and where no webhook resumes a run the
+// time-out of the state AwaitWebhook does.
 type Handler struct {
 	Enabled bool
 	Secrets Secrets
@@ -74,8 +74,8 @@ type hook struct {
 	TaskID string `json:"task_id"`
 }
 
-// Handle answers 204 for every webhook with a valid signature, also for one about an
-// unknown task: after any other answer Cyberun would send it again for nothing.
+// Handle answers 204 to every webhook with a valid signature, also to one about an
+// unknown task: after any other answer Cyberun sends the webhook again.
 func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Response, error) {
 	defer observe.LogPanic(ctx, h.Log)
 	if !h.Enabled {
@@ -109,9 +109,9 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 	return answer(http.StatusNoContent), nil
 }
 
-// resume resumes the run that delivers the task. A task of another stack, or one
-// whose run has not reached AwaitWebhook, resumes nothing: such a run looks at its
-// task itself.
+// resume resumes the run that delivers the task. It does nothing for a task of another
+// stack, or of a run that does not wait for a webhook yet: such a run reads its task
+// first.
 func (h *Handler) resume(ctx context.Context, taskID string) error {
 	runID, token, err := h.Runs.TokenOfTask(ctx, taskID)
 	if err != nil || token == "" {

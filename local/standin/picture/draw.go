@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Scene is what a picture is made of: the same scene, the same picture.
+// Scene is what a picture is made from. The same scene gives the same picture.
 type Scene struct {
 	Prompt, Footer, Style string
 	Seed                  uint64

@@ -1,5 +1,5 @@
-// Package picture draws what the stand-in's tasks leave: pictures that show
-// their prompt, so that one can see what came out, and carry it as PNG text.
+// Package picture draws the outputs of the stand-in's tasks: pictures that show their
+// prompt, and carry it as PNG text.
 package picture
 
 import (
