@@ -36,7 +36,7 @@ func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, e
 		return nil, err
 	}
 	client := s.Client(cfg)
-	// Where files go is the remote's word too: it is checked where it is dialled.
+	// Cyberun says where input files are uploaded to: the policy checks each address.
 	client.UploadHTTP = transfer.NewOrigin(transfer.Policy{AllowInsecure: s.AllowInsecure, RuntimeAPI: s.RuntimeAPI})
 	runs := s.Runs(cfg, client, nil)
 	return &handler.Handler{

@@ -56,7 +56,7 @@ func (l *listing) breaks(format string, args ...any) {
 
 // read reads the task list from its newer end, whichever that is, back to a
 // moment of Cyberun's clock, which is not after the beginning of the submission's
-// window. A list whose order cannot be told is read whole.
+// window. A list whose order is not known is read whole.
 // Taking a part of the list for all of it would pay twice, so whatever may have
 // made a hole in it is noted. expected is what Cyberun's clock should
 // say now.
@@ -119,7 +119,7 @@ func (i Investigator) read(ctx context.Context, window run.Window, back time.Tim
 	return l, nil
 }
 
-// unsaid is the number of pages of a list that does not tell how long it is: it
+// unsaid stands for the number of pages of a list that does not say how long it is: it
 // ends with an empty page.
 const unsaid = 0
 
@@ -138,8 +138,8 @@ func pagesOf(first cyberun.TaskList) int {
 	return (total + rows - 1) / rows
 }
 
-// orderOf is 1 for a list that begins with its oldest task, -1 for one that
-// begins with its newest, and 0 if the first page does not tell.
+// orderOf returns 1 for a list that begins with its oldest task, -1 for one that begins
+// with its newest, and 0 if the first page does not show the order.
 func orderOf(tasks []cyberun.Task) int {
 	if len(tasks) == 0 {
 		return 0

@@ -15,9 +15,9 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// witness is a task that a receipt told this stack of, with what a task list must
-// show of it: an object ended/{workflow}/{newest first}-{queue ms}-{run ms}-{task id}
-// in the state bucket, or what a record says.
+// witness is a task that a receipt named, with what a task list must show of it. It
+// comes from an object ended/{workflow}/{newest first}-{queue ms}-{run ms}-{task id} in
+// the state bucket, or from a record.
 type witness struct {
 	TaskID     string     `json:"task_id"`
 	WorkflowID string     `json:"workflow_id"`
@@ -115,8 +115,8 @@ func SawEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) e
 		milliseconds(t.CreatedAt, t.StartedAt), milliseconds(t.StartedAt, t.CompletedAt), url.PathEscape(t.ID)), body)
 }
 
-// witness returns the newest task that a receipt told this stack of, 60 s to 6
-// days old: of the same workflow if there is one, else of any of the stack's.
+// witness returns the newest task that a receipt named, 60 s to 6 days old: of the same
+// workflow if there is one, else of any of the stack's.
 func (i Investigator) witness(ctx context.Context, r run.Record) (w witness, found bool, err error) {
 	now := i.Now()
 	var keys []string

@@ -9,9 +9,9 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// NameCandidates notes the candidates of a run that closed in doubt in its record and
-// its error.json. None of them is adopted or cancelled, and no other run may adopt
-// one from then on.
+// NameCandidates writes the candidates of a run that closed in doubt to its record and
+// its error.json, and to the ownership of each: none of them is adopted or cancelled by
+// any run from then on.
 func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Candidate) error {
 	if err := c.claimCandidates(ctx, r.RunID, candidates); err != nil {
 		return err
@@ -39,8 +39,9 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 	return c.markSettled(ctx, r)
 }
 
-// LeaveToPerson notes the candidates of an open run whose submission a person has to
-// decide on, and keeps other runs from adopting one of them.
+// LeaveToPerson writes the candidates of an open run, about whose submission a person
+// has to decide, to its record and to the ownership of each: no other run adopts one
+// from then on.
 func (s *Runs) LeaveToPerson(ctx context.Context, r Run, candidates []run.Candidate) error {
 	if err := s.claimCandidates(ctx, r.RunID, candidates); err != nil {
 		return err
@@ -65,7 +66,8 @@ func (s *Runs) claimCandidates(ctx context.Context, runID string, candidates []r
 	return nil
 }
 
-// CandidateIDs returns the ids of candidates as a text for a person.
+// CandidateIDs returns the ids of candidates with commas, or "none was found", for a
+// message.
 func CandidateIDs(candidates []run.Candidate) string {
 	if len(candidates) == 0 {
 		return "none was found"

@@ -20,9 +20,9 @@ import (
 // one that counts: neither of two calls can change the bytes of the other.
 func manifestKey(runID, id string) string { return "manifests/" + runID + "/" + id + ".json" }
 
-// StartCopy notes that the outputs are about to be copied. It returns a run that has
-// succeeded as it is, and finishes a delivery that an earlier call began. It needs
-// Outputs.
+// StartCopy notes in the record that copy-result is about to copy the outputs. It
+// returns a run that has succeeded as it is, and finishes a delivery that an earlier
+// call began. It needs Outputs.
 func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	now := s.Now().UTC()
 	r, cell, err := s.update(ctx, r, change{event: Copy, life: r.life, fenced: true, do: func(rec *run.Record) error {
@@ -41,10 +41,10 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	return r, err
 }
 
-// Deliver passes the point of no return: it stores the manifest's bytes in the state
-// bucket, then notes in the record that the run is delivering. From that write on the
-// run succeeds, whoever does the rest; Deliver does it at once. It returns
-// RunCancelled if a stop came first. It needs Outputs.
+// Deliver makes it certain that the run succeeds: it stores the manifest's bytes in the
+// state bucket, then sets the record's status to Delivering. Whichever call does the
+// rest, the run can only succeed from that write on; Deliver does the rest at once. It
+// returns RunCancelled if a person stopped the run before. It needs Outputs.
 func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, error) {
 	body, err := json.MarshalIndent(manifest, "", "  ")
 	if err != nil {
@@ -67,10 +67,10 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 	return s.FinishDelivery(ctx, r)
 }
 
-// FinishDelivery does what follows the point of no return: it writes the manifest's
-// bytes to the output bucket, removes an error.json, and closes the record as
-// succeeded. It may be repeated, and run by several callers at once. It returns
-// OutputBucketRefused if the bucket does not take the manifest. It needs Outputs.
+// FinishDelivery does the rest of a delivery: it writes the manifest's bytes to the
+// output bucket, removes an error.json, and closes the record as succeeded. It may be
+// repeated, and several callers may do it at once. It returns OutputBucketRefused if
+// the bucket does not take the manifest. It needs Outputs.
 func (s *Runs) FinishDelivery(ctx context.Context, r Run) (Run, error) {
 	if r.Status == run.Succeeded {
 		return r, nil

@@ -28,6 +28,7 @@
 //	copies/{run_id}/{hash}.json                   how far the copy of an output has come
 //	progress/{run_id}.json                        what poll-status last saw
 //	wake/{run_id}.json                            the task token of a run that awaits a webhook
+//	sweep/state.json                              when the sweep last looked nine days back
 //
 // shared/doubt keeps one more kind there: ended/{workflow}/…, the tasks that were seen
 // to end.

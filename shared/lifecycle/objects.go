@@ -53,14 +53,14 @@ const indexPrefix = "index/"
 
 func indexKey(r run.Record) string { return indexPrefix + CursorOf(r) }
 
-// CursorOf returns a run's place in the index. Two callers may see start
-// times that differ by milliseconds and write two entries; the one that does not
-// match the record is stale and is to be skipped.
+// CursorOf returns the cursor of a run in the index, for [Runs.Newest]. Two callers may
+// see start times of a run that differ by milliseconds, and write two entries; skip the
+// entry whose cursor is not that of the record.
 func CursorOf(r run.Record) string { return store.NewestFirst(r.StartedAt) + "-" + r.RunID }
 
-// Newest calls each with the ids of the runs, the newest first, from after a
-// cursor on (empty: the first), until each returns false. Each id comes with its
-// own cursor.
+// Newest calls each with the id and the cursor of every run in the index, the newest
+// first, after the entry with the given cursor (empty: from the first), until each
+// returns false.
 func (s *Runs) Newest(ctx context.Context, cursor string, each func(runID, cursor string) bool) error {
 	after := ""
 	if cursor != "" {
@@ -75,8 +75,8 @@ func (s *Runs) Newest(ctx context.Context, cursor string, each func(runID, curso
 
 func progressKey(runID string) string { return "progress/" + runID + ".json" }
 
-// PutProgress replaces the run's progress, without a condition: of two writers the
-// later one is as right as the other.
+// PutProgress replaces the run's progress without a condition: if two calls write it,
+// either is good.
 func (s *Runs) PutProgress(ctx context.Context, p run.Progress) error {
 	p.Progress = math.Min(math.Max(p.Progress, 0), 1)
 	if math.IsNaN(p.Progress) {
@@ -108,8 +108,8 @@ func (s *Runs) PutToken(ctx context.Context, runID, token string) error {
 }
 
 // TokenOfTask returns the run that delivers a task, and the last task token that was
-// stored for it. Both are empty if no run of this stack has the task; the token is
-// empty if the run never awaited a webhook.
+// stored for it. Both are empty if no run of this stack delivers the task; the token is
+// empty if the run never waited for a webhook.
 func (s *Runs) TokenOfTask(ctx context.Context, taskID string) (runID, token string, err error) {
 	o, found, err := s.OwnershipOf(ctx, taskID)
 	if err != nil || !found || o.DeliveredBy == "" {
@@ -123,7 +123,7 @@ func (s *Runs) TokenOfTask(ctx context.Context, taskID string) (runID, token str
 const copyPrefix = "copies/"
 
 func copyKey(runID, outputID string) string {
-	sum := sha256.Sum256([]byte(outputID)) // the id is the remote's word, and no key
+	sum := sha256.Sum256([]byte(outputID)) // the id is as Cyberun sends it, and may not fit a key
 	return copyPrefix + runID + "/" + hex.EncodeToString(sum[:16]) + ".json"
 }
 

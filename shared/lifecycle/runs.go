@@ -17,19 +17,20 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// Cyberun is the part of the client that the life of a run needs: one look at a
-// task, and its cancel.
+// Cyberun is the part of the client that this package calls: to read a task, and to
+// cancel it.
 type Cyberun interface {
 	Task(ctx context.Context, id string) (cyberun.Task, error)
 	Cancel(ctx context.Context, id string) error
 }
 
-// Executions describes executions, by ARN.
+// Executions reads an execution by its ARN, as executions.Machine does.
 type Executions interface {
 	Describe(ctx context.Context, arn string) (executions.Execution, error)
 }
 
-// Outputs writes manifest.json and error.json, and ends multipart uploads.
+// Outputs is the part of an S3 client that this package calls for the output bucket: to
+// write and delete manifest.json and error.json, and to abort multipart uploads.
 type Outputs interface {
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
@@ -50,8 +51,8 @@ type Runs struct {
 	AtOnce     int           // objects of one run that are read or deleted side by side; 0: one after the other
 }
 
-// Run is a record as it was last read or written, and the life in which its caller
-// acts. Methods that change a run return it as it is then.
+// Run is a record as it was last read or written, with the life in which its caller
+// acts. Methods that change a run return it as it is afterwards.
 type Run struct {
 	run.Record
 	life   int
@@ -126,8 +127,8 @@ func (s *Runs) update(ctx context.Context, r Run, c change) (Run, Cell, error) {
 	return r, cell, err
 }
 
-// Call identifies a call of a step: the run, its execution, and the life that Step
-// Functions says it belongs to.
+// Call says which call of a step this is: of which run, of which execution, and in
+// which life by Step Functions.
 type Call struct {
 	RunID        string
 	ExecutionARN string
@@ -146,8 +147,9 @@ const sameStart = time.Minute
 // ended, and S3 may expire a record a day or two later than that.
 const reusable = 80 * 24 * time.Hour
 
-// NewRecord returns the record of a run that begins, in life n: 0, or the redrive
-// count of an execution that got no record earlier.
+// NewRecord returns the record of a run that begins, in life n: 0, or, for an execution
+// that was redriven before the run had a record, its redrive count. outputPrefix is the
+// stack's OutputPrefix.
 func NewRecord(runID, arn string, started time.Time, n int, request run.Request, bucket, outputPrefix string, now time.Time) run.Record {
 	workflow := cmp.Or(request.Workflow, run.RescueSlug)
 	return run.Record{
@@ -166,10 +168,10 @@ func lifeStart(started time.Time, n int, now time.Time) time.Time {
 	return now.UTC()
 }
 
-// Begin enters a run for Submit: it creates the record, or continues the one that
-// exists. It returns InvalidRequest for a run id that another execution used within
-// the last 80 days, and otherwise what Continue returns. It needs Executions if the
-// call does not say its life.
+// Begin enters a run for submit: it creates the record, or continues the one that
+// exists. bucket and outputPrefix are the stack's. It returns InvalidRequest for a run
+// id that another execution used within the last 80 days, and otherwise what Continue
+// returns. It needs Executions if call.Redrives is nil.
 func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
 	standing, err := s.Get(ctx, call.RunID)
 	if errors.Is(err, ErrNoRecord) {
@@ -259,11 +261,11 @@ func (s *Runs) lifeOf(ctx context.Context, call Call) (int, error) {
 	return e.Redrives, err
 }
 
-// Continue enters a run for PollStatus or CopyResult. It returns RunCancelled for a
+// Continue enters a run for poll-status or copy-result. It returns RunCancelled for a
 // run that was stopped, Superseded for a call of an earlier life or of a closed run,
-// and RunNotFound without a record. A run that has succeeded is returned as it is.
-// With Outputs it finishes a delivery that an earlier call began; without them it
-// returns such a run as it is. It needs Executions if the call does not say its life.
+// and RunNotFound without a record. A run that has succeeded is returned as it is. With
+// Outputs it finishes a delivery that an earlier call began; without them it returns
+// such a run as it is. It needs Executions if call.Redrives is nil.
 func (s *Runs) Continue(ctx context.Context, call Call) (Run, error) {
 	r, err := s.Get(ctx, call.RunID)
 	if errors.Is(err, ErrNoRecord) {
@@ -320,8 +322,8 @@ func raise(r *run.Record, n int, now time.Time) {
 	}
 }
 
-// Check reads the run again for a call that entered it a while ago. Its error says
-// that the call may not go on: the run was stopped, redriven or closed meanwhile.
+// Check reads the run again for a call that entered it a while ago. It returns an error
+// if the run was stopped, redriven or closed since: the call must not go on.
 func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
 	now, err := s.Get(ctx, r.RunID)
 	if err != nil {
@@ -332,7 +334,8 @@ func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
 	return now, err
 }
 
-// Note changes something else than the status, for a step of the run's life.
+// Note changes the record of a run and not its status, for a step in the run's life. do
+// makes the change; it may be called more than once.
 func (s *Runs) Note(ctx context.Context, r Run, do func(*run.Record)) (Run, error) {
 	r, _, err := s.update(ctx, r, change{event: Note, life: r.life, fenced: true, do: func(rec *run.Record) error {
 		do(rec)

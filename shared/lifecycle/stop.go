@@ -10,11 +10,11 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// Stop notes in the record that a person stops the run; every step honours it. For a
-// run whose Submit has not created the record yet it creates one, if execution, the
-// run's execution as Step Functions describes it, is running; otherwise it returns
-// ErrNoRecord. The effects, CancelTask and StopExecution, are the caller's to carry
-// out. A delivery past its point of no return is finished instead. It needs Outputs.
+// Stop notes in the record that a person stops the run; every step reads that.
+// execution is the run's as Step Functions describes it. For a run without a record
+// Stop creates one if the execution runs, and else returns [ErrNoRecord]. The caller
+// has to carry out the effects, which are [CancelTask] and [StopExecution]. A run that
+// is delivering is not stopped: Stop finishes the delivery. It needs Outputs.
 func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Execution, bucket, outputPrefix string) (Run, Effect, error) {
 	r, err := s.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {

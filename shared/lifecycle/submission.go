@@ -37,19 +37,19 @@ const (
 	maxOldMarkers = 20_000
 )
 
-// The ids of workflows are the remote's word: a '/' in one would make a marker
-// that no list of its workflow finds.
+// The ids of workflows are as Cyberun sends them: with a '/' in one, no list of the
+// workflow's markers would find the marker.
 func markersIn(workflowID string) string { return markerPrefix + url.PathEscape(workflowID) + "/" }
 
 func markersOf(workflowID, runID string) string { return markersIn(workflowID) + runID + "/" }
 
 func doubtsIn(workflowID string) string { return doubtPrefix + url.PathEscape(workflowID) + "/" }
 
-// Mark announces a POST: first to the other runs of the workflow, by a marker, then
-// in the record. Only the call whose attempt the record then has may post. It
-// returns SubmitInDoubt if another call of the step was faster; after Unavailable it
-// is not known whether the record has the mark, and the next call has to investigate
-// as after a lost reply.
+// Mark announces a POST: first to the other runs of the workflow, by a marker, then in
+// the record. Only the call whose attempt the record has afterwards may post. Mark
+// returns SubmitInDoubt if another call of the step was faster. After Unavailable it is
+// not known whether the record was written, and the next call has to investigate as
+// after a lost reply.
 func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission run.Submission) (Run, error) {
 	if err := s.put(ctx, markersOf(workflowID, r.RunID)+submission.Attempt, submission.Marker(r.RunID)); err != nil {
 		return r, err
@@ -263,9 +263,9 @@ func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
 	return s.withdrawDoubt(ctx, r)
 }
 
-// Adopt records the one task that a run in doubt can have started. The ownership is
-// written first: of two runs that adopt one task it lets one through. taken is the
-// other run that has the task, empty if this one got it.
+// Adopt makes the task taskID, which is the only one that a run in doubt can have
+// started, the run's own. It writes the ownership first, by which only one of two runs
+// gets the task. taken is the id of the other run if that has the task, else empty.
 func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (found Run, taken string, err error) {
 	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: how, DeliveredBy: r.RunID})
 	if err != nil {
@@ -278,7 +278,7 @@ func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (fo
 	return found, "", err
 }
 
-// find records a task of which no receipt spoke; also makes further changes.
+// find records a task that no receipt named; also makes further changes of the record.
 func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.How, also func(*run.Record)) (Run, error) {
 	now := s.Now().UTC()
 	r, _, err := s.update(ctx, r, change{event: Find, life: r.life, fenced: true, do: func(rec *run.Record) error {

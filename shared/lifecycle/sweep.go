@@ -35,11 +35,12 @@ type lister interface {
 	EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
 
-// Sweep calls each for every run that may need closing, because no event came
-// or the call that it caused died: those whose execution ended otherwise than
-// well, and, once a day, those of nine to ten days ago that are still open,
-// whose execution Step Functions may have forgotten. pace is called before each
-// call to Step Functions. left counts what was not reached.
+// Sweep calls each for every execution whose run may need closing, because no event
+// came or the call of close-run for it died: those that ended lately otherwise than as
+// succeeded, and, once a day, those of the last nine days, and the runs that began nine
+// to ten days ago and are still open, whose execution Step Functions may have
+// forgotten. pace is called before each call to Step Functions. left counts the
+// executions that were not reached.
 func (c Closer) Sweep(ctx context.Context, list lister, pace func(context.Context) error, each func(executions.Execution)) (left int, err error) {
 	var state sweepState
 	if _, err := c.get(ctx, sweepKey, &state); err != nil {

@@ -56,8 +56,8 @@ func RefusedByBucket(err error) (reason string, ok bool) {
 }
 
 // refusal reports whether no retry changes an answer, by S3's list of error codes.
-// InvalidRequest is the answer to a write without what Object Lock demands, but to
-// CompleteMultipartUpload it speaks of the list of parts.
+// InvalidRequest is the answer to a write that lacks what Object Lock demands; to
+// CompleteMultipartUpload it means that the list of parts is wrong.
 func refusal(code string, status int, operation string) bool {
 	switch code {
 	case "AccessDenied", "AllAccessDisabled", "AccountProblem", "NoSuchBucket", "InvalidBucketName",
@@ -72,8 +72,8 @@ func refusal(code string, status int, operation string) bool {
 	return status == http.StatusMovedPermanently || status == http.StatusMethodNotAllowed
 }
 
-// passingKey reports whether a failure of KMS speaks of one attempt; S3 passes it on
-// with the status 400, as it does those that stay.
+// passingKey reports whether a failure of KMS is one that a retry may get past. S3
+// answers these with the status 400 like the others.
 func passingKey(name string) bool {
 	switch name {
 	case "DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "LimitExceededException":

@@ -11,7 +11,7 @@ import (
 // Errors that direct the copy and never leave the package.
 var (
 	// errUploadGone: S3 no longer knows the multipart upload. Another call completed
-	// it, or somebody aborted it; whether the object is there tells which.
+	// it if the object is there; else somebody aborted it.
 	errUploadGone = errors.New("the multipart upload no longer exists")
 	// errRestart: nothing is left to resume; the copy starts again from byte 0.
 	errRestart = errors.New("the copy has to start again")

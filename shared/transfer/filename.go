@@ -14,12 +14,12 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 )
 
-// fileName returns the name of the file that an answer serves. Content-Disposition
-// has the first word, unless it names no extension beside a content type that tells
-// none either. Then the URL is asked: a query parameter "filename", as ComfyUI's
-// /view has it, and the path, of the URL that was answered and of those that were
-// redirected to it. The first name with an extension wins, for that is what an
-// output's key needs; else the first name.
+// fileName returns the name of the file that an answer serves: that in
+// Content-Disposition, unless it has no extension and the content type gives none
+// either. Then come a query parameter "filename", as ComfyUI's /view has it, and the
+// path, of the URL that was answered and of those that were redirected to it. The first
+// of these names with an extension is taken, since an output's key needs one; else the
+// first name.
 func fileName(resp *http.Response) string {
 	first := dispositionName(resp.Header.Values("Content-Disposition"))
 	if first != "" && (hasExtension(first) || media.Extension(resp.Header.Get("Content-Type")) != "") {
@@ -39,8 +39,8 @@ func fileName(resp *http.Response) string {
 	return first
 }
 
-// hasExtension reports that a name ends in a dot, letters and digits: what follows
-// the dot in "Model v1.5 (final)" tells no type.
+// hasExtension reports whether a name ends in a dot, letters and digits. What follows
+// the dot in "Model v1.5 (final)" is no extension.
 func hasExtension(name string) bool {
 	ext := path.Ext(name)
 	return len(ext) > 1 && !strings.ContainsFunc(ext[1:], func(r rune) bool {

@@ -46,16 +46,17 @@ func (s *store) put(ctx context.Context, res Result, open openBody) (Result, err
 	return res, err
 }
 
-// find looks whether an earlier call, or one still alive, has stored this output:
-// an object of that size (-1: of any) with all of the target's metadata.
+// find returns the object that an earlier call, or another one at the same time, has
+// stored for this output: one of that size (-1: of any) with all of the target's
+// metadata.
 func (s *store) find(ctx context.Context, key string, size int64) (res Result, found bool, err error) {
 	if len(s.metadata) == 0 {
-		return Result{}, false, nil // nothing would tell it from another output
+		return Result{}, false, nil // nothing distinguishes it from another output
 	}
 	var head *s3.HeadObjectOutput
 	err = s.call(ctx, "HeadObject", func() (err error) {
 		head, err = s.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled})
-		if _, status := s3errors.Code(err); leftToTheWrite(status) {
+		if _, status := s3errors.Code(err); countsAsAbsent(status) {
 			head, err = nil, nil
 		}
 		return err
@@ -75,16 +76,16 @@ func (s *store) find(ctx context.Context, key string, size int64) (res Result, f
 		res.CRC32 = crc
 		return res, true, nil
 	}
-	// S3 kept only a checksum of checksums, or none: the bytes themselves tell.
+	// S3 kept only a checksum of checksums, or none: the bytes have to be read.
 	res.CRC32, err = s.readBack(ctx, key, res.ETag, bytes)
 	return res, err == nil, err
 }
 
-// leftToTheWrite reports that the copy goes on after this answer to a HeadObject
-// as if nothing were there. 404 says so; without the right to list the bucket S3
-// says 403 of what is not there. A bucket of another region or a wrong name
-// answers a HEAD with a status and no reason: the write that follows is told one.
-func leftToTheWrite(status int) bool {
+// countsAsAbsent reports whether the copy goes on after this answer to a HeadObject as
+// if there were no object. That is what 404 says, and 403 without the right to list the
+// bucket. For a bucket of another region or a wrong name, the answer to a HEAD has a
+// status and no reason; the answer to the write that follows has one.
+func countsAsAbsent(status int) bool {
 	switch status {
 	case http.StatusNotFound, http.StatusForbidden, http.StatusMovedPermanently, http.StatusBadRequest, http.StatusMethodNotAllowed:
 		return true

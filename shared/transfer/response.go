@@ -56,7 +56,7 @@ func checkResponse(resp *http.Response, now time.Time, want byteRange, known *Re
 	return Remote{}, named.Errorf(named.Unavailable, "the origin answered HTTP %d", resp.StatusCode)
 }
 
-// isTransientStatus reports that a status speaks of one attempt only.
+// isTransientStatus reports whether another attempt may be answered differently.
 func isTransientStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:

@@ -62,8 +62,8 @@ func storeError(bucket, operation string, err error) error {
 	return unavailable
 }
 
-// isTransientAnswer reports that S3's answer speaks of one attempt only: by its
-// status, whatever code comes with it, 0 being no answer at all, or by its code.
+// isTransientAnswer reports whether another attempt may be answered differently, by the
+// status of S3's answer, whatever its code (0: there was no answer), or by its code.
 func isTransientAnswer(code string, status int) bool {
 	switch status {
 	case 0, http.StatusTemporaryRedirect, http.StatusConflict, http.StatusTooManyRequests:
