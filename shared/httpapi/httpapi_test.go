@@ -89,7 +89,7 @@ func FuzzPages(f *testing.F) {
 		if len(violations) > 0 {
 			return
 		}
-		if page.Limit < 1 || page.Limit > MaxLimit || len(page.Cursor) > maxCursor {
+		if page.Limit < 1 || page.Limit > maxLimit || len(page.Cursor) > maxCursor {
 			t.Fatalf("%q: %+v", query, page)
 		}
 		again := ReadPage(url.Values{"cursor": {EncodeCursor(page.Cursor)}}, 20, &violations)

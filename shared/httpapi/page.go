@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// MaxLimit is the most entries of a list in one answer, which is also the most that
+	// maxLimit is the most entries of a list in one answer, which is also the most that
 	// Cyberun returns at once.
-	MaxLimit = 100
+	maxLimit = 100
 	// maxCursor is well above an index entry's 13 digits and a run id's 80 characters.
 	maxCursor = 500
 
@@ -22,7 +22,7 @@ const (
 // Page is the part of a list that a request to the relay asks for. [cyberun.Page] is
 // that of a call to Cyberun.
 type Page struct {
-	Limit int // 1 to MaxLimit entries
+	Limit int // entries, 1 to 100
 	// Cursor is where the part begins, decoded; empty: at the start of the list.
 	Cursor string
 }
@@ -33,8 +33,8 @@ func ReadPage(q url.Values, usual int, violations *named.Violations) Page {
 	page := Page{Limit: usual}
 	if value := q.Get("limit"); value != "" {
 		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > MaxLimit {
-			violations.Add("limit", "must be a whole number from 1 to %d", MaxLimit)
+		if err != nil || n < 1 || n > maxLimit {
+			violations.Add("limit", "must be a whole number from 1 to %d", maxLimit)
 		}
 		page.Limit = n
 	}

@@ -11,8 +11,8 @@
 //
 //   - A task is one execution of a workflow at Cyberun, which bills it. A run is one
 //     execution of the relay's state machine: it gets one task and delivers its outputs.
-//   - A life of a run is its part between two redrives of its execution. Lives are
-//     counted from 0, as Step Functions counts redrives.
+//   - A life of a run lasts from its start, or from a redrive of its execution, to the
+//     next redrive. Lives are counted from 0, as Step Functions counts redrives.
 //   - A submission is the POST that starts the run's task. It is marked before it is
 //     sent: in the record, and by a [Marker] that other runs of the workflow read.
 //   - A receipt is Cyberun's answer to that POST, with the task's id.

@@ -57,9 +57,8 @@ func longestPrefix(template string) int {
 	).Replace(slashed(template)))
 }
 
-// ValidPrefix reports whether a destination's template is valid. A run with an invalid
-// one has no prefix and leaves no error.json.
-func ValidPrefix(prefix string) bool {
+// validPrefix reports whether a destination's template is valid.
+func validPrefix(prefix string) bool {
 	var violations named.Violations
 	checkPrefix(&violations, prefix)
 	return len(violations) == 0
@@ -71,9 +70,9 @@ const taskPlaceholder = "{task_id}"
 // RenderPrefix returns the prefix of a run's keys: the stack's outputPrefix and the
 // destination's template, each ended by a slash, with {run_id}, {workflow} and {date}
 // filled in. {task_id} stays, since the task is not known when a run starts. It returns
-// "" for an invalid template.
+// "" for an invalid template, and a run without a prefix leaves no error.json.
 func RenderPrefix(outputPrefix, template, runID, slug string, started time.Time) string {
-	if !ValidPrefix(template) {
+	if !validPrefix(template) {
 		return ""
 	}
 	return slashed(outputPrefix) + slashed(strings.NewReplacer(

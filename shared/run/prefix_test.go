@@ -36,8 +36,8 @@ func TestPrefixes(t *testing.T) {
 		t.Run(test.prefix, func(t *testing.T) {
 			var violations named.Violations
 			checkPrefix(&violations, test.prefix)
-			if ValidPrefix(test.prefix) != (test.fault == "") {
-				t.Errorf("ValidPrefix says %v", ValidPrefix(test.prefix))
+			if validPrefix(test.prefix) != (test.fault == "") {
+				t.Errorf("validPrefix says %v", validPrefix(test.prefix))
 			}
 			if test.fault == "" {
 				if len(violations) > 0 {
@@ -111,7 +111,7 @@ func FuzzPrefix(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, prefix string) {
-		if !ValidPrefix(prefix) {
+		if !validPrefix(prefix) {
 			return
 		}
 		run, task, slug := strings.Repeat("r", 80), strings.Repeat("t", 200), strings.Repeat("w", 200)

@@ -21,8 +21,7 @@ const (
 	// names, ARN, time and counts to it, for which 512 are kept.
 	MaxRequestBytes = 256<<10 - 512
 	// DefaultMaxSeconds is the max_seconds of a request that names none, a day: longer
-	// than a task that makes images takes, and not so long that a forgotten run goes on
-	// for a week.
+	// than a task that makes images takes, and a bound for a run that is forgotten.
 	DefaultMaxSeconds = 86400
 	// MaxMaxSeconds is the largest max_seconds of a request, 7 days: Cyberun keeps outputs
 	// that long by default.

@@ -311,7 +311,7 @@ func FuzzParseRequest(f *testing.F) {
 		if len(violations) > 0 {
 			return
 		}
-		if (r.Workflow == "") == (r.TaskID == "") || r.MaxSeconds < 1 || r.MaxSeconds > MaxMaxSeconds || !ValidPrefix(r.Destination.Prefix) {
+		if (r.Workflow == "") == (r.TaskID == "") || r.MaxSeconds < 1 || r.MaxSeconds > MaxMaxSeconds || !validPrefix(r.Destination.Prefix) {
 			t.Fatalf("let through: %+v", r)
 		}
 		for name, v := range r.InputVersions {
