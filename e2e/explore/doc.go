@@ -1,7 +1,7 @@
 // Package explore runs the real handlers of the functions beside each other, over
 // S3, Cyberun and Step Functions in memory, in every order that their I/O allows,
 // with a budget of faults: a call killed before or after an I/O, a request or a
-// reply lost, a stale answer of DescribeExecution. It holds invariants at each end:
+// reply lost, a stale answer of DescribeExecution. It checks invariants at each end:
 // no run pays twice, no receipt is lost, a stopped run's task is cancelled or named,
 // every end has a closed record and either a manifest or an error.json.
 //
@@ -11,10 +11,10 @@
 //
 // # How it explores
 //
-// An actor is somebody who calls real code: a state machine with its steps, a late
-// call, a person's DELETE, an event of close-run, the sweep. Its code runs as a
-// coroutine that each I/O suspends; the search decides who goes on and how. Time
-// stands still but in waits.
+// An actor is one coroutine that runs real code: a state machine with its steps, a late
+// call, a person's DELETE, an event of close-run, the sweep. Each I/O suspends its
+// actor, and the search decides which actor continues, and with which fault. The clock
+// moves only in waits.
 //
 // The world (what the buckets, Cyberun and Step Functions hold) is plain data that is
 // copied for each step. What an actor does next depends on what it was answered and on

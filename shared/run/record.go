@@ -47,9 +47,10 @@ type Record struct {
 	RunID        string    `json:"run_id"`
 	ExecutionARN string    `json:"execution_arn"`
 	StartedAt    time.Time `json:"started_at"` // the execution's first start, by Step Functions' clock
-	// Life is the number of the life that the run is in: the redrive count of the latest
-	// life of which a step has called. LifeStartedAt is when the first of its steps did;
-	// the max_seconds of a life count from there.
+	// Life is the number of the life that the run is in: the redrive count with which a
+	// step last called. LifeStartedAt is when that life began: life 0 at the execution's
+	// start, a later one with the first call of one of its steps. max_seconds count from
+	// there.
 	Life          int       `json:"life"`
 	LifeStartedAt time.Time `json:"life_started_at"`
 	Status        Status    `json:"status"`
@@ -111,7 +112,7 @@ type Upload struct {
 // the run's own task, and the relay cancels it.
 type ExtraTask struct {
 	TaskID    string `json:"task_id"`
-	Cancelled bool   `json:"cancelled"`
+	Cancelled bool   `json:"cancelled"` // Cyberun accepted the cancel
 }
 
 // Decision is what a person decides about a submission whose outcome is unknown: that

@@ -36,17 +36,16 @@
 // later, or an ETag that changes from answer to answer, as with a store each node of
 // which has its own. The upload of the ranges is aborted then.
 //
-// # What is promised of an output that changes
+// # An output that changes
 //
-// An object holds the bytes of one content: ranges are joined only under one
-// strong ETag, or under one ETag and Last-Modified, and where they cannot be
-// joined the object is one answer from its first byte to its last, of the length
-// that was announced. OutputChanged says that the output was replaced while it was
-// copied. That is seen by its length, its Content-Encoding or, at each of several
-// answers, its Last-Modified. A replacement of the same length by an origin that
-// tells no time of change cannot be told from a node with an ETag of its own: the
-// newer content is stored then, whole. Between two calls the newer content always
-// is.
+// An object has the bytes of one content. Ranges are joined only under one strong ETag,
+// or under one ETag and Last-Modified; otherwise the object is one answer of the origin,
+// from its first byte to its last, of the announced length. OutputChanged says that the
+// output was replaced while it was copied, which its length, its Content-Encoding or, in
+// several answers, its Last-Modified shows. Without a Last-Modified, a replacement of
+// the same length looks like another node of the store with an ETag of its own: the
+// newer content is stored then, whole. If an output is replaced between two calls, the
+// newer content is stored as well.
 //
 // # Errors for an origin's refusal
 //
@@ -57,23 +56,23 @@
 //
 // # Over several calls
 //
-// After StopBefore no part is started; those under way end, and Copy returns
-// without Done and without an error. When the context's deadline cuts off what is
-// still under way, the same; [Result].Stored tells whether the next call has more
-// to resume than this one had. The next Copy is given the checkpoint that save
-// stored: it asks S3 which parts it has and fetches the rest. If the origin has
-// another file by then it starts again. An object that is there already with the
-// target's metadata and size is not copied again, and that is also how a second
-// call, alive at the same time, ends: whichever completes first wins.
+// From StopBefore on no part is started. Those that are being copied end, and Copy
+// returns without Done and without an error. It returns the same if the context's
+// deadline cuts parts off; [Result].Stored says how many bytes this call has stored that
+// the next one need not fetch. The next Copy gets the checkpoint that save stored, asks
+// S3 which parts it has, and copies the others. If the origin has another file by then
+// it starts again. An object that is there already, with the target's metadata and size,
+// is not copied again. That also ends one of two calls that copy the same output at the
+// same time: the one that completes the object first wins.
 //
 // # What is left behind
 //
-// Nothing runs on when Copy has returned. An error that no later call could resume
-// from (the output changed, is refused, or ends at the same byte each time, short
-// of what was announced) aborts its upload; after any other, a connection that
-// broke or a bucket that takes no writes among them, the upload is there to be
-// resumed, or for [Abort] when the run is closed. Idle connections belong to the
-// two HTTP clients: close them there.
+// No goroutine is left when Copy returns. An error after which no later call could resume
+// the upload aborts it: the output changed, is refused, or ends at the same byte each
+// time, before the announced length. After any other error, such as a broken connection
+// or a bucket that takes no writes, the upload stays, for a later Copy or for [Abort].
+// The idle connections of the two HTTP clients stay open until these are told to close
+// them.
 //
 // # The files, from the top
 //

@@ -21,8 +21,8 @@ import (
 // when measured, and each connection holds up to three such buffers.
 const chunk = 128 << 10
 
-// recordOverhead is how many bytes TLS adds to a chunk's records, with some to
-// spare: 22 for each of 16 KiB (RFC 8446, 5.2: header, type and tag).
+// recordOverhead is how many bytes TLS adds to the records of a chunk, and some more:
+// 22 to each record of 16 KiB (RFC 8446, 5.2: header, type and tag).
 const recordOverhead = 8 * 64
 
 // buffers are shared by all connections: each needs one only while it sends a body.
