@@ -1,11 +1,12 @@
-// Package doubt finds out what became of a POST whose reply was lost: it reads
-// Cyberun's task list, holds it against what this stack knows for certain, and
-// says whether a task is the run's, whether there is surely none, or why neither
-// can be said. It decides nothing: what follows is the caller's.
+// Package doubt finds out what became of a POST whose reply was lost. It reads
+// Cyberun's task list, compares it with what this stack knows for certain, and returns
+// whether a task is the run's, whether there is surely none, or why neither is certain.
+// What is done then is the caller's to decide.
 //
-// What it assumes of the remote is measured where it can be: see ADR 4.
+// ADR 4 has the assumptions about Cyberun, and how those are measured that can be.
 //
-// It imports shared/cyberun, shared/lifecycle and shared/run.
+// The terms are those of the package comment of shared/run. It imports shared/cyberun,
+// shared/lifecycle, shared/run and shared/store.
 package doubt
 
 import (

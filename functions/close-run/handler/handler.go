@@ -24,12 +24,12 @@ type Input struct {
 	Detail Detail `json:"detail"`
 }
 
-// Detail is the part that is used of an event "Step Functions Execution Status
+// Detail has the fields that are used of an event "Step Functions Execution Status
 // Change".
 type Detail struct {
 	ExecutionARN string `json:"executionArn"`
-	Name         string `json:"name"`
-	Status       string `json:"status"`
+	Name         string `json:"name"`   // the run's id
+	Status       string `json:"status"` // such as TIMED_OUT
 	Error        string `json:"error"`
 	Cause        string `json:"cause"`
 	RedriveCount int    `json:"redriveCount"`

@@ -18,7 +18,7 @@ import (
 // Input is the payload of the state CopyResult.
 type Input struct {
 	RunID        string `json:"run_id"`
-	RedriveCount *int   `json:"redrive_count,omitempty"` // of the execution; nil: the sender does not say
+	RedriveCount *int   `json:"redrive_count,omitempty"` // as [lifecycle.Call].Redrives
 	Attempts     int    `json:"attempts,omitempty"`      // how often this state was tried before this call
 }
 

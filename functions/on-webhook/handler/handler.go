@@ -41,7 +41,7 @@ type Resumer interface {
 // it: poll-status reads the task itself, and where no webhook resumes a run the
 // time-out of the state AwaitWebhook does.
 type Handler struct {
-	Enabled bool
+	Enabled bool // webhooks are set up; else every request gets a 404
 	Secrets Secrets
 	Runs    Runs
 	Resumer Resumer
@@ -74,8 +74,11 @@ type hook struct {
 	TaskID string `json:"task_id"`
 }
 
-// Handle answers 204 to every webhook with a valid signature, also to one about an
-// unknown task: after any other answer Cyberun sends the webhook again.
+// Handle answers 204 to a webhook with a valid signature and the id of a task, also if
+// no run waits for that task: after any other answer Cyberun sends the webhook again.
+// It answers 404 if webhooks are off, 400 to a body that it cannot read, 401 to a wrong
+// signature, and 503 if it could not read the secret or resume the run. It never
+// returns an error.
 func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Response, error) {
 	defer observe.LogPanic(ctx, h.Log)
 	if !h.Enabled {

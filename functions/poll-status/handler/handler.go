@@ -22,8 +22,8 @@ import (
 // sends a token.
 type Input struct {
 	RunID        string `json:"run_id"`
-	RedriveCount *int   `json:"redrive_count,omitempty"`
-	Attempts     int    `json:"attempts,omitempty"` // of this state before this call
+	RedriveCount *int   `json:"redrive_count,omitempty"` // as [lifecycle.Call].Redrives
+	Attempts     int    `json:"attempts,omitempty"`      // how often this state was tried before this call
 	TaskToken    string `json:"task_token,omitempty"`
 }
 

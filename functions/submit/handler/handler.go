@@ -25,8 +25,8 @@ type Input struct {
 	RunID        string          `json:"run_id"`
 	ExecutionARN string          `json:"execution_arn"`
 	StartedAt    time.Time       `json:"started_at"`
-	RedriveCount *int            `json:"redrive_count,omitempty"`
-	Request      json.RawMessage `json:"request"`
+	RedriveCount *int            `json:"redrive_count,omitempty"` // as [lifecycle.Call].Redrives
+	Request      json.RawMessage `json:"request"`                 // the execution's input, see [run.Request]
 }
 
 // ID names the run in the log.

@@ -64,7 +64,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 	return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
 }
 
-// applyDecision does what a person said of this submission.
+// applyDecision does what a person has decided about this submission.
 func (h *Handler) applyDecision(ctx context.Context, r lifecycle.Run, d run.Decision) (lifecycle.Run, error) {
 	if d.NotStarted {
 		return h.Runs.NotStarted(ctx, r)
