@@ -14,8 +14,8 @@ const (
 
 var certainty = map[How]int{Rescue: 1, Named: 2, Exclusion: 3, Receipt: 4}
 
-// surer reports whether h is more certain than o.
-func (h How) surer(o How) bool { return certainty[h] > certainty[o] }
+// Surer reports whether h is more certain than o.
+func (h How) Surer(o How) bool { return certainty[h] > certainty[o] }
 
 // Certain reports whether h leaves no doubt about which run started the task.
 func (h How) Certain() bool { return h == Receipt || h == Exclusion }
@@ -32,7 +32,7 @@ type Ownership struct {
 // fact is more certain than what was known, DeliveredBy only if no run delivers the
 // task yet.
 func (o Ownership) With(fact Ownership) Ownership {
-	if fact.How.surer(o.How) {
+	if fact.How.Surer(o.How) {
 		o.StartedBy, o.How = fact.StartedBy, fact.How
 	}
 	if o.DeliveredBy == "" {

@@ -21,11 +21,11 @@ func TestOwnershipOnlyGrows(t *testing.T) {
 		for _, fact := range ownerships() {
 			next := o.With(fact)
 			switch {
-			case o.How.surer(next.How):
+			case o.How.Surer(next.How):
 				t.Errorf("%+v with %+v knows less: %+v", o, fact, next)
-			case fact.How.surer(o.How) && (next.How != fact.How || next.StartedBy != fact.StartedBy):
+			case fact.How.Surer(o.How) && (next.How != fact.How || next.StartedBy != fact.StartedBy):
 				t.Errorf("%+v with %+v does not take it: %+v", o, fact, next)
-			case !fact.How.surer(o.How) && (next.How != o.How || next.StartedBy != o.StartedBy):
+			case !fact.How.Surer(o.How) && (next.How != o.How || next.StartedBy != o.StartedBy):
 				t.Errorf("%+v with %+v takes what is no surer: %+v", o, fact, next)
 			case o.DeliveredBy != "" && next.DeliveredBy != o.DeliveredBy:
 				t.Errorf("%+v with %+v has another deliverer: %+v", o, fact, next)
