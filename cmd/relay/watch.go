@@ -181,7 +181,7 @@ func endFailure(v view) error {
 func errorHint(v view) string {
 	hint := v.Error.Hint
 	switch {
-	case v.Error.Name == named.SubmitOutcomeUnknown:
+	case v.Error.Name == named.SubmitOutcomeUnknown && v.TaskID == "": // with a task its receipt has come, and nothing is left to decide
 		hint = strings.NewReplacer("decide RUN", "decide "+v.RunID, "status RUN", "status "+v.RunID).Replace(hint)
 	case v.Error.Redrivable():
 		hint += " (relay redrive " + v.RunID + ")"

@@ -30,7 +30,7 @@ const (
 // it. It tries until Cyberun accepts or the budget is over, asks once for the task's
 // status, and notes the outcome in the record. If Cancel is nil in the record that it
 // returns, the run has no task, or one that it may not cancel. It needs Cyberun and
-// Sleep.
+// Sleep; without Outputs it leaves the error.json of a closed run to the sweep.
 func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run, error) {
 	if r.TaskID == "" || r.Cancel != nil && r.Cancel.EndedAs != "" {
 		return r, nil
@@ -63,7 +63,7 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 		rec.Cancel = &outcome
 		return nil
 	}})
-	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause {
+	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause || s.Outputs == nil {
 		return r, err
 	}
 	return r, s.repairError(ctx, r.RunID)
@@ -103,10 +103,15 @@ func (s *Runs) endOf(ctx context.Context, taskID string) string {
 }
 
 // cancelExtra cancels a task that a second receipt named, and notes in the record
-// whether Cyberun accepted that.
+// whether Cyberun accepted that. A task that another run delivers by now is left to
+// that run.
 func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, error) {
+	o, _, err := s.OwnershipOf(ctx, taskID)
+	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, How: run.Receipt, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
+		return r, err
+	}
 	accepted, _ := s.cancel(ctx, taskID, callBudget)
-	r, _, err := s.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
 		for i := range rec.ExtraTasks {
 			if rec.ExtraTasks[i].TaskID == taskID {
 				extra := append([]run.ExtraTask(nil), rec.ExtraTasks...)

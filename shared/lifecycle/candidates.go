@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -23,10 +24,10 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 		}
 		rec.Candidates, rec.CandidatesAt = candidates, now
 		if rec.Error != nil {
-			named := *rec.Error
-			named.Cause, _, _ = strings.Cut(named.Cause, "; candidates: ")
-			named.Cause += "; candidates: " + CandidateIDs(candidates)
-			rec.Error = &named
+			said := *rec.Error
+			said.Cause, _, _ = strings.Cut(said.Cause, "; candidates: ")
+			said.Cause += "; candidates: " + CandidateIDs(candidates)
+			rec.Error = &said
 		}
 		return nil
 	}})
@@ -79,10 +80,27 @@ func CandidateIDs(candidates []run.Candidate) string {
 	return strings.Join(ids, ", ")
 }
 
+// inDoubtFrom begins what doubtText says.
+const inDoubtFrom = "a submission was in doubt from "
+
+// outOfDoubt returns the error of a run that closed in doubt and whose receipt came
+// after that: nothing is left for a person to decide.
+func outOfDoubt(r run.Record) *named.Error {
+	e := *r.Error
+	e.Cause, _, _ = strings.Cut(e.Cause, "; "+inDoubtFrom)
+	if r.Status == run.Cancelled {
+		e.Cause += "; " + r.Cancel.Text(r.TaskID)
+		return &e
+	}
+	e.Cause += "; its receipt came after that: the task " + r.TaskID + " is this run's"
+	e.Hint = "redrive the run: it delivers its task, and pays nothing more"
+	return &e
+}
+
 // doubtText says when and under which workflow a task of a run in doubt may have been
 // created, and which tasks were found.
 func doubtText(r run.Record) string {
-	said := fmt.Sprintf("a submission was in doubt from %s to %s: a task of the workflow %s created then may be this run's and was not cancelled",
+	said := fmt.Sprintf(inDoubtFrom+"%s to %s: a task of the workflow %s created then may be this run's and was not cancelled",
 		r.Submission.MarkedAt.Format(time.RFC3339), r.Submission.PostUntil.Format(time.RFC3339), r.Workflow)
 	if len(r.Candidates) > 0 {
 		said += "; candidates: " + CandidateIDs(r.Candidates)

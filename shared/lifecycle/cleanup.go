@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"slices"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
@@ -86,13 +87,15 @@ func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked
 }
 
 // markSettled notes that the sweep has nothing left to do for a closed run. It does
-// not if the run has changed since r was read, or if its candidates are still to be
-// named: a receipt that came meanwhile, say, leaves work of its own.
+// not if the run has changed since r was read, if its candidates are still to be
+// named, or if an extra task is not cancelled: a receipt that came meanwhile, say,
+// leaves work of its own.
 func (c Closer) markSettled(ctx context.Context, r Run) error {
 	known := r.Record
 	_, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
 		same := rec.Life == known.Life && rec.TaskID == known.TaskID && rec.InDoubt() == known.InDoubt() && len(rec.ExtraTasks) == len(known.ExtraTasks)
-		if same && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
+		running := slices.ContainsFunc(rec.ExtraTasks, func(t run.ExtraTask) bool { return !t.Cancelled })
+		if same && !running && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
 			rec.Unsettled = false
 		}
 		return nil

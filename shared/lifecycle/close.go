@@ -76,7 +76,7 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 		r, err := c.Get(ctx, e.Name)
 		switch {
 		case errors.Is(err, ErrNoRecord):
-			closed, err = c.closeUnrecorded(ctx, e)
+			closed, err = c.closeUnrecorded(ctx, e, sure)
 			if errors.Is(err, store.ErrExists) {
 				err = errRecordChanged
 			}
@@ -107,7 +107,7 @@ func endEvent(e executions.Execution) Event {
 
 // closeUnrecorded closes a run whose execution ended before there was a record. A
 // call of Submit that comes later finds the closed record and starts nothing.
-func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution) (bool, error) {
+func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution, sure bool) (bool, error) {
 	request, _ := run.ParseRequest([]byte(e.Input)) // its violations are the execution's error already
 	record := NewRecord(e.Name, e.ARN, e.StartedAt, e.Redrives, request, c.Bucket, c.OutputPrefix, c.Now())
 	reason := e.Error
@@ -116,6 +116,9 @@ func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution) (bo
 		return nil
 	}}); err != nil {
 		return false, err
+	}
+	if record.Status == run.Cancelled && !sure {
+		return false, unsure(e.Name)
 	}
 	if err := c.writeError(ctx, &record); err != nil {
 		return false, err
@@ -159,7 +162,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	stops := seen.Status == run.Cancelled
 	cancels := stops || e.Error.Name == named.RunTimedOut
 	if cancels && !sure {
-		return false, named.Errorf(named.Unavailable, "Step Functions does not show yet how the run %s ended", r.RunID)
+		return false, unsure(r.RunID)
 	}
 	if cancels {
 		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
@@ -194,6 +197,12 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return true, err
 	}
 	return true, c.markSettled(ctx, r)
+}
+
+// unsure is the error of a close that could not be undone, while Step Functions does
+// not show the end that an event told of.
+func unsure(runID string) error {
+	return named.Errorf(named.Unavailable, "Step Functions does not show yet how the run %s ended", runID)
 }
 
 // finishOrFail finishes a delivery whose execution ended. If the bucket refuses the

@@ -61,7 +61,7 @@ func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission ru
 		case rec.InDoubt():
 			return refusal(named.SubmitInDoubt, *rec)
 		}
-		rec.WorkflowID, rec.Submission, rec.Candidates = workflowID, &submission, nil
+		rec.WorkflowID, rec.Submission, rec.Candidates, rec.CandidatesAt = workflowID, &submission, nil, time.Time{}
 		rec.Posts++
 		return nil
 	}})
@@ -106,7 +106,7 @@ func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, e
 	attempt := r.Submission.Attempt
 	r, _, err := s.update(ctx, r, change{event: Unmark, do: func(rec *run.Record) error {
 		if rec.InDoubt() && rec.Submission.Attempt == attempt {
-			rec.Submission, rec.Candidates = nil, nil
+			rec.Submission, rec.Candidates, rec.CandidatesAt = nil, nil, time.Time{}
 			rec.Unsettled = rec.Unsettled || !rec.Status.Open() // its marker, if this call dies
 			if uncount {
 				rec.Posts-- // refused, or never sent: an hour of 429 is not five lost submissions
@@ -138,6 +138,9 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 		switch rec.TaskID {
 		case "":
 			rec.SetTask(taskID, run.Receipt, now)
+			if !rec.Status.Open() && rec.Error != nil {
+				rec.Error = outOfDoubt(*rec)
+			}
 		case taskID:
 			rec.How, rec.Adopted = run.Receipt, false
 		default:
@@ -274,7 +277,10 @@ func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (fo
 	if o.StartedBy != r.RunID {
 		return r, o.StartedBy, nil
 	}
-	found, err = s.find(ctx, r, taskID, how, func(rec *run.Record) { rec.Adopted = rec.Decision == nil })
+	found, err = s.find(ctx, r, taskID, how, func(rec *run.Record) {
+		d := rec.Decision // one on an earlier attempt says nothing of this task
+		rec.Adopted = d == nil || rec.Submission == nil || d.Attempt != rec.Submission.Attempt
+	})
 	return found, "", err
 }
 
