@@ -131,15 +131,13 @@ func (i Investigator) inWindow(ctx context.Context, r run.Record, rows []cyberun
 		case err != nil:
 			return f, nil, err
 		case known && o.How.Certain() && o.StartedBy == r.RunID:
-			return Finding{Verdict: Found, TaskID: t.ID}, nil, nil
+			return Finding{Verdict: Found, TaskID: t.ID, Candidates: []run.Candidate{candidate(t, o)}}, nil, nil
 		case known && o.How.Certain():
 			continue
 		case !known:
 			free = append(free, t)
 		}
-		f.Candidates = append(f.Candidates, run.Candidate{
-			TaskID: t.ID, CreatedAt: t.CreatedAt.Time, TaskStatus: string(t.Status), DeliveredBy: o.DeliveredBy,
-		})
+		f.Candidates = append(f.Candidates, candidate(t, o))
 	}
 	slices.SortFunc(f.Candidates, func(a, b run.Candidate) int {
 		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
@@ -148,6 +146,10 @@ func (i Investigator) inWindow(ctx context.Context, r run.Record, rows []cyberun
 		return strings.Compare(a.TaskID, b.TaskID)
 	})
 	return f, free, nil
+}
+
+func candidate(t cyberun.Task, o run.Ownership) run.Candidate {
+	return run.Candidate{TaskID: t.ID, CreatedAt: t.CreatedAt.Time, TaskStatus: string(t.Status), DeliveredBy: o.DeliveredBy}
 }
 
 // rivals reports whether another run's submission could have started one of the
@@ -207,7 +209,7 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 		}
 		if !known || !o.How.Certain() || o.StartedBy == r.RunID {
 			f.Why = fmt.Sprintf("the task %s started at %s, after the submission, and it is not known who started it", t.ID, t.CreatedAt.Format(time.RFC3339))
-			f.Candidates = append(f.Candidates, run.Candidate{TaskID: t.ID, CreatedAt: t.CreatedAt.Time, TaskStatus: string(t.Status), DeliveredBy: o.DeliveredBy})
+			f.Candidates = append(f.Candidates, candidate(t, o))
 			return f, nil
 		}
 	}
@@ -219,11 +221,5 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 // doubt.
 func (i Investigator) Candidates(ctx context.Context, r run.Record) ([]run.Candidate, error) {
 	f, err := i.Look(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	if f.Verdict == Found {
-		return []run.Candidate{{TaskID: f.TaskID, CreatedAt: r.Submission.MarkedAt}}, nil
-	}
-	return f.Candidates, nil
+	return f.Candidates, err
 }

@@ -393,7 +393,7 @@ func TestClosedCandidates(t *testing.T) {
 	}
 	w.own(ours[1], run.Ownership{StartedBy: "mine", How: run.Receipt, DeliveredBy: "mine"})
 	got, err = i.Candidates(t.Context(), w.record)
-	if err != nil || len(got) != 1 || got[0].TaskID != ours[1] {
+	if err != nil || len(got) != 1 || got[0].TaskID != ours[1] || !got[0].CreatedAt.Equal(w.Cyberun.Of(ours[1]).CreatedAt.Time) || got[0].TaskStatus == "" {
 		t.Errorf("%v, %v", got, err)
 	}
 	w.Fails("Tasks", errNetwork)

@@ -133,7 +133,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		return output(h.Runs.CompleteSubmission(ctx, r))
 	}
 	if h.Now().After(r.SubmitBy()) {
-		return Output{}, named.Errorf(named.RunTimedOut, "nothing was submitted within max_seconds (%d)", r.MaxSeconds)
+		return Output{}, tooLate("nothing was submitted within max_seconds (%d)", r.MaxSeconds)
 	}
 	if request.TaskID != "" && len(violations) == 0 {
 		return h.rescue(ctx, r, request.TaskID)
@@ -143,6 +143,14 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		return Output{}, err
 	}
 	return h.submit(ctx, ready)
+}
+
+// tooLate is RunTimedOut of a run without a task. A redrive does not give it more
+// time, since max_seconds bound a submission from the run's first start.
+func tooLate(format string, args ...any) error {
+	e := named.Errorf(named.RunTimedOut, format, args...)
+	e.Hint = "start a new run; nothing was paid, and a redrive of this one submits nothing any more"
+	return e
 }
 
 func output(r lifecycle.Run, err error) (Output, error) {
@@ -187,7 +195,7 @@ type serverClock struct {
 }
 
 // prepare checks the request against its workflow, proves that the outputs can be
-// written, waits for other runs in doubt, and uploads the files: all that can fail
+// written, uploads the files, and waits for other runs in doubt: all that can fail
 // before anything is paid.
 func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Request, violations named.Violations) (ready, error) {
 	if request.Workflow == "" || request.TaskID != "" {
@@ -214,14 +222,15 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 	if err := h.proof.writable(ctx, h.Buckets, r.Record, h.Now()); err != nil {
 		return ready{}, err
 	}
-	waited, err := h.awaitOtherDoubts(ctx, workflow.ID, r)
-	if err != nil {
-		return ready{}, err
-	}
 	if len(files) > 0 {
 		if r, err = h.uploadFiles(ctx, r, files, parameters); err != nil {
 			return ready{}, err
 		}
+	}
+	// After the uploads: in the minutes that they take, a doubt may arise.
+	waited, err := h.awaitOtherDoubts(ctx, workflow.ID, r)
+	if err != nil {
+		return ready{}, err
 	}
 	if waited || len(files) > 0 {
 		if workflow, clock, err = h.workflow(ctx, request.Workflow); err != nil { // its clock, not minutes old
@@ -257,7 +266,7 @@ func (h *Handler) awaitOtherDoubts(ctx context.Context, workflowID string, r lif
 		case other == "" && (!waited || spread):
 			return waited, nil
 		case left < 0:
-			return true, named.Errorf(named.RunTimedOut, "nothing was submitted within max_seconds (%d): the run %s of the same workflow was in doubt", r.MaxSeconds, blocker)
+			return true, tooLate("nothing was submitted within max_seconds (%d): the run %s of the same workflow was in doubt", r.MaxSeconds, blocker)
 		case other == "":
 			pause, spread = h.Random(min(h.Waits.Spread, left)), true
 		case !h.Now().Before(until):

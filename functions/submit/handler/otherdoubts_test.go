@@ -3,6 +3,7 @@ package handler
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,8 +116,8 @@ func TestWorkflowInDoubt(t *testing.T) {
 	}
 	_, _, err, _ = w.once(w.input("r3", `{"workflow":"text-to-image","parameters":{"prompt":"r3"},"max_seconds":60}`))
 	wantName(t, err, named.RunTimedOut, "the run r1 of the same workflow was in doubt")
-	if len(w.Cyberun.Paid("r3")) > 0 {
-		t.Error("paid")
+	if e, _ := named.As(err); len(w.Cyberun.Paid("r3")) > 0 || !strings.Contains(e.Hint, "start a new run; nothing was paid") {
+		t.Errorf("paid %v, advised %q", w.Cyberun.Paid("r3"), e.Hint)
 	}
 }
 
@@ -131,5 +132,32 @@ func TestDoubtIsNotRenewed(t *testing.T) {
 	w.once(in)
 	if after, _ := w.S3.Object(stateBucket, "doubt/wf-1/r1"); !after.Modified.Equal(before.Modified) {
 		t.Errorf("announced at %s, and again at %s", before.Modified, after.Modified)
+	}
+}
+
+// TestDoubtDuringAnUpload: an upload takes minutes, in which another run may come into
+// doubt. What counts is whether one is in doubt when the run would post.
+func TestDoubtDuringAnUpload(t *testing.T) {
+	w := witnessed(t)
+	in := withFile(w, "r2")
+	w.Around = func(call string, do func() error) error {
+		if call != "Upload" {
+			return do()
+		}
+		w.Around = func(call string, do func() error) error {
+			err := do()
+			if call == "Run" {
+				return errNetwork
+			}
+			return err
+		}
+		w.once(w.input("r1", prompted("r1")))
+		w.Around = nil
+		return do()
+	}
+	_, _, err, _ := w.once(in)
+	wantName(t, err, named.WorkflowInDoubt, "r1")
+	if len(w.Cyberun.Paid("r1")) != 1 || len(w.Cyberun.Paid("r2")) > 0 || len(w.Cyberun.Uploads) != 1 {
+		t.Errorf("paid %v and %v, uploaded %v", w.Cyberun.Paid("r1"), w.Cyberun.Paid("r2"), w.Cyberun.Uploads)
 	}
 }

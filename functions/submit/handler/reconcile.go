@@ -39,7 +39,11 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		// patience, ten minutes, for which the state machine's tries last. A redrive may
 		// come hours later: its patience begins anew.
 		late := r.Submission.ServerTime(r.LifeStartedAt).Sub(r.Submission.PostUntil)
-		return r, h.lookAgain(ctx, r, doubt.Finding{Why: e.Cause}, 2*h.Waits.Patience+max(0, late))
+		if h.patient(r, 2*h.Waits.Patience+max(0, late)) {
+			return r, named.Errorf(named.SubmitInDoubt, "%s", e.Cause)
+		}
+		// Nobody has looked: close-run names the candidates once the list can be read.
+		return r, named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s)", e.Cause)
 	}
 	switch {
 	case f.Verdict == doubt.Found: // an earlier call of this run knew that it is its task
@@ -106,10 +110,15 @@ func (h *Handler) confirmAbsence(ctx context.Context, r lifecycle.Run) (lifecycl
 
 // lookAgain asks for another look, until a person has to be asked.
 func (h *Handler) lookAgain(ctx context.Context, r lifecycle.Run, f doubt.Finding, patience time.Duration) error {
-	if r.Submission.ServerTime(h.Now()).After(r.Submission.PostUntil.Add(patience)) {
-		return h.leaveToPerson(ctx, r, f)
+	if h.patient(r, patience) {
+		return named.Errorf(named.SubmitInDoubt, "%s", f.Why)
 	}
-	return named.Errorf(named.SubmitInDoubt, "%s", f.Why)
+	return h.leaveToPerson(ctx, r, f)
+}
+
+// patient reports whether the outcome may still be found without a person.
+func (h *Handler) patient(r lifecycle.Run, patience time.Duration) bool {
+	return !r.Submission.ServerTime(h.Now()).After(r.Submission.PostUntil.Add(patience))
 }
 
 // leaveToPerson leaves the outcome to a person.

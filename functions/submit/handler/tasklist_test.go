@@ -116,3 +116,21 @@ func TestUnorderedButShort(t *testing.T) {
 		w.submits("r1", in)
 	}
 }
+
+// TestListIsAway: a list that could not be read in all that time named nobody, so
+// close-run still has to look for the candidates.
+func TestListIsAway(t *testing.T) {
+	w, in := doubtful(t, true)
+	w.Around = func(call string, do func() error) error {
+		if call == "Tasks" {
+			return errNetwork
+		}
+		return do()
+	}
+	began := w.Now
+	_, err := w.drive(in)
+	wantName(t, err, named.SubmitOutcomeUnknown, "read the task list")
+	if r := w.Run("r1"); w.Now.Sub(began) < 9*time.Minute || !r.InDoubt() || !r.CandidatesAt.IsZero() {
+		t.Errorf("after %s: %+v", w.Now.Sub(began), r.Record)
+	}
+}
