@@ -131,15 +131,19 @@ func (h *Handler) result(ctx context.Context, runID, taskID string) (cyberun.Res
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	result, err := h.Cyberun.Result(callCtx, taskID)
-	if !cyberun.IsGone(err) {
-		if err != nil {
-			err = cyberun.RemoteError("read the result of the task "+taskID, err)
-		}
-		return result, err
+	if err != nil && !cyberun.IsGone(err) {
+		return result, cyberun.RemoteError("read the result of the task "+taskID, err)
 	}
 	progress, readErr := h.Runs.Progress(ctx, runID)
 	if readErr != nil {
 		return result, readErr
+	}
+	if err == nil {
+		if progress.Missing == nil {
+			return result, nil
+		}
+		progress.Missing = nil // the looks have to agree
+		return result, h.Runs.PutProgress(ctx, progress)
 	}
 	gone, listErr := workflows.Gone(ctx, h.Cyberun, taskID, &progress.Missing, h.Now())
 	if listErr != nil {

@@ -202,6 +202,25 @@ func TestResultIsGone(t *testing.T) {
 	}
 }
 
+// TestResultIsThereBetween: looks that do not agree are no five looks.
+func TestResultIsThereBetween(t *testing.T) {
+	w := newWorld(t).record(nil)
+	w.copiesBy(func(context.Context, transfer.Source, transfer.Target, *transfer.Checkpoint, transfer.Save) (transfer.Result, error) {
+		return transfer.Result{}, named.Errorf(named.Unavailable, "the origin is away")
+	})
+	for n := 1; n <= 12; n++ {
+		w.Now = w.Now.Add(150 * time.Second)
+		w.Around = nil
+		if n%4 > 0 {
+			w.Fails("Result", functiontest.Answered(404))
+		}
+		_, err := w.handle()
+		if wantName(t, err, named.Unavailable, ""); t.Failed() {
+			t.Fatalf("look %d", n)
+		}
+	}
+}
+
 // TestPagesForFiveMinutes: 404 by a page on every call, then health: it delivers.
 func TestPagesForFiveMinutes(t *testing.T) {
 	w := newWorld(t).record(nil)

@@ -98,7 +98,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 			h.hold(ctx, r.TaskID, &progress, budget)
 			task, err = h.readTask(ctx, r)
 		} else {
-			task, err = h.pollInline(ctx, r, task)
+			task, err = h.pollInline(ctx, r, task, in.Attempts)
 		}
 	}
 	if err == nil {
@@ -124,9 +124,10 @@ func (h *Handler) readTask(ctx context.Context, r lifecycle.Run) (cyberun.Task, 
 // replace, and keep the history of a 30 s run under 100 events.
 const inlinePolling = 2 * run.MinWait
 
-// pollInline polls a task that started a moment ago without leaving the call.
-func (h *Handler) pollInline(ctx context.Context, r lifecycle.Run, task cyberun.Task) (cyberun.Task, error) {
-	for h.Hold == 0 && !h.Webhooks && h.Now().Sub(r.AcceptedAt) < inlinePolling && h.Now().Before(r.Deadline()) {
+// pollInline polls a task that started a moment ago without leaving the call. As for
+// the event stream, a call after a failed attempt does not wait.
+func (h *Handler) pollInline(ctx context.Context, r lifecycle.Run, task cyberun.Task, attempts int) (cyberun.Task, error) {
+	for h.Hold == 0 && attempts == 0 && !h.Webhooks && h.Now().Sub(r.AcceptedAt) < inlinePolling && h.Now().Before(r.Deadline()) {
 		if err := h.Sleep(ctx, run.MinWait); err != nil {
 			return task, nil
 		}
@@ -183,15 +184,12 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 // although the task had not ended the run polls first: one that is resumed for
 // nothing again and again would fill its history.
 func (h *Handler) mayPark(progress *run.Progress) bool {
-	if progress.Parks == 0 {
+	if progress.Parks == 0 || progress.Checks > 0 && run.CheckWait(progress.Checks) == run.MaxWait {
+		progress.Checks = 0
 		return true
 	}
 	progress.Checks++
-	if run.CheckWait(progress.Checks) < run.MaxWait {
-		return false
-	}
-	progress.Checks = 0
-	return true
+	return false
 }
 
 // finalError returns the named error of a failed call that ends the run, and nil for
@@ -234,9 +232,11 @@ func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task
 		}
 		return Output{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", r.TaskID, message)
 	case cyberun.StatusCancelled:
-		if r.Cancel != nil || r.How == run.Receipt && !h.Now().Before(r.Deadline()) {
-			// By a call of the relay that died after it, most likely.
+		switch late := !h.Now().Before(r.Deadline()); {
+		case late && (r.Cancel != nil || r.How == run.Receipt): // by a call of the relay that died after it, most likely
 			return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", r.MaxSeconds, r.TaskID)
+		case r.Cancel != nil:
+			return Output{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled before the run was redriven: its max_seconds had passed, or a person had stopped it", r.TaskID)
 		}
 		return Output{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled at Cyberun", r.TaskID)
 	}

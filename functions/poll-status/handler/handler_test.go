@@ -49,6 +49,9 @@ func TestDecides(t *testing.T) {
 		{"failed without a word", look{status: cyberun.StatusFailed}, nil, Output{}, named.TaskFailed, "it gave no reason"},
 		{"cancelled", look{status: cyberun.StatusCancelled}, nil, Output{}, named.TaskCancelled, "t1"},
 		{"cancelled by a call that died", look{status: cyberun.StatusCancelled}, at(time.Hour), Output{}, named.RunTimedOut, "3600"},
+		{"cancelled in an earlier life", look{status: cyberun.StatusCancelled}, func(w *world) {
+			w.change(func(r *run.Record) { r.Cancel = &run.Cancel{AskedAt: began, AcceptedAt: began} })
+		}, Output{}, named.TaskCancelled, "before the run was redriven"},
 		{"502", look{err: answered(http.StatusBadGateway)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
 		{"no answer", look{err: &cyberun.NetworkError{Err: errNetwork}}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
 		{"an answer that cannot be read", look{err: &cyberun.AnswerError{Status: 200}}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
@@ -333,7 +336,14 @@ func TestPollsInline(t *testing.T) {
 			}
 		})
 	}
-	w := newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 3 })
+	w := newWorld(t, look{status: "running"}).record(nil)
+	w.now = began.Add(time.Second)
+	in := w.input()
+	in.Attempts = 1 // which may have been throttled
+	if _, err := w.h.Handle(t.Context(), in); err != nil || w.did("sleep") != nil {
+		t.Errorf("%v, %v", err, w.log)
+	}
+	w = newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 3 })
 	w.now = began.Add(time.Second)
 	_, err := w.handle() // never past its deadline
 	wantName(t, err, named.RunTimedOut, "")

@@ -149,7 +149,7 @@ func TestChecksAfterAWake(t *testing.T) {
 			waits = append(waits, out.WaitSeconds)
 			w.now = w.now.Add(time.Duration(out.WaitSeconds) * time.Second)
 		}
-		if err != nil || fmt.Sprint(waits) != "[3 6 12 24 48]" {
+		if err != nil || fmt.Sprint(waits) != "[3 6 12 24 48 60]" {
 			t.Errorf("waited %v, then %+v, %v", waits, out, err)
 		}
 	}
