@@ -69,13 +69,15 @@ const maxOwned = 300
 // two is seen.
 func (i Investigator) Look(ctx context.Context, r run.Record) (Finding, error) {
 	s := *r.Submission
-	witness, known, err := i.witness(ctx, r)
+	witnesses, err := i.witnesses(ctx, r)
 	if err != nil {
 		return Finding{}, err
 	}
 	back := s.Window().From
-	if known && witness.from().Before(back) {
-		back = witness.from()
+	for _, w := range witnesses {
+		if w.from().Before(back) {
+			back = w.from()
+		}
 	}
 	list, err := i.read(ctx, s.Window(), back, func() time.Time { return s.ServerTime(i.Now()) })
 	if err != nil {
@@ -94,7 +96,7 @@ func (i Investigator) Look(ctx context.Context, r run.Record) (Finding, error) {
 	case f.Verdict == Found:
 		return f, nil
 	case len(f.Candidates) == 0:
-		return i.absence(ctx, r, f, list, witness, known)
+		return i.absence(ctx, r, f, list, witnesses)
 	}
 	rivals, err := i.rivals(ctx, r.RunID, f.Candidates, markers)
 	switch {
@@ -170,9 +172,9 @@ func (i Investigator) rivals(ctx context.Context, runID string, tasks []run.Cand
 }
 
 // absence says whether the list proves that no task is the run's. What has never
-// been seen in a list is not believed to be absent from it: the list must show a
-// witness, where and as it must be.
-func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list listing, w witness, known bool) (Finding, error) {
+// been seen in a list is not believed to be absent from it: the list must show the
+// witnesses, where and as they must be.
+func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list listing, witnesses []witness) (Finding, error) {
 	if f.Why != "" {
 		return f, nil
 	}
@@ -180,11 +182,14 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 		f.Why = list.broken
 		return f, nil
 	}
-	if !known {
+	if len(witnesses) == 0 {
 		f.Why, f.NoWitness = "this stack has not yet seen a task of its own in the list", true
 		return f, nil
 	}
-	if f.Why = w.fault(list.rows, r.WorkflowID); f.Why != "" {
+	for _, w := range witnesses {
+		if f.Why = w.fault(list.rows, r.WorkflowID); f.Why == "" {
+			continue
+		}
 		if w.named(list.rows, r.WorkflowID) {
 			return f, nil
 		}
@@ -194,9 +199,10 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 		f.Candidates = all.Candidates
 		return f, err
 	}
+	sameWorkflow := witnesses[0].WorkflowID == r.WorkflowID
 	from, owned := r.Submission.Window().From, 0
 	for _, t := range list.rows {
-		if t.CreatedAt.Before(from) || w.WorkflowID == r.WorkflowID && t.WorkflowID != r.WorkflowID && t.WorkflowID != "" {
+		if t.CreatedAt.Before(from) || sameWorkflow && t.WorkflowID != r.WorkflowID && t.WorkflowID != "" {
 			continue
 		}
 		if owned++; owned > maxOwned {

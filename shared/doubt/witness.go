@@ -115,30 +115,48 @@ func SawEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) e
 		milliseconds(t.CreatedAt, t.StartedAt), milliseconds(t.StartedAt, t.CompletedAt), url.PathEscape(t.ID)), body)
 }
 
-// witness returns the newest task that a receipt named, 60 s to 6 days old: of the same
-// workflow if there is one, else of any of the stack's.
-func (i Investigator) witness(ctx context.Context, r run.Record) (w witness, found bool, err error) {
+// witnesses returns the newest task that a receipt told this stack of, 60 s to 6 days
+// old: of the same workflow if there is one, else of any of the stack's. If that one
+// still runs, the newest of the same workflow that has ended comes before it: only the
+// younger one shows a list that lags, and only the other one a list that leaves out
+// what has ended.
+func (i Investigator) witnesses(ctx context.Context, r run.Record) ([]witness, error) {
 	now := i.Now()
+	ended, err := i.amongEnds(ctx, r, now)
+	if err != nil {
+		return nil, err
+	}
+	newest, found, err := i.amongRuns(ctx, r, now)
+	if found && (len(ended) == 0 || newest.WorkflowID == r.WorkflowID && newest.from().After(ended[0].from())) {
+		ended = append(ended, newest)
+	}
+	return ended, err
+}
+
+// amongEnds returns the newest task of the same workflow that was seen to end, if
+// there is one.
+func (i Investigator) amongEnds(ctx context.Context, r run.Record, now time.Time) ([]witness, error) {
 	var keys []string
 	if err := i.Runs.Store.List(ctx, endedIn(r.Workflow), endedIn(r.Workflow)+store.NewestFirst(now.Add(-youngest)), func(e store.Entry) bool {
 		keys = append(keys, e.Key)
 		return len(keys) < maxLooked
 	}); err != nil {
-		return w, false, err
+		return nil, err
 	}
 	for _, key := range keys {
+		var w witness
 		object, err := i.Runs.Store.Get(ctx, key)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return w, false, err
+			return nil, err
 		}
 		if json.Unmarshal(object.Body, &w) == nil && w.How == run.Receipt && w.WorkflowID == r.WorkflowID && now.Sub(w.CreatedAt) < oldest {
-			return w, true, nil
+			return []witness{w}, nil
 		}
 	}
-	return i.amongRuns(ctx, r, now)
+	return nil, nil
 }
 
 // amongRuns looks for a witness among the newest runs: one of the same workflow

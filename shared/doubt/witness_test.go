@@ -103,9 +103,15 @@ func TestWhichWitness(t *testing.T) {
 			w.end("b")
 			return want
 		}},
-		{name: "one that ended before one that runs", prepare: func(w *world) string {
+		{name: "one that runs, and the newest that ended", prepare: func(w *world) string {
+			ended := w.accepted("a", workflow, ago(30))
+			runs := w.accepted("b", workflow, ago(20))
+			w.end("a")
+			return ended + " " + runs
+		}},
+		{name: "one that ended, and none of another workflow", prepare: func(w *world) string {
 			want := w.accepted("a", workflow, ago(30))
-			w.accepted("b", workflow, ago(20))
+			w.accepted("b", "upscale", ago(20))
 			w.end("a")
 			return want
 		}},
@@ -144,11 +150,33 @@ func TestWhichWitness(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			want := test.prepare(w)
-			got, found, err := Investigator{Cyberun: w.Cyberun, Runs: w.Runs(), Now: w.Time}.witness(t.Context(), w.record)
-			if err != nil || !found || got.TaskID != want {
-				t.Errorf("%+v, %v, %v, want %s", got, found, err, want)
+			got, err := Investigator{Cyberun: w.Cyberun, Runs: w.Runs(), Now: w.Time}.witnesses(t.Context(), w.record)
+			var ids []string
+			for _, witness := range got {
+				ids = append(ids, witness.TaskID)
+			}
+			if err != nil || strings.Join(ids, " ") != want {
+				t.Errorf("%+v, %v, want %s", got, err, want)
 			}
 		})
+	}
+}
+
+// TestLagBehindAnEnd: that an old task is listed as ended does not show that a list
+// is up to date. A younger one that still runs does.
+func TestLagBehindAnEnd(t *testing.T) {
+	for _, lag := range []time.Duration{0, 5 * time.Minute} {
+		w := newWorld(t)
+		w.accepted("a", workflow, marked.Add(-30*time.Minute))
+		w.end("a")
+		w.accepted("b", workflow, marked.Add(-time.Second))
+		w.ours(time.Second)
+		w.Cyberun.Lag = lag
+		if lag == 0 {
+			w.want(Alone, "")
+		} else {
+			w.want(Unclear, "does not show the task")
+		}
 	}
 }
 
