@@ -56,13 +56,11 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 	if record, err = h.Runs.DecideOutcome(ctx, id, decision); err != nil {
 		return none, err
 	}
-	if record.Status == run.Failed && record.InDoubt() {
+	status := record.Status.Shown()
+	if status == run.Failed && record.InDoubt() {
 		if err := h.redrive(ctx, record); err != nil {
 			return none, err
 		}
-	}
-	status := record.Status.Shown()
-	if status == run.Failed {
 		status = run.Submitting
 	}
 	return httpapi.JSON(http.StatusAccepted, api.Started{RunID: id, Status: status})

@@ -68,6 +68,13 @@ func TestOutcome(t *testing.T) {
 		if d := w.get("r1").Decision; *d != want || len(w.machine.redriven) != 1 {
 			t.Errorf("stored %+v, redriven %v", d, w.machine.redriven)
 		}
+		// And once more when the run has failed by something else.
+		r := w.get("r1")
+		r.Status, r.Submission = run.Failed, nil
+		w.record(r)
+		if a := w.says("r1", word); a.status != 202 || a.body["status"] != "failed" || len(w.machine.redriven) != 1 {
+			t.Errorf("after it failed: %+v", a)
+		}
 	}
 }
 
