@@ -118,6 +118,15 @@ func TestAcceptsThroughOutages(t *testing.T) {
 		w.runs.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
 		_, err := w.runs.Accept(t.Context(), r, "t1")
 		wantName(t, err, named.Unavailable, "the task t1 is this run's, and its id could not be stored")
+		// Lambda hears no error of a call that has used up all of its time.
+		w.runs.Sleep = func(context.Context, time.Duration) error {
+			t.Errorf("%s: it goes on until nobody hears it", at)
+			return context.DeadlineExceeded
+		}
+		ending, cancel := context.WithTimeout(t.Context(), lastWords)
+		_, err = w.runs.Accept(ending, r, "t1")
+		cancel()
+		wantName(t, err, named.Unavailable, "the task t1 is this run's, and its id could not be stored")
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 
 	// tryTime bounds one try at a write that must not be lost.
 	tryTime = 5 * time.Second
+	// lastWords is kept of a call's time: Lambda ends a call at its deadline, and nobody
+	// hears an error that it returns only then.
+	lastWords = tryTime + 2*time.Second
 	// cleanupTime is for a few small writes that must happen although the call's
 	// own time is over.
 	cleanupTime = 10 * time.Second
@@ -192,16 +195,22 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	return r, s.withdrawDoubt(ctx, r.Record)
 }
 
-// persist calls try, with tryTime each, until it succeeds or ctx ends.
+// persist calls try, with tryTime each, until it succeeds or ctx is about to end.
 func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error) error {
+	begin := ctx
+	if deadline, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		begin, cancel = context.WithDeadline(ctx, deadline.Add(-lastWords))
+		defer cancel()
+	}
 	for {
 		tryCtx, cancel := context.WithTimeout(ctx, tryTime)
 		err := try(tryCtx)
 		cancel()
-		if err == nil || ctx.Err() != nil || errors.Is(err, ErrNoRecord) {
+		if err == nil || begin.Err() != nil || errors.Is(err, ErrNoRecord) {
 			return err
 		}
-		if s.Sleep(ctx, time.Second) != nil {
+		if s.Sleep(begin, time.Second) != nil {
 			return err
 		}
 	}

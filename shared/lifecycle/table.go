@@ -62,7 +62,6 @@ const (
 	Finish                           // write the manifest's fixed bytes and close the run as succeeded
 	Answer                           // return the result of the run, which has succeeded, once more
 	RemoveError                      // remove the error.json that a close may have left
-	CleanUp                          // do what a close does after its write of the record
 	Cancelled                        // end the step as RunCancelled
 )
 
@@ -115,7 +114,7 @@ var table = map[Event]map[Phase]Cell{
 	EnterNext: cells(keep, keep, keep, Cell{Then: Cancelled}, finish, Cell{To: resume}, Cell{Then: Cancelled}, answer),
 	Mark:      cells(keep, marked, marked, stopped, superseded, superseded, stopped, superseded),
 	Unmark:    cells(keep, keep, keep, keep, keep, keep, keep, keep),
-	Accept:    cells(Cell{To: run.Waiting}, keep, keep, Cell{Then: CancelTask}, keep, Cell{Then: CleanUp}, Cell{Then: CancelTask | CleanUp}, keep),
+	Accept:    cells(Cell{To: run.Waiting}, keep, keep, Cell{Then: CancelTask}, keep, keep, Cell{Then: CancelTask}, keep),
 	Find:      cells(Cell{To: run.Waiting}, marked, marked, stopped, superseded, superseded, stopped, superseded),
 	Note:      cells(keep, keep, keep, stopped, superseded, superseded, superseded, superseded),
 	Copy:      cells(superseded, Cell{To: run.Copying}, keep, stopped, finish, superseded, superseded, answer),
@@ -129,10 +128,10 @@ var table = map[Event]map[Phase]Cell{
 	StopNext: cells(Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution},
 		Cell{Then: CancelTask | StopExecution}, finish, Cell{To: resume, Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution}, ignore),
 
-	EndFailed: cells(Cell{To: run.Failed, Then: CleanUp}, Cell{To: run.Failed, Then: CleanUp}, Cell{To: run.Failed, Then: CleanUp},
-		Cell{To: run.Cancelled, Then: CleanUp}, finish, Cell{Ignore: true, Then: CleanUp}, Cell{Ignore: true, Then: CleanUp}, Cell{Ignore: true, Then: RemoveError}),
-	EndStopped: cells(Cell{To: run.Cancelled, Then: CleanUp}, Cell{To: run.Cancelled, Then: CleanUp}, Cell{To: run.Cancelled, Then: CleanUp},
-		Cell{To: run.Cancelled, Then: CleanUp}, finish, Cell{Ignore: true, Then: CleanUp}, Cell{Ignore: true, Then: CleanUp}, Cell{Ignore: true, Then: RemoveError}),
+	EndFailed: cells(Cell{To: run.Failed}, Cell{To: run.Failed}, Cell{To: run.Failed}, Cell{To: run.Cancelled}, finish,
+		ignore, ignore, Cell{Ignore: true, Then: RemoveError}),
+	EndStopped: cells(Cell{To: run.Cancelled}, Cell{To: run.Cancelled}, Cell{To: run.Cancelled}, Cell{To: run.Cancelled}, finish,
+		ignore, ignore, Cell{Ignore: true, Then: RemoveError}),
 
 	Decide: cells(notInDoubt, notInDoubt, notInDoubt, notInDoubt, notInDoubt, keep, notInDoubt, notInDoubt),
 	Settle: cells(keep, keep, keep, keep, keep, keep, keep, keep),

@@ -29,7 +29,7 @@ func said(before run.Record, after run.Record, cell Cell, err error, did bool) s
 		words = append(words, "(it changed what it was not to, or did not)")
 	}
 	effects := map[Effect]string{
-		CancelTask: "cancel task", StopExecution: "stop execution", Finish: "finish", Answer: "answer", RemoveError: "remove error.json", CleanUp: "clean up", Cancelled: "step ends as RunCancelled",
+		CancelTask: "cancel task", StopExecution: "stop execution", Finish: "finish", Answer: "answer", RemoveError: "remove error.json", Cancelled: "step ends as RunCancelled",
 	}
 	for _, effect := range slices.Sorted(maps.Keys(effects)) {
 		if cell.Then&effect != 0 {
@@ -83,10 +83,8 @@ var wantTable = map[Event]map[Phase]string{
 	Unmark: every("keep", Phases...),
 	Accept: rows(
 		every("to waiting", submitting),
-		every("keep", waiting, copying, delivering, succeeded),
-		every("keep, cancel task", Stopping),
-		every("keep, clean up", failed),
-		every("keep, cancel task, clean up", cancelled),
+		every("keep", waiting, copying, delivering, failed, succeeded),
+		every("keep, cancel task", Stopping, cancelled),
 	),
 	Find: rows(
 		every("to waiting", submitting),
@@ -136,16 +134,16 @@ var wantTable = map[Event]map[Phase]string{
 		every("ignore", succeeded),
 	),
 	EndFailed: rows(
-		every("to failed, clean up", submitting, waiting, copying),
-		every("to cancelled, clean up", Stopping),
+		every("to failed", submitting, waiting, copying),
+		every("to cancelled", Stopping),
 		every("keep, finish", delivering),
-		every("ignore, clean up", failed, cancelled),
+		every("ignore", failed, cancelled),
 		every("ignore, remove error.json", succeeded),
 	),
 	EndStopped: rows(
-		every("to cancelled, clean up", submitting, waiting, copying, Stopping),
+		every("to cancelled", submitting, waiting, copying, Stopping),
 		every("keep, finish", delivering),
-		every("ignore, clean up", failed, cancelled),
+		every("ignore", failed, cancelled),
 		every("ignore, remove error.json", succeeded),
 	),
 	Decide: rows(
