@@ -153,6 +153,9 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	case cell.Then&Finish != 0:
 		return c.finishOrFail(ctx, r)
 	case cell.Ignore: // closed by another, or by a call that died behind it
+		if r, err = c.endLife(ctx, r, e.Redrives); err != nil {
+			return false, err
+		}
 		return false, c.CleanUp(ctx, r)
 	}
 	entries, err := c.markersOf(ctx, r.Record)
@@ -197,6 +200,21 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return true, err
 	}
 	return true, c.markSettled(ctx, r)
+}
+
+// endLife raises the life of a failed run to one that ended before any of its steps
+// came: one that comes now would reopen the run for an execution that has ended.
+func (c Closer) endLife(ctx context.Context, r Run, life int) (Run, error) {
+	if r.Status != run.Failed || life <= r.Life {
+		return r, nil
+	}
+	r, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+		if rec.Status == run.Failed {
+			rec.Life = max(rec.Life, life)
+		}
+		return nil
+	}})
+	return r, err
 }
 
 // unsure is the error of a close that could not be undone, while Step Functions does

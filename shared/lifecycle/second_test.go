@@ -184,3 +184,25 @@ func TestReceiptAfterTheClose(t *testing.T) {
 		}
 	}
 }
+
+// TestLifeThatNeverEntered: of a life that ended before any of its steps came, none may
+// come later, and pay for an execution that has ended.
+func TestLifeThatNeverEntered(t *testing.T) {
+	for _, swept := range []bool{false, true} {
+		w := newWorld(t)
+		w.begin("r1", 0)
+		w.closes(w.execution("r1", executions.Failed, 0, named.Unauthorized, "refused"))
+		e := w.execution("r1", executions.Failed, 1, named.Unavailable, "throttled")
+		if needed, err := w.close.NeedsClose(t.Context(), e); swept && (err != nil || !needed) {
+			t.Fatalf("the sweep passes it over: %v", err)
+		}
+		_, r, failure := w.closes(e)
+		if r.Status != run.Failed || r.Life != 1 || r.Error.Name != named.Unauthorized || failure == nil || r.Pending(w.clock()) {
+			t.Errorf("%+v", r.Record)
+		}
+		_, err := w.runs.Begin(t.Context(), call("r1", 1), w.request(), outputBucket, "")
+		wantName(t, err, named.Superseded, "")
+		w.execution("r1", executions.Running, 2, "", "")
+		w.begin("r1", 2)
+	}
+}

@@ -99,5 +99,6 @@ func (c Closer) NeedsClose(ctx context.Context, e executions.Execution) (bool, e
 	if errors.Is(err, ErrNoRecord) {
 		return true, nil
 	}
-	return r.Status.Open() && e.Redrives >= r.Life || r.Pending(c.Now()) || r.Status == run.Succeeded && e.State.Ended(), err
+	return r.Status.Open() && e.Redrives >= r.Life || r.Status == run.Failed && e.Redrives > r.Life ||
+		r.Pending(c.Now()) || r.Status == run.Succeeded && e.State.Ended(), err
 }
