@@ -18,7 +18,9 @@ import (
 // manifestKey is the key, in the state bucket, of the bytes of one delivery's
 // manifest. Each call that delivers has a key of its own, and the record names the
 // one that counts: neither of two calls can change the bytes of the other.
-func manifestKey(runID, id string) string { return "manifests/" + runID + "/" + id + ".json" }
+func manifestKey(runID, id string) string { return manifestPrefix + runID + "/" + id + ".json" }
+
+const manifestPrefix = "manifests/"
 
 // StartCopy notes in the record that copy-result is about to copy the outputs. It
 // returns a run that has succeeded as it is, and finishes a delivery that an earlier
@@ -103,21 +105,7 @@ func (s *Runs) FinishDelivery(ctx context.Context, r Run) (Run, error) {
 	if err != nil || cell.Ignore {
 		return r, err
 	}
-	// What only an open run needs. It expires by itself if the call dies here.
-	if err := s.clearCheckpoints(ctx, r.RunID); err != nil {
-		return r, err
-	}
-	return r, s.clearManifests(ctx, r.RunID)
-}
-
-// clearManifests deletes the manifests of a run from the state bucket, also those of
-// calls that lost.
-func (s *Runs) clearManifests(ctx context.Context, runID string) error {
-	entries, err := s.listKeys(ctx, "manifests/"+runID+"/", "", maxMarkers)
-	if err != nil {
-		return err
-	}
-	return s.deleteAll(ctx, entries)
+	return r, s.clearDelivery(ctx, r.RunID) // it expires by itself if the call dies here
 }
 
 // writeOutput writes manifest.json or error.json into the output bucket. It returns

@@ -152,13 +152,19 @@ func (s *Runs) Checkpoint(ctx context.Context, runID, outputID string) (Checkpoi
 // manifest have room for as many outputs.
 const maxOutputs = 30_000
 
-// clearCheckpoints deletes the checkpoints of a run.
-func (s *Runs) clearCheckpoints(ctx context.Context, runID string) error {
-	entries, err := s.listKeys(ctx, copyPrefix+runID+"/", "", maxOutputs)
-	if err != nil {
-		return err
+// clearDelivery deletes what only a run that copies or delivers needs: its checkpoints,
+// and its manifests in the state bucket, also those of calls that lost.
+func (s *Runs) clearDelivery(ctx context.Context, runID string) error {
+	for _, prefix := range []string{copyPrefix, manifestPrefix} {
+		entries, err := s.listKeys(ctx, prefix+runID+"/", "", maxOutputs)
+		if err != nil {
+			return err
+		}
+		if err := s.deleteAll(ctx, entries); err != nil {
+			return err
+		}
 	}
-	return s.deleteAll(ctx, entries)
+	return nil
 }
 
 // abortUploads aborts the multipart uploads of a stopped run, and deletes their

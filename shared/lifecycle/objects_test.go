@@ -74,7 +74,7 @@ func TestCheckpoints(t *testing.T) {
 		t.Errorf("%d objects", n)
 	}
 	for range 2 {
-		if err := w.runs.clearCheckpoints(t.Context(), "r1"); err != nil {
+		if err := w.runs.clearDelivery(t.Context(), "r1"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -229,10 +229,7 @@ func (s *Runs) reuse(ctx context.Context, old Run, call Call, request run.Reques
 			return old, err
 		}
 	}
-	if err := s.clearManifests(ctx, call.RunID); err != nil {
-		return old, err
-	}
-	if err := s.clearCheckpoints(ctx, call.RunID); err != nil {
+	if err := s.clearDelivery(ctx, call.RunID); err != nil {
 		return old, err
 	}
 	if err := s.Store.Put(ctx, indexKey(fresh), nil); err != nil {

@@ -251,10 +251,8 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 			return r, err
 		}
 	}
-	if r.WorkflowID != "" {
-		if err := s.clearMarkers(ctx, r.Record); err != nil {
-			return r, err
-		}
+	if err := s.clearMarkers(ctx, r.Record); err != nil {
+		return r, err
 	}
 	if r.Stopping() {
 		return r, refusal(named.RunCancelled, r.Record)
@@ -265,7 +263,7 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 // clearMarkers deletes all markers of a run that has its task, and its doubt: no
 // attempt of the run can post any more.
 func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
-	entries, err := s.listKeys(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
+	entries, err := s.markersOf(ctx, r)
 	if err != nil {
 		return err
 	}
