@@ -36,7 +36,8 @@ HUNDRED_STACK := -auth -wait-scale 0.4 -speed 10 -env SUBMIT_POST=10s -env SUBMI
 # What the functions call during the end-to-end tests, for `make iam`.
 CALLS      := .local/calls
 RECORD     := -record $(CALLS)
-E2E_FLAGS  ?= -timeout 15m
+# Its tests wait more than they work: four at once, on two cores too.
+E2E_FLAGS  ?= -timeout 15m -parallel 4
 FUZZTIME   ?= 60s
 # How many requests `make api-fuzz` makes up, and further flags of schemathesis.
 CASES      ?= 2000
