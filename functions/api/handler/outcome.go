@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,10 +80,20 @@ func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
 
 func parseOutcome(raw []byte) (outcome, error) {
 	var given outcome
-	var violations named.Violations
+	const form = `must be {"task_id": "…"} or {"not_started": true}`
+	if len(bytes.TrimSpace(raw)) == 0 || len(raw) > maxOutcome {
+		return given, named.Violations{{Parameter: "outcome", Message: form}}.Err()
+	}
+	// By the rules of a request: a byte order mark is skipped, and a name that
+	// stands twice is refused, for the last one would win.
+	_, violations := run.DecodeJSON("outcome", raw)
+	if len(violations) > 0 {
+		return given, violations.Err()
+	}
+	text, err := run.Canonical(raw)
 	fields := map[string]json.RawMessage{}
-	if len(raw) > maxOutcome || json.Unmarshal(raw, &fields) != nil || json.Unmarshal(raw, &given) != nil {
-		violations.Add("outcome", `must be {"task_id": "…"} or {"not_started": true}`)
+	if err != nil || json.Unmarshal(text, &fields) != nil || json.Unmarshal(text, &given) != nil {
+		violations.Add("outcome", form)
 		return given, violations.Err()
 	}
 	for name := range fields {

@@ -39,7 +39,7 @@ func (w *world) doubtful() *world {
 // TestOutcome: a person's word is stored with the attempt it speaks of and who said
 // it, then the run is redriven.
 func TestOutcome(t *testing.T) {
-	for word, want := range map[string]run.Decision{`{"task_id":"t1"}`: {TaskID: "t1"}, `{"not_started":true}`: {NotStarted: true}} {
+	for word, want := range map[string]run.Decision{`{"task_id":"t1"}`: {TaskID: "t1"}, `{"not_started":true}`: {NotStarted: true}, "\ufeff" + `{"task_id":"t1"}`: {TaskID: "t1"}} {
 		w := newWorld(t).doubtful()
 		a := w.says("r1", word)
 		if a.status != 202 || a.body["run_id"] != "r1" || a.body["status"] != "submitting" || len(a.body) != 2 {
@@ -61,7 +61,7 @@ func TestOutcome(t *testing.T) {
 		}
 		for _, other := range []string{`{"task_id":"t2"}`, `{"not_started":true}`, `{"task_id":"t1"}`} {
 			w.tasks["t2"] = cyberun.StatusRunning
-			if a := w.says("r1", other); other != word && (a.status != 409 || a.body["title"] != "NotInDoubt") {
+			if a := w.says("r1", other); !strings.HasSuffix(word, other) && (a.status != 409 || a.body["title"] != "NotInDoubt") {
 				t.Errorf("%s after %s: %+v", other, word, a)
 			}
 		}
@@ -93,6 +93,8 @@ func TestOutcomeRefuses(t *testing.T) {
 	}{
 		{name: "nothing", word: "", status: 400, title: "InvalidRequest", violations: "[outcome]"},
 		{name: "no JSON", word: "{", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "two words", word: `{"task_id":"t0","task_id":"t1"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
+		{name: "two words, one escaped", word: `{"task_id":"t0","task\u005fid":"t1"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
 		{name: "an array", word: "[]", status: 400, title: "InvalidRequest", violations: "[outcome]"},
 		{name: "neither", word: "{}", status: 400, title: "InvalidRequest", violations: "[outcome]"},
 		{name: "both", word: `{"task_id":"t1","not_started":true}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
