@@ -47,7 +47,11 @@ func runIDFor(u upload) string {
 	if name == "" {
 		name = "upload"
 	}
-	return name + "-" + hash(u.bucket, u.key, u.sequencer)
+	event := u.sequencer
+	if event == "" { // stores that are like S3 may give none: by the key alone, its next upload would be taken for this one
+		event = u.version + "/" + u.etag
+	}
+	return name + "-" + hash(u.bucket, u.key, event)
 }
 
 func hash(parts ...string) string {

@@ -2,6 +2,21 @@ package handler
 
 import "testing"
 
+// TestUploadsWithoutSequencer: the second upload of a key is a run of its own where
+// the store's events have no sequencer, and the same event is still one run.
+func TestUploadsWithoutSequencer(t *testing.T) {
+	w := newWorld()
+	for _, etag := range []string{"e1", "e1", "e2"} {
+		w.set(photoKey, object{body: "x", etag: etag})
+		if _, err := w.Handle(t.Context(), bridge(photoKey, etag, "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(w.started) != 2 {
+		t.Errorf("started %v", w.started)
+	}
+}
+
 // TestRejectionsKeptApart: no upload writes over the reasons of another.
 func TestRejectionsKeptApart(t *testing.T) {
 	w := newWorld()
