@@ -86,7 +86,11 @@ func checkParameters(ctx context.Context, api *client, ref string, given map[str
 		return nil, e
 	}
 	files, violations := localFiles(given, workflow)
-	request := run.Request{Workflow: ref, Parameters: given, ParametersAsText: true}
+	checked := maps.Clone(given)
+	for parameter := range files {
+		checked[parameter] = "uploaded" // stands for the file_key, which replaces it
+	}
+	request := run.Request{Workflow: ref, Parameters: checked, ParametersAsText: true}
 	typed, more := workflows.CheckParameters(request, workflow)
 	for _, v := range more {
 		if !slices.ContainsFunc(violations, func(known named.Violation) bool { return known.Parameter == v.Parameter }) {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -55,6 +56,9 @@ func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.V
 		if problem := checkValue(value, p); problem != "" {
 			violations.Add(key, "%s", problem)
 			continue
+		}
+		if n, ok := value.(json.Number); ok {
+			value = plainNumber(n)
 		}
 		checked[key] = value
 	}
@@ -165,6 +169,25 @@ func checkValue(value any, p cyberun.Parameter) string {
 	return ""
 }
 
+// plainNumber returns a number in its canonical form, 30 for 30.0 and 3e1: a service
+// that reads whole numbers strictly takes no other.
+func plainNumber(n json.Number) json.Number {
+	if written, err := run.Canonical([]byte(n)); err == nil {
+		return json.Number(written)
+	}
+	return n
+}
+
+// isWhole reports whether a number has no fraction, by its digits: a float64 would
+// lose that of 9007199254740993.5.
+func isWhole(n json.Number) bool {
+	mantissa, exponent, scaled := strings.Cut(string(plainNumber(n)), "e")
+	if scaled {
+		return !strings.HasPrefix(exponent, "-")
+	}
+	return !strings.Contains(mantissa, ".")
+}
+
 func checkNumber(value any, p cyberun.Parameter) string {
 	n, ok := value.(json.Number)
 	if !ok {
@@ -175,7 +198,7 @@ func checkNumber(value any, p cyberun.Parameter) string {
 		return "is a number too large to send"
 	}
 	switch {
-	case p.Type == cyberun.TypeInteger && f != math.Trunc(f):
+	case p.Type == cyberun.TypeInteger && !isWhole(n):
 		return fmt.Sprintf("is %s; it must be a whole number", named.Quote(n.String()))
 	case p.Min != nil && f < *p.Min:
 		return fmt.Sprintf("is %s; it must be at least %s", named.Quote(n.String()), formatBound(*p.Min))
@@ -229,10 +252,16 @@ func checkFile(value any) string {
 		return "must be a string: s3://bucket/key, or the file_key of an upload, not " + named.KindOf(value)
 	case s == "":
 		return "must not be empty: give s3://bucket/key, or the file_key of an upload"
-	case run.IsS3URI(s):
+	case run.IsS3URI(s): // a key may have blanks at its end
 		if _, _, err := run.ParseS3URI(s); err != nil {
 			return err.Error()
 		}
+	case strings.TrimSpace(s) != s:
+		return "begins or ends with a blank: give s3://bucket/key, or the file_key of an upload, and nothing around it"
+	case len(s) > maxFileKey:
+		return fmt.Sprintf("is %d bytes long, and a file_key has at most %d: if this is the file itself, put it into S3 and write s3://bucket/key", len(s), maxFileKey)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "has control characters, which no file_key has: give s3://bucket/key, or the file_key of an upload"
 	case address.MatchString(s):
 		return fmt.Sprintf("is the address %q, which is not fetched: put the file into S3 and write s3://bucket/key, or give the file_key of an upload", named.Quote(s))
 	case localPath.MatchString(s):
@@ -242,11 +271,16 @@ func checkFile(value any) string {
 }
 
 // A file_key is the key of an object, so neither of these can be one. S3:// is an
-// address too: schemes are written in lower case.
+// address too: schemes are written in lower case. @ before a path is how curl and the
+// command line mark a file to be uploaded.
 var (
-	address   = regexp.MustCompile(`^(?i:[a-z][a-z0-9+.-]*://|data:)`)
-	localPath = regexp.MustCompile(`^(/|~|\.{1,2}/|[A-Za-z]:[\\/])`)
+	address   = regexp.MustCompile(`^(?i:[a-z][a-z0-9+.-]*://|data:|blob:|file:|s3:|arn:aws[a-z-]*:)`)
+	localPath = regexp.MustCompile(`^(@|/|~|\\\\|\.{1,2}[\\/]|[A-Za-z]:[\\/])`)
 )
+
+// maxFileKey bounds a file_key, in bytes: it is the key of an object, of which S3 takes
+// 1,024. What is longer is a file's content, in base64 mostly.
+const maxFileKey = 1024
 
 // describe names a value for a message: a string in quotes, a number, a boolean, or
 // only the kind of what has parts.

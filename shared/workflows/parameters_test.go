@@ -258,11 +258,46 @@ func TestFilesThatAreElsewhere(t *testing.T) {
 		"inputs/2026/photo.png":          "",
 		"photo.png":                      "",
 		"database:1":                     "",
-		"s3://bucket/photo.png":          "",
+		"@photo.png":                     "only your machine has",
+		`..\photo.png`:                   "only your machine has",
+		`\\server\photo.png`:             "only your machine has",
+		"s3:/bucket/photo.png":           "write s3://bucket/key",
+		"s3:bucket/photo.png":            "write s3://bucket/key",
+		"arn:aws:s3:::bucket/photo.png":  "write s3://bucket/key",
+		"arn:aws-cn:s3:::bucket/a.png":   "write s3://bucket/key",
+		"file:photo.png":                 "which is not fetched",
+		"blob:https://example.com/1":     "which is not fetched",
+		" s3://bucket/photo.png":         "begins or ends with a blank",
+		"photo.png\n":                    "begins or ends with a blank",
+		"  ":                             "begins or ends with a blank",
+		"s3://bucket/photo.png ":         "",
+		"a\nb":                           "control characters",
+		"iVBORw0KGgo" + strings.Repeat("A", maxFileKey): "if this is the file itself",
+		"s3://bucket/photo.png":                         "",
 	} {
 		_, violations := CheckParameters(run.Request{Workflow: "w", Parameters: map[string]any{"image": value}}, w)
 		if (want == "") != (len(violations) == 0) || want != "" && (violations[0].Parameter != "image" || !strings.Contains(violations[0].Message, want)) {
 			t.Errorf("%s: %v, want %q", value, violations, want)
+		}
+	}
+}
+
+// TestNumbersAsTheyAreSent: in one form, and a fraction that no float64 shows is one.
+func TestNumbersAsTheyAreSent(t *testing.T) {
+	w := cyberun.Workflow{Parameters: []cyberun.Parameter{{Key: "n", Type: cyberun.TypeInteger}}}
+	for given, want := range map[string]string{
+		"30": "30", "30.0": "30", "3e1": "30", "1E5": "100000", "-0": "0", "18446744073709551615": "18446744073709551615", "1.5e40": "1.5e40",
+		"30.5": "", "9007199254740993.5": "", "1e-9999999999": "", "15e-1": "",
+	} {
+		for _, asText := range []bool{true, false} {
+			var value any = json.Number(given)
+			if asText {
+				value = given
+			}
+			sent, violations := CheckParameters(run.Request{Workflow: "w", Parameters: map[string]any{"n": value}, ParametersAsText: asText}, w)
+			if want == "" && len(violations) != 1 || want != "" && sent["n"] != json.Number(want) {
+				t.Errorf("%s: sent %v, %v, want %q", given, sent, violations, want)
+			}
 		}
 	}
 }
