@@ -56,8 +56,17 @@ func byExt(ext string) []*kind { return index().byExt[ext] }
 // a file with one of them is looked up by its name.
 var generic = []string{
 	"", octetStream, "binary/octet-stream", "application/binary", "application/x-binary", "application/unknown", "unknown/unknown",
-	"application/x-www-form-urlencoded", "multipart/form-data", "application/force-download", "application/x-download",
-	"application/download", "text/plain", "*/*",
+	"application/x-www-form-urlencoded", "multipart/form-data", "application/force-download", "application/x-force-download",
+	"application/x-download", "application/download", "application/octetstream", "application/octet", "application/oct-stream",
+	"application/x-octet-stream", "octet/stream", "content/unknown", "application/x-unknown", "text/plain",
+}
+
+// isGeneric reports whether a content type, in small letters and without its
+// parameters, says nothing of the file: one of the list above, a family (image/*, as
+// phones send for whatever was picked), or a word that is no type at all ("image",
+// "undefined").
+func isGeneric(contentType string) bool {
+	return slices.Contains(generic, contentType) || strings.HasSuffix(contentType, "/*") || !strings.Contains(contentType, "/")
 }
 
 // base returns a content type without its parameters, in small letters. It reads
@@ -67,11 +76,12 @@ func base(contentType string) string {
 	if end := strings.IndexAny(contentType, ";,"); end >= 0 {
 		contentType = contentType[:end]
 	}
-	return strings.ToLower(strings.TrimSpace(contentType))
+	return strings.ToLower(strings.Trim(contentType, " \t\"'"))
 }
 
-// ext returns a name's extension in small letters, its dot included.
-func ext(name string) string { return strings.ToLower(path.Ext(name)) }
+// ext returns a name's extension in small letters, its dot included. Blanks and
+// dots at the name's end are no part of it: Windows drops them.
+func ext(name string) string { return strings.ToLower(path.Ext(strings.TrimRight(name, " ."))) }
 
 // TypeByName returns the media type for the extension of a file's name, such as
 // video/quicktime for "clip.MOV"; empty for an extension that is not in the table.
@@ -88,16 +98,20 @@ func TypeByName(name string) string {
 // content type that is not in the table is returned as it is, with its parameters.
 func Type(name, contentType string) string {
 	declared := base(contentType)
-	if slices.Contains(generic, declared) {
+	if isGeneric(declared) {
 		if byName := TypeByName(name); byName != "" && byName != declared {
 			return byName
 		}
 		return contentType
 	}
-	if k := byType(declared); k != nil && k.name != declared {
-		return k.name
+	k := byType(declared)
+	switch {
+	case k == nil:
+		return contentType
+	case k.name == declared && strings.HasPrefix(contentType, declared):
+		return contentType
 	}
-	return contentType
+	return k.name
 }
 
 // Extension returns the extension for files of a content type, with its dot: ".jpg" for
@@ -137,7 +151,7 @@ type file struct {
 func newFile(name, contentType string) file {
 	f := file{ext: ext(name)}
 	declared, byName := base(contentType), byExt(f.ext)
-	declaredKind, specific := byType(declared), !slices.Contains(generic, declared)
+	declaredKind, specific := byType(declared), !isGeneric(declared)
 	switch {
 	case declared == "text/plain" && len(byName) > 0 && !byName[0].text():
 		declaredKind = nil // a picture does not become text by its client's default
