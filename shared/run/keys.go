@@ -70,11 +70,17 @@ func safeID(id string) string {
 
 func reservedID(id string) bool { return id+".json" == ManifestName || id+".json" == ErrorName }
 
+// extension returns the extension of the origin's name for the file, else that of its type.
+// Digits alone ("Model v1.5", "frames.001") are an extension only where the type
+// tells none.
 func extension(originName, contentType string) string {
-	if ext := path.Ext(originName); plainExtension(ext) {
+	ext := path.Ext(originName)
+	if !plainExtension(ext) {
+		ext = ""
+	} else if strings.Trim(ext, ".0123456789") != "" {
 		return ext
 	}
-	return cmp.Or(media.Extension(contentType), unknownExtension)
+	return cmp.Or(media.Extension(contentType), ext, unknownExtension)
 }
 
 func plainExtension(ext string) bool {

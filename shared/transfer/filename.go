@@ -22,11 +22,16 @@ import (
 // first name.
 func fileName(resp *http.Response) string {
 	first := dispositionName(resp.Header.Values("Content-Disposition"))
-	if first != "" && (hasExtension(first) || media.Extension(resp.Header.Get("Content-Type")) != "") {
+	typed := media.Extension(resp.Header.Get("Content-Type")) != ""
+	if first != "" && (hasExtension(first) || typed) {
 		return first
 	}
 	for req := resp.Request; req != nil; req = req.Response.Request {
-		for _, name := range []string{cleanName(req.URL.Query().Get("filename")), pathName(req.URL.Path)} {
+		byPath := pathName(req.URL.Path)
+		if typed && isProgram(byPath) {
+			byPath = ""
+		}
+		for _, name := range []string{cleanName(req.URL.Query().Get("filename")), byPath} {
 			if hasExtension(name) {
 				return name
 			}
@@ -40,12 +45,22 @@ func fileName(resp *http.Response) string {
 }
 
 // hasExtension reports whether a name ends in a dot, letters and digits. What follows
-// the dot in "Model v1.5 (final)" is no extension.
+// the dot in "Model v1.5 (final)" is no extension, and neither are digits alone.
 func hasExtension(name string) bool {
 	ext := path.Ext(name)
-	return len(ext) > 1 && !strings.ContainsFunc(ext[1:], func(r rune) bool {
+	return strings.Trim(ext, ".0123456789") != "" && !strings.ContainsFunc(ext[1:], func(r rune) bool {
 		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	})
+}
+
+// isProgram reports that the last element of a path names what makes the answer on
+// the server, as in /download.php?id=7, and not the file itself.
+func isProgram(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".php", ".asp", ".aspx", ".ashx", ".cgi", ".fcgi", ".jsp", ".jspx", ".do", ".action", ".cfm":
+		return true
+	}
+	return false
 }
 
 // pathName returns a path's last element, without the parameters that some servers
@@ -99,7 +114,7 @@ func fromLatin1(text string) string {
 // mime.ParseMediaType is stricter and refuses the whole header where one
 // character is out of place.
 func dispositionName(headers []string) string {
-	var plain, extended string
+	var plain, extended, asItIs string
 	pieces := map[int]string{}
 	for _, header := range headers {
 		for _, parameter := range splitParameters(header) {
@@ -112,13 +127,15 @@ func dispositionName(headers []string) string {
 			case key == "filename" && plain == "":
 				plain = cleanName(decodeWords(unquote(value)))
 			case key == "filename*" && extended == "":
-				extended = cleanName(decodeExtended(unquote(value)))
+				value = unquote(value)
+				extended = cleanName(decodeExtended(value))
+				asItIs = cleanName(value[strings.LastIndexByte(value, '\'')+1:])
 			case strings.HasPrefix(key, "filename*"):
 				addPiece(pieces, strings.TrimPrefix(key, "filename*"), unquote(value))
 			}
 		}
 	}
-	return cmp.Or(extended, plain, cleanName(joinPieces(pieces)))
+	return cmp.Or(extended, plain, cleanName(joinPieces(pieces)), asItIs)
 }
 
 // splitParameters cuts a header at the semicolons outside quotes; at all of them
@@ -146,7 +163,8 @@ func splitParameters(header string) (parameters []string) {
 
 // unquote takes a value out of its quotes, double as in the standard or single.
 // A backslash escapes only a quote or a backslash: some servers put the paths of
-// Windows there as they are.
+// Windows there as they are. A quote inside that was not escaped is a part of the
+// value: only one that ends it, or that a comma follows, closes it.
 func unquote(value string) string {
 	value = strings.TrimSpace(value)
 	if len(value) > 1 && value[0] == '\'' && value[len(value)-1] == '\'' {
@@ -159,7 +177,9 @@ func unquote(value string) string {
 	var b strings.Builder
 	for i := 0; i < len(inner); i++ {
 		if inner[i] == '"' {
-			break
+			if rest := strings.TrimSpace(inner[i+1:]); rest == "" || rest[0] == ',' {
+				break
+			}
 		}
 		if inner[i] == '\\' && i+1 < len(inner) && (inner[i+1] == '"' || inner[i+1] == '\\') {
 			i++

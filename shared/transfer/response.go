@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,18 +114,31 @@ func remoteOf(resp *http.Response, total int64) Remote {
 
 // contentEncoding returns how the bytes are encoded. "aws-chunked" is not among
 // them: it framed the request that once stored the file, and where a store kept it
-// as a part of the object, readers would refuse the copy.
+// as a part of the object, readers would refuse the copy. Nor are words that say
+// that nothing was encoded, or name a charset, and what no header of the request to
+// S3 could carry.
 func contentEncoding(h http.Header) string {
 	var encodings []string
 	for _, line := range h.Values("Content-Encoding") {
 		for token := range strings.SplitSeq(line, ",") {
 			token = strings.TrimSpace(token)
-			if token != "" && !strings.EqualFold(token, "aws-chunked") && !strings.EqualFold(token, "identity") {
+			if isToken(token) && !slices.Contains(noEncodings, strings.ToLower(token)) {
 				encodings = append(encodings, token)
 			}
 		}
 	}
 	return strings.Join(encodings, ", ")
+}
+
+// noEncodings are the words, in small letters, that stand in Content-Encoding
+// without an encoding of the bytes.
+var noEncodings = []string{"aws-chunked", "identity", "none", "null", "binary", "7bit", "8bit", "utf-8", "utf8"}
+
+// isToken reports whether a text is one of HTTP's tokens (RFC 9110, 5.6.2).
+func isToken(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
 }
 
 // maxRetryAfter bounds what an origin may ask for: a copy has other parts to get

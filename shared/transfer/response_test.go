@@ -12,6 +12,7 @@ import (
 func TestAwsChunked(t *testing.T) {
 	for sent, want := range map[string]string{
 		"aws-chunked": "", "aws-chunked,gzip": "gzip", "gzip, AWS-Chunked": "gzip", "identity": "", "br": "br", "gzip, br": "gzip, br", " , ": "",
+		"UTF-8": "", "none": "", "binary, gzip": "gzip", "gr\xf6\xdfe": "", "größe, br": "br", "x-gzip": "x-gzip",
 	} {
 		f := newFixture(t, 3*testPart)
 		f.origin.header = http.Header{"Content-Encoding": {sent}}

@@ -27,12 +27,17 @@ func newResult(key string, remote Remote) Result {
 	}
 }
 
+// maxContentType bounds the type that an object is stored with, in bytes. S3 takes
+// 8 KB of headers in all; a type with its parameters has some 50.
+const maxContentType = 1 << 10
+
 // contentType returns the type that an object is stored with. A header that is
 // not printable ASCII (a file's name among its parameters, mostly) would break the
-// signature of the request to S3: its parameters are left out, or all of it.
+// signature of the request to S3, and a very long one be refused: its parameters
+// are left out, or all of it.
 func contentType(header string) string {
 	printable := func(s string) bool {
-		return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+		return s != "" && len(s) <= maxContentType && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 	}
 	base, _, _ := strings.Cut(header, ";")
 	for _, usable := range []string{header, strings.TrimSpace(base)} {
