@@ -51,7 +51,7 @@ func DecodeJSON(subject string, raw []byte) (value any, violations named.Violati
 		if errors.Is(err, io.EOF) {
 			violations.Add(subject, `is empty: send a JSON object such as {"workflow": "text-to-image"}`)
 		} else {
-			violations.Add(subject, "is not JSON: %v", err)
+			violations.Add(subject, "is not JSON: %s", syntaxProblem(text, err))
 		}
 		return nil, violations
 	}
@@ -66,6 +66,25 @@ func DecodeJSON(subject string, raw []byte) (value any, violations named.Violati
 		violations.Add(named.Shorten(maxName, path), "is given twice: which value is meant?")
 	}
 	return value, violations
+}
+
+// syntaxProblem returns what is wrong with a document that is not JSON, and in which
+// line. encoding/json would show one byte of a character outside ASCII, such as a
+// word processor's quotes or a blank that does not break, as a letter of Latin-1.
+func syntaxProblem(text []byte, err error) string {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "it ends in the middle"
+	}
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) || syntax.Offset < 1 || syntax.Offset > int64(len(text)) {
+		return err.Error()
+	}
+	at := int(syntax.Offset) - 1
+	line := 1 + bytes.Count(text[:at], []byte("\n"))
+	if r, _ := utf8.DecodeRune(text[at:]); r >= utf8.RuneSelf {
+		return fmt.Sprintf("line %d has %q (U+%04X), which may stand within quotes alone, and quotes are \"", line, r, r)
+	}
+	return fmt.Sprintf("%v, in line %d", err, line)
 }
 
 const utf8BOM = "\xef\xbb\xbf"
