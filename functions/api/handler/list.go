@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
@@ -41,7 +42,19 @@ func parseListQuery(r httpapi.Request) (listQuery, error) {
 		violations.Add("status", "must be one of submitting, waiting, copying, succeeded, failed, cancelled")
 	}
 	out.Page = httpapi.ReadPage(q, usualLimit, &violations)
+	told := slices.ContainsFunc(violations, func(v named.Violation) bool { return v.Parameter == "cursor" })
+	if out.Cursor != "" && !told && !isPlaceInList(out.Cursor) {
+		violations.Add("cursor", "is not the next_cursor of an earlier answer")
+	}
 	return out, violations.Err()
+}
+
+// isPlaceInList reports whether a cursor can be a run's place in the index, a number
+// and the run's id. S3 repeats it in its answer, which control characters would make
+// unreadable.
+func isPlaceInList(cursor string) bool {
+	at, runID, _ := strings.Cut(cursor, "-")
+	return at != "" && strings.Trim(at, "0123456789") == "" && isRunID(runID)
 }
 
 // listRuns reads the index, newest first, and the records it names.

@@ -99,7 +99,7 @@ func TestListFaults(t *testing.T) {
 	w := newWorld(t)
 	for query, want := range map[string]string{
 		"status=done": "[status]", "limit=0": "[limit]", "limit=101": "[limit]", "limit=x": "[limit]", "cursor=%21": "[cursor]",
-		"cursor=_w": "[cursor]", "cursor=" + strings.Repeat("YWFh", 500): "[cursor]", "status=x&limit=x&cursor=%21": "[status limit cursor]",
+		"cursor=_w": "[cursor]", "cursor=AQ": "[cursor]", "cursor=MS1hAQ": "[cursor]", "cursor=MQ": "[cursor]", "cursor=" + strings.Repeat("YWFh", 500): "[cursor]", "status=x&limit=x&cursor=%21": "[status limit cursor]",
 	} {
 		if a := w.call("GET", "/runs?"+query, ""); a.status != 400 || fmt.Sprint(a.violations()) != want {
 			t.Errorf("%s: %d %s", query, a.status, a.raw)

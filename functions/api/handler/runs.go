@@ -61,7 +61,7 @@ func longPoll(value string) (time.Duration, error) {
 	if err != nil || n < 0 {
 		return 0, named.Violations{{Parameter: "wait", Message: "must be a number of seconds from 0 to 20"}}.Err()
 	}
-	return min(time.Duration(n)*time.Second, maxLongPoll), nil
+	return time.Duration(min(n, int(maxLongPoll.Seconds()))) * time.Second, nil // in this order: no product overflows
 }
 
 // view returns a run with everything that is known of it. A run that was accepted

@@ -155,7 +155,7 @@ func TestShowFails(t *testing.T) {
 func TestWaits(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{RunID: "r1", Status: run.Waiting})
-	for wait, want := range map[string]time.Duration{"0": 0, "7": 7 * time.Second, "20": 20 * time.Second, "3600": 20 * time.Second} {
+	for wait, want := range map[string]time.Duration{"0": 0, "7": 7 * time.Second, "20": 20 * time.Second, "3600": 20 * time.Second, "9223372037": 20 * time.Second, "": 0} {
 		w.slept = 0
 		if a := w.call("GET", "/runs/r1?wait="+wait, ""); a.status != 200 || a.body["status"] != "waiting" || w.slept != want {
 			t.Errorf("wait=%s: %s after %s", wait, a.raw, w.slept)
