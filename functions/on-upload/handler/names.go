@@ -10,7 +10,7 @@ import (
 // backup files.
 var unfinishedSuffixes = []string{
 	"~", ".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".opdownload", ".aria2", ".!ut", ".!qb",
-	".swp", ".swo", ".swx",
+	".swp", ".swo", ".swx", ".crswap", ".bak", ".ytdl", ".fdmdownload", ".dtapart", ".bc!", ".icloud",
 }
 
 // systemFiles are what operating systems leave in folders, in lower case.
@@ -18,7 +18,7 @@ var systemFiles = []string{"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 
 // systemFolders hold what operating systems and servers leave beside files, in
 // lower case.
-var systemFolders = []string{"__macosx", "@eadir", "$recycle.bin", "system volume information"}
+var systemFolders = []string{"__macosx", "@eadir", "$recycle.bin", "system volume information", "#recycle", "#snapshot", "lost+found", "network trash folder", "temporary items"}
 
 // whyNotMeant returns why, by its name, nobody meant an object to start a run;
 // empty if somebody may have. Whole folders are synchronised into an inbox, with

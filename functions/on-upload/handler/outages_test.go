@@ -19,6 +19,8 @@ func TestMetadataBeyondASCII(t *testing.T) {
 		"=?UTF-8?Q?caf=C3=A9_am_Meer?=":   "café am Meer",
 		"=?UTF-8?B?5bGx44Gu5aSV5pel?=":    "山の夕日",
 		"=?UTF-8?Q?a?= =?UTF-8?Q?_b?=":    "a b",
+		"=?us-ascii?Q?caf=E9?=":           "=?us-ascii?Q?caf=E9?=",
+		"=?UTF-8?Q?a_=EF=BF=BD?=":         "a \ufffd",
 		"=?unknown?Q?x?=":                 "=?unknown?Q?x?=",
 		"=? is how a formula begins, 2=?": "=? is how a formula begins, 2=?",
 	} {

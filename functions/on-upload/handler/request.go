@@ -62,6 +62,10 @@ func fileRequest(u upload, head *s3.HeadObjectOutput) ([]byte, error) {
 			violations.Add("x-amz-meta-"+paramMetadata+strings.ToValidUTF8(name, "?"), "is not UTF-8")
 			continue
 		}
+		if name == strings.ToLower(parts[1]) {
+			violations.Add("x-amz-meta-"+paramMetadata+name, "names the parameter that the file itself is, by its key: which value is meant?")
+			continue
+		}
 		parameters[name] = value
 	}
 	if err := violations.Err(); err != nil {
@@ -98,7 +102,8 @@ func parametersOf(head *s3.HeadObjectOutput) map[string]string {
 // =?UTF-8?Q?…?=.
 func decodeMetadata(value string) string {
 	decoded, err := new(mime.WordDecoder).DecodeHeader(value)
-	if err != nil {
+	// Bytes that US-ASCII does not have would come back as U+FFFD. S3 itself writes UTF-8.
+	if err != nil || strings.Contains(strings.ToLower(value), "=?us-ascii?") && strings.ContainsRune(decoded, utf8.RuneError) {
 		return value
 	}
 	return decoded

@@ -238,6 +238,7 @@ func TestNotMeant(t *testing.T) {
 		"desktop.ini": false, "Icon\r": false, "~$photo.docx": false, "photo.png~": false, "#photo.png#": false, "photo.tmp": false, "photo.png.TMP": false,
 		"photo.png.part": false, "photo.png.partial": false, "photo.png.filepart": false, "Unconfirmed 1.crdownload": false, "photo.png.swp": false,
 		"photo.png.download": false, "photo.png.opdownload": false, "photo.png.aria2": false, "__MACOSX/x.png": false, "a/.thumbnails/x.png": false, "@eaDir/x.png": false,
+		"photo.png.crswap": false, "photo.png.bak": false, "clip.mp4.ytdl": false, "#recycle/x.png": false, "lost+found/x.png": false, "Temporary Items/x.png": false,
 		"photo.png": true, "thumbs.png": true, "~photo.png": true, "part.png": true, "photo.parts": true, "a.part/photo.png": true, "..": true, "...": true, "a/../b.png": true, "./b.png": true, "x#.png": true,
 	}
 	for name, starts := range names {
@@ -389,9 +390,9 @@ func TestRejectedUploads(t *testing.T) {
 		}
 	}
 	w := versioned()
-	o := w.set(photoKey, object{body: "photo", metadata: map[string]string{"param-prompt": "caf\xe9", "param-note": "=?UTF-8?Q?=FF?=", "param-good": "café"}})
+	o := w.set(photoKey, object{body: "photo", metadata: map[string]string{"param-prompt": "caf\xe9", "param-note": "=?UTF-8?Q?=FF?=", "param-good": "café", "Param-Image": "other.png"}})
 	out := w.handle(t, told{key: photoKey, version: o.VersionID, etag: etagOf(o), sequencer: "A"})
-	if len(out.Rejected) != 1 || len(w.started) > 0 || len(w.rejected(t)[out.Rejected[0]].Reasons) != 2 {
+	if len(out.Rejected) != 1 || len(w.started) > 0 || len(w.rejected(t)[out.Rejected[0]].Reasons) != 3 {
 		t.Errorf("%+v, %v", out, w.rejected(t))
 	}
 	large := int64(run.MaxInputFile) + 1
