@@ -30,6 +30,9 @@ const (
 	defaultUserAgent = "cyberun-relay"
 )
 
+// byteOrderMark may begin a UTF-8 text. encoding/json does not read it.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // KeySource has the API key. [StaticKey] is one whose key never changes.
 type KeySource interface {
 	// Key returns the key. It is called before every request.
@@ -110,6 +113,7 @@ func (c *Client) doWith(ctx context.Context, r request, do doFunc) (response, er
 	}
 	most := cmp.Or(r.most, maxAnswer)
 	a.body, err = io.ReadAll(io.LimitReader(res.Body, most+1))
+	a.body = bytes.TrimPrefix(a.body, byteOrderMark)
 	if err != nil {
 		return a, a.unusable("but the body broke off: %w", redact.UnwrapURLError(err))
 	}

@@ -1,6 +1,8 @@
 package cyberun
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -137,6 +139,7 @@ func (c *Client) apiError(method, path string, res *http.Response, secrets []str
 	e = &APIError{Method: method, Path: redact.Text(path, secrets...), Status: res.StatusCode, Date: dateOf(res.Header)}
 	e.RetryAfter = retryafter.Wait(res.Header, c.now(), maxRetryAfter)
 	body, _ = io.ReadAll(io.LimitReader(res.Body, maxErrorRead))
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	_, e.JSON = parseLooseJSON(body)
 	e.Code, e.Message = parseErrorBody(body)
 	e.Code = redact.Line(maxCode, e.Code, secrets...)
@@ -158,11 +161,13 @@ func parseErrorBody(body []byte) (code, message string) {
 		return "", ""
 	}
 	code = o.text("code")
+	details := o.details()
 	for _, name := range []string{"message", "error", "detail", "title", "reason"} {
 		if inner, ok := parseLooseJSON(o[name]); ok {
 			if code == "" {
 				code = inner.text("code")
 			}
+			details = cmp.Or(details, inner.details())
 			message = firstText(inner, "message", "error", "detail", "title", "reason")
 		} else {
 			message = o.text(name)
@@ -171,35 +176,47 @@ func parseErrorBody(body []byte) (code, message string) {
 			break
 		}
 	}
-	if details := o.details(); details != "" {
+	if details != "" {
 		message = strings.TrimPrefix(message+": "+details, ": ")
 	}
 	return code, message
 }
 
 // details reads the part of an error body that names parameters: a list of
-// objects with a name and a message, an object of messages by name, or a text.
+// objects with a name and a message, an object of messages by name, or a text. A
+// detail that is a list is one, too; otherwise it is the message.
 func (o looseJSON) details() string {
-	if text := o.text("details"); text != "" {
+	return cmp.Or(o.faults("details"), o.faults("errors"), o.rows("detail"))
+}
+
+func (o looseJSON) faults(field string) string {
+	if text := o.text(field); text != "" {
 		return text
 	}
 	var byName map[string]string
-	if json.Unmarshal(o["details"], &byName) == nil {
+	if json.Unmarshal(o[field], &byName) == nil {
 		var lines []string
 		for _, name := range slices.Sorted(maps.Keys(byName)) {
 			lines = append(lines, name+" "+byName[name])
 		}
 		return strings.Join(lines, "; ")
 	}
+	return o.rows(field)
+}
+
+// rows reads a list of faults, each a text or an object. The place of one may be a
+// path in a list, such as ["body", "parameters", "steps"].
+func (o looseJSON) rows(field string) string {
 	var rows []json.RawMessage
-	if json.Unmarshal(o["details"], &rows) != nil {
+	if json.Unmarshal(o[field], &rows) != nil {
 		return ""
 	}
 	var lines []string
 	for _, raw := range rows {
 		var text string
 		if row, ok := parseLooseJSON(raw); ok {
-			text = strings.TrimSpace(firstText(row, "parameter", "field", "key", "name", "path") + " " + firstText(row, "message", "error", "detail", "reason", "msg"))
+			place := cmp.Or(firstText(row, "parameter", "field", "key", "name", "path", "loc"), strings.Join(row.texts("path"), "."), strings.Join(row.texts("loc"), "."))
+			text = strings.TrimSpace(place + " " + firstText(row, "message", "error", "detail", "reason", "msg"))
 		} else {
 			_ = json.Unmarshal(raw, &text)
 		}

@@ -44,6 +44,14 @@ func TestAPIError(t *testing.T) {
 			want: APIError{Status: 400, Message: "prompt missing; steps too many"}, text: "Cyberun answered 400 to GET /r/tasks/t-1: prompt missing; steps too many"},
 		{name: "faults as a text", status: 400, body: `{"message":"no","details":"steps"}`,
 			want: APIError{Status: 400, Message: "no: steps"}, text: "Cyberun answered 400 to GET /r/tasks/t-1: no: steps"},
+		{name: "faults within the error", status: 400, body: `{"error":{"message":"invalid","details":[{"parameter":"image","message":"not found"}]}}`,
+			want: APIError{Status: 400, Message: "invalid: image not found"}, text: "Cyberun answered 400 to GET /r/tasks/t-1: invalid: image not found"},
+		{name: "faults under errors", status: 422, body: `{"title":"invalid","errors":{"steps":"too many"}}`,
+			want: APIError{Status: 422, Message: "invalid: steps too many"}, text: "Cyberun answered 422 to GET /r/tasks/t-1: invalid: steps too many"},
+		{name: "faults with their paths", status: 422, body: `{"detail":[{"loc":["body","parameters",0],"msg":"field required"}]}`,
+			want: APIError{Status: 422, Message: "body.parameters.0 field required"}, text: "Cyberun answered 422 to GET /r/tasks/t-1: body.parameters.0 field required"},
+		{name: "a byte order mark", status: 404, body: "\ufeff" + `{"message":"no such task"}`,
+			want: APIError{Status: 404, Message: "no such task"}, text: "Cyberun answered 404 to GET /r/tasks/t-1: no such task"},
 		{name: "html", status: 502, body: "<html>\n<h1>502\x00 Bad Gateway</h1>\r\n</html>",
 			want: APIError{Status: 502, Message: "<html> <h1>502 Bad Gateway</h1> </html>"},
 			text: "Cyberun answered 502 to GET /r/tasks/t-1: <html> <h1>502 Bad Gateway</h1> </html>"},
@@ -68,7 +76,7 @@ func TestAPIError(t *testing.T) {
 				t.Fatalf("%T %v", err, err)
 			}
 			tt.want.Method, tt.want.Path, tt.want.Date = "GET", "/r/tasks/t-1", atTestDate
-			tt.want.JSON = strings.HasPrefix(tt.body, "{")
+			tt.want.JSON = strings.HasPrefix(strings.TrimPrefix(tt.body, "\ufeff"), "{")
 			if diff := cmp.Diff(tt.want, *e); diff != "" {
 				t.Error(diff)
 			}
