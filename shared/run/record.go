@@ -71,8 +71,12 @@ type Record struct {
 
 	// Submission is the last POST that was marked. It is kept after the task is
 	// known, so that later runs can compare clocks with it.
-	Submission *Submission       `json:"submission,omitempty"`
-	Posts      int               `json:"posts,omitempty"`   // how many POSTs were marked, without those whose mark was removed
+	Submission *Submission `json:"submission,omitempty"`
+	Posts      int         `json:"posts,omitempty"` // how many POSTs were marked, without those whose mark was removed
+	// LastAnswer is what Cyberun, or what stands before it, answered to the last POST
+	// that was answered and left in doubt, redacted: the error of a run that gives up
+	// repeats it.
+	LastAnswer string            `json:"last_answer,omitempty"`
 	Uploads    map[string]Upload `json:"uploads,omitempty"` // by file parameter
 	// Candidates are the tasks that a run in doubt may have started.
 	Candidates   []Candidate `json:"candidates,omitempty"`

@@ -311,7 +311,7 @@ const (
 func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
 	r := ready.run
 	if r.Posts >= maxPosts {
-		e := named.Errorf(named.RunRejected, "%d submissions in a row reached Cyberun and never started a task", r.Posts)
+		e := named.Errorf(named.RunRejected, "%d submissions in a row reached Cyberun and never started a task%s", r.Posts, lastAnswer(r.Record))
 		e.Hint = "look at Cyberun's own status, then start a new run; no task was paid for"
 		return Output{}, e
 	}
@@ -343,5 +343,25 @@ func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
 	if err := h.Runs.AnnounceDoubt(doubtCtx, r.Record); err != nil {
 		return Output{}, err
 	}
+	if answered(err) {
+		// The announcement came first, for it keeps others from posting; this is a
+		// courtesy to the reader of a later error, and may fail.
+		_, _ = h.Runs.Note(doubtCtx, r, func(rec *run.Record) { rec.LastAnswer = err.Error() })
+	}
 	return Output{}, named.Errorf(named.SubmitInDoubt, "%w", err)
+}
+
+// answered reports whether a POST in doubt got an answer, whosever it was.
+func answered(err error) bool {
+	var status *cyberun.APIError
+	var body *cyberun.AnswerError
+	return errors.As(err, &status) || errors.As(err, &body)
+}
+
+// lastAnswer ends a sentence about a run's submissions with what was answered to them.
+func lastAnswer(r run.Record) string {
+	if r.LastAnswer == "" {
+		return ""
+	}
+	return ": " + r.LastAnswer
 }

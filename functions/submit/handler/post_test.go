@@ -139,9 +139,13 @@ func TestNeverStarts(t *testing.T) {
 	w := witnessed(t)
 	in := w.input("r1", prompted("r1"))
 	posts := 0
-	w.Cyberun.Refuse = func() error { posts++; return functiontest.Answered(http.StatusBadGateway) }
+	w.Cyberun.Refuse = func() error {
+		posts++
+		return &cyberun.APIError{Method: "POST", Path: "/r/workflows/slug/w/run", Status: http.StatusInternalServerError, Message: "pq: unsupported Unicode escape sequence", JSON: true}
+	}
 	_, err := w.drive(in)
 	wantName(t, err, named.RunRejected, "5 submissions")
+	wantName(t, err, named.RunRejected, "Cyberun answered 500 to POST /r/workflows/slug/w/run: pq: unsupported Unicode escape sequence")
 	if posts != maxPosts {
 		t.Errorf("%d posts", posts)
 	}

@@ -126,6 +126,6 @@ func (h *Handler) leaveToPerson(ctx context.Context, r lifecycle.Run, f doubt.Fi
 	if err := h.Runs.LeaveToPerson(ctx, r, f.Candidates); err != nil {
 		return err
 	}
-	return named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s); candidates: %s",
-		f.Why, lifecycle.CandidateIDs(f.Candidates))
+	return named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s); candidates: %s%s",
+		f.Why, lifecycle.CandidateIDs(f.Candidates), lastAnswer(r.Record))
 }
