@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -214,11 +215,38 @@ func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inpu
 	return r, nil
 }
 
+// maxFileName bounds the name that a file is announced with, in bytes: file systems
+// take 255.
+const maxFileName = 255
+
+// fileName returns the name that a file is announced to Cyberun with: the last element
+// of its key, as far as it can be the name of a file anywhere. Of a long one the
+// beginning and the extension stay.
+func fileName(key string) string {
+	name := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '_'
+		}
+		return r
+	}, path.Base(key))
+	if strings.Trim(name, "./ ") == "" {
+		return "file"
+	}
+	if len(name) <= maxFileName {
+		return name
+	}
+	ext := path.Ext(name)
+	if len(ext) > maxFileName/2 {
+		ext = ""
+	}
+	return strings.ToValidUTF8(name[:maxFileName-len(ext)], "") + ext
+}
+
 // upload gives one object to Cyberun, and returns the file_key.
 func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: path.Base(f.key), FileSize: f.size, ContentType: media.Type(f.key, f.contentType)})
+	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: fileName(f.key), FileSize: f.size, ContentType: media.Type(f.key, f.contentType)})
 	if err != nil {
 		return "", cyberun.PrepareError("announce the file "+f.uri, err)
 	}

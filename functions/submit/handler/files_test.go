@@ -24,6 +24,19 @@ func TestUploadsFile(t *testing.T) {
 	}
 }
 
+// TestFileNames: a key may be what no file can be called.
+func TestFileNames(t *testing.T) {
+	long := strings.Repeat("图", 300)
+	for key, want := range map[string]string{
+		"photo.png": "photo.png", "a/b c+ü%20.png": "b c+ü%20.png", "a//x": "x", "a/..": "file", "a/ ": "file", "a\nb/c\nd.png": "c_d.png",
+		long + ".png": strings.Repeat("图", 83) + ".png", long: strings.Repeat("图", 85), "x." + long: "x." + strings.Repeat("图", 84),
+	} {
+		if got := fileName(key); got != want {
+			t.Errorf("%q is announced as %q, want %q", key, got, want)
+		}
+	}
+}
+
 // TestUploadsFileAgain only when Cyberun may have removed it: a redrive may come
 // days later.
 func TestUploadsFileAgain(t *testing.T) {
