@@ -1,6 +1,7 @@
 package run
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -28,6 +29,12 @@ func checkPrefix(violations *named.Violations, prefix string) {
 	}
 	if strings.Contains(prefix, "..") {
 		violations.Add(field, "must not contain '..'")
+	}
+	if slices.Contains(strings.Split(prefix, "/"), ".") {
+		violations.Add(field, "must not have '.' between slashes: browsers and curl drop it from the addresses of the outputs")
+	}
+	if strings.Contains(prefix, "://") {
+		violations.Add(field, "is no address: it is the beginning of the outputs' keys, and the bucket is the stack's")
 	}
 	if strings.ContainsFunc(prefix, unicode.IsControl) {
 		violations.Add(field, "must not contain control characters")
