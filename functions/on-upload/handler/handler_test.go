@@ -166,6 +166,15 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// TestJobInCapitals: Windows programs write the extension so.
+func TestJobInCapitals(t *testing.T) {
+	w := newWorld()
+	w.set("jobs/SUNSET.JSON", object{body: job, etag: "e1"})
+	if _, err := w.Handle(t.Context(), bridge("jobs/SUNSET.JSON", "e1", "A1")); err != nil || w.request(t).Workflow != "text-to-image" {
+		t.Error(err)
+	}
+}
+
 // TestNothingToStart: what is not there any more, or never asked for anything.
 func TestNothingToStart(t *testing.T) {
 	for name, in := range map[string]Input{

@@ -20,7 +20,7 @@ import (
 // jobRequest reads the request that a job file is, as it was when the event was
 // sent.
 func (h *Handler) jobRequest(ctx context.Context, u upload, head *s3.HeadObjectOutput) ([]byte, error) {
-	if path.Ext(u.key) != ".json" {
+	if !strings.EqualFold(path.Ext(u.key), ".json") {
 		return nil, rejected("a job is a file jobs/NAME.json; for an input file use files/{workflow}/{parameter}/{file}")
 	}
 	in := &s3.GetObjectInput{Bucket: &u.bucket, Key: &u.key, IfMatch: head.ETag}
