@@ -47,7 +47,18 @@ func loneID(r cyberun.Result) string {
 func sameFile(a, b cyberun.SignedURL) bool {
 	x, errX := url.Parse(string(a))
 	y, errY := url.Parse(string(b))
-	return errX == nil && errY == nil && strings.EqualFold(x.Host, y.Host) && x.Path == y.Path && unsignedQuery(x) == unsignedQuery(y)
+	return errX == nil && errY == nil && strings.EqualFold(x.Host, y.Host) && x.User.String() == y.User.String() &&
+		samePath(x, y) && unsignedQuery(x) == unsignedQuery(y)
+}
+
+// samePath compares decoded paths, element by element: the one element a%2Fb is not
+// the two of a/b.
+func samePath(a, b *url.URL) bool {
+	return a.Path == b.Path && slices.EqualFunc(strings.Split(a.EscapedPath(), "/"), strings.Split(b.EscapedPath(), "/"), func(x, y string) bool {
+		x, _ = url.PathUnescape(x)
+		y, _ = url.PathUnescape(y)
+		return x == y
+	})
 }
 
 // unsignedQuery is an address's query without the parameters that belong to its

@@ -71,6 +71,9 @@ func TestSameFile(t *testing.T) {
 		{"a query that cannot be parsed", "https://h/get?a=%zz", "https://h/get?a=%yy", false},
 		{"the same that cannot be parsed", "https://h/get?a=%zz", "https://h/get?a=%zz", true},
 		{"another path", "https://h/a", "https://h/b", false},
+		{"an escaped slash", "https://h/a%2Fb.png", "https://h/a/b.png", false},
+		{"a raw blank", "https://h/a b.png", "https://h/a%20b.png", true},
+		{"another user", "https://a@h/a", "https://b@h/a", false},
 	}
 	for _, test := range tests {
 		if got := sameFile(test.a, test.b); got != test.want {
