@@ -99,6 +99,7 @@ func TestHandle(t *testing.T) {
 	stranger := `{"task_id":"t2","task_status":"failed"}`
 	huge := `{"task_id":"t1","x":"` + strings.Repeat("x", maxBody) + `"}`
 	path := `{"task_id":"../runs/x"}`
+	letters := `{"task_id":"t1","task_status":"completed","task_output":{"größe":"图 🚀"}}`
 	tests := map[string]struct {
 		event  events.APIGatewayV2HTTPRequest
 		change func(*world)
@@ -109,6 +110,9 @@ func TestHandle(t *testing.T) {
 		"base64":                     {event: encoded, status: 204, did: resumed},
 		"base64 that is none":        {event: broken, status: 400},
 		"unsigned":                   {event: event(completed, ""), status: 401},
+		"hex in capitals":            {event: event(completed, "sha256="+strings.ToUpper(sign(secret, completed)[7:])), status: 204, did: resumed},
+		"a blank before the hex":     {event: event(completed, "sha256= "+sign(secret, completed)[7:]), status: 401},
+		"letters of every kind":      {event: event(letters, sign(secret, letters)), status: 204, did: resumed},
 		"no hex":                     {event: event(completed, "sha256=zz"), status: 401},
 		"short":                      {event: event(completed, sign(secret, completed)[:30]), status: 401},
 		"other prefix":               {event: event(completed, "sha1="+sign(secret, completed)[7:]), status: 401},
