@@ -21,9 +21,10 @@ type Remote struct {
 }
 
 // strongETag returns the ETag if If-Match can use it, else "": a weak one never
-// matches (RFC 9110, 13.1.1).
+// matches (RFC 9110, 13.1.1), and one with nothing between its quotes is every
+// file's.
 func strongETag(etag string) string {
-	if strings.HasPrefix(etag, `"`) {
+	if strings.HasPrefix(etag, `"`) && strings.Trim(etag, `"`) != "" {
 		return etag
 	}
 	return ""

@@ -32,6 +32,19 @@ func TestETagsOfNodes(t *testing.T) {
 	}
 }
 
+// TestETagsThatTellNothing tie no ranges to one content.
+func TestETagsThatTellNothing(t *testing.T) {
+	for etag, strong := range map[string]bool{`"a"`: true, `"a b"`: true, `""`: false, `"`: false, "": false, "a": false, `W/"a"`: false, `w/"a"`: false} {
+		if got := strongETag(etag) != ""; got != strong {
+			t.Errorf("%s is strong: %t", etag, got)
+		}
+	}
+	first := Remote{ETag: `""`, LastModified: "yesterday", Total: 5}
+	if first.check(Remote{ETag: `""`, LastModified: "today", Total: 5}, false) == nil {
+		t.Error("ranges of two files are joined")
+	}
+}
+
 // TestReplacedUnderOneStream: once ranges are given up, an answer that is the
 // whole is believed unless its length, encoding or time of change says that the
 // output was replaced since the first answer.
