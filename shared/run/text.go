@@ -32,8 +32,8 @@ func ReadText(r io.Reader) ([]byte, error) {
 // A UTF-8 byte order mark is skipped. What encoding/json would change or drop silently
 // is a violation instead: bytes that are not UTF-8 and halves of surrogate pairs (both
 // would become U+FFFD), and a name that stands twice in one object, at any depth (the
-// last one would win). The violation of a document in UTF-16, Latin-1 or gzip says
-// which of them it is.
+// last one would win). The violation of a document in UTF-16, UTF-32 or Latin-1, or of
+// a compressed one, says which of them it is.
 //
 // subject is the parameter of a violation of the whole document, such as "request"; the
 // violation of a repeated name has that name's path instead. value is nil if the
@@ -95,8 +95,11 @@ func plainText(raw []byte) (text []byte, problem string) {
 	switch {
 	case len(raw) > MaxTextBytes:
 		return nil, fmt.Sprintf("is more than %d bytes; at most %d are accepted, without blanks and escapes (put large inputs into S3 and pass s3://…)", MaxTextBytes, MaxRequestBytes)
-	case bytes.HasPrefix(raw, []byte("\x1f\x8b")):
-		return nil, "is compressed with gzip: send it as it was before"
+	case packedWith(raw) != "":
+		return nil, fmt.Sprintf("is compressed with %s: send it as it was before", packedWith(raw))
+	case bytes.HasPrefix(raw, []byte("\xff\xfe\x00\x00")), bytes.HasPrefix(raw, []byte("\x00\x00\xfe\xff")),
+		bytes.HasPrefix(raw, []byte("{\x00\x00\x00")), bytes.HasPrefix(raw, []byte("\x00\x00\x00{")):
+		return nil, "is not UTF-8 but UTF-32 text: save it as UTF-8"
 	case bytes.HasPrefix(raw, []byte("\xff\xfe")), bytes.HasPrefix(raw, []byte("\xfe\xff")),
 		len(raw) > 1 && (raw[0] == 0 || raw[1] == 0): // JSON begins with ASCII, which UTF-16 pads with zeros
 		return nil, "is not UTF-8 but UTF-16 text: save it as UTF-8 (PowerShell: Out-File -Encoding utf8)"
@@ -111,6 +114,17 @@ func plainText(raw []byte) (text []byte, problem string) {
 		at += size
 	}
 	return text, ""
+}
+
+// packedWith returns what a document was compressed with, by the bytes that it begins
+// with; empty if it was not.
+func packedWith(raw []byte) string {
+	for begin, name := range map[string]string{"\x1f\x8b": "gzip", "\x28\xb5\x2f\xfd": "zstd", "\xfd7zXZ\x00": "xz", "BZh": "bzip2", "PK\x03\x04": "zip"} {
+		if bytes.HasPrefix(raw, []byte(begin)) {
+			return name
+		}
+	}
+	return ""
 }
 
 // halfSurrogate finds the first \uXXXX that is half of a surrogate pair without
