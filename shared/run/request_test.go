@@ -108,6 +108,8 @@ func TestParseRequestFaults(t *testing.T) {
 		{"half a pair in a name", `{"workflow":"w","parameters":{"\ud83dx":1}}`, []string{`request: has \ud83d`}},
 		{"names twice, at any depth", `{"workflow":"a","workflow":"w","parameters":{"prompt":1,"list":[0,{"x":1,"\u0078":2}],"prompt":2},"max_seconds":0}`, []string{
 			"workflow: is given twice: which value is meant?", "parameters.list[1].x: is given twice", "parameters.prompt: is given twice", "max_seconds: is 0"}},
+		{"deep", `{"workflow":"w","parameters":{"p":` + strings.Repeat("[", maxLevels-1) + strings.Repeat("]", maxLevels-1) + `}}`, []string{"request: is nested 501 levels deep; at most 500"}},
+		{"deep, in objects", `{"workflow":"w","parameters":` + strings.Repeat(`{"p":`, 5000) + "1" + strings.Repeat("}", 5000) + `}`, []string{"request: is nested 5001 levels deep"}},
 		{"too deep", strings.Repeat("[", 20000), []string{"request: is not JSON"}},
 		{"a byte too large", `{"workflow":"` + pad[:MaxRequestBytes-len(`{"workflow":""}`)+1] + `"}`, []string{"request: is 261633 bytes as UTF-8 without blanks; at most 261632 bytes are accepted", "workflow: is longer than 200 bytes"}},
 		{"too long to be read", strings.Repeat(" ", MaxTextBytes+1), []string{"request: is more than 1569792 bytes; at most 261632"}},

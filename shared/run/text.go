@@ -62,7 +62,11 @@ func DecodeJSON(subject string, raw []byte) (value any, violations named.Violati
 	if half, at := halfSurrogate(text); half != "" {
 		violations.Add(subject, "has %s at byte %d, which is half of a surrogate pair and no character: send both halves, or the character itself", half, at)
 	}
-	for _, path := range repeatedNames(text) {
+	repeated, levels := repeatedNames(text)
+	if levels > maxLevels {
+		violations.Add(subject, "is nested %d levels deep; at most %d are accepted", levels, maxLevels)
+	}
+	for _, path := range repeated {
 		violations.Add(named.Shorten(maxName, path), "is given twice: which value is meant?")
 	}
 	return value, violations
@@ -172,17 +176,25 @@ type level struct {
 	index   int             // of the array's current value
 }
 
+// maxLevels bounds how deep objects and arrays are nested. A request passes through
+// several programs on its way to Cyberun, each of which puts it into something, and
+// 1,000 levels are what many JSON libraries read (Python's and Java's Jackson among
+// them): one that is refused on the way would be so after its 202.
+const maxLevels = 500
+
 // repeatedNames returns the path of each name that an object of the document has
-// had before: parameters.prompt, parameters.list[2].x. The text is valid JSON.
-func repeatedNames(text []byte) (paths []string) {
+// had before: parameters.prompt, parameters.list[2].x; and how deep the document is
+// nested. The text is valid JSON.
+func repeatedNames(text []byte) (paths []string, deepest int) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber() // no number is too large to be passed over
 	var levels []level
 	for {
 		token, err := d.Token()
 		if err != nil {
-			return paths
+			return paths, deepest
 		}
+		deepest = max(deepest, len(levels))
 		top := len(levels) - 1
 		if delim, ok := token.(json.Delim); ok {
 			switch delim {
