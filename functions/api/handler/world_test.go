@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,7 +163,7 @@ type world struct {
 	cyberun   *fakeCyberun
 	h         *Handler
 	slept     time.Duration
-	ids       int
+	ids       atomic.Int32
 	cancelled []string
 	cancels   []time.Duration           // when each cancel came, since the world began
 	tasks     map[string]cyberun.Status // what Cyberun knows
@@ -211,7 +212,7 @@ func newWorld(t *testing.T) *world {
 		OutputBucket: outputBucket,
 		Log:          slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Now:          func() time.Time { return w.now },
-		NewID:        func() string { w.ids++; return fmt.Sprintf("id-%d", w.ids) },
+		NewID:        func() string { return fmt.Sprintf("id-%d", w.ids.Add(1)) },
 		Sleep: func(_ context.Context, d time.Duration) error {
 			w.now, w.slept = w.now.Add(d), w.slept+d
 			if w.onSleep != nil {
