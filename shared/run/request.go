@@ -292,7 +292,7 @@ func checkWorkflowRef(violations *named.Violations, ref string) {
 	case slug == "" || slug == "." || slug == ".." || strings.ContainsFunc(slug, unsafeInSlug):
 		violations.Add("workflow", "%q is not a workflow: use slug or slug@version, such as text-to-image@2", named.Quote(ref))
 	case pinned:
-		if n, err := strconv.ParseUint(version, 10, 31); err != nil || n < 1 {
+		if n, err := strconv.ParseUint(version, 10, 31); err != nil || n < 1 || version[0] == '0' {
 			violations.Add("workflow", "%q is not a version: it is a whole number from 1, such as %s@2", named.Quote(version), named.Quote(slug))
 		}
 	}
@@ -306,8 +306,13 @@ func ValidWorkflowRef(ref string) bool {
 	return len(violations) == 0
 }
 
+// unsafeInSlug reports whether a character can be in no slug. Cf has what is not seen:
+// a zero-width blank that was copied along, and what turns the direction of writing.
+// The two joiners are letters' parts in some scripts.
 func unsafeInSlug(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`/\?#%{}`, r)
+	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
+	unseen := unicode.Is(unicode.Cf, r) && r != zeroWidthNonJoiner && r != zeroWidthJoiner
+	return unicode.IsSpace(r) || unicode.IsControl(r) || unseen || strings.ContainsRune(`/\?#%{}`, r)
 }
 
 // ValidTaskID reports whether a text can be the id of a task: letters, digits,
