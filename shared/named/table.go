@@ -96,7 +96,7 @@ var Table = []Spec{
 		Hint:        "this Cyberun deployment's licence lacks the feature named in the cause: ask its administrator, then redrive the run",
 		RequestHint: "this Cyberun deployment's licence, or the key, lacks what the detail names: ask its administrator"},
 	{Name: RunRejected, HTTPStatus: http.StatusBadRequest,
-		Meaning:     "Cyberun refused the run, or five submissions in a row never started. Nothing was paid.",
+		Meaning:     "Cyberun refused the run, or five submissions in a row never started; the cause has what Cyberun answered last, if it answered. Nothing was paid.",
 		Hint:        "Cyberun refused the run and started nothing; correct what the cause names and start a new run",
 		RequestHint: "Cyberun refused what the relay asked, as the detail says; is the relay as new as the deployment?"},
 	{Name: OutputBucketRefused, HTTPStatus: http.StatusBadGateway, Redrivable: true, EndsPolling: true,
