@@ -17,8 +17,10 @@ import (
 // then says so.
 //
 // A further object of the relay's own needs its name in reservedID of shared/run and
-// in ownOutput of functions/api/handler, its removal in removeError, and the rights
-// that error.json has in template.yaml.
+// in ownOutput of functions/api/handler, its removal in removeError (and, for its own
+// key, in closeRecorded, which removes what a lost close wrote), and the rights that
+// error.json has in template.yaml. Written here, it is also repaired and withdrawn with
+// error.json: see repairError and withdrawError.
 func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
 	if r.Prefix == "" {
 		return nil

@@ -63,7 +63,7 @@ func Log(ctx context.Context) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// RunID is the field of a log line that names the run.
+// RunID is the field of a log line that names the run; docs/operations.md names it too.
 const RunID = "run_id"
 
 // Step wraps the handler of a step. Each call logs one line, with the run's id, the

@@ -19,6 +19,7 @@ import (
 
 const (
 	// urlLife is how long the addresses of outputs in an answer can be fetched.
+	// docs/openapi.yaml and cmd/relay/download.go name the 15 minutes.
 	urlLife = 15 * time.Minute
 	// maxManifest bounds what is read of a manifest: some 300 bytes an output.
 	maxManifest = 8 << 20
