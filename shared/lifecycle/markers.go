@@ -12,6 +12,21 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
+const (
+	// doubtLasts is how long a doubt holds up other runs of the workflow. By then
+	// it is decided, or left to a person: reconcile in functions/submit/handler gives
+	// it Waits.Patience after its POST, and twice that while the list cannot be read.
+	// Markers reads as far back. ADR 1, docs/lost-replies.md and the explorer's
+	// judge_test.go say the same ten minutes.
+	doubtLasts = 10 * time.Minute
+	// maxMarkers bounds the markers read for one doubt: as many runs of one
+	// workflow can be submitting at once as an account runs Lambdas.
+	maxMarkers = 1000
+	// maxOldMarkers bounds the markers listed for one doubt. A run that closes in
+	// doubt leaves its own for 90 days.
+	maxOldMarkers = 20_000
+)
+
 // clearMarkers deletes all markers of a run that has its task, and its doubt: no
 // attempt of the run can post any more.
 func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
