@@ -123,7 +123,7 @@ func TestAcceptsThroughOutages(t *testing.T) {
 			t.Errorf("%s: it goes on until nobody hears it", at)
 			return context.DeadlineExceeded
 		}
-		ending, cancel := context.WithTimeout(t.Context(), lastWords)
+		ending, cancel := context.WithTimeout(t.Context(), answerReserve)
 		_, err = w.runs.Accept(ending, r, "t1")
 		cancel()
 		wantName(t, err, named.Unavailable, "the task t1 is this run's, and its id could not be stored")

@@ -16,9 +16,9 @@ const (
 
 	// tryTime bounds one try at a write that must not be lost.
 	tryTime = 5 * time.Second
-	// lastWords is kept of a call's time: Lambda ends a call at its deadline, and nobody
+	// answerReserve is kept of a call's time: Lambda ends a call at its deadline, and nobody
 	// hears an error that it returns only then.
-	lastWords = tryTime + 2*time.Second
+	answerReserve = tryTime + 2*time.Second
 	// cleanupTime is for a few small writes that must happen although the call's
 	// own time is over.
 	cleanupTime = 10 * time.Second
@@ -184,7 +184,7 @@ func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error)
 	begin := ctx
 	if deadline, bounded := ctx.Deadline(); bounded {
 		var cancel context.CancelFunc
-		begin, cancel = context.WithDeadline(ctx, deadline.Add(-lastWords))
+		begin, cancel = context.WithDeadline(ctx, deadline.Add(-answerReserve))
 		defer cancel()
 	}
 	for {
