@@ -66,12 +66,19 @@ func TestFileKeyIsPassedOn(t *testing.T) {
 	}
 }
 
-// TestBadFiles are told before anything is uploaded or paid.
+// TestBadFiles: a file that cannot be an input is refused before anything is uploaded
+// or paid.
 func TestBadFiles(t *testing.T) {
 	put := func(key, contentType string, size int) func(*world) {
 		return func(w *world) {
 			w.S3.Set(inboxBucket, key, storetest.Object{Body: make([]byte, size), ContentType: contentType})
 		}
+	}
+	fails := func(call string, err error) func(*world) {
+		return func(w *world) { w.Fails(call, err) }
+	}
+	uploaded := func(call string, err error) func(*world) { // x.png is there, and a later call fails
+		return func(w *world) { put("x.png", "image/png", 9)(w); fails(call, err)(w) }
 	}
 	tests := []struct {
 		name    string
@@ -80,37 +87,22 @@ func TestBadFiles(t *testing.T) {
 		want    string
 		text    string
 	}{
-		{"missing", "s3://inbox/gone.png", nil, named.InvalidRequest, "image: s3://inbox/gone.png is not there"},
-		{"forbidden", "s3://private/x.png", func(w *world) { w.Fails("HeadObject private", storetest.Error(http.StatusForbidden, "Forbidden")) }, named.InvalidRequest, "ExtraInputBucketArns"},
-		{"another region", "s3://far/x.png", func(w *world) { w.Fails("HeadObject far", storetest.Error(http.StatusMovedPermanently, "")) }, named.InvalidRequest, "another region"},
-		{"the relay's own state", "s3://state/wake/r9.json", put("x.png", "image/png", 9), named.InvalidRequest, "may not be read: it is the relay's own state"},
-		{"no key", "s3://inbox", nil, named.InvalidRequest, "does not name an S3 object"},
-		{"no bucket", "s3:///x.png", nil, named.InvalidRequest, "does not name an S3 object"},
-		{"empty", "s3://inbox/e.png", put("e.png", "image/png", 0), named.InvalidRequest, "is empty"},
-		{"wrong type", "s3://inbox/x.pdf", put("x.pdf", "application/pdf", 9), named.InvalidRequest, "accepted are image/*, txt"},
-		{"S3 away", "s3://inbox/x.png", func(w *world) { w.Fails("HeadObject", errNetwork) }, named.Unavailable, "could not look up s3://inbox/x.png"},
-		{"throttled", "s3://inbox/x.png", func(w *world) { w.Fails("HeadObject", storetest.Error(http.StatusServiceUnavailable, "SlowDown")) }, named.Unavailable, ""},
-		{"presign refused", "s3://inbox/x.png", func(w *world) {
-			put("x.png", "image/png", 9)(w)
-			w.Fails("Presign", functiontest.Answered(http.StatusUnprocessableEntity))
-		}, named.RunRejected, "announce the file"},
-		{"store refuses the size", "s3://inbox/x.png", func(w *world) {
-			put("x.png", "image/png", 9)(w)
-			w.Fails("Upload", functiontest.Answered(http.StatusRequestEntityTooLarge))
-		}, named.RunRejected, "upload the file"},
-		{"store stalled", "s3://inbox/x.png", func(w *world) {
-			put("x.png", "image/png", 9)(w)
-			w.Fails("Upload", functiontest.Answered(http.StatusBadRequest))
-		}, named.Unavailable, "upload the file"},
-		{"address ran out", "s3://inbox/x.png", func(w *world) {
-			put("x.png", "image/png", 9)(w)
-			w.Fails("Upload", functiontest.Answered(http.StatusForbidden))
-		}, named.Unavailable, "upload the file"},
-		{"taken already", "s3://inbox/x.png", func(w *world) {
-			put("x.png", "image/png", 9)(w)
-			w.Fails("Upload", functiontest.Answered(http.StatusPreconditionFailed))
-		}, named.Unavailable, "upload the file"},
-		{"changed meanwhile", "s3://inbox/x.png", func(w *world) {
+		{name: "missing", uri: "s3://inbox/gone.png", want: named.InvalidRequest, text: "image: s3://inbox/gone.png is not there"},
+		{name: "forbidden", uri: "s3://private/x.png", prepare: fails("HeadObject private", storetest.Error(http.StatusForbidden, "Forbidden")), want: named.InvalidRequest, text: "ExtraInputBucketArns"},
+		{name: "another region", uri: "s3://far/x.png", prepare: fails("HeadObject far", storetest.Error(http.StatusMovedPermanently, "")), want: named.InvalidRequest, text: "another region"},
+		{name: "the relay's own state", uri: "s3://state/wake/r9.json", prepare: put("x.png", "image/png", 9), want: named.InvalidRequest, text: "may not be read: it is the relay's own state"},
+		{name: "no key", uri: "s3://inbox", want: named.InvalidRequest, text: "does not name an S3 object"},
+		{name: "no bucket", uri: "s3:///x.png", want: named.InvalidRequest, text: "does not name an S3 object"},
+		{name: "empty", uri: "s3://inbox/e.png", prepare: put("e.png", "image/png", 0), want: named.InvalidRequest, text: "is empty"},
+		{name: "wrong type", uri: "s3://inbox/x.pdf", prepare: put("x.pdf", "application/pdf", 9), want: named.InvalidRequest, text: "accepted are image/*, txt"},
+		{name: "S3 away", uri: "s3://inbox/x.png", prepare: fails("HeadObject", errNetwork), want: named.Unavailable, text: "could not look up s3://inbox/x.png"},
+		{name: "throttled", uri: "s3://inbox/x.png", prepare: fails("HeadObject", storetest.Error(http.StatusServiceUnavailable, "SlowDown")), want: named.Unavailable},
+		{name: "presign refused", uri: "s3://inbox/x.png", prepare: uploaded("Presign", functiontest.Answered(http.StatusUnprocessableEntity)), want: named.RunRejected, text: "announce the file"},
+		{name: "store refuses the size", uri: "s3://inbox/x.png", prepare: uploaded("Upload", functiontest.Answered(http.StatusRequestEntityTooLarge)), want: named.RunRejected, text: "upload the file"},
+		{name: "store stalled", uri: "s3://inbox/x.png", prepare: uploaded("Upload", functiontest.Answered(http.StatusBadRequest)), want: named.Unavailable, text: "upload the file"},
+		{name: "address ran out", uri: "s3://inbox/x.png", prepare: uploaded("Upload", functiontest.Answered(http.StatusForbidden)), want: named.Unavailable, text: "upload the file"},
+		{name: "taken already", uri: "s3://inbox/x.png", prepare: uploaded("Upload", functiontest.Answered(http.StatusPreconditionFailed)), want: named.Unavailable, text: "upload the file"},
+		{name: "changed meanwhile", uri: "s3://inbox/x.png", prepare: func(w *world) {
 			put("x.png", "image/png", 9)(w)
 			w.Around = func(call string, do func() error) error {
 				err := do()
@@ -119,8 +111,8 @@ func TestBadFiles(t *testing.T) {
 				}
 				return err
 			}
-		}, named.InvalidRequest, "changed while the run was prepared"},
-		{"taken away meanwhile", "s3://inbox/x.png", func(w *world) {
+		}, want: named.InvalidRequest, text: "changed while the run was prepared"},
+		{name: "taken away meanwhile", uri: "s3://inbox/x.png", prepare: func(w *world) {
 			put("x.png", "image/png", 9)(w)
 			w.Around = func(call string, do func() error) error {
 				err := do()
@@ -129,7 +121,7 @@ func TestBadFiles(t *testing.T) {
 				}
 				return err
 			}
-		}, named.Unavailable, "could not read"}, // the next try finds it missing
+		}, want: named.Unavailable, text: "could not read"}, // the next try finds it missing
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
