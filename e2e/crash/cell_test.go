@@ -336,7 +336,8 @@ func (c *cell) redriveNow() {
 func (c *cell) decide(word string) error {
 	payload, err := json.Marshal(map[string]any{
 		"version": "2.0", "routeKey": "POST /runs/{id}/outcome", "rawPath": "/runs/" + c.runID + "/outcome", "body": word,
-		"headers": map[string]string{"content-type": "application/json"},
+		"pathParameters": map[string]any{"id": c.runID},
+		"headers":        map[string]string{"content-type": "application/json"},
 		"requestContext": map[string]any{
 			"authorizer": map[string]any{"iam": map[string]any{"userArn": "arn:aws:iam::000000000000:user/someone"}},
 			"http":       map[string]any{"method": "POST", "path": "/runs/" + c.runID + "/outcome"},
