@@ -13,6 +13,8 @@ var (
 	xid    = regexp.MustCompile(`/[0-9a-v]{20}(\.json)?$`)
 	ended  = regexp.MustCompile(`\{time\}-[0-9]+-[0-9]+-\{id\}$`)
 	fileID = regexp.MustCompile(`/bucket/inputs/.*`)
+	// otherRun is the id of another run of the cell, once the cell's own is replaced.
+	otherRun = regexp.MustCompile(`run-\d+`)
 )
 
 // name tells a call as the protocol's description does.
@@ -40,6 +42,7 @@ func (c *cell) s3Name(r *http.Request, path string, body []byte) string {
 		what, object = "LIST", prefix
 	}
 	object = strings.ReplaceAll(object, c.runID, "{run}")
+	object = otherRun.ReplaceAllString(object, "{other run}")
 	object = xid.ReplaceAllString(object, "/{attempt}")
 	object = millis.ReplaceAllString(uuid.ReplaceAllString(object, "{id}"), "{time}-")
 	object = ended.ReplaceAllString(object, "{end}")
