@@ -114,7 +114,7 @@ func ours(ctx context.Context, from, sink, key string, size int64) error {
 	w := warmClients(sink)
 	copier := &transfer.Copier{S3: w.store, Origin: w.origin}
 	target := transfer.Target{
-		Bucket: bucket, Key: func(transfer.Remote) string { return key },
+		Bucket: bucket, Key: func(transfer.OriginFile) string { return key },
 		Metadata: map[string]string{"cyberun-run-id": "bench", "cyberun-output-id": key},
 	}
 	res, err := copier.Copy(ctx, transfer.Source{URL: redact.SignedURL(from)}, target, nil, nil)

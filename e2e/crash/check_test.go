@@ -35,8 +35,8 @@ type record struct {
 	Cancel     *struct {
 		EndedAs string `json:"ended_as"`
 	} `json:"cancel"`
-	Unsettled bool `json:"unsettled"`
-	Error     *struct {
+	CleanUpDue bool `json:"clean_up_due"`
+	Error      *struct {
 		Name  string `json:"name"`
 		Cause string `json:"cause"`
 	} `json:"error"`
@@ -177,7 +177,7 @@ func (c *cell) swept(ctx context.Context) (state map[string][]byte, rec record, 
 		if err = json.Unmarshal(state["runs/"+c.runID+".json"], &rec); err != nil {
 			return nil, rec, fmt.Errorf("no record that can be read: %w", err)
 		}
-		done := slices.Contains([]string{"failed", "cancelled"}, rec.Status) && !rec.Unsettled && (rec.Cancel == nil || rec.Cancel.EndedAs != "")
+		done := slices.Contains([]string{"failed", "cancelled"}, rec.Status) && !rec.CleanUpDue && (rec.Cancel == nil || rec.Cancel.EndedAs != "")
 		if c.now().status == "RUNNING" || done || sweeps == 1 {
 			return state, rec, nil
 		}
@@ -201,7 +201,7 @@ func (c *cell) delivered(last answer, paid ledger, state map[string][]byte, rec 
 		say(task.ID != rec.TaskID, "the task %s was paid; the record has %q", task.ID, rec.TaskID)
 		say(task.CancelRequested, "the task was cancelled")
 	}
-	say(rec.Status != "waiting" || rec.Error != nil || rec.Unsettled || len(rec.Candidates) > 0 || len(rec.ExtraTasks) > 0, "the record is %+v", rec)
+	say(rec.Status != "waiting" || rec.Error != nil || rec.CleanUpDue || len(rec.Candidates) > 0 || len(rec.ExtraTasks) > 0, "the record is %+v", rec)
 	say(rec.How != howOf[rec.Adopted || c.scenario.decided], "it is known by %q that the task is the run's (adopted: %t)", rec.How, rec.Adopted)
 	var owner ownership
 	err = json.Unmarshal(state["tasks/"+rec.TaskID], &owner)
@@ -223,7 +223,7 @@ func (c *cell) closed(paid ledger, state, outputs map[string][]byte, rec record,
 	say(e.status == "ABORTED" && rec.Status != "cancelled" || e.status == "FAILED" && rec.Status != "failed", "the execution is %s, the record %s", e.status, rec.Status)
 	doubtful := r.end == "SubmitOutcomeUnknown" && rec.inDoubt() // whatever error the doubt outlasted
 	say(e.name != "" && r.end != e.name && !doubtful, "the execution ended with %s, the record with %s", e.name, r.end)
-	say(rec.Unsettled, "something is left to do after a sweep: %+v", rec)
+	say(rec.CleanUpDue, "something is left to do after a sweep: %+v", rec)
 	say(rec.Cancel != nil && rec.Cancel.EndedAs == "", "nobody has seen the task's end after a sweep")
 	told := string(outputs[outputPrefix+"runs/"+c.runID+"/error.json"])
 	say(!strings.Contains(told, r.end), "error.json: %q", told)

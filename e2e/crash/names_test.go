@@ -75,7 +75,7 @@ func written(body []byte) string {
 		return "unreadable"
 	}
 	switch {
-	case (r.Status == "failed" || r.Status == "cancelled") && r.Unsettled:
+	case (r.Status == "failed" || r.Status == "cancelled") && r.CleanUpDue:
 		return "close"
 	case r.Status == "failed" || r.Status == "cancelled":
 		return "settled"

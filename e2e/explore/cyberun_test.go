@@ -175,7 +175,7 @@ func (s service) Upload(_ context.Context, p cyberun.Presigned, body io.Reader, 
 type copier struct{ *universe }
 
 func (c copier) Copy(_ context.Context, src transfer.Source, dst transfer.Target, _ *transfer.Checkpoint, _ func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
-	key := dst.Key(transfer.Remote{Name: "output.png", ContentType: "image/png"})
+	key := dst.Key(transfer.OriginFile{Name: "output.png", ContentType: "image/png"})
 	err := c.call(op{name: "copies " + key, touch: touch{key: "s3/" + outputBucket + "/" + key, kind: writes}, do: func(w *world, _ bool) answer {
 		w.set(dst.Bucket, key, content([]byte(src.URL)))
 		return answer{}

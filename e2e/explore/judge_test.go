@@ -96,8 +96,8 @@ func (j *judge) run(id string) {
 	if !r.InDoubt() && r.WorkflowID != "" && len(j.keys(stateBucket, "submitting/"+workflowID+"/"+id+"/")) > 0 {
 		j.note("%s is closed, not in doubt, and its markers stand", id)
 	}
-	if r.Unsettled && (!r.InDoubt() || r.CandidatesAt.IsZero()) {
-		j.note("%s is closed and still unsettled", id)
+	if r.CleanUpDue && (!r.InDoubt() || r.CandidatesAt.IsZero()) {
+		j.note("%s is closed and still to be cleaned up", id)
 	}
 	if told && r.Status != run.Cancelled {
 		j.note("%s: DELETE answered that it is cancelled, and it is %s", id, r.Status)

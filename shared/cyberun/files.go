@@ -95,7 +95,7 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 		return errLonger
 	}
 	res, err := c.uploader().Do(req)
-	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redact.Mark)
+	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redact.Placeholder)
 	secrets := p.secrets()
 	if err != nil {
 		if own := lent.failed(); own != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // StaticKey is a [KeySource] whose key never changes: for tests, and for a key that
-// the environment holds. It prints, logs and marshals as [redact.Mark].
+// the environment holds. It prints, logs and marshals as [redact.Placeholder].
 type StaticKey string
 
 // Key returns the key.
@@ -21,11 +21,11 @@ func (k StaticKey) Key(context.Context) (string, error) { return string(k), nil 
 // Refresh returns the same key, since there is no other.
 func (k StaticKey) Refresh(context.Context, string) (string, error) { return string(k), nil }
 
-// Format prints [redact.Mark] for every verb.
-func (k StaticKey) Format(s fmt.State, _ rune) { io.WriteString(s, redact.Mark) }
+// Format prints [redact.Placeholder] for every verb.
+func (k StaticKey) Format(s fmt.State, _ rune) { io.WriteString(s, redact.Placeholder) }
 
-// MarshalText returns [redact.Mark], for encoders.
-func (k StaticKey) MarshalText() ([]byte, error) { return []byte(redact.Mark), nil }
+// MarshalText returns [redact.Placeholder], for encoders.
+func (k StaticKey) MarshalText() ([]byte, error) { return []byte(redact.Placeholder), nil }
 
 // SignedURL is an address whose query gives access, as a password does. It prints, logs
 // and marshals without its query; string(u) is the whole address.

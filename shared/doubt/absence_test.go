@@ -132,7 +132,7 @@ func TestBrokenAssumptions(t *testing.T) {
 			why: "it is not known who started it", candidates: 1},
 		{name: "a late start that a run in doubt named", prepare: func(w *world) {
 			w.hide()
-			w.own(w.ours(40*time.Second), run.Ownership{StartedBy: "other", How: run.Named})
+			w.own(w.ours(40*time.Second), run.Ownership{StartedBy: "other", How: run.AsCandidate})
 		}, why: "it is not known who started it", candidates: 1},
 		{name: "a late start that does not say its workflow", prepare: func(w *world) { w.hide(); w.task("", marked.Add(40*time.Second)) },
 			why: "it is not known who started it", candidates: 1},

@@ -47,7 +47,7 @@ const (
 	Absent
 )
 
-// Finding is the result of one [Investigator.Look].
+// Finding is the result of one [Investigator.Investigate].
 type Finding struct {
 	Verdict    Verdict
 	TaskID     string
@@ -63,11 +63,11 @@ type Finding struct {
 // in a submission's half minute, or, where absence is to be shown, since then.
 const maxOwned = 300
 
-// Look reads the task list once and judges the run's submission by it. r has a
+// Investigate reads the task list once and judges the run's submission by it. r has a
 // submission. The list is read first, then the markers, then the ownerships: a run that
 // gets its task writes the ownership before it deletes its marker, so that one of the
 // two is seen.
-func (i Investigator) Look(ctx context.Context, r run.Record) (Finding, error) {
+func (i Investigator) Investigate(ctx context.Context, r run.Record) (Finding, error) {
 	s := *r.Submission
 	witnesses, err := i.witnesses(ctx, r)
 	if err != nil {
@@ -226,6 +226,6 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 // Candidates returns the tasks that may be a run's, for a run that has closed in
 // doubt.
 func (i Investigator) Candidates(ctx context.Context, r run.Record) ([]run.Candidate, error) {
-	f, err := i.Look(ctx, r)
+	f, err := i.Investigate(ctx, r)
 	return f.Candidates, err
 }

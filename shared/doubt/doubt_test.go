@@ -51,12 +51,12 @@ func TestCandidates(t *testing.T) {
 		}},
 		{name: "one that another run in doubt named", want: Unclear, why: "a run in doubt has named one of them", prepare: func(w *world) []string {
 			id := w.ours(time.Second)
-			w.own(id, run.Ownership{StartedBy: "other", How: run.Named})
+			w.own(id, run.Ownership{StartedBy: "other", How: run.AsCandidate})
 			return []string{id}
 		}},
 		{name: "one that this run named itself", want: Unclear, why: "a run in doubt has named one of them", prepare: func(w *world) []string {
 			id := w.ours(time.Second)
-			w.own(id, run.Ownership{StartedBy: "mine", How: run.Named})
+			w.own(id, run.Ownership{StartedBy: "mine", How: run.AsCandidate})
 			return []string{id}
 		}},
 		{name: "one that was rescued", want: Unclear, why: "1 tasks could be this run's", prepare: func(w *world) []string {

@@ -130,7 +130,7 @@ func (w *world) end(runID string) {
 }
 
 func (w *world) look() (Finding, error) {
-	return Investigator{Cyberun: w.Cyberun, Runs: w.Runs(), Now: w.Time}.Look(w.T.Context(), w.record)
+	return Investigator{Cyberun: w.Cyberun, Runs: w.Runs(), Now: w.Time}.Investigate(w.T.Context(), w.record)
 }
 
 // want looks, and holds the finding to a verdict and to words in Why.

@@ -31,7 +31,7 @@ func Each[W any](t *testing.T, pattern string, want map[string]W, check func(t *
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			outcome, known := want[filepath.Base(file)]
+			expected, known := want[filepath.Base(file)]
 			if !known {
 				t.Fatal("the test does not say what is wanted of this sample")
 			}
@@ -39,7 +39,7 @@ func Each[W any](t *testing.T, pattern string, want map[string]W, check func(t *
 			if err != nil {
 				t.Fatal(err)
 			}
-			check(t, outcome, raw)
+			check(t, expected, raw)
 		})
 	}
 }

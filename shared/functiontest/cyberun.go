@@ -88,8 +88,8 @@ func Answered(status int) error {
 	return &cyberun.APIError{Status: status, Message: http.StatusText(status), JSON: true}
 }
 
-// Page returns the error of an answer of a proxy: a status with an HTML page.
-func Page(status int) error {
+// HTMLPage returns the error of an answer of a proxy: a status with an HTML page.
+func HTMLPage(status int) error {
 	return &cyberun.APIError{Status: status, Message: "<html>" + http.StatusText(status) + "</html>"}
 }
 

@@ -31,10 +31,10 @@ func Statuses() (all []int) {
 // stands between the relay and the service. It outlives the worlds put into it.
 type Loopback struct {
 	World *World
-	// Page answers a call in the service's place, with a page of a status; 0 lets
+	// HTMLPage answers a call in the service's place, with a page of a status; 0 lets
 	// it through. With work the service does what it was asked for first. Calls are
 	// named workflow, presign, upload, run, task, list, events, result and cancel.
-	Page func(call string) (status int, work bool)
+	HTMLPage func(call string) (status int, work bool)
 
 	server *httptest.Server
 }
@@ -76,8 +76,8 @@ func (l *Loopback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", l.World.Cyberun.Clock().UTC().Format(http.TimeFormat))
 	call := callOf(r)
 	status, work := 0, true
-	if l.Page != nil {
-		status, work = l.Page(call)
+	if l.HTMLPage != nil {
+		status, work = l.HTMLPage(call)
 	}
 	var answer any
 	var err error

@@ -28,7 +28,7 @@ const (
 
 // CancelTask cancels the run's task, if the run started it by a receipt and delivers
 // it. It tries until Cyberun accepts or the budget is over, asks once for the task's
-// status, and notes the outcome in the record. If Cancel is nil in the record that it
+// status, and notes the result in the record. If Cancel is nil in the record that it
 // returns, the run has no task, or one that it may not cancel. It needs Cyberun and
 // Sleep; without Outputs it leaves the error.json of a closed run to the sweep.
 func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run, error) {
@@ -44,23 +44,23 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 	if !o.With(run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
 		return r, nil
 	}
-	outcome := run.Cancel{AskedAt: s.Now().UTC()}
+	result := run.Cancel{AskedAt: s.Now().UTC()}
 	if r.Cancel != nil {
-		outcome = *r.Cancel
+		result = *r.Cancel
 	}
 	accepted, endedAs := s.cancel(ctx, r.TaskID, budget)
-	if accepted && outcome.AcceptedAt.IsZero() {
-		outcome.AcceptedAt = s.Now().UTC()
+	if accepted && result.AcceptedAt.IsZero() {
+		result.AcceptedAt = s.Now().UTC()
 	}
-	outcome.EndedAs = endedAs
+	result.EndedAs = endedAs
 	before := r.Error
-	r, _, err = s.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
 		if rec.Error != nil { // the run has closed before this was known
 			said := *rec.Error
-			said.Cause = strings.Replace(said.Cause, rec.Cancel.Text(rec.TaskID), outcome.Text(rec.TaskID), 1)
+			said.Cause = strings.Replace(said.Cause, rec.Cancel.Text(rec.TaskID), result.Text(rec.TaskID), 1)
 			rec.Error = &said
 		}
-		rec.Cancel = &outcome
+		rec.Cancel = &result
 		return nil
 	}})
 	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause || s.Outputs == nil {
@@ -111,7 +111,7 @@ func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, erro
 		return r, err
 	}
 	accepted, _ := s.cancel(ctx, taskID, callBudget)
-	r, _, err = s.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
 		for i := range rec.ExtraTasks {
 			if rec.ExtraTasks[i].TaskID == taskID {
 				extra := append([]run.ExtraTask(nil), rec.ExtraTasks...)

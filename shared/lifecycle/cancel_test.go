@@ -175,7 +175,7 @@ func TestCancelsItsOwnAlone(t *testing.T) {
 		{name: "its own, named as a candidate before the ownership was written", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.s3.Remove(stateBucket, "tasks/t1")
-			if err := w.runs.claimCandidates(w.t.Context(), "r1", []run.Candidate{{TaskID: "t1"}}); err != nil {
+			if err := w.runs.ownCandidates(w.t.Context(), "r1", []run.Candidate{{TaskID: "t1"}}); err != nil {
 				w.t.Fatal(err)
 			}
 		}, cancels: true},

@@ -14,11 +14,11 @@ import (
 // its error.json, and to the ownership of each: none of them is adopted or cancelled by
 // any run from then on.
 func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Candidate) error {
-	if err := c.claimCandidates(ctx, r.RunID, candidates); err != nil {
+	if err := c.ownCandidates(ctx, r.RunID, candidates); err != nil {
 		return err
 	}
 	life, now := r.Life, c.Now().UTC()
-	r, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+	r, _, err := c.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
 		if rec.Life != life || rec.Status.Open() || !rec.InDoubt() {
 			return nil
 		}
@@ -37,14 +37,14 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 	if err := c.repairError(ctx, r.RunID); err != nil || !r.InDoubt() {
 		return err // a receipt came after all, and leaves work of its own
 	}
-	return c.markSettled(ctx, r)
+	return c.markCleanedUp(ctx, r)
 }
 
 // LeaveToPerson writes the candidates of an open run, about whose submission a person
 // has to decide, to its record and to the ownership of each: no other run adopts one
 // from then on.
 func (s *Runs) LeaveToPerson(ctx context.Context, r Run, candidates []run.Candidate) error {
-	if err := s.claimCandidates(ctx, r.RunID, candidates); err != nil {
+	if err := s.ownCandidates(ctx, r.RunID, candidates); err != nil {
 		return err
 	}
 	now := s.Now().UTC()
@@ -56,11 +56,11 @@ func (s *Runs) LeaveToPerson(ctx context.Context, r Run, candidates []run.Candid
 	return err
 }
 
-// claimCandidates notes in the ownership of each candidate that it may be the run's:
+// ownCandidates notes in the ownership of each candidate that it may be the run's:
 // from then on no other run adopts it, and a person decides.
-func (s *Runs) claimCandidates(ctx context.Context, runID string, candidates []run.Candidate) error {
+func (s *Runs) ownCandidates(ctx context.Context, runID string, candidates []run.Candidate) error {
 	for _, c := range candidates {
-		if _, err := s.addOwnership(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.Named}); err != nil {
+		if _, err := s.addOwnership(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.AsCandidate}); err != nil {
 			return err
 		}
 	}

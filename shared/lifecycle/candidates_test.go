@@ -39,7 +39,7 @@ func TestClosedInDoubt(t *testing.T) {
 		if strings.Count(r.Error.Cause, "candidates: t7, t8") != 1 || failure.Error.Cause != r.Error.Cause {
 			t.Errorf("%s: %q, error.json %q", state, r.Error.Cause, failure.Error.Cause)
 		}
-		if o := w.ownership("t7"); o.StartedBy != "r1" || o.How != run.Named || len(w.asked) > 0 {
+		if o := w.ownership("t7"); o.StartedBy != "r1" || o.How != run.AsCandidate || len(w.asked) > 0 {
 			t.Errorf("%s: %+v, cancelled %v", state, o, w.asked)
 		}
 	}

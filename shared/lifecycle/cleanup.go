@@ -41,7 +41,7 @@ func (c Closer) CleanUp(ctx context.Context, r Run) error {
 	if err := c.repairError(ctx, r.RunID); err != nil {
 		return err
 	}
-	return c.markSettled(ctx, again)
+	return c.markCleanedUp(ctx, again)
 }
 
 // cleanUp cancels what is still to be cancelled, deletes the markers that were listed
@@ -86,17 +86,17 @@ func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked
 	return r, nil
 }
 
-// markSettled notes that the sweep has nothing left to do for a closed run. It does
+// markCleanedUp notes that the sweep has nothing left to do for a closed run. It does
 // not if the run has changed since r was read, if its candidates are still to be
 // named, or if an extra task is not cancelled: a receipt that came meanwhile, say,
 // leaves work of its own.
-func (c Closer) markSettled(ctx context.Context, r Run) error {
+func (c Closer) markCleanedUp(ctx context.Context, r Run) error {
 	known := r.Record
-	_, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+	_, _, err := c.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
 		same := rec.Life == known.Life && rec.TaskID == known.TaskID && rec.InDoubt() == known.InDoubt() && len(rec.ExtraTasks) == len(known.ExtraTasks)
 		running := slices.ContainsFunc(rec.ExtraTasks, func(t run.ExtraTask) bool { return !t.Cancelled })
 		if same && !running && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
-			rec.Unsettled = false
+			rec.CleanUpDue = false
 		}
 		return nil
 	}})

@@ -184,7 +184,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 			return errRecordChanged
 		}
 		rec.Life = e.Redrives
-		rec.EndedAt, rec.Error, rec.ErrorKey, rec.Unsettled = now, before.Error, before.ErrorKey, true
+		rec.EndedAt, rec.Error, rec.ErrorKey, rec.CleanUpDue = now, before.Error, before.ErrorKey, true
 		return nil
 	}})
 	if err != nil {
@@ -199,7 +199,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	if r, err = c.cleanUp(ctx, r, entries, cancels); err != nil {
 		return true, err
 	}
-	return true, c.markSettled(ctx, r)
+	return true, c.markCleanedUp(ctx, r)
 }
 
 // endLife raises the life of a failed run to one that ended before any of its steps
@@ -208,7 +208,7 @@ func (c Closer) endLife(ctx context.Context, r Run, life int) (Run, error) {
 	if r.Status != run.Failed || life <= r.Life {
 		return r, nil
 	}
-	r, _, err := c.update(ctx, r, change{event: Settle, do: func(rec *run.Record) error {
+	r, _, err := c.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
 		if rec.Status == run.Failed {
 			rec.Life = max(rec.Life, life)
 		}

@@ -215,8 +215,8 @@ func TestCloseCancelsOnce(t *testing.T) {
 			if !closed || r.Status != run.Cancelled || failure == nil || len(w.asked) != test.tries || w.slept > CloseBudget {
 				t.Errorf("%v, %+v, %d tries within %s", closed, r.Record, len(w.asked), w.slept)
 			}
-			if r.Pending(w.clock()) != test.pending || r.Pending(w.clock().Add(run.MaxLife+time.Hour)) {
-				t.Errorf("the sweep is to go on: %v, after 7 days %v", r.Pending(w.clock()), r.Pending(w.clock().Add(run.MaxLife+time.Hour)))
+			if r.Pending(w.clock()) != test.pending || r.Pending(w.clock().Add(run.MaxRunTime+time.Hour)) {
+				t.Errorf("the sweep is to go on: %v, after 7 days %v", r.Pending(w.clock()), r.Pending(w.clock().Add(run.MaxRunTime+time.Hour)))
 			}
 		})
 	}

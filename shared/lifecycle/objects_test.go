@@ -22,7 +22,7 @@ func TestProgress(t *testing.T) {
 	step := 3
 	want := run.Progress{
 		RunID: "r1", TaskStatus: "running", Progress: 0.5, StepCurrent: &step, UpdatedAt: began, Polls: 2, HeldSeconds: 29.5,
-		Events: 18, Checks: 1, Missing: &run.Missing{Looks: 2, Since: began},
+		Events: 18, Checks: 1, Missing: &run.Missing{Answers: 2, Since: began},
 	}
 	if err := w.runs.PutProgress(t.Context(), want); err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestTokens(t *testing.T) {
 	}
 	own("t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"})
 	own("t2", run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r2"})
-	own("t3", run.Ownership{StartedBy: "r1", How: run.Named})
+	own("t3", run.Ownership{StartedBy: "r1", How: run.AsCandidate})
 	own("t4", run.Ownership{StartedBy: "r9", How: run.Receipt, DeliveredBy: "r1"})
 	for taskID, want := range map[string][2]string{
 		"t1": {"r1", "AQ+/=later"}, "t2": {"r2", ""}, "t3": {"", ""}, "t4": {"r1", "AQ+/=later"}, "t5": {"", ""},

@@ -15,7 +15,7 @@ import (
 func TestOwnershipGrows(t *testing.T) {
 	receipt := run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}
 	exclusion := run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}
-	candidate := run.Ownership{StartedBy: "r1", How: run.Named}
+	candidate := run.Ownership{StartedBy: "r1", How: run.AsCandidate}
 	rescue := run.Ownership{How: run.Rescue, DeliveredBy: "r1"}
 	tests := []struct {
 		name string
@@ -28,13 +28,13 @@ func TestOwnershipGrows(t *testing.T) {
 		{"a receipt after an adoption", exclusion, run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}, receipt},
 		{"another run's receipt after an adoption", exclusion, run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r1"}},
 		{"a rescue after a receipt", receipt, run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, receipt},
-		{"a guess after a receipt", receipt, run.Ownership{StartedBy: "r2", How: run.Named}, receipt},
-		{"a guess after an adoption", exclusion, run.Ownership{StartedBy: "r2", How: run.Named}, exclusion},
-		{"a guess after a rescue", rescue, candidate, run.Ownership{StartedBy: "r1", How: run.Named, DeliveredBy: "r1"}},
-		{"another's guess after a guess", candidate, run.Ownership{StartedBy: "r2", How: run.Named}, candidate},
+		{"a guess after a receipt", receipt, run.Ownership{StartedBy: "r2", How: run.AsCandidate}, receipt},
+		{"a guess after an adoption", exclusion, run.Ownership{StartedBy: "r2", How: run.AsCandidate}, exclusion},
+		{"a guess after a rescue", rescue, candidate, run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r1"}},
+		{"another's guess after a guess", candidate, run.Ownership{StartedBy: "r2", How: run.AsCandidate}, candidate},
 		{"an adoption after another's", exclusion, run.Ownership{StartedBy: "r2", How: run.Exclusion, DeliveredBy: "r2"}, exclusion},
 		{"an adoption after a guess", candidate, exclusion, exclusion},
-		{"a rescue after a guess: who started it stays known", candidate, run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, run.Ownership{StartedBy: "r1", How: run.Named, DeliveredBy: "r9"}},
+		{"a rescue after a guess: who started it stays known", candidate, run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"}},
 		{"the same receipt again", receipt, receipt, receipt},
 	}
 	for _, test := range tests {
@@ -61,7 +61,7 @@ func TestMayCancel(t *testing.T) {
 		{"its own, by a receipt", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}, true},
 		{"its own, delivered by another", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}, false},
 		{"adopted", run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}, false},
-		{"a guess", run.Ownership{StartedBy: "r1", How: run.Named, DeliveredBy: "r1"}, false},
+		{"a guess", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r1"}, false},
 		{"rescued", run.Ownership{How: run.Rescue, DeliveredBy: "r1"}, false},
 		{"another's", run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r1"}, false},
 	}
@@ -155,7 +155,7 @@ func TestRescues(t *testing.T) {
 			if err := w.runs.LeaveToPerson(w.t.Context(), w.doubt("r1"), []run.Candidate{{TaskID: "t1"}}); err != nil {
 				w.t.Fatal(err)
 			}
-		}, want: run.Ownership{StartedBy: "r1", How: run.Named, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -264,7 +264,7 @@ func (p *pair) judge() {
 		if r.Status == run.Cancelled || r.Status == run.Failed && r.Error != nil && r.Error.Name == named.RunTimedOut {
 			p.judgeCancel(id, r)
 		}
-		if r.Unsettled {
+		if r.CleanUpDue {
 			p.errorf("%s is closed and not settled: %+v", id, r)
 		}
 		if left := p.keys(markersOf("wf-1", id)); len(left) > 0 && !r.InDoubt() && r.WorkflowID != "" {

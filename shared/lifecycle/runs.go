@@ -315,7 +315,7 @@ func (s *Runs) entering(n int) change {
 func raise(r *run.Record, n int, now time.Time) {
 	r.Life, r.LifeStartedAt, r.CopyConnections = n, now, 0
 	if r.Status == run.Failed {
-		r.EndedAt, r.Error, r.Unsettled = time.Time{}, nil, false
+		r.EndedAt, r.Error, r.CleanUpDue = time.Time{}, nil, false
 		if r.Cancel != nil && r.Cancel.AcceptedAt.IsZero() {
 			r.Cancel = nil // the task runs on, and this life waits for it: only a new stop or deadline cancels it
 		}

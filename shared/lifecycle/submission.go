@@ -94,7 +94,7 @@ func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, e
 	r, _, err := s.update(ctx, r, change{event: Unmark, do: func(rec *run.Record) error {
 		if rec.InDoubt() && rec.Submission.Attempt == attempt {
 			rec.Submission, rec.Candidates, rec.CandidatesAt = nil, nil, time.Time{}
-			rec.Unsettled = rec.Unsettled || !rec.Status.Open() // its marker, if this call dies
+			rec.CleanUpDue = rec.CleanUpDue || !rec.Status.Open() // its marker, if this call dies
 			if uncount {
 				rec.Posts-- // refused, or never sent: an hour of 429 is not five lost submissions
 			}
@@ -138,7 +138,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 			}
 			rec.ExtraTasks = append(rec.ExtraTasks, run.ExtraTask{TaskID: taskID})
 		}
-		rec.Unsettled = rec.Unsettled || !rec.Status.Open()
+		rec.CleanUpDue = rec.CleanUpDue || !rec.Status.Open()
 		return nil
 	}}
 	attempt := r.Submission
@@ -160,7 +160,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 		r, err = s.cancelExtra(ctx, r, taskID)
 		return r, err
 	}
-	// A marker goes after what it stands for is done: by it and by Unsettled the
+	// A marker goes after what it stands for is done: by it and by CleanUpDue the
 	// sweep finds a task whose call died here.
 	if cell.Then&CancelTask != 0 {
 		if r, err = s.CancelTask(ctx, r, callBudget); err != nil {

@@ -302,7 +302,7 @@ func TestLeaveToPerson(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, c := range candidates {
-		if o := w.ownership(c.TaskID); o != (run.Ownership{StartedBy: "r1", How: run.Named}) {
+		if o := w.ownership(c.TaskID); o != (run.Ownership{StartedBy: "r1", How: run.AsCandidate}) {
 			t.Errorf("%s: %+v", c.TaskID, o)
 		}
 	}

@@ -171,7 +171,7 @@ func TestNeedsClose(t *testing.T) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 99)
 			w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
-			w.advance(run.MaxLife + time.Second)
+			w.advance(run.MaxRunTime + time.Second)
 		}},
 		{name: "a late receipt", prepare: func(w *world) {
 			r := w.mark(w.begin("r1", 0), "a1")

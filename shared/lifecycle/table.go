@@ -27,7 +27,7 @@ const (
 	EndFailed     Event = "end failed"      // the life's execution failed or timed out
 	EndStopped    Event = "end stopped"     // the life's execution was stopped
 	Decide        Event = "decide"          // a person decides what became of a submission
-	Settle        Event = "settle"          // the result of a cancel, or of work after a close, is put into the record
+	Amend         Event = "amend"           // the result of a cancel, or of work after a close, is put into the record
 )
 
 // Phase is a column of the table: the record's status, or [Stopping].
@@ -134,7 +134,7 @@ var table = map[Event]map[Phase]Cell{
 		ignore, ignore, Cell{Ignore: true, Then: RemoveError}),
 
 	Decide: cells(notInDoubt, notInDoubt, notInDoubt, notInDoubt, notInDoubt, keep, notInDoubt, notInDoubt),
-	Settle: cells(keep, keep, keep, keep, keep, keep, keep, keep),
+	Amend:  cells(keep, keep, keep, keep, keep, keep, keep, keep),
 }
 
 // change is one event, with what it changes in the record beside the status.

@@ -150,7 +150,7 @@ var wantTable = map[Event]map[Phase]string{
 		every("keep", failed),
 		every("refused NotInDoubt", submitting, waiting, copying, Stopping, delivering, cancelled, succeeded),
 	),
-	Settle: every("keep", Phases...),
+	Amend: every("keep", Phases...),
 }
 
 // recordIn makes a record that is in a phase.

@@ -40,8 +40,8 @@ func (e *Error) Error() string { return e.Name + ": " + e.Message() }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// hintMark stands between cause and hint in the one text that a Lambda error has.
-const hintMark = "\nHint: "
+// hintSeparator stands between cause and hint in the one text that a Lambda error has.
+const hintSeparator = "\nHint: "
 
 // Message returns cause and hint as one text, which Step Functions keeps as the
 // cause. [Parse] reads it back.
@@ -49,17 +49,17 @@ func (e *Error) Message() string {
 	if e.Hint == "" {
 		return e.Cause
 	}
-	return e.Cause + hintMark + e.Hint
+	return e.Cause + hintSeparator + e.Hint
 }
 
 // Parse returns the error whose name and [Error.Message] an execution ended with. A
 // message without a hint gets that of [HintFor].
 func Parse(name, message string) *Error {
-	at := strings.LastIndex(message, hintMark) // the cause is a remote's text: it may hold the mark itself
+	at := strings.LastIndex(message, hintSeparator) // the cause is a remote's text: it may hold the separator itself
 	if at < 0 {
 		return &Error{Name: name, Cause: message, Hint: HintFor(name)}
 	}
-	return &Error{Name: name, Cause: message[:at], Hint: message[at+len(hintMark):]}
+	return &Error{Name: name, Cause: message[:at], Hint: message[at+len(hintSeparator):]}
 }
 
 // As returns the first named error in the chain of err, and whether there is one.

@@ -73,7 +73,7 @@ func FuzzMessage(f *testing.F) {
 	f.Add("TaskFailed", "a\nHint: b", "hint")
 	f.Add("", "", "")
 	f.Fuzz(func(t *testing.T, name, cause, hint string) {
-		if hint == "" || strings.Contains(hint, hintMark) {
+		if hint == "" || strings.Contains(hint, hintSeparator) {
 			return // hints are ours, and hold no mark
 		}
 		e := &Error{Name: name, Cause: cause, Hint: hint}

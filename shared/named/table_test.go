@@ -18,7 +18,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%q stands twice, or has no name", row.Name)
 		}
 		seen[row.Name] = true
-		if row.Hint == "" || strings.Contains(row.Hint, hintMark) || strings.HasSuffix(row.Hint, ".") {
+		if row.Hint == "" || strings.Contains(row.Hint, hintSeparator) || strings.HasSuffix(row.Hint, ".") {
 			t.Errorf("the hint of %s is %q", row.Name, row.Hint)
 		}
 		if !strings.HasSuffix(row.Meaning, ".") {

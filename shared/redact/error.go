@@ -16,7 +16,7 @@ func Error(err error) error {
 	if err = UnwrapURLError(err); err == nil {
 		return nil
 	}
-	text := Text(query.ReplaceAllString(err.Error(), Mark))
+	text := Text(query.ReplaceAllString(err.Error(), Placeholder))
 	if text == err.Error() {
 		return err
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Mark replaces a secret in a text.
-const Mark = "[redacted]"
+// Placeholder replaces a secret in a text.
+const Placeholder = "[redacted]"
 
 // rule replaces every match of a pattern.
 type rule struct {
@@ -32,22 +32,22 @@ type rule struct {
 var rules = sync.OnceValue(func() []rule {
 	return []rule{
 		// The query of any address, also of one inside JSON or percent-encoded.
-		{regexp.MustCompile(`(?i)(https?:(?:\\?/){2}[^\s"'<>?#]*)[?#][^\s"'<>]*`), "$1?" + Mark},
-		{regexp.MustCompile(`(?i)(https?%3A%2F%2F[^\s"'<>]*?)%3F[^\s"'<>]*`), "$1?" + Mark},
+		{regexp.MustCompile(`(?i)(https?:(?:\\?/){2}[^\s"'<>?#]*)[?#][^\s"'<>]*`), "$1?" + Placeholder},
+		{regexp.MustCompile(`(?i)(https?%3A%2F%2F[^\s"'<>]*?)%3F[^\s"'<>]*`), "$1?" + Placeholder},
 		// The query of a path alone, as a redirect has it.
-		{regexp.MustCompile(`(^|[\s"'<>(])(/[^\s"'<>?#]*)\?[^\s"'<>]*=[^\s"'<>]*`), "$1$2?" + Mark},
+		{regexp.MustCompile(`(^|[\s"'<>(])(/[^\s"'<>?#]*)\?[^\s"'<>]*=[^\s"'<>]*`), "$1$2?" + Placeholder},
 		// The user and password of an address.
-		{regexp.MustCompile(`(?i)(https?:(?:\\?/){2})[^\s"'<>/?#@\\]*@`), "$1" + Mark + "@"},
+		{regexp.MustCompile(`(?i)(https?:(?:\\?/){2})[^\s"'<>/?#@\\]*@`), "$1" + Placeholder + "@"},
 		// Pieces of a signed query that stand alone: in a query, in XML, in JSON.
-		{regexp.MustCompile(`(?i)\b(X-Amz-(?:Signature|Credential|Security-Token)|Signature(?:Provided)?|AWSAccessKeyId|Key-Pair-Id)((?:=|:|%3D|>)\s*)[^\s&"'<>,}]+`), "$1$2" + Mark},
-		{regexp.MustCompile(`(?i)\b(sig|token|policy|api_?key)(=|%3D)[^\s&"'<>,}]+`), "$1$2" + Mark},
-		{regexp.MustCompile(`(?i)"(X-Amz-[a-z-]+|Signature|sig|token|policy|api_?key|authorization|secret)"\s*:\s*"[^"]*"?`), `"$1":"` + Mark + `"`},
-		{regexp.MustCompile(`(?i)\bBearer\s+[^\s"'<>,]+`), "Bearer " + Mark},
-		{regexp.MustCompile(`\b([sd]k-|whsec_)[A-Za-z0-9._~+/=-]+`), "$1" + Mark},
+		{regexp.MustCompile(`(?i)\b(X-Amz-(?:Signature|Credential|Security-Token)|Signature(?:Provided)?|AWSAccessKeyId|Key-Pair-Id)((?:=|:|%3D|>)\s*)[^\s&"'<>,}]+`), "$1$2" + Placeholder},
+		{regexp.MustCompile(`(?i)\b(sig|token|policy|api_?key)(=|%3D)[^\s&"'<>,}]+`), "$1$2" + Placeholder},
+		{regexp.MustCompile(`(?i)"(X-Amz-[a-z-]+|Signature|sig|token|policy|api_?key|authorization|secret)"\s*:\s*"[^"]*"?`), `"$1":"` + Placeholder + `"`},
+		{regexp.MustCompile(`(?i)\bBearer\s+[^\s"'<>,]+`), "Bearer " + Placeholder},
+		{regexp.MustCompile(`\b([sd]k-|whsec_)[A-Za-z0-9._~+/=-]+`), "$1" + Placeholder},
 	}
 })
 
-// Text returns s with [Mark] in place of every secret: the given ones, also as JSON, Go
+// Text returns s with [Placeholder] in place of every secret: the given ones, also as JSON, Go
 // or a URL would quote them, and whatever looks like one, such as the query of an
 // address, a signature, a bearer token, or an sk-… key. Line breaks stay, and bytes
 // that are not UTF-8 become question marks.
@@ -67,7 +67,7 @@ func replaceAll(s string, secrets []string) string {
 		inJSON, _ := json.Marshal(secret) // a string always marshals
 		quoted := strconv.Quote(secret)
 		for _, form := range []string{secret, string(inJSON[1 : len(inJSON)-1]), quoted[1 : len(quoted)-1], url.QueryEscape(secret), url.PathEscape(secret)} {
-			s = strings.ReplaceAll(s, form, Mark)
+			s = strings.ReplaceAll(s, form, Placeholder)
 		}
 	}
 	return s

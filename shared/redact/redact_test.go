@@ -47,7 +47,7 @@ func TestText(t *testing.T) {
 func TestTextWithSecrets(t *testing.T) {
 	const odd = `odd"key+/&<`
 	for _, text := range []string{odd, fmt.Sprintf("%q", odd), url.QueryEscape(odd), url.PathEscape(odd)} {
-		if got := Text("your key "+text+" is wrong", "", odd); strings.Contains(got, "key+") || strings.Contains(got, "key%2B") || !strings.Contains(got, Mark) {
+		if got := Text("your key "+text+" is wrong", "", odd); strings.Contains(got, "key+") || strings.Contains(got, "key%2B") || !strings.Contains(got, Placeholder) {
 			t.Errorf("%s became %s", text, got)
 		}
 	}
@@ -118,8 +118,8 @@ func FuzzRedaction(f *testing.F) {
 	f.Add("a", "b", `odd"key+/&<`)
 	f.Fuzz(func(t *testing.T, before, after, key string) {
 		odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '[' || r == ']' }
-		if len(key) < 4 || strings.ContainsFunc(key, odd) || strings.Contains(Mark, key) {
-			return // no key that a client would use, or one that the mark itself holds
+		if len(key) < 4 || strings.ContainsFunc(key, odd) || strings.Contains(Placeholder, key) {
+			return // no key that a client would use, or one that the placeholder itself holds
 		}
 		const most = 500
 		if got := Line(most, before+key+after, key); strings.Contains(got, key) || len(got) > most+len("…") {

@@ -11,7 +11,7 @@ import (
 // string(u) is the whole address: use it only to make the request.
 type SignedURL string
 
-// String returns the address with [Mark] for its query. It returns only Mark for what
+// String returns the address with [Placeholder] for its query. It returns only Placeholder for what
 // cannot be parsed as an address, and "" for "".
 func (u SignedURL) String() string {
 	if u == "" {
@@ -19,11 +19,11 @@ func (u SignedURL) String() string {
 	}
 	p, err := url.Parse(string(u))
 	if err != nil || p.Host == "" {
-		return Mark
+		return Placeholder
 	}
 	shown := p.Scheme + "://" + p.Host + p.EscapedPath()
 	if p.RawQuery != "" || p.Fragment != "" || p.User != nil {
-		shown += "?" + Mark
+		shown += "?" + Placeholder
 	}
 	return shown
 }

@@ -6,13 +6,13 @@ type How string
 
 // The values of [How], the most certain first.
 const (
-	Receipt   How = "receipt"   // Cyberun's answer to the run's POST named the task
-	Exclusion How = "exclusion" // the run found it in the task list after a lost reply, and nobody else can have started it
-	Named     How = "candidate" // a run in doubt has it among its candidates
-	Rescue    How = "rescue"    // a person named it for a run, and who started it is not known
+	Receipt     How = "receipt"   // Cyberun's answer to the run's POST named the task
+	Exclusion   How = "exclusion" // the run found it in the task list after a lost reply, and nobody else can have started it
+	AsCandidate How = "candidate" // a run in doubt has it among its candidates
+	Rescue      How = "rescue"    // a person named it for a run, and who started it is not known
 )
 
-var certainty = map[How]int{Rescue: 1, Named: 2, Exclusion: 3, Receipt: 4}
+var certainty = map[How]int{Rescue: 1, AsCandidate: 2, Exclusion: 3, Receipt: 4}
 
 // Surer reports whether h is more certain than o.
 func (h How) Surer(o How) bool { return certainty[h] > certainty[o] }

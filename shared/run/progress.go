@@ -41,10 +41,10 @@ func Transitions(polls, copies int) int {
 }
 
 // Missing counts the answers in a row that a task, or its result, is not there: those
-// with the status 403, 404 or 410. Looks is their number, Since the time of the first.
+// with the status 403, 404 or 410. Answers is their number, Since the time of the first.
 // One such answer may come from a proxy in front of Cyberun during an outage; Gone in
 // shared/workflows says when they are believed.
 type Missing struct {
-	Looks int       `json:"looks"`
-	Since time.Time `json:"since"`
+	Answers int       `json:"answers"`
+	Since   time.Time `json:"since"`
 }

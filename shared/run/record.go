@@ -96,9 +96,9 @@ type Record struct {
 	ErrorKey        string       `json:"error_key,omitempty"` // the key of error.json, once a close has written it
 	ManifestKey     string       `json:"manifest_key,omitempty"`
 	ManifestBody    string       `json:"manifest_body,omitempty"` // from Delivering on: the key, in the state bucket, of the manifest's fixed bytes
-	// Unsettled says that the close left work to the sweep: markers to delete, a cancel to
+	// CleanUpDue says that the close left work to the sweep: markers to delete, a cancel to
 	// confirm, or candidates to find.
-	Unsettled bool `json:"unsettled,omitempty"`
+	CleanUpDue bool `json:"clean_up_due,omitempty"`
 
 	WriteID string `json:"write_id"` // id of the last write, by which a writer recognises its own after a lost reply
 }
@@ -142,10 +142,10 @@ type Cancel struct {
 	EndedAs    string    `json:"ended_as,omitempty"` // the task's terminal status, once a call has shown it
 }
 
-// MaxLife is 7 days. A run waits no longer than that after its first start, in whatever
+// MaxRunTime is 7 days. A run waits no longer than that after its first start, in whatever
 // life, since Cyberun keeps outputs for 7 days by default; and the sweep goes on with a
 // closed run no longer than that after its end.
-const MaxLife = MaxMaxSeconds * time.Second
+const MaxRunTime = MaxMaxSeconds * time.Second
 
 // SubmitBy returns the time after which the run may not submit any more: max_seconds
 // after its first start.
@@ -156,7 +156,7 @@ func (r Record) SubmitBy() time.Time {
 // Deadline returns the time at which the run stops waiting for its task: max_seconds
 // after the start of its life, and at most 7 days after its first start.
 func (r Record) Deadline() time.Time {
-	deadline, last := r.LifeStartedAt.Add(time.Duration(r.MaxSeconds)*time.Second), r.StartedAt.Add(MaxLife)
+	deadline, last := r.LifeStartedAt.Add(time.Duration(r.MaxSeconds)*time.Second), r.StartedAt.Add(MaxRunTime)
 	if deadline.After(last) {
 		deadline = last
 	}
@@ -193,10 +193,10 @@ func (r Record) Stopping() bool { return !r.StopRequestedAt.IsZero() || r.Status
 // failed or was cancelled. Work that is not done 7 days after the run's end is given
 // up.
 func (r Record) Pending(now time.Time) bool {
-	if r.Status.Open() || r.Status == Succeeded || now.Sub(r.EndedAt) > MaxLife {
+	if r.Status.Open() || r.Status == Succeeded || now.Sub(r.EndedAt) > MaxRunTime {
 		return false
 	}
-	return r.Unsettled || r.Cancel != nil && r.Cancel.EndedAs == ""
+	return r.CleanUpDue || r.Cancel != nil && r.Cancel.EndedAs == ""
 }
 
 // Text returns what became of the cancel of the task taskID, as part of an error's

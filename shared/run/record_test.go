@@ -110,13 +110,13 @@ func TestPending(t *testing.T) {
 		want   bool
 	}{
 		{name: "all done", record: Record{Status: Failed}},
-		{name: "markers left", record: Record{Status: Failed, Unsettled: true}, want: true},
+		{name: "markers left", record: Record{Status: Failed, CleanUpDue: true}, want: true},
 		{name: "a cancel that is not confirmed", record: Record{Status: Cancelled, Cancel: &Cancel{AcceptedAt: end}}, want: true},
 		{name: "a cancel that is confirmed", record: Record{Status: Cancelled, Cancel: &Cancel{AcceptedAt: end, EndedAs: "cancelled"}}},
-		{name: "open", record: Record{Status: Waiting, Unsettled: true}},
-		{name: "succeeded", record: Record{Status: Succeeded, Unsettled: true}},
-		{name: "7 days", record: Record{Status: Failed, Unsettled: true}, after: MaxLife, want: true},
-		{name: "longer", record: Record{Status: Failed, Unsettled: true}, after: MaxLife + time.Second},
+		{name: "open", record: Record{Status: Waiting, CleanUpDue: true}},
+		{name: "succeeded", record: Record{Status: Succeeded, CleanUpDue: true}},
+		{name: "7 days", record: Record{Status: Failed, CleanUpDue: true}, after: MaxRunTime, want: true},
+		{name: "longer", record: Record{Status: Failed, CleanUpDue: true}, after: MaxRunTime + time.Second},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		ExtraTasks: []ExtraTask{{TaskID: "t2", Cancelled: true}}, Decision: &Decision{Attempt: "a", TaskID: "t", NotStarted: true, DecidedBy: "p", DecidedAt: now},
 		Cancel:     &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "cancelled"},
 		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, EndedAt: now,
-		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ErrorKey: "e", ManifestKey: "k", ManifestBody: "b", Unsettled: true, WriteID: "n",
+		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ErrorKey: "e", ManifestKey: "k", ManifestBody: "b", CleanUpDue: true, WriteID: "n",
 	}
 	raw, err := json.Marshal(want)
 	if err != nil {

@@ -84,7 +84,7 @@ func TestPollsOfOneRun(t *testing.T) {
 // However early retries fill the history, the polls that are left fit below the
 // end of it.
 func TestFullHistoryIsNotReached(t *testing.T) {
-	for _, maxRun := range []time.Duration{time.Hour, 24 * time.Hour, MaxLife} {
+	for _, maxRun := range []time.Duration{time.Hour, 24 * time.Hour, MaxRunTime} {
 		for at := time.Duration(0); at < maxRun; at += maxRun / 50 {
 			events := fillingHistory
 			for waited := at; waited < maxRun; events += PollEvents {

@@ -69,8 +69,8 @@ type Copier struct {
 	Connections int
 
 	tuning
-	once   sync.Once
-	budget *budget
+	once sync.Once
+	pool *pool
 }
 
 // Source is where an output is fetched from.
@@ -86,7 +86,7 @@ type Source struct {
 type Target struct {
 	Bucket string
 	// Key returns the object's key, from the file's name and type at the origin.
-	Key func(Remote) string
+	Key func(OriginFile) string
 	// Metadata is stored with the object; its keys and values are ASCII. An object at the
 	// key with all of it, and with the output's size, is taken for this output, and not
 	// copied again. Without Metadata every call copies.
@@ -109,7 +109,7 @@ func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpo
 	defer cancel()
 	retry := retryPolicy{attempts: c.attempts, backoff: c.backoff}
 	j := &job{
-		budget: c.budget, partSize: c.partSize, retry: retry, key: dst.Key, save: save,
+		pool: c.pool, partSize: c.partSize, retry: retry, key: dst.Key, save: save,
 		origin: &origin{
 			client: c.Origin, now: c.now, url: refreshableURL{url: src.URL, refresh: src.Refresh},
 			retry: retry, stall: c.originStall, maxTruncations: c.maxTruncations,
@@ -143,11 +143,11 @@ func (c *Copier) setUp() {
 	if c.now == nil {
 		c.now = time.Now
 	}
-	c.budget = &budget{
+	c.pool = &pool{
 		connections: make(chan struct{}, cmp.Or(c.Connections, DefaultConnections)), stopBefore: c.StopBefore, now: c.now,
 		buffers: make(chan []byte, streamBuffers), bufferSize: cmp.Or(c.streamPart, defaultStreamPart),
 	}
 	for range streamBuffers {
-		c.budget.free(nil)
+		c.pool.free(nil)
 	}
 }

@@ -29,7 +29,7 @@ func testCopier(t testing.TB, store S3) *Copier {
 
 func testTarget() Target {
 	return Target{
-		Bucket: "bucket", Key: func(r Remote) string { return "runs/1/" + r.Name },
+		Bucket: "bucket", Key: func(r OriginFile) string { return "runs/1/" + r.Name },
 		Metadata: map[string]string{"cyberun-run-id": "run-1", "cyberun-output-id": "out"},
 	}
 }

@@ -94,7 +94,7 @@
 //	              store.go         requests without a body; S3's errors
 //	connections   client.go        NewOrigin, NewStoreClient
 //	              policy.go        which servers may be reached
-//	values        result.go, remote.go, ranges.go, url.go, budget.go, retry.go,
+//	values        result.go, originfile.go, ranges.go, url.go, pool.go, retry.go,
 //	              errors.go, crc32.go
 //
 // Of the project the package imports shared/named, redact, retryafter, s3errors and

@@ -36,7 +36,7 @@ func ExampleCopier_Copy() {
 	}
 	target := transfer.Target{
 		Bucket:   "my-bucket",
-		Key:      func(r transfer.Remote) string { return "films/" + r.Name },
+		Key:      func(r transfer.OriginFile) string { return "films/" + r.Name },
 		Metadata: map[string]string{"film-id": "1"}, // tells this output from any other
 	}
 	var from *transfer.Checkpoint

@@ -138,7 +138,7 @@ func TestKeysOfOutputs(t *testing.T) {
 		f := newFixture(t, 10)
 		f.origin.header = http.Header{"Content-Type": {test.contentType}, "Content-Disposition": {test.disposition}}
 		target := testTarget()
-		target.Key = func(r Remote) string { return run.OutputName("output", r.Name, r.ContentType) }
+		target.Key = func(r OriginFile) string { return run.OutputName("output", r.Name, r.ContentType) }
 		res, err := f.copier.Copy(t.Context(), Source{URL: f.at(test.path)}, target, nil, nil)
 		if err != nil || res.Key != test.want {
 			t.Errorf("%s: %q, %v, want %q", test.name, res.Key, err, test.want)

@@ -11,12 +11,12 @@ import (
 
 // job is the copy of one output in one call.
 type job struct {
-	*budget
+	*pool
 	origin   *origin
 	store    *store
 	partSize int64
 	retry    retryPolicy
-	key      func(Remote) string
+	key      func(OriginFile) string
 	save     Save
 	stored   atomic.Int64 // bytes in whole parts, for Result.Stored
 
@@ -24,7 +24,7 @@ type job struct {
 	// oneStream: ranges cannot be joined, so the output is copied from one answer. It
 	// is compared with known, the last answer to a probe for a range; nil: there is none.
 	oneStream bool
-	known     *Remote
+	known     *OriginFile
 }
 
 // giveUpRanges makes the next start copy the output in one stream. The parts that
@@ -37,7 +37,7 @@ func (j *job) giveUpRanges() {
 // source returns what opens the bytes [from, to) for each attempt to send them:
 // the probe's answer for the first one, unless it is nil, and then a range of its
 // own.
-func (j *job) source(first *rangeReader, known Remote, from, to int64) openBody {
+func (j *job) source(first *rangeReader, known OriginFile, from, to int64) openBody {
 	return func(ctx context.Context) bodySource {
 		if first == nil {
 			return j.origin.newRangeReader(ctx, known, from, to)
@@ -52,14 +52,14 @@ func (j *job) source(first *rangeReader, known Remote, from, to int64) openBody 
 // create begins a multipart upload, of parts of the usual size if that will do, and
 // has the caller save its checkpoint before the first byte: an upload that nobody
 // knows is paid for until the bucket's rule for incomplete uploads ends it.
-func (j *job) create(ctx context.Context, key string, remote Remote, usual int64) (*upload, error) {
-	partSize, err := partSizeFor(remote.Total, usual)
+func (j *job) create(ctx context.Context, key string, file OriginFile, usual int64) (*upload, error) {
+	partSize, err := partSizeFor(file.Total, usual)
 	if err != nil {
 		return nil, err
 	}
 	up, err := j.store.create(ctx, Checkpoint{
-		Key: key, PartSize: partSize, Total: remote.Total, ETag: remote.ETag, LastModified: remote.LastModified,
-		ContentType: remote.ContentType, ContentEncoding: remote.ContentEncoding, Stream: !remote.Ranges, Restarts: j.restarts,
+		Key: key, PartSize: partSize, Total: file.Total, ETag: file.ETag, LastModified: file.LastModified,
+		ContentType: file.ContentType, ContentEncoding: file.ContentEncoding, Stream: !file.Ranges, Restarts: j.restarts,
 	})
 	if err != nil || j.save == nil {
 		return up, err

@@ -13,7 +13,7 @@ import (
 const maxRestarts = 3
 
 // multipart copies an output in parts, each from a range of its own. first is the
-// open answer to the range of the first part, and holds a connection of the budget.
+// open answer to the range of the first part, and holds a connection of the pool.
 func (j *job) multipart(ctx context.Context, key string, first *rangeReader) (Result, error) {
 	up, err := j.create(ctx, key, first.known, j.partSize)
 	if err != nil {
@@ -143,7 +143,7 @@ func (j *job) work(ctx context.Context, up *upload, queue <-chan int, first *ran
 // copyPart copies a range of the origin straight into part i.
 func (j *job) copyPart(ctx context.Context, up *upload, i int, first *rangeReader) error {
 	from, size := int64(i)*up.PartSize, up.size(i)
-	err := up.put(ctx, i, j.source(first, up.remote(), from, from+size))
+	err := up.put(ctx, i, j.source(first, up.originFile(), from, from+size))
 	if err == nil {
 		j.stored.Add(size)
 	}

@@ -60,36 +60,36 @@ func (u *refreshableURL) renew(ctx context.Context, generation int) error {
 
 // open sends one GET, and further ones with a fresh URL while the origin refuses
 // the old one. The answer has been compared with known, unless that is nil.
-func (o *origin) open(ctx context.Context, want byteRange, known *Remote) (*http.Response, Remote, error) {
+func (o *origin) open(ctx context.Context, want byteRange, known *OriginFile) (*http.Response, OriginFile, error) {
 	_, first := o.url.current()
 	for {
 		url, generation := o.url.current()
 		resp, err := o.get(ctx, url, want, known)
 		if err != nil {
-			return nil, Remote{}, err
+			return nil, OriginFile{}, err
 		}
-		remote, err := checkResponse(resp, o.now(), want, known)
+		file, err := checkResponse(resp, o.now(), want, known)
 		if err == nil {
-			return resp, remote, nil
+			return resp, file, nil
 		}
 		_ = resp.Body.Close() // unread: a rest may be long, or never come
 		var refused *refusedError
 		if !errors.As(err, &refused) {
-			return nil, Remote{}, err
+			return nil, OriginFile{}, err
 		}
 		if generation > first+1 || o.url.refresh == nil { // even a fresh one is refused
-			return nil, Remote{}, refused.named()
+			return nil, OriginFile{}, refused.named()
 		}
 		if err := o.url.renew(ctx, generation); err != nil {
-			return nil, Remote{}, err
+			return nil, OriginFile{}, err
 		}
 		if _, now := o.url.current(); now == generation {
-			return nil, Remote{}, refused.named()
+			return nil, OriginFile{}, refused.named()
 		}
 	}
 }
 
-func (o *origin) get(ctx context.Context, url redact.SignedURL, want byteRange, known *Remote) (*http.Response, error) {
+func (o *origin) get(ctx context.Context, url redact.SignedURL, want byteRange, known *OriginFile) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, browserURL(string(url)), nil)
 	if err != nil { // it quotes the URL
 		return nil, named.Errorf(named.OriginRefused, "the download address is not a valid URL")

@@ -18,7 +18,7 @@ import (
 type rangeReader struct {
 	origin *origin
 	ctx    context.Context
-	known  Remote
+	known  OriginFile
 
 	next, end int64         // end -1: where the origin ends
 	body      io.ReadCloser // nil: none is open
@@ -32,19 +32,19 @@ type rangeReader struct {
 // is the first part already; a HEAD would be answered with 403 by a presigned GET.
 // Where the range cannot be used it asks for the whole. known, unless it is nil,
 // is what an earlier probe was told, and is compared with the answer.
-func (o *origin) probe(ctx context.Context, want byteRange, known *Remote) (*rangeReader, error) {
+func (o *origin) probe(ctx context.Context, want byteRange, known *OriginFile) (*rangeReader, error) {
 	for retries := o.retry.start(); ; {
 		open, cancel := context.WithCancelCause(ctx)
-		resp, remote, err := o.open(open, want, known)
-		if err == nil && resp.StatusCode == http.StatusPartialContent && !remote.Ranges && remote.Total > want.to && !want.whole {
+		resp, file, err := o.open(open, want, known)
+		if err == nil && resp.StatusCode == http.StatusPartialContent && !file.Ranges && file.Total > want.to && !want.whole {
 			_ = resp.Body.Close()
 			err = errNoRange // nothing ties a range to one content
 		}
 		if err == nil {
-			if known != nil && remote.Total < 0 {
-				remote.Total = known.Total // which its ranges said
+			if known != nil && file.Total < 0 {
+				file.Total = known.Total // which its ranges said
 			}
-			r := o.newRangeReader(ctx, remote, 0, remote.Total)
+			r := o.newRangeReader(ctx, file, 0, file.Total)
 			r.attach(resp, cancel)
 			return r, nil
 		}
@@ -59,7 +59,7 @@ func (o *origin) probe(ctx context.Context, want byteRange, known *Remote) (*ran
 	}
 }
 
-func (o *origin) newRangeReader(ctx context.Context, known Remote, from, to int64) *rangeReader {
+func (o *origin) newRangeReader(ctx context.Context, known OriginFile, from, to int64) *rangeReader {
 	return &rangeReader{origin: o, ctx: ctx, known: known, next: from, end: to, failedAt: from}
 }
 

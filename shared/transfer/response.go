@@ -37,24 +37,24 @@ func (e *refusedError) named() error {
 // of the output, which is nil before the first answer; now is for a Retry-After
 // that is a date. Its errors are errNoRange, a *refusedError, a *oneStreamError,
 // transient ones, and named ones.
-func checkResponse(resp *http.Response, now time.Time, want byteRange, known *Remote) (Remote, error) {
+func checkResponse(resp *http.Response, now time.Time, want byteRange, known *OriginFile) (OriginFile, error) {
 	switch status := resp.StatusCode; {
 	case status == http.StatusOK:
 		return checkWhole(resp, want, known)
 	case status == http.StatusPartialContent:
 		return checkPart(resp, want, known)
 	case status == http.StatusRequestedRangeNotSatisfiable && known == nil:
-		return Remote{}, errNoRange
+		return OriginFile{}, errNoRange
 	case status == http.StatusRequestedRangeNotSatisfiable:
-		return Remote{}, named.Errorf(named.OutputChanged, "the output no longer has the bytes from %d on", want.from)
+		return OriginFile{}, named.Errorf(named.OutputChanged, "the output no longer has the bytes from %d on", want.from)
 	case status == http.StatusPreconditionFailed && !want.whole:
-		return Remote{}, &oneStreamError{why: "it no longer has the ETag of the first answer"}
+		return OriginFile{}, &oneStreamError{why: "it no longer has the ETag of the first answer"}
 	case isTransientStatus(status):
-		return Remote{}, &transientError{err: fmt.Errorf("the origin answered HTTP %d", status), after: retryafter.Wait(resp.Header, now, maxRetryAfter)}
+		return OriginFile{}, &transientError{err: fmt.Errorf("the origin answered HTTP %d", status), after: retryafter.Wait(resp.Header, now, maxRetryAfter)}
 	case status >= http.StatusBadRequest:
-		return Remote{}, &refusedError{status: status}
+		return OriginFile{}, &refusedError{status: status}
 	}
-	return Remote{}, named.Errorf(named.Unavailable, "the origin answered HTTP %d", resp.StatusCode)
+	return OriginFile{}, named.Errorf(named.Unavailable, "the origin answered HTTP %d", resp.StatusCode)
 }
 
 // isTransientStatus reports whether another attempt may be answered differently.
@@ -66,21 +66,21 @@ func isTransientStatus(status int) bool {
 	return status >= http.StatusInternalServerError
 }
 
-func checkWhole(resp *http.Response, want byteRange, known *Remote) (Remote, error) {
+func checkWhole(resp *http.Response, want byteRange, known *OriginFile) (OriginFile, error) {
 	if known != nil && !want.whole {
-		return Remote{}, &transientError{err: &oneStreamError{why: "the origin ignored the range it was asked for"}}
+		return OriginFile{}, &transientError{err: &oneStreamError{why: "the origin ignored the range it was asked for"}}
 	}
 	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 {
-		return Remote{}, named.Errorf(named.OutputTruncated, "the origin tells neither the output's length nor its end, so that a cut could not be seen")
+		return OriginFile{}, named.Errorf(named.OutputTruncated, "the origin tells neither the output's length nor its end, so that a cut could not be seen")
 	}
-	remote := remoteOf(resp, resp.ContentLength)
+	file := originFileOf(resp, resp.ContentLength)
 	if known != nil {
-		return remote, known.check(remote, true)
+		return file, known.check(file, true)
 	}
-	return remote, nil
+	return file, nil
 }
 
-func checkPart(resp *http.Response, want byteRange, known *Remote) (Remote, error) {
+func checkPart(resp *http.Response, want byteRange, known *OriginFile) (OriginFile, error) {
 	part, err := parseContentRange(resp.Header.Get("Content-Range"))
 	if err == nil {
 		err = part.check(want, resp.ContentLength)
@@ -88,22 +88,22 @@ func checkPart(resp *http.Response, want byteRange, known *Remote) (Remote, erro
 	switch {
 	case err == nil:
 	case want.whole:
-		return Remote{}, &transientError{err: err}
+		return OriginFile{}, &transientError{err: err}
 	case known == nil:
-		return Remote{}, errNoRange
+		return OriginFile{}, errNoRange
 	default:
-		return Remote{}, &transientError{err: &oneStreamError{why: err.Error()}}
+		return OriginFile{}, &transientError{err: &oneStreamError{why: err.Error()}}
 	}
-	remote := remoteOf(resp, part.total)
-	remote.Ranges = !want.whole && (strongETag(remote.ETag) != "" || remote.LastModified != "")
+	file := originFileOf(resp, part.total)
+	file.Ranges = !want.whole && (strongETag(file.ETag) != "" || file.LastModified != "")
 	if known != nil {
-		return remote, known.check(remote, want.whole)
+		return file, known.check(file, want.whole)
 	}
-	return remote, nil
+	return file, nil
 }
 
-func remoteOf(resp *http.Response, total int64) Remote {
-	return Remote{
+func originFileOf(resp *http.Response, total int64) OriginFile {
+	return OriginFile{
 		Name: fileName(resp), Total: total,
 		ContentType:     resp.Header.Get("Content-Type"),
 		ContentEncoding: contentEncoding(resp.Header),

@@ -20,10 +20,10 @@ type Result struct {
 	Stored int64 // bytes that this call stored as whole parts, which the next call need not fetch
 }
 
-func newResult(key string, remote Remote) Result {
+func newResult(key string, file OriginFile) Result {
 	return Result{
-		Done: true, Key: key, Bytes: remote.Total,
-		ContentType: contentType(remote.ContentType), ContentEncoding: remote.ContentEncoding,
+		Done: true, Key: key, Bytes: file.Total,
+		ContentType: contentType(file.ContentType), ContentEncoding: file.ContentEncoding,
 	}
 }
 

@@ -46,7 +46,7 @@ func (j *job) start(ctx context.Context) (Result, error) {
 		j.release()
 		return Result{}, nil
 	}
-	want, known := byteRange{to: j.partSize}, (*Remote)(nil)
+	want, known := byteRange{to: j.partSize}, (*OriginFile)(nil)
 	if j.oneStream {
 		want, known = byteRange{whole: true}, j.known
 	}
@@ -55,22 +55,22 @@ func (j *job) start(ctx context.Context) (Result, error) {
 		j.release()
 		return Result{}, err
 	}
-	remote := first.known
+	file := first.known
 	if !j.oneStream {
-		j.known = &remote
+		j.known = &file
 	}
-	key := j.key(remote)
-	if res, found, err := j.store.find(ctx, key, remote.Total); err != nil || found {
+	key := j.key(file)
+	if res, found, err := j.store.find(ctx, key, file.Total); err != nil || found {
 		first.close()
 		j.release()
 		return res, err
 	}
-	if remote.Ranges && remote.Total > j.partSize {
+	if file.Ranges && file.Total > j.partSize {
 		return j.multipart(ctx, key, first) // releases the connection with the first part
 	}
 	defer j.release()
 	defer first.close()
-	if remote.Total >= 0 && remote.Total <= j.partSize {
+	if file.Total >= 0 && file.Total <= j.partSize {
 		return j.single(ctx, key, first)
 	}
 	return j.stream(ctx, key, first)

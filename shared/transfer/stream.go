@@ -14,12 +14,12 @@ import (
 // ranges, or nothing that ties them to one content. A stream that breaks is read
 // again from its start, and no later call can resume it.
 func (j *job) stream(ctx context.Context, key string, first *rangeReader) (Result, error) {
-	remote := first.known
-	remote.Ranges = false
-	if remote.Total > j.bufferSize*maxParts {
-		return Result{}, named.Errorf(named.Unavailable, "the output has %d bytes, more than can be copied from an origin without ranges", remote.Total)
+	file := first.known
+	file.Ranges = false
+	if file.Total > j.bufferSize*maxParts {
+		return Result{}, named.Errorf(named.Unavailable, "the output has %d bytes, more than can be copied from an origin without ranges", file.Total)
 	}
-	s := &streaming{job: j, key: key, remote: remote, open: j.source(first, remote, 0, remote.Total)}
+	s := &streaming{job: j, key: key, file: file, open: j.source(first, file, 0, file.Total)}
 	var res Result
 	err := j.retry.do(ctx, func() (err error) {
 		res, err = s.attempt(ctx)
@@ -38,7 +38,7 @@ func (j *job) stream(ctx context.Context, key string, first *rangeReader) (Resul
 type streaming struct {
 	*job
 	key    string
-	remote Remote
+	file OriginFile
 	open   openBody
 	up     *upload // nil until a second part is needed
 }
@@ -70,7 +70,7 @@ func (s *streaming) attempt(ctx context.Context) (Result, error) {
 	if err := group.Wait(); err != nil {
 		return Result{}, err
 	}
-	if s.remote.Total >= 0 && total != s.remote.Total {
+	if s.file.Total >= 0 && total != s.file.Total {
 		return Result{}, &transientError{err: io.ErrUnexpectedEOF}
 	}
 	if res.Done { // it fitted into one part
@@ -105,7 +105,7 @@ func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.R
 		err = named.Errorf(named.Unavailable, "the output is longer than %d bytes, more than can be copied from an origin without ranges", s.bufferSize*maxParts)
 	default:
 		if err = nil; s.up == nil {
-			s.up, err = s.create(ctx, s.key, s.remote, s.bufferSize)
+			s.up, err = s.create(ctx, s.key, s.file, s.bufferSize)
 		}
 		if err != nil {
 			break
@@ -123,9 +123,9 @@ func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.R
 
 // putWhole stores a stream that fitted into one buffer.
 func (s *streaming) putWhole(ctx context.Context, data []byte) (Result, error) {
-	res := newResult(s.key, s.remote)
+	res := newResult(s.key, s.file)
 	res.Bytes = int64(len(data))
-	if s.remote.Total >= 0 && res.Bytes != s.remote.Total {
+	if s.file.Total >= 0 && res.Bytes != s.file.Total {
 		return Result{}, &transientError{err: io.ErrUnexpectedEOF}
 	}
 	return s.store.put(ctx, res, inMemory(data))

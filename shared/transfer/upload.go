@@ -44,8 +44,8 @@ type Checkpoint struct {
 // Save stores the checkpoint of one output where the next call will find it.
 type Save = func(context.Context, Checkpoint) error
 
-func (cp Checkpoint) remote() Remote {
-	return Remote{
+func (cp Checkpoint) originFile() OriginFile {
+	return OriginFile{
 		ContentType: cp.ContentType, ContentEncoding: cp.ContentEncoding,
 		ETag: cp.ETag, LastModified: cp.LastModified, Total: cp.Total, Ranges: !cp.Stream,
 	}
@@ -198,7 +198,7 @@ func (u *upload) list(ctx context.Context) error {
 // complete makes the object of the parts. Where S3 granted FULL_OBJECT it compares
 // the CRC32 and the size of the whole itself; else it has compared each part's.
 func (u *upload) complete(ctx context.Context) (Result, error) {
-	res := newResult(u.Key, u.remote())
+	res := newResult(u.Key, u.originFile())
 	input := &s3.CompleteMultipartUploadInput{
 		Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: make([]types.CompletedPart, len(u.parts))},

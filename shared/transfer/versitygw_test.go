@@ -143,7 +143,7 @@ func realCopier(t *testing.T, client *s3.Client) *Copier {
 func copyToReal(t *testing.T, client *s3.Client, origin *fakeOrigin) {
 	src, dst := Source{URL: origin.serve(t)}, testTarget()
 	// A key of its own: versitygw lets an overwritten object's encoding shine through.
-	dst.Key = func(Remote) string { return t.Name() }
+	dst.Key = func(OriginFile) string { return t.Name() }
 	res, err := realCopier(t, client).Copy(t.Context(), src, dst, nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func resumeOnReal(t *testing.T, client *s3.Client) {
 	origin := newFakeOrigin(6*minPart + 99)
 	src, dst := Source{URL: origin.serve(t)}, testTarget()
 	// A key of its own: versitygw lets an overwritten object's encoding shine through.
-	dst.Key = func(Remote) string { return t.Name() }
+	dst.Key = func(OriginFile) string { return t.Name() }
 	var saved *Checkpoint
 	stopping := realCopier(t, client)
 	stopping.Connections = 1

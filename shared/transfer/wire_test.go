@@ -124,7 +124,7 @@ func (w *wire) copy(t *testing.T, client S3, name string, data []byte, header ht
 	copier := testCopier(t, client)
 	copier.Connections = 1
 	target := Target{
-		Bucket: wireOutput, Key: func(Remote) string { return "runs/1/" + name },
+		Bucket: wireOutput, Key: func(OriginFile) string { return "runs/1/" + name },
 		Metadata: map[string]string{"cyberun-run-id": "run-1", "cyberun-output-id": "out"},
 	}
 	if _, err := copier.Copy(t.Context(), Source{URL: origin.serve(t)}, target, nil, nil); err != nil {
@@ -138,7 +138,7 @@ func (w *wire) copyResumed(t *testing.T, client S3, name string, data []byte) {
 	origin := &fakeOrigin{data: data, etag: `"content-1"`}
 	source := Source{URL: origin.serve(t)}
 	target := Target{
-		Bucket: wireOutput, Key: func(Remote) string { return "runs/1/" + name },
+		Bucket: wireOutput, Key: func(OriginFile) string { return "runs/1/" + name },
 		Metadata: map[string]string{"cyberun-run-id": "run-1", "cyberun-output-id": "out"},
 	}
 	var saved *Checkpoint

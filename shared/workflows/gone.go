@@ -16,11 +16,11 @@ type TaskLister interface {
 }
 
 const (
-	// A task or its result counts as gone after goneLooks answers that say so, over at
+	// A task or its result counts as gone after goneAnswers answers that say so, over at
 	// least goneAfter: one such answer may come from an ingress without a backend during a
 	// deployment.
-	goneLooks = 5
-	goneAfter = 10 * time.Minute
+	goneAnswers = 5
+	goneAfter   = 10 * time.Minute
 	// gonePages bounds how many pages of the list are read. If the list has more, the task
 	// may be on one of those.
 	gonePages = 20
@@ -41,9 +41,9 @@ func Gone(ctx context.Context, lister TaskLister, taskID string, missing **run.M
 	if *missing != nil {
 		m = **missing
 	}
-	m.Looks++
+	m.Answers++
 	*missing = &m
-	if m.Looks < goneLooks || now.Sub(m.Since) < goneAfter {
+	if m.Answers < goneAnswers || now.Sub(m.Since) < goneAfter {
 		return false, nil
 	}
 	rows := 0

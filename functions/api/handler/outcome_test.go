@@ -31,7 +31,7 @@ func (w *world) doubtful() *world {
 		RunID: "r1", Status: run.Failed, WorkflowID: "wf-1", Submission: &run.Submission{Attempt: "a1"}, Posts: 1, EndedAt: began,
 		Error: named.Errorf(named.SubmitOutcomeUnknown, "x"), Candidates: []run.Candidate{{TaskID: "t1"}},
 	})
-	w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Named})
+	w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate})
 	w.start("r1", body, executions.Failed)
 	return w
 }
@@ -114,7 +114,7 @@ func TestOutcomeRefuses(t *testing.T) {
 			w.cyberun.task = func(context.Context, string) (cyberun.Task, error) { return cyberun.Task{}, answered(401) }
 		}, status: 502, title: "Unauthorized", violations: "[]"},
 		{name: "another run delivers it", word: task, prepare: func(w *world) {
-			w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Named, DeliveredBy: "r9"})
+			w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"})
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "another run started it", word: task, prepare: func(w *world) {
 			w.set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.Receipt})

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// urlLife is how long the addresses of outputs in an answer can be fetched.
+	// urlValidity is how long the addresses of outputs in an answer can be fetched.
 	// docs/openapi.yaml and cmd/relay/download.go name the 15 minutes.
-	urlLife = 15 * time.Minute
+	urlValidity = 15 * time.Minute
 	// maxManifest bounds what is read of a manifest: some 300 bytes an output.
 	maxManifest = 8 << 20
 	// maxSigned is how many outputs one answer has. With the session token of a
@@ -65,7 +65,7 @@ func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after strin
 		if !ownOutput(r, o.Key) {
 			continue
 		}
-		signed, err := h.Presign.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &o.Key}, s3.WithPresignExpires(urlLife))
+		signed, err := h.Presign.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &o.Key}, s3.WithPresignExpires(urlValidity))
 		if err != nil {
 			return nil, "", named.Errorf(named.Unavailable, "no address could be signed for s3://%s/%s: %w", bucket, o.Key, err)
 		}

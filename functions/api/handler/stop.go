@@ -19,7 +19,7 @@ import (
 // became of it.
 func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
 	id := r.PathParameters["id"]
-	record, effects, execution, err := h.recordStop(ctx, id)
+	record, effects, execution, err := h.requestStop(ctx, id)
 	if err != nil {
 		return none, err
 	}
@@ -47,7 +47,7 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 		cancel()
 		stop()
 	}
-	if cancelErr != nil { // the mark stands: close-run and its sweep go on cancelling
+	if cancelErr != nil { // the request to stop stands: close-run and its sweep go on cancelling
 		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "cause", cancelErr.Error())
 	}
 	if stopErr != nil && h.running(ctx, id) {
@@ -59,10 +59,10 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 	return httpapi.JSON(http.StatusAccepted, answer)
 }
 
-// recordStop notes the stop in the run's record, which every step reads. It asks Step
+// requestStop notes the stop in the run's record, which every step reads. It asks Step
 // Functions only about a run without a record, or one that failed and may have been
 // redriven since.
-func (h *Handler) recordStop(ctx context.Context, id string) (record lifecycle.Run, effects lifecycle.Effect, execution executions.Execution, err error) {
+func (h *Handler) requestStop(ctx context.Context, id string) (record lifecycle.Run, effects lifecycle.Effect, execution executions.Execution, err error) {
 	record, effects, err = h.Runs.Stop(ctx, id, execution, h.OutputBucket, h.OutputPrefix)
 	if err == nil && record.Status != run.Failed || err != nil && !errors.Is(err, lifecycle.ErrNoRecord) {
 		return record, effects, execution, err

@@ -66,7 +66,7 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 	}
 	defer answer.Body.Close()
 	if answer.Status < minStatus || answer.Status > maxStatus {
-		return none, lookFirst(named.Errorf(named.Unavailable, "the container service %s answered with the status %d, which an HTTP API does not pass on; the call was carried out", slug, answer.Status))
+		return none, withCheckHint(named.Errorf(named.Unavailable, "the container service %s answered with the status %d, which an HTTP API does not pass on; the call was carried out", slug, answer.Status))
 	}
 	content, err := io.ReadAll(answer.Body)
 	moved.out = len(content)
@@ -78,7 +78,7 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 	}
 	if slices.Contains(ambiguous, answer.Status) {
 		if err := h.lookUp(ctx, slug, fmt.Sprintf("the call got a %d", answer.Status)); err != nil {
-			return none, lookFirst(err)
+			return none, withCheckHint(err)
 		}
 	}
 	return pack(slug, k.Method, answer, content)
@@ -98,34 +98,34 @@ func (h *Handler) failed(ctx, within context.Context, slug string, err error) er
 	if _, ok := named.As(err); ok {
 		return err // from the key's source, which names its own
 	}
-	outcome := "the call may have been carried out"
+	effect := "the call may have been carried out"
 	if cyberun.NeverSent(err) {
-		outcome = "nothing was sent to the container"
+		effect = "nothing was sent to the container"
 	}
 	if within.Err() != nil {
 		if cyberun.NeverSent(err) {
-			return named.Errorf(named.Unavailable, "Cyberun could not be reached within %s; %s: %w", h.CallTime, outcome, err)
+			return named.Errorf(named.Unavailable, "Cyberun could not be reached within %s; %s: %w", h.CallTime, effect, err)
 		}
 		return named.Errorf(named.ContainerTimedOut, "the container service %s had not answered after %s; the call may go on there", slug, h.CallTime)
 	}
-	unavailable := h.lookUp(ctx, slug, err.Error()+"; "+outcome)
+	unavailable := h.lookUp(ctx, slug, err.Error()+"; "+effect)
 	if unavailable == nil {
-		unavailable = named.Errorf(named.Unavailable, "%w; %s", err, outcome)
+		unavailable = named.Errorf(named.Unavailable, "%w; %s", err, effect)
 	}
 	if cyberun.NeverSent(err) {
 		return unavailable
 	}
-	return lookFirst(unavailable)
+	return withCheckHint(unavailable)
 }
 
-// hintLook is the hint of an Unavailable after which the call is not simply to be
+// hintCheckFirst is the hint of an Unavailable after which the call is not simply to be
 // sent again, as the table of named errors advises.
-const hintLook = "the container may have carried the call out: look before you send it again"
+const hintCheckFirst = "the container may have carried the call out: look before you send it again"
 
-// lookFirst gives an error that is Unavailable the hint to look first.
-func lookFirst(err error) error {
+// withCheckHint gives an error that is Unavailable the hint to look first.
+func withCheckHint(err error) error {
 	if e, ok := named.As(err); ok && e.Name == named.Unavailable {
-		e.Hint = hintLook
+		e.Hint = hintCheckFirst
 	}
 	return err
 }

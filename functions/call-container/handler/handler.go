@@ -60,7 +60,7 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (out httpapi.Re
 		if recover() != nil { // LogPanic has logged it and passed it on
 			failed := error(named.Errorf(named.Unavailable, "the relay itself failed on this request: the log of its function call-container says how"))
 			if r.RouteKey == routeCall {
-				failed = lookFirst(failed)
+				failed = withCheckHint(failed)
 			}
 			out, _ = problem(failed)
 		}

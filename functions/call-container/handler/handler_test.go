@@ -185,7 +185,7 @@ func TestWhatGoesWrong(t *testing.T) {
 			if !strings.Contains(p["detail"].(string), test.says) {
 				t.Errorf("%s", p["detail"])
 			}
-			if look := test.want == "Unavailable" && test.name != "never sent"; (p["hint"] == hintLook) != look {
+			if look := test.want == "Unavailable" && test.name != "never sent"; (p["hint"] == hintCheckFirst) != look {
 				t.Errorf("the hint is %q", p["hint"])
 			}
 			if len(w.c.calls) != 1 || w.c.lookUps > 1 {
@@ -286,7 +286,7 @@ func TestPanic(t *testing.T) {
 		panic("slipped at https://x.example/a?X-Amz-Signature=geheim")
 	}
 	a := w.handle(event("POST", "/containers/echo/x", "token=geheim", "geheim"))
-	if p := w.problem(a, 503, "Unavailable"); strings.Contains(string(a.content), "slipped") || p["hint"] != hintLook {
+	if p := w.problem(a, 503, "Unavailable"); strings.Contains(string(a.content), "slipped") || p["hint"] != hintCheckFirst {
 		t.Errorf("%s", a.content)
 	}
 	line := w.line()

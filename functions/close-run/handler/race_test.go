@@ -85,7 +85,7 @@ func TestMeanwhile(t *testing.T) {
 func TestTaskStoredAfterTheClose(t *testing.T) {
 	for _, sweep := range []bool{true, false} {
 		w := newWorld(t)
-		w.record(run.Record{Status: run.Cancelled, TaskID: "t1", WorkflowID: "wf-1", EndedAt: began, Unsettled: true})
+		w.record(run.Record{Status: run.Cancelled, TaskID: "t1", WorkflowID: "wf-1", EndedAt: began, CleanUpDue: true})
 		w.execution("r1", "ABORTED", "", "")
 		var err error
 		if sweep {

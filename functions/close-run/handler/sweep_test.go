@@ -35,8 +35,8 @@ func TestSweep(t *testing.T) {
 	w.execution("running", "RUNNING", "", "")
 	w.record(run.Record{RunID: "gone", Status: run.Waiting, TaskID: "t4", StartedAt: began.Add(-228 * time.Hour)}) // Step Functions has forgotten it
 	w.execution("unrecorded", "FAILED", named.Unavailable, "x")
-	w.record(run.Record{RunID: "unsettled", Status: run.Failed, TaskID: "t5", WorkflowID: "wf-2", EndedAt: w.now, Unsettled: true})
-	w.execution("unsettled", "FAILED", named.Unavailable, "x")
+	w.record(run.Record{RunID: "clean_up_due", Status: run.Failed, TaskID: "t5", WorkflowID: "wf-2", EndedAt: w.now, CleanUpDue: true})
+	w.execution("clean_up_due", "FAILED", named.Unavailable, "x")
 	w.record(run.Record{RunID: "settled", Status: run.Failed, TaskID: "t6", EndedAt: w.now})
 	w.execution("settled", "FAILED", named.Unavailable, "x")
 	w.record(run.Record{RunID: "doubt", Status: run.Failed, WorkflowID: "wf-3", Submission: &submission, EndedAt: w.now, CandidatesAt: began})
@@ -45,9 +45,9 @@ func TestSweep(t *testing.T) {
 	if out := w.sweep(); out != (Output{Closed: 4}) {
 		t.Errorf("%+v", out)
 	}
-	want := map[string]run.Status{"aborted": run.Cancelled, "failed": run.Failed, "running": run.Waiting, "gone": run.Failed, "unrecorded": run.Failed, "unsettled": run.Failed, "settled": run.Failed}
+	want := map[string]run.Status{"aborted": run.Cancelled, "failed": run.Failed, "running": run.Waiting, "gone": run.Failed, "unrecorded": run.Failed, "clean_up_due": run.Failed, "settled": run.Failed}
 	for id, status := range want {
-		if record, _ := w.closed(id); record.Status != status || record.Unsettled {
+		if record, _ := w.closed(id); record.Status != status || record.CleanUpDue {
 			t.Errorf("%s is %s, %+v", id, record.Status, record)
 		}
 	}
@@ -70,7 +70,7 @@ func TestSweepGoesOn(t *testing.T) {
 		for _, id := range []string{"a", "b", "c", "d"} {
 			r := run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id, WorkflowID: "wf-1"}
 			if closed {
-				r.Status, r.EndedAt, r.Unsettled = run.Cancelled, w.now, true
+				r.Status, r.EndedAt, r.CleanUpDue = run.Cancelled, w.now, true
 			}
 			w.record(r)
 			w.execution(id, "ABORTED", "", "")

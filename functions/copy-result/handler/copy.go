@@ -114,7 +114,7 @@ func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *tran
 		transfer.Target{
 			Bucket:   c.run.Bucket,
 			Metadata: run.OutputMetadata(c.run.Record, o.ID),
-			Key: func(r transfer.Remote) string {
+			Key: func(r transfer.OriginFile) string {
 				return c.run.OutputPrefix() + run.OutputName(o.ID, r.Name, r.ContentType)
 			},
 		},

@@ -158,7 +158,7 @@ func TestResultFails(t *testing.T) {
 		{name: "no output", prepare: func(w *world) { w.Cyberun.Results["t1"] = cyberun.Result{ID: "t1", Status: cyberun.StatusCompleted} }, want: named.NoOutputs, text: "t1 is completed"},
 		{name: "404", prepare: func(w *world) { w.Fails("Result", functiontest.Answered(404)) }, want: named.Unavailable, text: "t1"},
 		{name: "403", prepare: func(w *world) { w.Fails("Result", functiontest.Answered(403)) }, want: named.Unavailable, text: "t1"},
-		{name: "401 by a page", prepare: func(w *world) { w.Fails("Result", functiontest.Page(401)) }, want: named.Unavailable},
+		{name: "401 by a page", prepare: func(w *world) { w.Fails("Result", functiontest.HTMLPage(401)) }, want: named.Unavailable},
 		{name: "401", prepare: func(w *world) { w.Fails("Result", functiontest.Answered(401)) }, want: named.Unauthorized},
 		{name: "502", prepare: func(w *world) { w.Fails("Result", functiontest.Answered(502)) }, want: named.Unavailable},
 		{name: "no answer", prepare: func(w *world) { w.Fails("Result", &cyberun.NetworkError{Err: functiontest.ErrNetwork}) }, want: named.Unavailable},
@@ -224,7 +224,7 @@ func TestResultIsThereBetween(t *testing.T) {
 // TestPagesForFiveMinutes: 404 by a page on every call, then health: it delivers.
 func TestPagesForFiveMinutes(t *testing.T) {
 	w := newWorld(t).record(nil)
-	w.Fails("Result", functiontest.Page(404))
+	w.Fails("Result", functiontest.HTMLPage(404))
 	for range 20 {
 		w.Now = w.Now.Add(15 * time.Second)
 		_, err := w.handle()

@@ -24,7 +24,7 @@ func TestPages(t *testing.T) {
 			w := newWorld(t).record(nil)
 			l.World = w.World
 			begins, met := w.Now, 0
-			l.Page = func(call string) (int, bool) {
+			l.HTMLPage = func(call string) (int, bool) {
 				switch {
 				case test.call == "list" && call == "result" && w.Now.Sub(begins) < test.last:
 					return http.StatusNotFound, false

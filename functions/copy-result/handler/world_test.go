@@ -86,7 +86,7 @@ func (c timed) check(ctx context.Context) {
 func (w *world) copy(_ context.Context, src transfer.Source, dst transfer.Target, _ *transfer.Checkpoint, _ transfer.Save) (transfer.Result, error) {
 	address, _, _ := strings.Cut(string(src.URL), "?")
 	name := path.Base(address)
-	key := dst.Key(transfer.Remote{Name: name, ContentType: "image/png"})
+	key := dst.Key(transfer.OriginFile{Name: name, ContentType: "image/png"})
 	body := "the bytes of " + name
 	if _, ok := w.S3.Object(dst.Bucket, key); !ok {
 		err := w.Call("Copy "+key, func() error {

@@ -93,9 +93,9 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	progress.Events += run.PollEvents + in.Attempts*run.AttemptEvents
 	task, err := h.readTask(ctx, r)
 	if err == nil && !task.Status.Terminal() {
-		if budget := h.budget(ctx, r.Record, in.Attempts); budget > 0 {
+		if most := h.streamTime(ctx, r.Record, in.Attempts); most > 0 {
 			progress.TaskStatus = string(task.Status)
-			h.hold(ctx, r.TaskID, &progress, budget)
+			h.hold(ctx, r.TaskID, &progress, most)
 			task, err = h.readTask(ctx, r)
 		} else {
 			task, err = h.pollInline(ctx, r, task, in.Attempts)

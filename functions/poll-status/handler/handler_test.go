@@ -219,7 +219,7 @@ func TestDeliveredAlready(t *testing.T) {
 // TestRedrive opens the record again, in the redrive's life.
 func TestRedrive(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusRunning}).record(func(r *run.Record) {
-		r.Status, r.EndedAt, r.Error, r.Unsettled = run.Failed, began, named.Errorf(named.Unauthorized, "x"), true
+		r.Status, r.EndedAt, r.Error, r.CleanUpDue = run.Failed, began, named.Errorf(named.Unauthorized, "x"), true
 	})
 	w.now = began.Add(time.Minute)
 	in := w.input()
@@ -227,7 +227,7 @@ func TestRedrive(t *testing.T) {
 	if out, err := w.h.Handle(t.Context(), in); err != nil || out.Done || out.WaitSeconds != 9 {
 		t.Fatalf("%+v, %v", out, err)
 	}
-	if r := w.get(); r.Status != run.Waiting || r.Life != 1 || r.Error != nil || r.Unsettled || !r.EndedAt.IsZero() {
+	if r := w.get(); r.Status != run.Waiting || r.Life != 1 || r.Error != nil || r.CleanUpDue || !r.EndedAt.IsZero() {
 		t.Errorf("%+v", r)
 	}
 }

@@ -22,27 +22,27 @@ const (
 	callReserve = callTime + 15*time.Second
 )
 
-// budget returns how long this call may follow the task's events; 0: not at all. A
+// streamTime returns how long this call may follow the task's events; 0: not at all. A
 // call after a failed attempt does not: it may have been throttled, and waiting
 // calls are what uses up an account's concurrency.
-func (h *Handler) budget(ctx context.Context, record run.Record, attempts int) time.Duration {
+func (h *Handler) streamTime(ctx context.Context, record run.Record, attempts int) time.Duration {
 	if h.Hold == 0 || attempts > 0 {
 		return 0
 	}
 	now := h.Now()
-	budget := max(h.Hold-now.Sub(record.AcceptedAt), minStream)
+	most := max(h.Hold-now.Sub(record.AcceptedAt), minStream)
 	if deadline, ok := ctx.Deadline(); ok {
-		budget = min(budget, deadline.Sub(now)-callReserve)
+		most = min(most, deadline.Sub(now)-callReserve)
 	}
-	return min(budget, record.Deadline().Sub(now))
+	return min(most, record.Deadline().Sub(now))
 }
 
 // hold follows the task's events, and writes its progress, until the task ends or
-// the budget is over. The stream decides nothing, whatever it says or leaves out:
+// the time is over. The stream decides nothing, whatever it says or leaves out:
 // the caller asks the status endpoint again.
-func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progress, budget time.Duration) {
+func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progress, most time.Duration) {
 	start := h.Now()
-	ctx, cancel := context.WithTimeout(ctx, budget)
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	defer func() { progress.HeldSeconds += h.Now().Sub(start).Seconds() }()
 	saved := time.Time{}
@@ -53,7 +53,7 @@ func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progres
 			}
 			return
 		}
-		record(progress, event)
+		applyEvent(progress, event)
 		if event.Status.Terminal() {
 			return
 		}
@@ -64,8 +64,8 @@ func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progres
 	}
 }
 
-// record notes in the progress what an event says; the rest stays as it was.
-func record(p *run.Progress, e cyberun.Event) {
+// applyEvent notes in the progress what an event says; the rest stays as it was.
+func applyEvent(p *run.Progress, e cyberun.Event) {
 	if e.Status != "" {
 		p.TaskStatus = string(e.Status)
 	}

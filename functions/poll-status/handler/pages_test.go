@@ -51,7 +51,7 @@ func TestPages(t *testing.T) {
 				w := functiontest.New(t)
 				r, task := waiting(w)
 				began, met := w.Now, 0
-				l.World, l.Page = w, func(call string) (int, bool) {
+				l.World, l.HTMLPage = w, func(call string) (int, bool) {
 					switch {
 					case test.call == "list" && call == "task" && w.Now.Sub(began) < test.last:
 						return http.StatusNotFound, false

@@ -225,10 +225,10 @@ func TestWhoseTask(t *testing.T) {
 			w.own(mine, run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"})
 		}},
 		{name: "mine, but a candidate of another", prepare: func(w *world, mine string) {
-			w.own(mine, run.Ownership{StartedBy: "r9", How: run.Named})
+			w.own(mine, run.Ownership{StartedBy: "r9", How: run.AsCandidate})
 		}, want: named.SubmitOutcomeUnknown, names: 1},
 		{name: "a candidate of mine", prepare: func(w *world, mine string) {
-			w.own(mine, run.Ownership{StartedBy: "r1", How: run.Named})
+			w.own(mine, run.Ownership{StartedBy: "r1", How: run.AsCandidate})
 		}, want: named.SubmitOutcomeUnknown, names: 1},
 		{name: "mine, and rescued", prepare: func(w *world, mine string) {
 			w.own(mine, run.Ownership{How: run.Rescue, DeliveredBy: "r9"})

@@ -90,7 +90,7 @@ func TestNothingPaid(t *testing.T) {
 		{name: "five violations", request: `{"workflow":"text-to-image","parameters":{"steps":99,"seed":1},"max_seconds":0,"retries":3}`, want: named.InvalidRequest, text: "max_seconds: is 0"},
 		{name: "unknown workflow", request: `{"workflow":"nope"}`, want: named.WorkflowNotFound, text: "nope"},
 		{name: "unknown workflow and a fault", request: `{"workflow":"nope","max_seconds":0}`, want: named.InvalidRequest, text: "max_seconds"},
-		{name: "a workflow that a proxy does not find", request: prompted("r1"), prepare: func(w *world) { w.Fails("Workflow", functiontest.Page(http.StatusNotFound)) }, want: named.Unavailable},
+		{name: "a workflow that a proxy does not find", request: prompted("r1"), prepare: func(w *world) { w.Fails("Workflow", functiontest.HTMLPage(http.StatusNotFound)) }, want: named.Unavailable},
 		{name: "a slug that is no path", request: `{"workflow":".."}`, want: named.InvalidRequest, text: "workflow"},
 		{name: "a fault during an outage", request: `{"workflow":"text-to-image","max_seconds":0}`, prepare: func(w *world) { w.Fails("Workflow", errNetwork) }, want: named.InvalidRequest, text: "max_seconds"},
 		{name: "disabled", request: prompted("r1"), prepare: func(w *world) { w.Cyberun.Flow.Status = cyberun.WorkflowDisabled }, want: named.WorkflowDisabled, text: "disabled"},

@@ -38,7 +38,7 @@ func TestPages(t *testing.T) {
 				w := witnessed(t)
 				w.S3.Set(inboxBucket, "x.png", storetest.Object{Body: []byte("x"), ContentType: "image/png"})
 				met, lost, until := 0, false, time.Time{}
-				l.World, l.Page = w.World, func(call string) (int, bool) {
+				l.World, l.HTMLPage = w.World, func(call string) (int, bool) {
 					if test.call == "list" && call == "run" && !lost { // a list is read in a doubt alone
 						lost = true
 						return http.StatusBadGateway, true

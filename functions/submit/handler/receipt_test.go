@@ -40,7 +40,7 @@ func TestReceiptIsSurer(t *testing.T) {
 		known     run.Ownership
 		deliverer string
 	}{
-		{name: "a candidate of another", known: run.Ownership{StartedBy: "r9", How: run.Named}, deliverer: "r1"},
+		{name: "a candidate of another", known: run.Ownership{StartedBy: "r9", How: run.AsCandidate}, deliverer: "r1"},
 		{name: "rescued", known: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, deliverer: "r9"},
 	}
 	for _, test := range tests {
@@ -118,7 +118,7 @@ func TestLateReceipt(t *testing.T) {
 			status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
 		{name: "cancelled, and named as a candidate", meanwhile: func(w *world, _ Input, id string) {
 			aborted(w)
-			w.own(id, run.Ownership{StartedBy: "r1", How: run.Named})
+			w.own(id, run.Ownership{StartedBy: "r1", How: run.AsCandidate})
 		}, status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
 		{name: "cancelled, and its candidates named", meanwhile: func(w *world, _ Input, id string) {
 			aborted(w)
@@ -173,7 +173,7 @@ func TestLateReceipt(t *testing.T) {
 				t.Error("the sweep passes it over")
 			}
 			w.Close("r1") // as the sweep does
-			if again := w.Run("r1"); again.Unsettled {
+			if again := w.Run("r1"); again.CleanUpDue {
 				t.Errorf("not settled: %+v", again.Record)
 			}
 			if o, _ := w.S3.Object(outputBucket, "runs/r1/error.json"); !strings.Contains(string(o.Body), `"task_id": "`+id+`"`) {
@@ -193,7 +193,7 @@ func TestSecondReceipt(t *testing.T) {
 		cancelled bool
 	}{
 		{name: "cancelled", cancelled: true},
-		{name: "cancelled at the third try", cancels: []error{functiontest.Answered(500), functiontest.Page(200)}, cancelled: true},
+		{name: "cancelled at the third try", cancels: []error{functiontest.Answered(500), functiontest.HTMLPage(200)}, cancelled: true},
 		{name: "not cancelled within the call", cancels: slowCancels(20)},
 	}
 	for _, test := range tests {

@@ -26,7 +26,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 	if now := r.Submission.ServerTime(h.Now()); now.Before(settled) {
 		return r, named.Errorf(named.SubmitInDoubt, "the reply to the submission was lost; the task list is believed from %s on", settled.Format(time.RFC3339))
 	}
-	f, err := h.Doubts.Look(ctx, r.Record)
+	f, err := h.Doubts.Investigate(ctx, r.Record)
 	if e, ok := named.As(err); ok {
 		return r, e // the state bucket's, or the key's: retried, or to be redriven
 	}

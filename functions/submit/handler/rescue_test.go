@@ -55,8 +55,8 @@ func TestRescue(t *testing.T) {
 		{name: "its own already", prepare: func(w *world, id string) { w.own(id, run.Ownership{How: run.Rescue, DeliveredBy: "r1"}) },
 			after: run.Ownership{How: run.Rescue, DeliveredBy: "r1"}},
 		{name: "a candidate of a run that has ended", prepare: func(w *world, id string) {
-			w.own(id, run.Ownership{StartedBy: "r0", How: run.Named})
-		}, after: run.Ownership{StartedBy: "r0", How: run.Named, DeliveredBy: "r1"}},
+			w.own(id, run.Ownership{StartedBy: "r0", How: run.AsCandidate})
+		}, after: run.Ownership{StartedBy: "r0", How: run.AsCandidate, DeliveredBy: "r1"}},
 		{name: "a live run's", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Waiting, true) }, want: named.TaskTaken, text: "the run r0"},
 		{name: "a live run's by exclusion", prepare: func(w *world, id string) { w.owned(id, run.Exclusion, run.Copying, true) }, want: named.TaskTaken, text: "r0"},
 		{name: "a failed run's", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Failed, false) },
@@ -85,7 +85,7 @@ func TestRescue(t *testing.T) {
 		}, want: named.TaskTaken, text: "the run r0"},
 		{name: "key refused", prepare: func(w *world, _ string) { w.Fails("Task", functiontest.Answered(http.StatusUnauthorized)) }, want: named.Unauthorized},
 		{name: "Cyberun away", prepare: func(w *world, _ string) { w.Fails("Task", errNetwork) }, want: named.Unavailable},
-		{name: "not there, says a proxy", prepare: func(w *world, _ string) { w.Fails("Task", functiontest.Page(http.StatusNotFound)) }, want: named.Unavailable},
+		{name: "not there, says a proxy", prepare: func(w *world, _ string) { w.Fails("Task", functiontest.HTMLPage(http.StatusNotFound)) }, want: named.Unavailable},
 		{name: "Step Functions away", prepare: func(w *world, id string) {
 			w.owned(id, run.Receipt, run.Waiting, false)
 			w.Fails("DescribeExecution", named.Errorf(named.Unavailable, "x"))

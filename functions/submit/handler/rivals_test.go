@@ -67,7 +67,7 @@ func TestOwnedJustNow(t *testing.T) {
 	}{
 		{name: "another's receipt", o: named9(run.Receipt), want: "found to be the run r9's"},
 		{name: "another's exclusion", o: named9(run.Exclusion), want: "found to be the run r9's"},
-		{name: "another's candidate: exclusion is surer", o: run.Ownership{StartedBy: "r9", How: run.Named}},
+		{name: "another's candidate: exclusion is surer", o: run.Ownership{StartedBy: "r9", How: run.AsCandidate}},
 		{name: "its own", o: run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}},
 	}
 	for _, test := range tests {

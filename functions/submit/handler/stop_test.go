@@ -124,7 +124,7 @@ func TestStoppedBeforeTheReceipt(t *testing.T) {
 	if record.Status != run.Cancelled || record.TaskID != id || w.Cyberun.Of(id).Status != cyberun.StatusCancelled || record.Cancel.EndedAs != "cancelled" {
 		t.Errorf("%+v, %+v", record.Record, w.Cyberun.Started)
 	}
-	if !record.Unsettled {
+	if !record.CleanUpDue {
 		t.Error("the sweep would pass it over: its error.json lacks the task")
 	}
 }
@@ -187,7 +187,7 @@ func TestCancelsThatAreNotAccepted(t *testing.T) {
 		answers []error
 		most    time.Duration
 	}{
-		{name: "500, then a page", answers: []error{functiontest.Answered(500), functiontest.Page(200)}, most: 3 * time.Second},
+		{name: "500, then a page", answers: []error{functiontest.Answered(500), functiontest.HTMLPage(200)}, most: 3 * time.Second},
 		{name: "no, twice", answers: []error{no, no}, most: 3 * time.Second},
 	}
 	for _, test := range tests {

@@ -88,7 +88,7 @@ func TestUnreadable(t *testing.T) {
 			}
 		}, text: `under the workflow id "" instead of "wf-1"`},
 		"an outage beyond patience": {prepare: func(w *world) { w.Fails("Tasks", functiontest.Answered(http.StatusBadGateway)) }, text: "502"},
-		"a proxy's 403":             {prepare: func(w *world) { w.Fails("Tasks", functiontest.Page(http.StatusForbidden)) }, text: "403"},
+		"a proxy's 403":             {prepare: func(w *world) { w.Fails("Tasks", functiontest.HTMLPage(http.StatusForbidden)) }, text: "403"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

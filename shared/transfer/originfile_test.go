@@ -39,8 +39,8 @@ func TestETagsThatTellNothing(t *testing.T) {
 			t.Errorf("%s is strong: %t", etag, got)
 		}
 	}
-	first := Remote{ETag: `""`, LastModified: "yesterday", Total: 5}
-	if first.check(Remote{ETag: `""`, LastModified: "today", Total: 5}, false) == nil {
+	first := OriginFile{ETag: `""`, LastModified: "yesterday", Total: 5}
+	if first.check(OriginFile{ETag: `""`, LastModified: "today", Total: 5}, false) == nil {
 		t.Error("ranges of two files are joined")
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// budget is what all copies of one [Copier] share: connections, stream buffers,
+// pool is what all copies of one [Copier] share: connections, stream buffers,
 // and the time until which they may start something.
-type budget struct {
+type pool struct {
 	connections chan struct{} // one element for each in use
 	buffers     chan []byte   // those that are free; nil ones are not allocated yet
 	bufferSize  int64
@@ -16,7 +16,7 @@ type budget struct {
 }
 
 // acquire waits for a connection; release gives it back.
-func (b *budget) acquire(ctx context.Context) error {
+func (b *pool) acquire(ctx context.Context) error {
 	select {
 	case b.connections <- struct{}{}:
 		return nil
@@ -25,10 +25,10 @@ func (b *budget) acquire(ctx context.Context) error {
 	}
 }
 
-func (b *budget) release() { <-b.connections }
+func (b *pool) release() { <-b.connections }
 
 // buffer waits for a buffer of bufferSize bytes; free gives it back.
-func (b *budget) buffer(ctx context.Context) ([]byte, error) {
+func (b *pool) buffer(ctx context.Context) ([]byte, error) {
 	select {
 	case buffer := <-b.buffers:
 		if buffer == nil {
@@ -40,7 +40,7 @@ func (b *budget) buffer(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (b *budget) free(buffer []byte) { b.buffers <- buffer }
+func (b *pool) free(buffer []byte) { b.buffers <- buffer }
 
 // stopped reports that nothing more may be started.
-func (b *budget) stopped() bool { return !b.stopBefore.IsZero() && !b.now().Before(b.stopBefore) }
+func (b *pool) stopped() bool { return !b.stopBefore.IsZero() && !b.now().Before(b.stopBefore) }

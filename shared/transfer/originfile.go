@@ -7,8 +7,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Remote is an output as the origin's answer describes it.
-type Remote struct {
+// OriginFile is an output as the origin's answer describes it.
+type OriginFile struct {
 	// Name is the file's name, from Content-Disposition or the URL. It has no
 	// directory, and may be empty.
 	Name            string
@@ -37,7 +37,7 @@ func strongETag(etag string) string {
 // store; another length, encoding or time of change is OutputChanged. The time may
 // be the node's own, so that error is transient: the origin is asked again before
 // it is believed.
-func (r Remote) check(later Remote, whole bool) error {
+func (r OriginFile) check(later OriginFile, whole bool) error {
 	sameTag := strongETag(r.ETag) != "" && r.ETag == later.ETag
 	switch {
 	case r.Total != later.Total && (!whole || r.Total >= 0 && later.Total >= 0):
