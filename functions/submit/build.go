@@ -15,24 +15,13 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
 
-// waits are the submit protocol's, which tests of the local stack shorten. The
-// template gives none of them.
-type waits struct {
-	Post     time.Duration `env:"SUBMIT_POST"`
-	Settle   time.Duration `env:"SUBMIT_SETTLE"`
-	Between  time.Duration `env:"SUBMIT_BETWEEN"`
-	Absence  time.Duration `env:"SUBMIT_ABSENCE"`
-	Patience time.Duration `env:"SUBMIT_PATIENCE"`
-	Spread   time.Duration `env:"SUBMIT_SPREAD"`
-}
-
 func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
 	inDoubt := handler.InDoubt(s.InDoubt)
 	if choices := []handler.InDoubt{handler.Verify, handler.AbsentOnly, handler.StopDoubt}; !slices.Contains(choices, inDoubt) {
 		return nil, fmt.Errorf("IN_DOUBT=%q is not one of %v", inDoubt, choices)
 	}
-	given := waits(handler.DefaultWaits)
-	if err := config.Read(&given, nil); err != nil {
+	waits := handler.DefaultWaits
+	if err := config.Read(&waits, nil); err != nil {
 		return nil, err
 	}
 	client := s.Client(cfg)
@@ -48,7 +37,7 @@ func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, e
 		OutputPrefix: s.OutputPrefix,
 		StateBucket:  s.StateBucket,
 		InDoubt:      inDoubt,
-		Waits:        handler.Waits(given),
+		Waits:        waits,
 		Now:          time.Now,
 		Sleep:        observe.Sleep,
 		NewID:        config.NewID,

@@ -95,20 +95,21 @@ const (
 // their own.
 const callTime = 20 * time.Second
 
-// Waits are the times of the submit protocol, see ADR 4 and docs/lost-replies.md. Tests
-// shorten them and keep their order.
+// Waits are the times of the submit protocol, see ADR 4 and docs/lost-replies.md. The
+// environment may shorten them, which tests of the local stack do; the template sets
+// none of them.
 type Waits struct {
-	Post     time.Duration // how long a POST may take
-	Settle   time.Duration // from a POST's end until the task list is believed to show its task
-	Between  time.Duration // between two looks that found no task
-	Absence  time.Duration // from a POST's end until a second look may prove that there is no task
-	Patience time.Duration // from a POST's end until a doubt is left to a person
+	Post     time.Duration `env:"SUBMIT_POST"`     // how long a POST may take
+	Settle   time.Duration `env:"SUBMIT_SETTLE"`   // from a POST's end until the task list is believed to show its task
+	Between  time.Duration `env:"SUBMIT_BETWEEN"`  // between two looks that found no task
+	Absence  time.Duration `env:"SUBMIT_ABSENCE"`  // from a POST's end until a second look may prove that there is no task
+	Patience time.Duration `env:"SUBMIT_PATIENCE"` // from a POST's end until a doubt is left to a person
 	// Spread is the time over which the runs that waited for another run's doubt submit,
 	// each at a random moment. Of a hundred runs that start within two minutes, every
 	// 20th of whose replies is lost (TestHundredRuns), a minute leaves none to a person
 	// and all have ended after 9 minutes. Without it half of the replies are lost while
 	// another run is in doubt, and it takes 13.
-	Spread time.Duration
+	Spread time.Duration `env:"SUBMIT_SPREAD"`
 }
 
 // DefaultWaits are the waits of a deployed stack.
