@@ -275,7 +275,7 @@ func (p *pair) rescue() (done bool, err error) {
 	return err == nil && r.TaskID != "", err
 }
 
-// stop is DELETE /runs/r1: the mark, then the cancel and the stop side by side.
+// stop is DELETE /runs/r1: the request to stop, then the cancel and the stop side by side.
 func (p *pair) stop(executionFirst bool) {
 	ctx := p.t.Context()
 	r, effects, err := p.runs.Stop(ctx, "r1", executions.Execution{}, outputBucket, "")
@@ -308,7 +308,7 @@ func (p *pair) stop(executionFirst bool) {
 
 // decide is POST /runs/r1/outcome, and the redriven step.
 func (p *pair) decide(word run.Decision) {
-	r, err := p.runs.DecideOutcome(p.t.Context(), "r1", word)
+	r, err := p.runs.DecideOutcome(p.t.Context(), "r1", word, nil)
 	if p.allowed(err) && r.Status == run.Failed && r.InDoubt() {
 		p.redrive("r1")
 		p.submit("r1")

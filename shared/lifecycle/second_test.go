@@ -21,7 +21,7 @@ func decidedNotStarted(w *world) Run {
 		w.t.Fatal(err)
 	}
 	w.closes(w.execution("r1", executions.Failed, 0, named.SubmitOutcomeUnknown, "x"))
-	if _, err := w.runs.DecideOutcome(w.t.Context(), "r1", run.Decision{NotStarted: true, DecidedBy: "somebody"}); err != nil {
+	if _, err := w.runs.DecideOutcome(w.t.Context(), "r1", run.Decision{NotStarted: true, DecidedBy: "somebody"}, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	w.execution("r1", executions.Running, 1, "", "")

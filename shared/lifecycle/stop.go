@@ -78,8 +78,10 @@ func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 
 // DecideOutcome stores a person's decision on the submission of a run that failed in
 // doubt, with the attempt that it is about. The same decision again is no error; it
-// returns NotInDoubt for another one, and for a run that is not in doubt.
-func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decision) (Run, error) {
+// returns NotInDoubt for another one, and for a run that is not in doubt. Only a
+// decision that would be stored is given to check first, which may refuse it; nil
+// refuses none.
+func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decision, check func(run.Record) error) (Run, error) {
 	r, err := s.Get(ctx, runID)
 	if err != nil {
 		return r, err
@@ -90,7 +92,7 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decisio
 			return r, nil
 		}
 	}
-	r, _, err = s.update(ctx, r, change{event: Decide, do: func(rec *run.Record) error {
+	c := change{event: Decide, do: func(rec *run.Record) error {
 		if !rec.InDoubt() {
 			return refusal(named.NotInDoubt, *rec)
 		}
@@ -103,6 +105,16 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decisio
 		}
 		rec.Decision = &word
 		return nil
-	}})
+	}}
+	trial := r.Record
+	if _, err := apply(&trial, c); err != nil {
+		return r, err
+	}
+	if check != nil {
+		if err := check(r.Record); err != nil {
+			return r, err
+		}
+	}
+	r, _, err = s.update(ctx, r, c)
 	return r, err
 }

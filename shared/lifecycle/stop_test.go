@@ -102,7 +102,7 @@ func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 	}
 }
 
-// TestStopsBeforeTheRecord: the mark is left in its place, for Submit to find.
+// TestStopsBeforeTheRecord: the request to stop is left in its place, for Submit to find.
 func TestStopsBeforeTheRecord(t *testing.T) {
 	w := newWorld(t)
 	e := w.execution("r1", executions.Running, 0, "", "")
@@ -215,7 +215,7 @@ func TestDecides(t *testing.T) {
 			w := newWorld(t)
 			test.prepare(w)
 			for i, word := range test.words {
-				_, err := w.runs.DecideOutcome(t.Context(), "r1", word)
+				_, err := w.runs.DecideOutcome(t.Context(), "r1", word, nil)
 				if test.refused[i] {
 					wantName(t, err, named.NotInDoubt, "")
 				} else if err != nil {
@@ -236,7 +236,7 @@ func TestDecides(t *testing.T) {
 		})
 	}
 	w := newWorld(t)
-	if _, err := w.runs.DecideOutcome(t.Context(), "none", not); !errors.Is(err, ErrNoRecord) {
+	if _, err := w.runs.DecideOutcome(t.Context(), "none", not, nil); !errors.Is(err, ErrNoRecord) {
 		t.Errorf("of no run: %v", err)
 	}
 }
@@ -249,7 +249,7 @@ func TestDecidesTwice(t *testing.T) {
 	not := run.Decision{NotStarted: true, DecidedBy: "arn:ben", DecidedAt: began}
 	for life, attempt := range []string{"a1", "a2"} {
 		w.closes(w.execution("r1", executions.Failed, life, named.SubmitOutcomeUnknown, "x"))
-		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not); err != nil {
+		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not, nil); err != nil {
 			t.Fatal(err)
 		}
 		if d := w.get("r1").Decision; d == nil || d.Attempt != attempt {
@@ -257,17 +257,17 @@ func TestDecidesTwice(t *testing.T) {
 		}
 		w.execution("r1", executions.Running, life+1, "", "")
 		redriven := w.begin("r1", life+1)
-		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not); err != nil {
+		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not, nil); err != nil {
 			t.Errorf("the same word, beside the redrive that it asked for: %v", err)
 		}
-		_, err := w.runs.DecideOutcome(t.Context(), "r1", run.Decision{TaskID: "t7"})
+		_, err := w.runs.DecideOutcome(t.Context(), "r1", run.Decision{TaskID: "t7"}, nil)
 		wantName(t, err, named.NotInDoubt, "")
 		r, err := w.runs.NotStarted(t.Context(), redriven)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Said late, once it was acted on, it does no harm.
-		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not); err != nil {
+		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not, nil); err != nil {
 			t.Errorf("the same word, late: %v", err)
 		}
 		w.mark(r, "a2")

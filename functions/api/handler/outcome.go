@@ -38,23 +38,17 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 	if err != nil {
 		return none, err
 	}
-	record, err := h.Runs.Get(ctx, id)
+	decision := run.Decision{DecidedBy: httpapi.Caller(r), DecidedAt: h.Now().UTC(), NotStarted: given.NotStarted != nil}
+	var check func(run.Record) error
+	if given.TaskID != nil {
+		decision.TaskID = *given.TaskID
+		check = func(record run.Record) error { return h.checkTask(ctx, record, decision.TaskID) }
+	}
+	record, err := h.Runs.DecideOutcome(ctx, id, decision, check)
 	if errors.Is(err, lifecycle.ErrNoRecord) {
 		return none, notFound(id)
 	}
 	if err != nil {
-		return none, err
-	}
-	decision := run.Decision{DecidedBy: httpapi.Caller(r), DecidedAt: h.Now().UTC(), NotStarted: given.NotStarted != nil}
-	if given.TaskID != nil {
-		decision.TaskID = *given.TaskID
-		if record.TaskID != decision.TaskID {
-			if err := h.checkTask(ctx, record, decision.TaskID); err != nil {
-				return none, err
-			}
-		}
-	}
-	if record, err = h.Runs.DecideOutcome(ctx, id, decision); err != nil {
 		return none, err
 	}
 	status := record.Status.Shown()
@@ -113,7 +107,7 @@ func parseOutcome(raw []byte) (outcome, error) {
 }
 
 // checkTask refuses a task that does not exist, or that another run has.
-func (h *Handler) checkTask(ctx context.Context, record lifecycle.Run, taskID string) error {
+func (h *Handler) checkTask(ctx context.Context, record run.Record, taskID string) error {
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	if _, err := h.Cyberun.Task(callCtx, taskID); err != nil {

@@ -121,6 +121,9 @@ func TestOutcomeRefuses(t *testing.T) {
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "no such run", id: "nope", word: task, status: 404, title: "RunNotFound", violations: "[]"},
 		{name: "a run that waits", word: task, prepare: func(w *world) { w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}) }, status: 409, title: "NotInDoubt", violations: "[]"},
+		{name: "a run that waits, and a task that Cyberun does not know", word: `{"task_id":"t9"}`, prepare: func(w *world) {
+			w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
+		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that failed otherwise", word: `{"not_started":true}`, prepare: func(w *world) {
 			w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
@@ -167,6 +170,15 @@ func TestOutcomeThroughOutages(t *testing.T) {
 	w.now = w.now.Add(time.Minute)
 	if a := w.says("r1", `{"not_started":true}`); a.status != 202 || fmt.Sprint(w.machine.redriven) != "[r1]" || !w.get("r1").Decision.DecidedAt.Equal(began) {
 		t.Errorf("%+v, redriven %v", a, w.machine.redriven)
+	}
+	// A word that was stored is answered without Cyberun.
+	w = newWorld(t).doubtful()
+	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
+		t.Errorf("%+v", a)
+	}
+	w.cyberun.task = func(context.Context, string) (cyberun.Task, error) { return cyberun.Task{}, away }
+	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
+		t.Errorf("said again while Cyberun is away: %+v", a)
 	}
 	// Somebody else has redriven it by now.
 	w = newWorld(t).doubtful()

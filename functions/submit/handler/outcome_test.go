@@ -15,7 +15,7 @@ import (
 func (w *world) decide(runID string, word run.Decision) {
 	w.T.Helper()
 	word.DecidedBy, word.DecidedAt = "arn:aws:iam::123456789012:user/p", w.Now
-	if _, err := w.Runs().DecideOutcome(w.T.Context(), runID, word); err != nil {
+	if _, err := w.Runs().DecideOutcome(w.T.Context(), runID, word, nil); err != nil {
 		w.T.Fatal(err)
 	}
 }
