@@ -232,11 +232,14 @@ func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
 	}
 	reason, _ := named.As(err)
 	now := c.Now().UTC()
-	_, cell, err := c.update(ctx, r, change{event: Undeliverable, do: func(rec *run.Record) error {
-		rec.EndedAt, rec.Error, rec.ManifestKey, rec.ManifestBody = now, reason, "", ""
+	r, cell, err := c.update(ctx, r, change{event: Undeliverable, do: func(rec *run.Record) error {
+		rec.EndedAt, rec.Error, rec.ManifestKey, rec.ManifestBody, rec.CleanUpDue = now, reason, "", "", true
 		return nil
 	}})
-	return err == nil && !cell.Ignore, err
+	if err != nil || cell.Ignore {
+		return false, err
+	}
+	return true, c.CleanUp(ctx, r) // writes error.json, if the bucket takes that
 }
 
 // closeReason returns the error that a run ends with: the execution's, with what a

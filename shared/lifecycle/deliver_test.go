@@ -202,9 +202,13 @@ func TestRefusedManifest(t *testing.T) {
 		w.around = refuses("PutObject outputs/", status)
 		_, err := w.runs.Deliver(t.Context(), r, manifestOf(r))
 		wantName(t, err, named.OutputBucketRefused, "manifest.json")
-		closed, got, _ := w.closes(w.execution("r1", executions.Failed, 0, named.OutputBucketRefused, "x"))
-		if !closed || got.Status != run.Failed || !named.Is(got.Error, named.OutputBucketRefused) || got.ManifestKey != "" {
+		w.around = refuses("PutObject outputs/runs/r1/manifest.json", status) // the bucket may take the other name
+		closed, got, failure := w.closes(w.execution("r1", executions.Failed, 0, named.OutputBucketRefused, "x"))
+		if !closed || got.Status != run.Failed || !named.Is(got.Error, named.OutputBucketRefused) || got.ManifestKey != "" || got.CleanUpDue {
 			t.Errorf("%d: %+v", status, got)
+		}
+		if failure == nil || failure.Error.Name != named.OutputBucketRefused || failure.TaskID != "t1" {
+			t.Errorf("%d: neither a manifest nor an error.json: %+v", status, failure)
 		}
 		w.around = nil
 		w.execution("r1", executions.Running, 1, "", "")
