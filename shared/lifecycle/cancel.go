@@ -54,7 +54,7 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 	}
 	result.EndedAs = endedAs
 	before := r.Error
-	r, _, err = s.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
 		if rec.Error != nil { // the run has closed before this was known
 			said := *rec.Error
 			said.Cause = strings.Replace(said.Cause, rec.Cancel.Text(rec.TaskID), result.Text(rec.TaskID), 1)
@@ -111,7 +111,7 @@ func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, erro
 		return r, err
 	}
 	accepted, _ := s.cancel(ctx, taskID, callBudget)
-	r, _, err = s.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
 		for i := range rec.ExtraTasks {
 			if rec.ExtraTasks[i].TaskID == taskID {
 				extra := append([]run.ExtraTask(nil), rec.ExtraTasks...)

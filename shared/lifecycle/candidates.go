@@ -18,7 +18,7 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 		return err
 	}
 	life, now := r.Life, c.Now().UTC()
-	r, _, err := c.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
+	r, _, err := c.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
 		if rec.Life != life || rec.Status.Open() || !rec.InDoubt() {
 			return nil
 		}

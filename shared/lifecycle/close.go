@@ -98,18 +98,18 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 }
 
 // endEvent returns the event that an execution's end is for its run.
-func endEvent(e executions.Execution) Event {
+func endEvent(e executions.Execution) event {
 	if e.State == executions.Aborted || e.Error.Name == named.RunCancelled { // a step that met the stop failed before the stop took hold
-		return EndStopped
+		return onEndStopped
 	}
-	return EndFailed
+	return onEndFailed
 }
 
 // closeUnrecorded closes a run whose execution ended before there was a record. A
 // call of Submit that comes later finds the closed record and starts nothing.
 func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution, sure bool) (bool, error) {
 	request, _ := run.ParseRequest([]byte(e.Input)) // its violations are the execution's error already
-	record := NewRecord(e.Name, e.ARN, e.StartedAt, e.Redrives, request, c.Bucket, c.OutputPrefix, c.Now())
+	record := newRecord(e.Name, e.ARN, e.StartedAt, e.Redrives, request, c.Bucket, c.OutputPrefix, c.Now())
 	reason := e.Error
 	if _, err := apply(&record, change{event: endEvent(e), do: func(r *run.Record) error {
 		r.EndedAt, r.Error = c.Now().UTC(), reason
@@ -208,7 +208,7 @@ func (c Closer) endLife(ctx context.Context, r Run, life int) (Run, error) {
 	if r.Status != run.Failed || life <= r.Life {
 		return r, nil
 	}
-	r, _, err := c.update(ctx, r, change{event: Amend, do: func(rec *run.Record) error {
+	r, _, err := c.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
 		if rec.Status == run.Failed {
 			rec.Life = max(rec.Life, life)
 		}
@@ -232,7 +232,7 @@ func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
 	}
 	reason, _ := named.As(err)
 	now := c.Now().UTC()
-	r, cell, err := c.update(ctx, r, change{event: Undeliverable, do: func(rec *run.Record) error {
+	r, cell, err := c.update(ctx, r, change{event: onUndeliverable, do: func(rec *run.Record) error {
 		rec.EndedAt, rec.Error, rec.ManifestKey, rec.ManifestBody, rec.CleanUpDue = now, reason, "", "", true
 		return nil
 	}})

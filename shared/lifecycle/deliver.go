@@ -27,7 +27,7 @@ const manifestPrefix = "manifests/"
 // call began. It needs Outputs.
 func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	now := s.Now().UTC()
-	r, cell, err := s.update(ctx, r, change{event: Copy, life: r.life, fenced: true, do: func(rec *run.Record) error {
+	r, cell, err := s.update(ctx, r, change{event: onCopy, life: r.life, fenced: true, do: func(rec *run.Record) error {
 		if rec.Status == run.Succeeded || rec.Status == run.Delivering {
 			return nil
 		}
@@ -57,7 +57,7 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 		return r, err
 	}
 	key := r.OutputPrefix() + run.ManifestName
-	r, _, err = s.update(ctx, r, change{event: Deliver, life: r.life, fenced: true, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, change{event: onDeliver, life: r.life, fenced: true, do: func(rec *run.Record) error {
 		if rec.Status == run.Copying {
 			rec.ManifestKey, rec.ManifestBody = key, fixed
 		}
@@ -98,7 +98,7 @@ func (s *Runs) FinishDelivery(ctx context.Context, r Run) (Run, error) {
 		return r, err
 	}
 	now := s.Now().UTC()
-	r, cell, err := s.update(ctx, r, change{event: Delivered, do: func(rec *run.Record) error {
+	r, cell, err := s.update(ctx, r, change{event: onDelivered, do: func(rec *run.Record) error {
 		rec.EndedAt, rec.Error, rec.ErrorKey, rec.ManifestBody = now, nil, "", ""
 		return nil
 	}})

@@ -4,8 +4,8 @@
 //
 // # The table
 //
-// A run has a status, and a person may have stopped it: both together are its [Phase].
-// What an [Event] does to a run in each phase stands in one table (table.go): it leads
+// A run has a status, and a person may have stopped it: both together are its phase.
+// What an event does to a run in each phase stands in one table (table.go): it leads
 // to a new status and to effects, or it is refused under a named error. Every write of
 // a record goes through the table, by one function.
 //

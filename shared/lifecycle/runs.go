@@ -94,8 +94,8 @@ func decodeRun(object store.Object) (Run, error) {
 // update applies an event to a record and writes the record if that changed it. It
 // is the only write of a record that exists. It returns the run as it stands then,
 // and the table's cell.
-func (s *Runs) update(ctx context.Context, r Run, c change) (Run, Cell, error) {
-	var cell Cell
+func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
+	var cell cell
 	object, err := s.Store.Update(ctx, recordKey(r.RunID), r.object, func(body []byte) ([]byte, error) {
 		current, err := decodeRun(store.Object{Body: body})
 		if err != nil {
@@ -147,10 +147,10 @@ const sameStart = time.Minute
 // ended, and S3 may expire a record a day or two later than that.
 const reusable = 80 * 24 * time.Hour
 
-// NewRecord returns the record of a run that begins, in life n: 0, or, for an execution
+// newRecord returns the record of a run that begins, in life n: 0, or, for an execution
 // that was redriven before the run had a record, its redrive count. outputPrefix is the
 // stack's OutputPrefix.
-func NewRecord(runID, arn string, started time.Time, n int, request run.Request, bucket, outputPrefix string, now time.Time) run.Record {
+func newRecord(runID, arn string, started time.Time, n int, request run.Request, bucket, outputPrefix string, now time.Time) run.Record {
 	workflow := cmp.Or(request.Workflow, run.RescueSlug)
 	return run.Record{
 		RunID: runID, ExecutionARN: arn, StartedAt: started.UTC(), Life: n, LifeStartedAt: lifeStart(started, n, now), Status: run.Submitting,
@@ -179,7 +179,7 @@ func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket
 		if err != nil {
 			return Run{}, err
 		}
-		fresh := NewRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
+		fresh := newRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
 		created, err := s.create(ctx, fresh)
 		if !errors.Is(err, store.ErrExists) {
 			return created, err
@@ -223,7 +223,7 @@ func (s *Runs) reuse(ctx context.Context, old Run, call Call, request run.Reques
 	if err != nil {
 		return old, err
 	}
-	fresh := NewRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
+	fresh := newRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
 	for _, key := range []string{progressKey(call.RunID), wakeKey(call.RunID)} {
 		if err := s.Store.Delete(ctx, key); err != nil {
 			return old, err
@@ -303,7 +303,7 @@ func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 // entering returns the event of a call that enters life n.
 func (s *Runs) entering(n int) change {
 	now := s.Now().UTC()
-	return change{event: Enter, life: n, fenced: true, do: func(r *run.Record) error {
+	return change{event: onEnter, life: n, fenced: true, do: func(r *run.Record) error {
 		if n > r.Life {
 			raise(r, n, now)
 		}
@@ -330,14 +330,14 @@ func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
 		return now, err
 	}
 	now.life = r.life
-	_, err = apply(&now.Record, change{event: Note, life: r.life, fenced: true})
+	_, err = apply(&now.Record, change{event: onNote, life: r.life, fenced: true})
 	return now, err
 }
 
 // Note changes the record of a run and not its status, for a step in the run's life. do
 // makes the change; it may be called more than once.
 func (s *Runs) Note(ctx context.Context, r Run, do func(*run.Record)) (Run, error) {
-	r, _, err := s.update(ctx, r, change{event: Note, life: r.life, fenced: true, do: func(rec *run.Record) error {
+	r, _, err := s.update(ctx, r, change{event: onNote, life: r.life, fenced: true, do: func(rec *run.Record) error {
 		do(rec)
 		return nil
 	}})

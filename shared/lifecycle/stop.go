@@ -22,7 +22,7 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 			return r, 0, err
 		}
 		request, _ := run.ParseRequest([]byte(execution.Input)) // its violations are Submit's to report
-		placeholder := NewRecord(runID, execution.ARN, execution.StartedAt, execution.Redrives, request, bucket, outputPrefix, s.Now())
+		placeholder := newRecord(runID, execution.ARN, execution.StartedAt, execution.Redrives, request, bucket, outputPrefix, s.Now())
 		placeholder.StopRequestedAt = s.Now().UTC()
 		r, err = s.create(ctx, placeholder)
 		if !errors.Is(err, store.ErrExists) {
@@ -33,13 +33,13 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 	if err != nil {
 		return r, 0, err
 	}
-	c := change{event: Stop, life: r.life}
+	c := change{event: onStop, life: r.life}
 	if execution.State == executions.Running && execution.Redrives > r.Life {
-		c.event, c.life = StopNext, execution.Redrives
+		c.event, c.life = onStopNext, execution.Redrives
 	}
 	now := s.Now().UTC()
 	c.do = func(rec *run.Record) error {
-		if c.event == StopNext && c.life > rec.Life {
+		if c.event == onStopNext && c.life > rec.Life {
 			raise(rec, c.life, now)
 		} else if !rec.Status.Open() {
 			return nil
@@ -92,7 +92,7 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decisio
 			return r, nil
 		}
 	}
-	c := change{event: Decide, do: func(rec *run.Record) error {
+	c := change{event: onDecide, do: func(rec *run.Record) error {
 		if !rec.InDoubt() {
 			return refusal(named.NotInDoubt, *rec)
 		}

@@ -5,50 +5,50 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// Event is something that happens to a run.
-type Event string
+// event is something that happens to a run.
+type event string
 
-// The events. Those of steps, except Accept, are fenced: from a lower life than the
+// The events. Those of steps, except onAccept, are fenced: from a lower life than the
 // record's they are refused as Superseded, whatever the table says.
 const (
-	Enter         Event = "enter"           // a step of the record's own life begins
-	EnterNext     Event = "enter next life" // the first step after a redrive begins
-	Mark          Event = "mark"            // a POST is about to be sent
-	Unmark        Event = "unmark"          // that POST surely started nothing
-	Accept        Event = "accept"          // a receipt named a task
-	Find          Event = "find"            // the run gets a task that no receipt named: it is adopted, rescued, or decided by a person
-	Note          Event = "note"            // a step changes the record and not its status
-	Copy          Event = "copy"            // copy-result is about to copy the outputs
-	Deliver       Event = "deliver"         // every output is stored, the manifest's bytes are fixed
-	Delivered     Event = "delivered"       // the manifest is written
-	Undeliverable Event = "undeliverable"   // the output bucket refuses the manifest
-	Stop          Event = "stop"            // a person stops the run
-	StopNext      Event = "stop next life"  // a person stops a redriven run before a step of its new life has called
-	EndFailed     Event = "end failed"      // the life's execution failed or timed out
-	EndStopped    Event = "end stopped"     // the life's execution was stopped
-	Decide        Event = "decide"          // a person decides what became of a submission
-	Amend         Event = "amend"           // the result of a cancel, or of work after a close, is put into the record
+	onEnter         event = "enter"           // a step of the record's own life begins
+	onEnterNext     event = "enter next life" // the first step after a redrive begins
+	onMark          event = "mark"            // a POST is about to be sent
+	onUnmark        event = "unmark"          // that POST surely started nothing
+	onAccept        event = "accept"          // a receipt named a task
+	onFind          event = "find"            // the run gets a task that no receipt named: it is adopted, rescued, or decided by a person
+	onNote          event = "note"            // a step changes the record and not its status
+	onCopy          event = "copy"            // copy-result is about to copy the outputs
+	onDeliver       event = "deliver"         // every output is stored, the manifest's bytes are fixed
+	onDelivered     event = "delivered"       // the manifest is written
+	onUndeliverable event = "undeliverable"   // the output bucket refuses the manifest
+	onStop          event = "stop"            // a person stops the run
+	onStopNext      event = "stop next life"  // a person stops a redriven run before a step of its new life has called
+	onEndFailed     event = "end failed"      // the life's execution failed or timed out
+	onEndStopped    event = "end stopped"     // the life's execution was stopped
+	onDecide        event = "decide"          // a person decides what became of a submission
+	onAmend         event = "amend"           // the result of a cancel, or of work after a close, is put into the record
 )
 
-// Phase is a column of the table: the record's status, or [Stopping].
-type Phase string
+// phase is a column of the table: the record's status, or [stopping].
+type phase string
 
-// Stopping is the phase of a run that a person has stopped, from then until it is
+// stopping is the phase of a run that a person has stopped, from then until it is
 // closed. A delivering run is not in it: it can only succeed.
-const Stopping Phase = "stopping"
+const stopping phase = "stopping"
 
-// Phases lists every phase.
-var Phases = []Phase{
-	Phase(run.Submitting), Phase(run.Waiting), Phase(run.Copying), Stopping,
-	Phase(run.Delivering), Phase(run.Failed), Phase(run.Cancelled), Phase(run.Succeeded),
+// phases lists every phase.
+var phases = []phase{
+	phase(run.Submitting), phase(run.Waiting), phase(run.Copying), stopping,
+	phase(run.Delivering), phase(run.Failed), phase(run.Cancelled), phase(run.Succeeded),
 }
 
-// PhaseOf returns the phase that a run is in by its record.
-func PhaseOf(r run.Record) Phase {
+// phaseOf returns the phase that a run is in by its record.
+func phaseOf(r run.Record) phase {
 	if r.Status.Open() && r.Status != run.Delivering && r.Stopping() {
-		return Stopping
+		return stopping
 	}
-	return Phase(r.Status)
+	return phase(r.Status)
 }
 
 // Effect is a set of what the caller of an event has to do beside the write of the
@@ -65,12 +65,12 @@ const (
 	Cancelled                        // end the step as RunCancelled
 )
 
-// resume in Cell.To stands for the status that follows from the record's contents:
+// resume in cell.To stands for the status that follows from the record's contents:
 // see resumed.
 const resume run.Status = "resume"
 
-// Cell is what an event does to a run in one phase.
-type Cell struct {
+// cell is what an event does to a run in one phase.
+type cell struct {
 	To     run.Status // the new status; empty: as it was
 	Then   Effect
 	Refuse string // the named error that the caller gets; nothing is written
@@ -78,68 +78,68 @@ type Cell struct {
 }
 
 const (
-	submitting = Phase(run.Submitting)
-	waiting    = Phase(run.Waiting)
-	copying    = Phase(run.Copying)
-	delivering = Phase(run.Delivering)
-	failed     = Phase(run.Failed)
-	cancelled  = Phase(run.Cancelled)
-	succeeded  = Phase(run.Succeeded)
+	submitting = phase(run.Submitting)
+	waiting    = phase(run.Waiting)
+	copying    = phase(run.Copying)
+	delivering = phase(run.Delivering)
+	failed     = phase(run.Failed)
+	cancelled  = phase(run.Cancelled)
+	succeeded  = phase(run.Succeeded)
 )
 
-// cells writes one row of the table, a cell for each phase in the order of Phases.
-func cells(c ...Cell) map[Phase]Cell {
-	row := make(map[Phase]Cell, len(Phases))
-	for i, phase := range Phases {
+// cells writes one row of the table, a cell for each phase in the order of phases.
+func cells(c ...cell) map[phase]cell {
+	row := make(map[phase]cell, len(phases))
+	for i, phase := range phases {
 		row[phase] = c[i]
 	}
 	return row
 }
 
 var (
-	keep       = Cell{}
-	ignore     = Cell{Ignore: true}
-	answer     = Cell{Then: Answer}
-	finish     = Cell{Then: Finish}
-	superseded = Cell{Refuse: named.Superseded}
-	stopped    = Cell{Refuse: named.RunCancelled}
-	marked     = Cell{Refuse: named.SubmitInDoubt}
-	notInDoubt = Cell{Refuse: named.NotInDoubt}
+	keep       = cell{}
+	ignore     = cell{Ignore: true}
+	answer     = cell{Then: Answer}
+	finish     = cell{Then: Finish}
+	cancel     = cell{Then: CancelTask}
+	halt       = cell{Then: CancelTask | StopExecution}
+	superseded = cell{Refuse: named.Superseded}
+	stopped    = cell{Refuse: named.RunCancelled}
+	marked     = cell{Refuse: named.SubmitInDoubt}
+
+	removeError = cell{Ignore: true, Then: RemoveError}
+	notInDoubt  = cell{Refuse: named.NotInDoubt}
 )
 
 // table says what each event does in each phase.
-var table = map[Event]map[Phase]Cell{
+var table = map[event]map[phase]cell{
 	//             submitting, waiting, copying, stopping, delivering, failed, cancelled, succeeded
-	Enter:     cells(keep, keep, keep, stopped, finish, superseded, superseded, answer),
-	EnterNext: cells(keep, keep, keep, Cell{Then: Cancelled}, finish, Cell{To: resume}, Cell{Then: Cancelled}, answer),
-	Mark:      cells(keep, marked, marked, stopped, superseded, superseded, stopped, superseded),
-	Unmark:    cells(keep, keep, keep, keep, keep, keep, keep, keep),
-	Accept:    cells(Cell{To: run.Waiting}, keep, keep, Cell{Then: CancelTask}, keep, keep, Cell{Then: CancelTask}, keep),
-	Find:      cells(Cell{To: run.Waiting}, marked, marked, stopped, superseded, superseded, stopped, superseded),
-	Note:      cells(keep, keep, keep, stopped, superseded, superseded, superseded, superseded),
-	Copy:      cells(superseded, Cell{To: run.Copying}, keep, stopped, finish, superseded, superseded, answer),
-	Deliver:   cells(superseded, superseded, Cell{To: run.Delivering}, stopped, finish, superseded, superseded, answer),
-	Delivered: cells(superseded, superseded, superseded, superseded, Cell{To: run.Succeeded}, superseded, superseded, ignore),
+	onEnter:     cells(keep, keep, keep, stopped, finish, superseded, superseded, answer),
+	onEnterNext: cells(keep, keep, keep, cell{Then: Cancelled}, finish, cell{To: resume}, cell{Then: Cancelled}, answer),
+	onMark:      cells(keep, marked, marked, stopped, superseded, superseded, stopped, superseded),
+	onUnmark:    cells(keep, keep, keep, keep, keep, keep, keep, keep),
+	onAccept:    cells(cell{To: run.Waiting}, keep, keep, cancel, keep, keep, cancel, keep),
+	onFind:      cells(cell{To: run.Waiting}, marked, marked, stopped, superseded, superseded, stopped, superseded),
+	onNote:      cells(keep, keep, keep, stopped, superseded, superseded, superseded, superseded),
+	onCopy:      cells(superseded, cell{To: run.Copying}, keep, stopped, finish, superseded, superseded, answer),
+	onDeliver:   cells(superseded, superseded, cell{To: run.Delivering}, stopped, finish, superseded, superseded, answer),
+	onDelivered: cells(superseded, superseded, superseded, superseded, cell{To: run.Succeeded}, superseded, superseded, ignore),
 
-	Undeliverable: cells(ignore, ignore, ignore, ignore, Cell{To: run.Failed}, ignore, ignore, ignore),
+	onUndeliverable: cells(ignore, ignore, ignore, ignore, cell{To: run.Failed}, ignore, ignore, ignore),
 
-	Stop: cells(Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution},
-		Cell{Then: CancelTask | StopExecution}, finish, Cell{Then: CancelTask}, Cell{Then: CancelTask}, ignore),
-	StopNext: cells(Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution},
-		Cell{Then: CancelTask | StopExecution}, finish, Cell{To: resume, Then: CancelTask | StopExecution}, Cell{Then: CancelTask | StopExecution}, ignore),
+	onStop:     cells(halt, halt, halt, halt, finish, cancel, cancel, ignore),
+	onStopNext: cells(halt, halt, halt, halt, finish, cell{To: resume, Then: CancelTask | StopExecution}, halt, ignore),
 
-	EndFailed: cells(Cell{To: run.Failed}, Cell{To: run.Failed}, Cell{To: run.Failed}, Cell{To: run.Cancelled}, finish,
-		ignore, ignore, Cell{Ignore: true, Then: RemoveError}),
-	EndStopped: cells(Cell{To: run.Cancelled}, Cell{To: run.Cancelled}, Cell{To: run.Cancelled}, Cell{To: run.Cancelled}, finish,
-		ignore, ignore, Cell{Ignore: true, Then: RemoveError}),
+	onEndFailed:  cells(cell{To: run.Failed}, cell{To: run.Failed}, cell{To: run.Failed}, cell{To: run.Cancelled}, finish, ignore, ignore, removeError),
+	onEndStopped: cells(cell{To: run.Cancelled}, cell{To: run.Cancelled}, cell{To: run.Cancelled}, cell{To: run.Cancelled}, finish, ignore, ignore, removeError),
 
-	Decide: cells(notInDoubt, notInDoubt, notInDoubt, notInDoubt, notInDoubt, keep, notInDoubt, notInDoubt),
-	Amend:  cells(keep, keep, keep, keep, keep, keep, keep, keep),
+	onDecide: cells(notInDoubt, notInDoubt, notInDoubt, notInDoubt, notInDoubt, keep, notInDoubt, notInDoubt),
+	onAmend:  cells(keep, keep, keep, keep, keep, keep, keep, keep),
 }
 
 // change is one event, with what it changes in the record beside the status.
 type change struct {
-	event Event
+	event event
 	// life is the redrive count of the life that the event comes from; fenced
 	// events of a lower life than the record's are refused.
 	life   int
@@ -152,20 +152,20 @@ type change struct {
 // apply applies an event to a record: first the check of the life, if the event is
 // fenced, then the table, then the event's own changes. It changes r only if it returns
 // no error, and panics on an event that the table does not have.
-func apply(r *run.Record, c change) (Cell, error) {
+func apply(r *run.Record, c change) (cell, error) {
 	if c.fenced && c.life < r.Life {
-		return Cell{}, refusal(named.Superseded, *r)
+		return cell{}, refusal(named.Superseded, *r)
 	}
 	event := c.event
-	if event == Enter && c.life > r.Life {
-		event = EnterNext
+	if event == onEnter && c.life > r.Life {
+		event = onEnterNext
 	}
-	if event == StopNext && c.life <= r.Life { // its step has come meanwhile
-		event = Stop
+	if event == onStopNext && c.life <= r.Life { // its step has come meanwhile
+		event = onStop
 	}
-	cell, known := table[event][PhaseOf(*r)]
+	cell, known := table[event][phaseOf(*r)]
 	if !known {
-		panic("lifecycle: no cell for " + string(event) + " in " + string(PhaseOf(*r)))
+		panic("lifecycle: no cell for " + string(event) + " in " + string(phaseOf(*r)))
 	}
 	if cell.Refuse != "" {
 		return cell, refusal(cell.Refuse, *r)

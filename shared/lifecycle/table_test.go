@@ -13,7 +13,7 @@ import (
 )
 
 // said words what an event does in a phase, as the expected table below does.
-func said(before run.Record, after run.Record, cell Cell, err error, did bool) string {
+func said(before run.Record, after run.Record, cell cell, err error, did bool) string {
 	if err != nil {
 		e, _ := named.As(err)
 		return "refused " + e.Name
@@ -40,16 +40,16 @@ func said(before run.Record, after run.Record, cell Cell, err error, did bool) s
 }
 
 // every says the same of some phases.
-func every(what string, phases ...Phase) map[Phase]string {
-	row := map[Phase]string{}
+func every(what string, phases ...phase) map[phase]string {
+	row := map[phase]string{}
 	for _, phase := range phases {
 		row[phase] = what
 	}
 	return row
 }
 
-func rows(parts ...map[Phase]string) map[Phase]string {
-	row := map[Phase]string{}
+func rows(parts ...map[phase]string) map[phase]string {
+	row := map[phase]string{}
 	for _, part := range parts {
 		maps.Copy(row, part)
 	}
@@ -59,105 +59,105 @@ func rows(parts ...map[Phase]string) map[Phase]string {
 // wantTable is the life of a run by the contract, each event in each phase: the
 // new status and what follows, or the named refusal. The record has a task
 // unless it is submitting, and its copy has begun from copying on.
-var wantTable = map[Event]map[Phase]string{
-	Enter: rows(
+var wantTable = map[event]map[phase]string{
+	onEnter: rows(
 		every("keep", submitting, waiting, copying),
-		every("refused RunCancelled", Stopping),
+		every("refused RunCancelled", stopping),
 		every("keep, finish", delivering),
 		every("refused Superseded", failed, cancelled),
 		every("keep, answer", succeeded),
 	),
-	EnterNext: rows(
+	onEnterNext: rows(
 		every("keep", submitting, waiting, copying),
-		every("keep, step ends as RunCancelled", Stopping, cancelled),
+		every("keep, step ends as RunCancelled", stopping, cancelled),
 		every("keep, finish", delivering),
 		every("to copying", failed),
 		every("keep, answer", succeeded),
 	),
-	Mark: rows(
+	onMark: rows(
 		every("keep", submitting),
 		every("refused SubmitInDoubt", waiting, copying),
-		every("refused RunCancelled", Stopping, cancelled),
+		every("refused RunCancelled", stopping, cancelled),
 		every("refused Superseded", delivering, failed, succeeded),
 	),
-	Unmark: every("keep", Phases...),
-	Accept: rows(
+	onUnmark: every("keep", phases...),
+	onAccept: rows(
 		every("to waiting", submitting),
 		every("keep", waiting, copying, delivering, failed, succeeded),
-		every("keep, cancel task", Stopping, cancelled),
+		every("keep, cancel task", stopping, cancelled),
 	),
-	Find: rows(
+	onFind: rows(
 		every("to waiting", submitting),
 		every("refused SubmitInDoubt", waiting, copying),
-		every("refused RunCancelled", Stopping, cancelled),
+		every("refused RunCancelled", stopping, cancelled),
 		every("refused Superseded", delivering, failed, succeeded),
 	),
-	Note: rows(
+	onNote: rows(
 		every("keep", submitting, waiting, copying),
-		every("refused RunCancelled", Stopping),
+		every("refused RunCancelled", stopping),
 		every("refused Superseded", delivering, failed, cancelled, succeeded),
 	),
-	Copy: rows(
+	onCopy: rows(
 		every("refused Superseded", submitting, failed, cancelled),
 		every("to copying", waiting),
 		every("keep", copying),
-		every("refused RunCancelled", Stopping),
+		every("refused RunCancelled", stopping),
 		every("keep, finish", delivering),
 		every("keep, answer", succeeded),
 	),
-	Deliver: rows(
+	onDeliver: rows(
 		every("refused Superseded", submitting, waiting, failed, cancelled),
 		every("to delivering", copying),
-		every("refused RunCancelled", Stopping),
+		every("refused RunCancelled", stopping),
 		every("keep, finish", delivering),
 		every("keep, answer", succeeded),
 	),
-	Delivered: rows(
-		every("refused Superseded", submitting, waiting, copying, Stopping, failed, cancelled),
+	onDelivered: rows(
+		every("refused Superseded", submitting, waiting, copying, stopping, failed, cancelled),
 		every("to succeeded", delivering),
 		every("ignore", succeeded),
 	),
-	Undeliverable: rows(
-		every("ignore", submitting, waiting, copying, Stopping, failed, cancelled, succeeded),
+	onUndeliverable: rows(
+		every("ignore", submitting, waiting, copying, stopping, failed, cancelled, succeeded),
 		every("to failed", delivering),
 	),
-	Stop: rows(
-		every("keep, cancel task, stop execution", submitting, waiting, copying, Stopping),
+	onStop: rows(
+		every("keep, cancel task, stop execution", submitting, waiting, copying, stopping),
 		every("keep, finish", delivering),
 		every("keep, cancel task", failed, cancelled),
 		every("ignore", succeeded),
 	),
-	StopNext: rows(
-		every("keep, cancel task, stop execution", submitting, waiting, copying, Stopping, cancelled),
+	onStopNext: rows(
+		every("keep, cancel task, stop execution", submitting, waiting, copying, stopping, cancelled),
 		every("keep, finish", delivering),
 		every("to copying, cancel task, stop execution", failed),
 		every("ignore", succeeded),
 	),
-	EndFailed: rows(
+	onEndFailed: rows(
 		every("to failed", submitting, waiting, copying),
-		every("to cancelled", Stopping),
+		every("to cancelled", stopping),
 		every("keep, finish", delivering),
 		every("ignore", failed, cancelled),
 		every("ignore, remove error.json", succeeded),
 	),
-	EndStopped: rows(
-		every("to cancelled", submitting, waiting, copying, Stopping),
+	onEndStopped: rows(
+		every("to cancelled", submitting, waiting, copying, stopping),
 		every("keep, finish", delivering),
 		every("ignore", failed, cancelled),
 		every("ignore, remove error.json", succeeded),
 	),
-	Decide: rows(
+	onDecide: rows(
 		every("keep", failed),
-		every("refused NotInDoubt", submitting, waiting, copying, Stopping, delivering, cancelled, succeeded),
+		every("refused NotInDoubt", submitting, waiting, copying, stopping, delivering, cancelled, succeeded),
 	),
-	Amend: every("keep", Phases...),
+	onAmend: every("keep", phases...),
 }
 
 // recordIn makes a record that is in a phase.
-func recordIn(phase Phase) run.Record {
+func recordIn(phase phase) run.Record {
 	r := run.Record{RunID: "r1", StartedAt: began, Life: 1, Status: run.Status(phase), TaskID: "t1", CopyStartedAt: began}
 	switch phase {
-	case Stopping:
+	case stopping:
 		r.Status, r.StopRequestedAt = run.Waiting, began
 	case submitting:
 		r.TaskID, r.CopyStartedAt = "", time.Time{}
@@ -172,19 +172,19 @@ func TestTable(t *testing.T) {
 		t.Errorf("%d events are expected, the table has %d", len(wantTable), len(table))
 	}
 	for event, row := range table {
-		for _, phase := range Phases {
+		for _, phase := range phases {
 			t.Run(fmt.Sprintf("%s/%s", event, phase), func(t *testing.T) {
 				want, known := wantTable[event][phase]
-				if !known || len(row) != len(Phases) {
+				if !known || len(row) != len(phases) {
 					t.Fatalf("nobody knows what is to become of it; the row has %d phases", len(row))
 				}
 				before := recordIn(phase)
-				if PhaseOf(before) != phase {
-					t.Fatalf("the record is %s", PhaseOf(before))
+				if phaseOf(before) != phase {
+					t.Fatalf("the record is %s", phaseOf(before))
 				}
 				after, did := before, false
 				life := before.Life
-				if event == StopNext {
+				if event == onStopNext {
 					life++
 				}
 				cell, err := apply(&after, change{event: event, life: life, fenced: true, do: func(r *run.Record) error {
@@ -214,7 +214,7 @@ func TestResumes(t *testing.T) {
 		"it waited":             {func(r *run.Record) { r.CopyStartedAt = time.Time{} }, run.Waiting},
 		"it copied":             {func(*run.Record) {}, run.Copying},
 	} {
-		for _, event := range []Event{EnterNext, StopNext} {
+		for _, event := range []event{onEnterNext, onStopNext} {
 			r := recordIn(failed)
 			test.change(&r)
 			if _, err := apply(&r, change{event: event, life: 2}); err != nil || r.Status != test.want {
@@ -228,7 +228,7 @@ func TestResumes(t *testing.T) {
 // and what follows it are no decisions.
 func TestFence(t *testing.T) {
 	for event := range table {
-		for _, phase := range Phases {
+		for _, phase := range phases {
 			for _, fenced := range []bool{true, false} {
 				r := recordIn(phase)
 				before := r
@@ -248,7 +248,7 @@ func TestFence(t *testing.T) {
 // record stays as it was.
 func TestRefusesByTheChange(t *testing.T) {
 	r := recordIn(waiting)
-	_, err := apply(&r, change{event: Note, life: 1, fenced: true, do: func(r *run.Record) error {
+	_, err := apply(&r, change{event: onNote, life: 1, fenced: true, do: func(r *run.Record) error {
 		r.TaskID = "another"
 		return errRecordChanged
 	}})
