@@ -14,7 +14,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// The exit codes, as --help and the package's doc list them.
+// The exit codes, as --help lists them.
 const (
 	codeOK          = 0
 	codeFailed      = 1

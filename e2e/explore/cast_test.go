@@ -44,7 +44,7 @@ func (s *scene) witness() {
 	r := run.Record{RunID: "r0", Workflow: workflowRef, WorkflowID: workflowID, TaskID: "t1-r0", How: run.Receipt,
 		Submission: &run.Submission{MarkedAt: created.Add(-time.Second), PostUntil: created.Add(24 * time.Second)}}
 	seen := cyberun.Task{ID: "t1-r0", WorkflowID: workflowID, Status: cyberun.StatusCompleted, CreatedAt: cyberun.Time{Time: created}}
-	if err := doubt.SawEnd(context.Background(), alone(s.world, "r0").runs().Store, r, seen); err != nil {
+	if err := doubt.RecordEnd(context.Background(), alone(s.world, "r0").runs().Store, r, seen); err != nil {
 		panic(err)
 	}
 	body, _ := json.Marshal(run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r0"})

@@ -13,7 +13,7 @@ import (
 
 func build(s config.CopyResult, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
 	sink := s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = transfer.NewStoreClient() })
-	origin := transfer.NewOrigin(transfer.Policy{Hosts: s.DownloadHosts, AllowInsecure: s.AllowInsecure, RuntimeAPI: s.RuntimeAPI})
+	origin := transfer.NewOrigin(transfer.Policy{Hosts: s.DownloadHosts, AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
 	client := s.Client(cfg)
 	return &handler.Handler{
 		Cyberun: client,

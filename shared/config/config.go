@@ -2,8 +2,8 @@
 // clients that the settings describe. [Read] fills one of the structs of settings, such
 // as [Submit], and reports everything that is wrong with them at once.
 //
-// It imports the clients that it makes: shared/cyberun, shared/executions,
-// shared/lifecycle, shared/store and the AWS SDK's.
+// It imports the clients that it makes (shared/cyberun, shared/executions,
+// shared/lifecycle, shared/store, the AWS SDK's), shared/named and shared/observe.
 package config
 
 import (
@@ -72,8 +72,9 @@ func (s Cyberun) Client(cfg aws.Config) *cyberun.Client {
 	}
 }
 
-// objectsAtOnce bounds the calls of S3 that one clean-up makes side by side. A call
-// takes some 20 ms, so that 16 at once forget a run of 5,000 outputs within seconds.
+// objectsAtOnce bounds the calls of S3 that one delivery or close makes side by side. A
+// call takes some 20 ms, so that 16 at once delete the objects of a run of 5,000 outputs
+// within seconds.
 const objectsAtOnce = 16
 
 // Runs returns the stack's runs with everything that their methods may need. client may

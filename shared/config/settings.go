@@ -51,7 +51,7 @@ type (
 		Cyberun
 		State
 		Webhooks
-		Hold Hold `env:"HOLD_SECONDS" envDefault:"30"` // how long after the submission the task's event stream is followed; 0: never
+		Hold Hold `env:"HOLD_SECONDS" envDefault:"30"` // how long after the submission the task's event stream is followed, and for a second by each later poll; 0: never
 	}
 	// Submit holds the settings of functions/submit.
 	Submit struct {
@@ -109,7 +109,7 @@ type Webhooks struct {
 
 // Lambda has the variables that Lambda sets, and not the template.
 type Lambda struct {
-	RuntimeAPI string `env:"AWS_LAMBDA_RUNTIME_API"` // host and port of the runtime API, which no fetched address may lead to
+	LambdaRuntimeAPI string `env:"AWS_LAMBDA_RUNTIME_API"` // host and port of Lambda's runtime API, which no fetched address may lead to
 }
 
 // maxHold is the template's MaxValue of HoldSeconds: the time-out of poll-status

@@ -32,7 +32,7 @@ const (
 )
 
 // APIError is an answer whose status is not 2xx. All its text is redacted.
-// [IsNotFound] and [IsGone] look for one in a chain of errors.
+// [IsNotFound] and [SaysMissing] look for one in a chain of errors.
 type APIError struct {
 	Method     string
 	Path       string // below the base URL; the whole address of an upload, without its query
@@ -64,10 +64,10 @@ func IsNotFound(err error) bool {
 	return ok && e.JSON && e.Status == http.StatusNotFound
 }
 
-// IsGone reports whether an answer about a task or its result says that it is
+// SaysMissing reports whether an answer about a task or its result says that it is
 // not there, or not for this key: by a 403, 404 or 410, which
 // need not be Cyberun's own.
-func IsGone(err error) bool {
+func SaysMissing(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
 	return ok && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound || e.Status == http.StatusGone)
 }

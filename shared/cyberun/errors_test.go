@@ -80,12 +80,12 @@ func TestAPIError(t *testing.T) {
 			if diff := cmp.Diff(tt.want, *e); diff != "" {
 				t.Error(diff)
 			}
-			if err.Error() != tt.text || IsNotFound(err) != (tt.status == 404 && tt.want.JSON) || IsGone(err) != (tt.status == 403 || tt.status == 404 || tt.status == 410) {
+			if err.Error() != tt.text || IsNotFound(err) != (tt.status == 404 && tt.want.JSON) || SaysMissing(err) != (tt.status == 403 || tt.status == 404 || tt.status == 410) {
 				t.Error(err)
 			}
 		})
 	}
-	if IsNotFound(nil) || IsNotFound(io.EOF) || IsGone(nil) || IsGone(io.EOF) {
+	if IsNotFound(nil) || IsNotFound(io.EOF) || SaysMissing(nil) || SaysMissing(io.EOF) {
 		t.Error("not found without a 404")
 	}
 }

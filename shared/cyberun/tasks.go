@@ -45,7 +45,7 @@ func (t *Task) UnmarshalJSON(b []byte) error {
 
 func (o looseJSON) taskStatus() Status { return Status(firstText(o, "task_status", "status")) }
 
-// Task reads one task by its id. [IsGone] reports whether the error says that there is
+// Task reads one task by its id. [SaysMissing] reports whether the error says that there is
 // none, or none for this key.
 func (c *Client) Task(ctx context.Context, id string) (Task, error) {
 	t, a, err := readTask[Task](ctx, c, http.MethodGet, id, "")
@@ -146,7 +146,7 @@ func (o looseJSON) address(name string) (SignedURL, error) {
 // resultPath is that of a task's result, below the task's own.
 const resultPath = "/result"
 
-// Result reads where a terminal task's outputs are. [IsGone] reports whether the error
+// Result reads where a terminal task's outputs are. [SaysMissing] reports whether the error
 // says that there is no such task or result, or none for this key.
 func (c *Client) Result(ctx context.Context, id string) (Result, error) {
 	r, a, err := readTask[Result](ctx, c, http.MethodGet, id, resultPath)

@@ -28,20 +28,22 @@ type Investigator struct {
 type Verdict int
 
 const (
-	// Unclear says that a person has to decide, for the reason in Finding.Why.
+	// Unclear says that this investigation settles nothing, for the reason in
+	// Finding.Why. With candidates a person has to decide; without any, a later one may
+	// show more.
 	Unclear Verdict = iota
 	// Found says that the run surely started Finding.TaskID.
 	Found
-	// Alone says that Finding.TaskID is the one task that may be the run's, that
+	// OnlyCandidate says that Finding.TaskID is the one task that may be the run's, that
 	// no run of this stack is known to have started it, and that no other run's
 	// submission could have.
-	Alone
+	OnlyCandidate
 	// Unproven says that one task may be the run's, and that the list cannot show it
 	// to be the only one. A later look may find the list whole and fresh.
 	Unproven
-	// Rivals says that other runs of this stack are in doubt about the same tasks. A
-	// later look may show which task is whose.
-	Rivals
+	// OthersPosted says that another run's submission may have started one of the
+	// candidates. A later look may show which task is whose.
+	OthersPosted
 	// Absent says that the task list surely had no task of the submission at Finding.Date.
 	// A task may be listed later.
 	Absent
@@ -52,7 +54,7 @@ type Finding struct {
 	Verdict    Verdict
 	TaskID     string
 	Candidates []run.Candidate // the tasks that may be the run's, the oldest first
-	Why        string          // of Unclear, Unproven and Rivals: the condition that failed
+	Why        string          // of Unclear, Unproven and OthersPosted: the condition that failed
 	// NoWitness says that absence could not be shown for want of a witness: a task that
 	// this stack surely started, and that a complete list has to show.
 	NoWitness bool
@@ -98,16 +100,16 @@ func (i Investigator) Investigate(ctx context.Context, r run.Record) (Finding, e
 	case len(f.Candidates) == 0:
 		return i.absence(ctx, r, f, list, witnesses)
 	}
-	rivals, err := i.rivals(ctx, r.RunID, f.Candidates, markers)
+	others, err := i.othersPosted(ctx, r.RunID, f.Candidates, markers)
 	switch {
 	case err != nil:
 		return Finding{}, err
-	case rivals:
-		f.Verdict, f.Why = Rivals, "other runs of the workflow are in doubt as well"
+	case others:
+		f.Verdict, f.Why = OthersPosted, "another run of the workflow posted at that time as well"
 	case len(f.Candidates) == 1 && len(free) == 1 && list.partial != "":
 		f.Verdict, f.Why = Unproven, list.partial
 	case len(f.Candidates) == 1 && len(free) == 1:
-		f.Verdict, f.TaskID = Alone, free[0].ID
+		f.Verdict, f.TaskID = OnlyCandidate, free[0].ID
 	default:
 		f.Why = fmt.Sprintf("%d tasks could be this run's, or a run in doubt has named one of them", len(f.Candidates))
 	}
@@ -154,11 +156,11 @@ func candidate(t cyberun.Task, o run.Ownership) run.Candidate {
 	return run.Candidate{TaskID: t.ID, CreatedAt: t.CreatedAt.Time, TaskStatus: string(t.Status), DeliveredBy: o.DeliveredBy}
 }
 
-// rivals reports whether another run's submission could have started one of the
+// othersPosted reports whether another run's submission could have started one of the
 // tasks. A marker whose window lies elsewhere could not, nor could one that was
 // never followed by a POST. The markers' runs are read after the task list, or a
 // task could be listed that started after its run was read.
-func (i Investigator) rivals(ctx context.Context, runID string, tasks []run.Candidate, markers []run.Marker) (bool, error) {
+func (i Investigator) othersPosted(ctx context.Context, runID string, tasks []run.Candidate, markers []run.Marker) (bool, error) {
 	for _, m := range markers {
 		overlaps := slices.ContainsFunc(tasks, func(t run.Candidate) bool { return m.Window.Contains(t.CreatedAt) })
 		if m.RunID == runID || !overlaps {

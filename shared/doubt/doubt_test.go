@@ -27,9 +27,9 @@ func TestCandidates(t *testing.T) {
 		want    Verdict
 		why     string
 	}{
-		{name: "one that nobody is known to have started", want: Alone, prepare: func(w *world) []string { return []string{w.ours(time.Second)} }},
-		{name: "at the window's beginning", want: Alone, prepare: func(w *world) []string { return []string{w.ours(-5 * time.Second)} }},
-		{name: "at the window's end", want: Alone, prepare: func(w *world) []string { return []string{w.ours(30 * time.Second)} }},
+		{name: "one that nobody is known to have started", want: OnlyCandidate, prepare: func(w *world) []string { return []string{w.ours(time.Second)} }},
+		{name: "at the window's beginning", want: OnlyCandidate, prepare: func(w *world) []string { return []string{w.ours(-5 * time.Second)} }},
+		{name: "at the window's end", want: OnlyCandidate, prepare: func(w *world) []string { return []string{w.ours(30 * time.Second)} }},
 		{name: "before the window", want: Absent, prepare: func(w *world) []string { w.ours(-6 * time.Second); return nil }},
 		{name: "one that another run started by a receipt", want: Absent, prepare: func(w *world) []string { w.own(w.ours(time.Second), theirs(run.Receipt)); return nil }},
 		{name: "one that another run started by exclusion", want: Absent, prepare: func(w *world) []string { w.own(w.ours(time.Second), theirs(run.Exclusion)); return nil }},
@@ -37,7 +37,7 @@ func TestCandidates(t *testing.T) {
 			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", How: run.Receipt, DeliveredBy: "third"})
 			return nil
 		}},
-		{name: "one beside another run's", want: Alone, prepare: func(w *world) []string {
+		{name: "one beside another run's", want: OnlyCandidate, prepare: func(w *world) []string {
 			w.own(w.ours(time.Second), theirs(run.Receipt))
 			return []string{w.ours(2 * time.Second)}
 		}},
@@ -65,52 +65,52 @@ func TestCandidates(t *testing.T) {
 			return []string{id}
 		}},
 		{name: "of another workflow", want: Absent, prepare: func(w *world) []string { w.task("wf-2", marked.Add(time.Second)); return nil }},
-		{name: "that does not say its workflow", want: Alone, prepare: func(w *world) []string { return []string{w.task("", marked.Add(time.Second))} }},
-		{name: "one, and a rival whose window holds it", want: Rivals, why: "in doubt as well", prepare: func(w *world) []string {
+		{name: "that does not say its workflow", want: OnlyCandidate, prepare: func(w *world) []string { return []string{w.task("", marked.Add(time.Second))} }},
+		{name: "one, and a rival whose window holds it", want: OthersPosted, why: "posted at that time as well", prepare: func(w *world) []string {
 			w.rival("other", marked.Add(10*time.Second))
 			return []string{w.ours(10 * time.Second)}
 		}},
-		{name: "one, and a rival whose window begins with it", want: Rivals, why: "in doubt as well", prepare: func(w *world) []string {
+		{name: "one, and a rival whose window begins with it", want: OthersPosted, why: "posted at that time as well", prepare: func(w *world) []string {
 			w.rival("other", marked.Add(15*time.Second))
 			return []string{w.ours(10 * time.Second)}
 		}},
-		{name: "one, and a rival whose window ends with it", want: Rivals, why: "in doubt as well", prepare: func(w *world) []string {
+		{name: "one, and a rival whose window ends with it", want: OthersPosted, why: "posted at that time as well", prepare: func(w *world) []string {
 			w.rival("other", marked.Add(-20*time.Second))
 			return []string{w.ours(10 * time.Second)}
 		}},
-		{name: "one, and a rival that was earlier", want: Alone, prepare: func(w *world) []string {
+		{name: "one, and a rival that was earlier", want: OnlyCandidate, prepare: func(w *world) []string {
 			w.rival("other", marked.Add(-21*time.Second))
 			return []string{w.ours(10 * time.Second)}
 		}},
-		{name: "one, and a rival that was later", want: Alone, prepare: func(w *world) []string {
+		{name: "one, and a rival that was later", want: OnlyCandidate, prepare: func(w *world) []string {
 			w.rival("other", marked.Add(16*time.Second))
 			return []string{w.ours(10 * time.Second)}
 		}},
-		{name: "two, and a rival that may have one of them", want: Rivals, why: "in doubt as well", prepare: func(w *world) []string {
+		{name: "two, and a rival that may have one of them", want: OthersPosted, why: "posted at that time as well", prepare: func(w *world) []string {
 			w.rival("other", marked.Add(25*time.Second))
 			return []string{w.ours(time.Second), w.ours(25 * time.Second)}
 		}},
-		{name: "one, and a rival whose record has its attempt", want: Rivals, why: "in doubt as well", prepare: func(w *world) []string {
+		{name: "one, and a rival whose record has its attempt", want: OthersPosted, why: "posted at that time as well", prepare: func(w *world) []string {
 			w.rival("other", marked)
 			w.write(run.Record{RunID: "other", Status: run.Failed, WorkflowID: workflowID, Submission: w.submission(marked), Posts: 1})
 			return []string{w.ours(time.Second)}
 		}},
-		{name: "one, and a rival that has its task", want: Rivals, why: "in doubt as well", prepare: func(w *world) []string {
+		{name: "one, and a rival that has its task", want: OthersPosted, why: "posted at that time as well", prepare: func(w *world) []string {
 			w.rival("other", marked)
 			w.write(run.Record{RunID: "other", Status: run.Waiting, WorkflowID: workflowID, TaskID: "task-of-other", Posts: 1})
 			return []string{w.ours(time.Second)}
 		}},
-		{name: "one, and a run that was stopped between its marker and its mark", want: Alone, prepare: func(w *world) []string {
+		{name: "one, and a run that was stopped between its marker and its mark", want: OnlyCandidate, prepare: func(w *world) []string {
 			w.rival("other", marked)
 			w.write(run.Record{RunID: "other", Status: run.Cancelled})
 			return []string{w.ours(time.Second)}
 		}},
-		{name: "one, and a run that has submitted anew since", want: Alone, prepare: func(w *world) []string {
+		{name: "one, and a run that has submitted anew since", want: OnlyCandidate, prepare: func(w *world) []string {
 			w.rival("other", marked)
 			w.write(run.Record{RunID: "other", Status: run.Submitting, WorkflowID: workflowID, Submission: w.submission(marked.Add(time.Minute)), Posts: 1})
 			return []string{w.ours(time.Second)}
 		}},
-		{name: "one, and this run's own markers", want: Alone, prepare: func(w *world) []string {
+		{name: "one, and this run's own markers", want: OnlyCandidate, prepare: func(w *world) []string {
 			w.rival("mine", marked)
 			w.rival("mine", marked.Add(3*time.Second))
 			return []string{w.ours(time.Second)}
@@ -134,7 +134,7 @@ func TestCandidates(t *testing.T) {
 				if !slices.Equal(got, tasks) {
 					t.Errorf("candidates %v, want %v", got, tasks)
 				}
-				if test.want == Alone && f.TaskID != tasks[0] {
+				if test.want == OnlyCandidate && f.TaskID != tasks[0] {
 					t.Errorf("found %s", f.TaskID)
 				}
 				if f.Date.Sub(w.Cyberun.Clock()).Abs() > time.Second {
@@ -193,7 +193,7 @@ func TestNeverBothAdoptOneTask(t *testing.T) {
 			w.task(workflowID, created)
 			for _, r := range []run.Record{w.record, other} {
 				w.record = r
-				w.want(Rivals, "in doubt as well")
+				w.want(OthersPosted, "posted at that time as well")
 			}
 		}
 	}
@@ -260,7 +260,7 @@ func TestOnlyOneInSight(t *testing.T) {
 				test.spoil(w)
 			}
 			if test.why == "" {
-				if f := w.want(Alone, ""); f.TaskID != mine {
+				if f := w.want(OnlyCandidate, ""); f.TaskID != mine {
 					t.Errorf("found %s", f.TaskID)
 				}
 				return
@@ -311,7 +311,7 @@ func TestErrors(t *testing.T) {
 			if e, isNamed := named.As(err); err == nil || isNamed != (test.want != "") || isNamed && e.Name != test.want {
 				t.Errorf("%+v, %v", f, err)
 			}
-			if f.Verdict == Absent || f.Verdict == Alone {
+			if f.Verdict == Absent || f.Verdict == OnlyCandidate {
 				t.Errorf("%+v", f)
 			}
 		})
@@ -371,7 +371,7 @@ func TestOldMarkers(t *testing.T) {
 		}
 		return do()
 	}
-	if f := w.want(Alone, ""); f.TaskID != mine || reads > 0 {
+	if f := w.want(OnlyCandidate, ""); f.TaskID != mine || reads > 0 {
 		t.Errorf("found %s, read %d old markers", f.TaskID, reads)
 	}
 	for i := range 1001 {

@@ -90,7 +90,7 @@ func TestPagesMove(t *testing.T) {
 		}
 		return err
 	}
-	if f := w.want(Alone, ""); f.TaskID != mine || seen < 2 {
+	if f := w.want(OnlyCandidate, ""); f.TaskID != mine || seen < 2 {
 		t.Errorf("found %s, which stood on %d pages", f.TaskID, seen)
 	}
 }
@@ -112,7 +112,7 @@ func TestUnordered(t *testing.T) {
 			w.ours(time.Second)
 			w.Cyberun.Started = w.Cyberun.Started[1:]
 			w.accepted("newer", workflow, marked.Add(-9*time.Minute))
-			want = Alone
+			want = OnlyCandidate
 		}
 		shuffled(w)
 		w.want(want, "")
@@ -136,7 +136,7 @@ func TestUnorderedBehindItsFirstPage(t *testing.T) {
 		i := slices.IndexFunc(s, func(t functiontest.Task) bool { return t.CreatedAt.Equal(marked.Add(at * time.Second)) })
 		w.Cyberun.Started = append(w.Cyberun.Started, s[i])
 	}
-	if f := w.want(Alone, ""); f.TaskID != mine {
+	if f := w.want(OnlyCandidate, ""); f.TaskID != mine {
 		t.Errorf("found %s", f.TaskID)
 	}
 }
@@ -152,7 +152,7 @@ func TestNeighboursOutOfOrder(t *testing.T) {
 	w.task("wf-2", marked.Add(-time.Hour))
 	s := w.Cyberun.Started // the hour, -8, mine, 20
 	s[1], s[2] = s[2], s[1]
-	if f := w.want(Alone, ""); f.TaskID != mine {
+	if f := w.want(OnlyCandidate, ""); f.TaskID != mine {
 		t.Errorf("found %s", f.TaskID)
 	}
 }

@@ -91,11 +91,11 @@ const (
 
 func endedIn(workflow string) string { return endedPrefix + url.PathEscape(workflow) + "/" }
 
-// SawEnd writes to the state bucket that the task of the run r was seen to end as t, so
+// RecordEnd writes to the state bucket that the task of the run r was seen to end as t, so
 // that later looks for other runs have it as a witness. It does nothing for a run
 // without a submission or a task without a created_at. Writing it twice, or not at all,
 // does no harm.
-func SawEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) error {
+func RecordEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) error {
 	if t.CreatedAt.IsZero() || r.Submission == nil {
 		return nil
 	}
@@ -111,7 +111,7 @@ func SawEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) e
 	if err != nil {
 		return err
 	}
-	return s.Put(ctx, fmt.Sprintf("%s%s-%d-%d-%s", endedIn(r.Workflow), store.NewestFirst(t.CreatedAt.Time),
+	return s.Put(ctx, fmt.Sprintf("%s%s-%d-%d-%s", endedIn(r.Workflow), store.DescendingKey(t.CreatedAt.Time),
 		milliseconds(t.CreatedAt, t.StartedAt), milliseconds(t.StartedAt, t.CompletedAt), url.PathEscape(t.ID)), body)
 }
 
@@ -137,7 +137,7 @@ func (i Investigator) witnesses(ctx context.Context, r run.Record) ([]witness, e
 // there is one.
 func (i Investigator) amongEnds(ctx context.Context, r run.Record, now time.Time) ([]witness, error) {
 	var keys []string
-	if err := i.Runs.Store.List(ctx, endedIn(r.Workflow), endedIn(r.Workflow)+store.NewestFirst(now.Add(-youngest)), func(e store.Entry) bool {
+	if err := i.Runs.Store.List(ctx, endedIn(r.Workflow), endedIn(r.Workflow)+store.DescendingKey(now.Add(-youngest)), func(e store.Entry) bool {
 		keys = append(keys, e.Key)
 		return len(keys) < maxLooked
 	}); err != nil {

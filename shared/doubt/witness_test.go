@@ -84,7 +84,7 @@ func TestNoWitness(t *testing.T) {
 func TestAdoptionNeedsNoWitness(t *testing.T) {
 	w := newWorld(t)
 	mine := w.ours(time.Second)
-	if f := w.want(Alone, ""); f.TaskID != mine {
+	if f := w.want(OnlyCandidate, ""); f.TaskID != mine {
 		t.Errorf("found %s", f.TaskID)
 	}
 }
@@ -142,7 +142,7 @@ func TestWhichWitness(t *testing.T) {
 		{name: "not one whose note cannot be read", prepare: func(w *world) string {
 			want := w.accepted("a", workflow, ago(30))
 			w.end("a")
-			w.put(fmt.Sprintf("ended/text-to-image@2/%s-0-0-x", store.NewestFirst(ago(5))), []byte("{"))
+			w.put(fmt.Sprintf("ended/text-to-image@2/%s-0-0-x", store.DescendingKey(ago(5))), []byte("{"))
 			return want
 		}},
 	}
@@ -173,7 +173,7 @@ func TestLagBehindAnEnd(t *testing.T) {
 		w.ours(time.Second)
 		w.Cyberun.Lag = lag
 		if lag == 0 {
-			w.want(Alone, "")
+			w.want(OnlyCandidate, "")
 		} else {
 			w.want(Unclear, "does not show the task")
 		}
@@ -229,7 +229,7 @@ func TestSawEnd(t *testing.T) {
 	}
 	task.Status, task.StartedAt, task.CompletedAt = cyberun.StatusCompleted, moment(3), moment(45)
 	for range 2 {
-		if err := SawEnd(t.Context(), w.Store(), r, task); err != nil {
+		if err := RecordEnd(t.Context(), w.Store(), r, task); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -249,13 +249,13 @@ func TestSawEnd(t *testing.T) {
 	} {
 		r, task := r, task
 		change(&r, &task)
-		if err := SawEnd(t.Context(), w.Store(), r, task); err != nil || len(w.S3.Keys("state", "ended/")) > 0 {
+		if err := RecordEnd(t.Context(), w.Store(), r, task); err != nil || len(w.S3.Keys("state", "ended/")) > 0 {
 			t.Errorf("%s: %v, %v", name, err, w.S3.Keys("state", "ended/"))
 		}
 	}
 	// Times that do not rise, or are not said, are 0 and no sign.
 	task.StartedAt, task.CompletedAt = moment(-5), cyberun.Time{}
-	if err := SawEnd(t.Context(), w.Store(), r, task); err != nil {
+	if err := RecordEnd(t.Context(), w.Store(), r, task); err != nil {
 		t.Fatal(err)
 	}
 	if keys := w.S3.Keys("state", "ended/"); !strings.HasSuffix(keys[0], "-0-0-"+r.TaskID) {
@@ -267,7 +267,7 @@ func TestSawEnd(t *testing.T) {
 func TestNewestFirst(t *testing.T) {
 	var keys []string
 	for _, ago := range []time.Duration{0, time.Millisecond, time.Second, time.Hour, 365 * 24 * time.Hour, 20 * 365 * 24 * time.Hour} {
-		keys = append(keys, store.NewestFirst(marked.Add(-ago)))
+		keys = append(keys, store.DescendingKey(marked.Add(-ago)))
 	}
 	if !slices.IsSorted(keys) || len(slices.Compact(keys)) != 6 {
 		t.Errorf("%v", keys)

@@ -123,7 +123,7 @@ func (w *world) end(runID string) {
 	task := w.Cyberun.Of(r.TaskID)
 	task.Status = cyberun.StatusCompleted
 	w.Undisturbed(func() {
-		if err := SawEnd(w.T.Context(), w.Store(), r.Record, task.Task); err != nil {
+		if err := RecordEnd(w.T.Context(), w.Store(), r.Record, task.Task); err != nil {
 			w.T.Fatal(err)
 		}
 	})

@@ -2,7 +2,7 @@
 // function, and makes the answers, both in the payload format 2.0. It alone makes the
 // relay's problem documents.
 //
-// It imports shared/named.
+// It imports shared/named and the event types of aws-lambda-go.
 package httpapi
 
 import (

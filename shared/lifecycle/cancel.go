@@ -27,8 +27,8 @@ const (
 )
 
 // CancelTask cancels the run's task, if the run started it by a receipt and delivers
-// it. It tries until Cyberun accepts or the budget is over, asks once for the task's
-// status, and notes the result in the record. If Cancel is nil in the record that it
+// it. It tries until Cyberun accepts or the budget is over, asks for the
+// task's status after each try, and notes the result in the record. If Cancel is nil in the record that it
 // returns, the run has no task, or one that it may not cancel. It needs Cyberun and
 // Sleep; without Outputs it leaves the error.json of a closed run to the sweep.
 func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run, error) {

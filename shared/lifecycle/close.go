@@ -19,8 +19,8 @@ const (
 	// under it: a record has a handful of writers.
 	maxTurns = 8
 	// forgotten is how old a run must be before an execution that Step Functions
-	// does not know counts as gone. A run lives at most 8 days, and reads of a new
-	// one lag behind.
+	// does not know counts as gone. An execution runs for at most 8 days, and reads of a
+	// new one lag behind.
 	forgotten = 9 * 24 * time.Hour
 )
 
@@ -146,11 +146,11 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	switch {
 	case err != nil:
 		return false, err
-	case cell.Then&RemoveError != 0:
+	case cell.Then&doRemoveError != 0:
 		return false, c.removeError(ctx, r.Record)
 	case e.Redrives < r.Life: // its error.json may have come after a delivery removed what it found
 		return false, c.withdrawError(ctx, r)
-	case cell.Then&Finish != 0:
+	case cell.Then&doFinish != 0:
 		return c.finishOrFail(ctx, r)
 	case cell.Ignore: // closed by another, or by a call that died behind it
 		if r, err = c.endLife(ctx, r, e.Redrives); err != nil {
@@ -179,7 +179,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	}
 	now := c.Now().UTC()
 	r, cell, err = c.update(ctx, r, change{event: event, do: func(rec *run.Record) error {
-		if !rec.Status.Open() || rec.Life != before.Life || rec.Life > e.Redrives || rec.TaskID != before.TaskID || rec.Stopping() != before.Stopping() ||
+		if !rec.Status.Open() || rec.Life != before.Life || rec.Life > e.Redrives || rec.TaskID != before.TaskID || rec.WasStopped() != before.WasStopped() ||
 			rec.InDoubt() != before.InDoubt() || rec.Status == run.Delivering || len(rec.ExtraTasks) != len(before.ExtraTasks) {
 			return errRecordChanged
 		}
@@ -193,7 +193,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		}
 		return false, err
 	}
-	if cell.Ignore || cell.Then&Finish != 0 { // another call closed it, or a delivery finished it
+	if cell.Ignore || cell.Then&doFinish != 0 { // another call closed it, or a delivery finished it
 		return false, errRecordChanged
 	}
 	if r, err = c.cleanUp(ctx, r, entries, cancels); err != nil {

@@ -37,7 +37,7 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 		rec.Copies++
 		return nil
 	}})
-	if err == nil && cell.Then&Finish != 0 {
+	if err == nil && cell.Then&doFinish != 0 {
 		return s.FinishDelivery(ctx, r)
 	}
 	return r, err

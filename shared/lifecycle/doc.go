@@ -6,7 +6,7 @@
 //
 // A run has a status, and a person may have stopped it: both together are its phase.
 // What an event does to a run in each phase stands in one table (table.go): it leads
-// to a new status and to effects, or it is refused under a named error. Every write of
+// to a new status and to effects, or it is refused under a named error. Every change of
 // a record goes through the table, by one function.
 //
 // # Lives
@@ -14,8 +14,9 @@
 // Redriving a failed execution begins a new life of its run. Step Functions counts
 // redrives; the first step of a higher life raises the record's life, and from then on
 // an event of a step of a lower life is refused as Superseded. Events with that check
-// are called fenced. [Runs.Accept] is not: it takes the id of a task from a call of any
-// life, and in any phase, since a task that is billed must never be forgotten.
+// are called fenced. Events that report a fact are not, [Runs.Accept] above all: it takes
+// the id of a task from a call of any life, and in any phase, since a task that is billed
+// must never be forgotten.
 //
 // # Objects in the state bucket
 //
@@ -35,5 +36,5 @@
 //
 // It imports the state bucket's store, the client's types of Cyberun, the copy engine's
 // checkpoints, shared/executions for what Step Functions says, shared/observe for the
-// log, shared/run and shared/named.
+// log, shared/s3errors, shared/fanout, shared/run and shared/named.
 package lifecycle

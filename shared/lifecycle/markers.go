@@ -92,7 +92,10 @@ func (s *Runs) Markers(ctx context.Context, workflowID string, since time.Time) 
 	}); err != nil {
 		return nil, err
 	}
-	if listed > maxOldMarkers || len(recent) > maxMarkers {
+	if listed > maxOldMarkers {
+		return nil, fmt.Errorf("more than %d markers of the workflow %s are kept", maxOldMarkers, workflowID)
+	}
+	if len(recent) > maxMarkers {
 		return nil, fmt.Errorf("more than %d runs of the workflow %s are submitting at once", maxMarkers, workflowID)
 	}
 	var markers []run.Marker

@@ -56,7 +56,7 @@ func indexKey(r run.Record) string { return indexPrefix + CursorOf(r) }
 // CursorOf returns the cursor of a run in the index, for [Runs.Newest]. Two callers may
 // see start times of a run that differ by milliseconds, and write two entries; skip the
 // entry whose cursor is not that of the record.
-func CursorOf(r run.Record) string { return store.NewestFirst(r.StartedAt) + "-" + r.RunID }
+func CursorOf(r run.Record) string { return store.DescendingKey(r.StartedAt) + "-" + r.RunID }
 
 // Newest calls each with the id and the cursor of every run in the index, the newest
 // first, after the entry with the given cursor (empty: from the first), until each
@@ -132,7 +132,7 @@ func copyKey(runID, outputID string) string {
 type Checkpoint struct {
 	Upload *transfer.Checkpoint `json:"checkpoint,omitempty"`
 	Output *run.Output          `json:"output,omitempty"`
-	Life   int                  `json:"life,omitempty"` // of the run in which the object was last seen
+	Life   int                  `json:"life,omitempty"` // the life of the run in which a call last saw the stored object
 }
 
 // PutCheckpoint stores how far the copy of an output has come.

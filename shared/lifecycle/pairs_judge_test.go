@@ -165,7 +165,7 @@ func (p *pair) watch() {
 		forgot("it was closed and is open without a redrive", !before.Status.Open() && now.Status.Open() && now.Life == before.Life)
 		forgot("what succeeded or was stopped is that no more", (before.Status == run.Succeeded || before.Status == run.Cancelled) && now.Status != before.Status)
 		forgot("past its point of no return it was stopped", before.Status == run.Delivering && now.Status == run.Cancelled)
-		forgot("it was stopped, and is delivered", before.Status.Open() && before.Stopping() && before.Status != run.Delivering && now.Status == run.Delivering)
+		forgot("it was stopped, and is delivered", before.Status.Open() && before.WasStopped() && before.Status != run.Delivering && now.Status == run.Delivering)
 		forgot("its stop is forgotten", !before.StopRequestedAt.IsZero() && now.StopRequestedAt.IsZero())
 		forgot("its task is another", before.TaskID != "" && now.TaskID != before.TaskID)
 		forgot("who started its task is known less surely", before.TaskID != "" && before.How.Surer(now.How))

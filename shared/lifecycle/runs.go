@@ -91,9 +91,10 @@ func decodeRun(object store.Object) (Run, error) {
 	return r, nil
 }
 
-// update applies an event to a record and writes the record if that changed it. It
-// is the only write of a record that exists. It returns the run as it stands then,
-// and the table's cell.
+// update applies an event to a record and writes the record if that changed it. Every
+// change of a record goes through it: only create writes the first one, and reuse
+// replaces that of a run whose name Step Functions has given out again. It returns the
+// run as it stands then, and the table's cell.
 func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
 	var cell cell
 	object, err := s.Store.Update(ctx, recordKey(r.RunID), r.object, func(body []byte) ([]byte, error) {
@@ -132,7 +133,7 @@ func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
 type Call struct {
 	RunID        string
 	ExecutionARN string
-	StartedAt    time.Time
+	StartedAt    time.Time // the execution's first start; zero from poll-status and copy-result, which do not need it
 	// Redrives is $$.Execution.RedriveCount; nil in calls of executions that began
 	// under a definition of the state machine that did not pass it.
 	Redrives *int
@@ -292,9 +293,9 @@ func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 	switch {
 	case err != nil:
 		return r, err
-	case cell.Then&Cancelled != 0:
+	case cell.Then&doEndStep != 0:
 		return r, refusal(named.RunCancelled, r.Record)
-	case cell.Then&Finish != 0 && s.Outputs != nil:
+	case cell.Then&doFinish != 0 && s.Outputs != nil:
 		return s.FinishDelivery(ctx, r)
 	}
 	return r, nil

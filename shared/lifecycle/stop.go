@@ -50,7 +50,7 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 		return nil
 	}
 	r, cell, err := s.update(ctx, r, c)
-	if err == nil && cell.Then&Finish != 0 {
+	if err == nil && cell.Then&doFinish != 0 {
 		r, err = s.FinishDelivery(ctx, r)
 	}
 	return r, cell.Then, err
@@ -101,7 +101,7 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decisio
 			if d.Same(word) {
 				return nil
 			}
-			return named.Errorf(named.NotInDoubt, "another word on the run %s was stored at %s", rec.RunID, d.DecidedAt.Format("2006-01-02T15:04:05Z"))
+			return named.Errorf(named.NotInDoubt, "another decision on the run %s was stored at %s", rec.RunID, d.DecidedAt.Format("2006-01-02T15:04:05Z"))
 		}
 		rec.Decision = &word
 		return nil

@@ -111,7 +111,7 @@ func TestStopsBeforeTheRecord(t *testing.T) {
 	if _, effects, err := w.stops("r1"); err != nil || effects != CancelTask|StopExecution {
 		t.Fatalf("effects %b, %v", effects, err)
 	}
-	if r := w.get("r1"); !r.Stopping() || !r.Status.Open() || r.Prefix != "p/r1/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || r.ExecutionARN != arnPrefix+"r1" || len(w.keys("index/")) != 1 {
+	if r := w.get("r1"); !r.WasStopped() || !r.Status.Open() || r.Prefix != "p/r1/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || r.ExecutionARN != arnPrefix+"r1" || len(w.keys("index/")) != 1 {
 		t.Errorf("%+v", r)
 	}
 	_, err := w.runs.Begin(t.Context(), call("r1", 0), w.request(), outputBucket, "")
@@ -152,7 +152,7 @@ func TestStopMeetsSubmit(t *testing.T) {
 			t.Fatalf("at call %d: %v", n, err)
 		}
 		got := w.get("r1")
-		if !got.Stopping() || refused == nil && *met && w.tasks["t1"] != cyberun.StatusCancelled || refused != nil && !named.Is(refused, named.RunCancelled) {
+		if !got.WasStopped() || refused == nil && *met && w.tasks["t1"] != cyberun.StatusCancelled || refused != nil && !named.Is(refused, named.RunCancelled) {
 			t.Errorf("at call %d: %+v, Submit %v, its task is %s", n, got, refused, w.tasks["t1"])
 		}
 		if !*met {

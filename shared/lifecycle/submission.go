@@ -19,9 +19,9 @@ const (
 	// answerReserve is kept of a call's time: Lambda ends a call at its deadline, and nobody
 	// hears an error that it returns only then.
 	answerReserve = tryTime + 2*time.Second
-	// cleanupTime is for a few small writes that must happen although the call's
+	// unmarkTime is for the small writes of Unmark, which must happen although the call's
 	// own time is over.
-	cleanupTime = 10 * time.Second
+	unmarkTime = 10 * time.Second
 )
 
 // The ids of workflows are as Cyberun sends them: with a '/' in one, no list of the
@@ -65,7 +65,7 @@ func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission ru
 // next try may post at once. It returns reason, which is why nothing started, or the
 // error that kept the mark from being taken back.
 func (s *Runs) Unmark(ctx context.Context, r Run, reason error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarkTime)
 	defer cancel()
 	if _, err := s.clearSubmission(ctx, r, true); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s *Runs) NotStarted(ctx context.Context, r Run) (Run, error) {
 	if err != nil {
 		return r, err
 	}
-	if r.Stopping() {
+	if r.WasStopped() {
 		return r, refusal(named.RunCancelled, r.Record)
 	}
 	return r, s.withdrawDoubt(ctx, r.Record)
@@ -113,8 +113,8 @@ func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, e
 // Accept stores that a receipt named a task as the run's, whatever has become of the
 // run since. A run without a task gets it. A run that has this very task already now
 // knows it by a receipt. A run that has another one keeps the task as an extra task,
-// which Accept cancels. Accept tries for as long as ctx lives, and its error names the
-// task.
+// which Accept cancels. Accept tries until 7 s before ctx's deadline, and its error names
+// the task.
 //
 // It writes the record first, since nothing else has the id; then the ownership; and
 // deletes the marker last, so that a run which reads the markers and then the
@@ -141,7 +141,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 		rec.CleanUpDue = rec.CleanUpDue || !rec.Status.Open()
 		return nil
 	}}
-	attempt := r.Submission
+	submission := r.Submission
 	var cell cell
 	err := s.persist(ctx, func(ctx context.Context) (err error) {
 		r, cell, err = s.update(ctx, r, c)
@@ -167,13 +167,13 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 			return r, err
 		}
 	}
-	if attempt == nil {
+	if submission == nil {
 		return r, s.withdrawDoubt(ctx, r.Record)
 	}
 	if !r.first { // an earlier call may have died between its marker and its mark
 		return r, s.clearMarkers(ctx, r.Record)
 	}
-	if err := s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+attempt.Attempt); err != nil {
+	if err := s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+submission.Attempt); err != nil {
 		return r, err
 	}
 	return r, s.withdrawDoubt(ctx, r.Record)
@@ -229,7 +229,7 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 			return r, err
 		}
 	}
-	if r.Stopping() {
+	if r.WasStopped() {
 		// Before the markers go: by them the sweep finds a task whose call died here.
 		if r, err = s.CancelTask(ctx, r, callBudget); err != nil {
 			return r, err
@@ -238,14 +238,14 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 	if err := s.clearMarkers(ctx, r.Record); err != nil {
 		return r, err
 	}
-	if r.Stopping() {
+	if r.WasStopped() {
 		return r, refusal(named.RunCancelled, r.Record)
 	}
 	return r, nil
 }
 
-// Adopt makes the task taskID, which is the only one that a run in doubt can have
-// started, the run's own. It writes the ownership first, by which only one of two runs
+// Adopt makes taskID the task of a run in doubt: the only candidate, which is then
+// adopted, or the one that a person named. It writes the ownership first, by which only one of two runs
 // gets the task. taken is the id of the other run if that has the task, else empty.
 func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (found Run, taken string, err error) {
 	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: how, DeliveredBy: r.RunID})

@@ -71,8 +71,8 @@ func (c Closer) Sweep(ctx context.Context, list lister, pace func(context.Contex
 
 // sweepForgotten looks at the records of runs that began nine to ten days ago.
 func (c Closer) sweepForgotten(ctx context.Context, now time.Time, each func(executions.Execution)) error {
-	last := indexPrefix + store.NewestFirst(now.Add(-forgotten-daily))
-	entries, err := c.listKeys(ctx, indexPrefix, indexPrefix+store.NewestFirst(now.Add(-forgotten)), maxSwept)
+	last := indexPrefix + store.DescendingKey(now.Add(-forgotten-daily))
+	entries, err := c.listKeys(ctx, indexPrefix, indexPrefix+store.DescendingKey(now.Add(-forgotten)), maxSwept)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,10 @@ import (
 // event is something that happens to a run.
 type event string
 
-// The events. Those of steps, except onAccept, are fenced: from a lower life than the
-// record's they are refused as Superseded, whatever the table says.
+// The events. onEnter, onMark, onFind, onNote, onCopy and onDeliver are fenced: from a
+// lower life than the record's they are refused as Superseded, whatever the table says.
+// Events that report a fact (onAccept, onUnmark, onDelivered, onUndeliverable, onAmend),
+// a close, a stop and a decision are not.
 const (
 	onEnter         event = "enter"           // a step of the record's own life begins
 	onEnterNext     event = "enter next life" // the first step after a redrive begins
@@ -45,7 +47,7 @@ var phases = []phase{
 
 // phaseOf returns the phase that a run is in by its record.
 func phaseOf(r run.Record) phase {
-	if r.Status.Open() && r.Status != run.Delivering && r.Stopping() {
+	if r.Status.Open() && r.Status != run.Delivering && r.WasStopped() {
 		return stopping
 	}
 	return phase(r.Status)
@@ -55,14 +57,13 @@ func phaseOf(r run.Record) phase {
 // record.
 type Effect uint
 
-// The effects.
+// The effects. Those that only this package carries out begin with "do".
 const (
 	CancelTask    Effect = 1 << iota // cancel the run's task, if it is the run's to cancel
 	StopExecution                    // stop the execution, so that no further step is called
-	Finish                           // write the manifest's fixed bytes and close the run as succeeded
-	Answer                           // return the result of the run, which has succeeded, once more
-	RemoveError                      // remove the error.json that a close may have left
-	Cancelled                        // end the step as RunCancelled
+	doFinish                         // write the manifest's fixed bytes and close the run as succeeded
+	doRemoveError                    // remove the error.json that a close may have left
+	doEndStep                        // end the step as RunCancelled
 )
 
 // resume in cell.To stands for the status that follows from the record's contents:
@@ -99,30 +100,29 @@ func cells(c ...cell) map[phase]cell {
 var (
 	keep       = cell{}
 	ignore     = cell{Ignore: true}
-	answer     = cell{Then: Answer}
-	finish     = cell{Then: Finish}
+	finish     = cell{Then: doFinish}
 	cancel     = cell{Then: CancelTask}
 	halt       = cell{Then: CancelTask | StopExecution}
 	superseded = cell{Refuse: named.Superseded}
 	stopped    = cell{Refuse: named.RunCancelled}
 	marked     = cell{Refuse: named.SubmitInDoubt}
 
-	removeError = cell{Ignore: true, Then: RemoveError}
+	removeError = cell{Ignore: true, Then: doRemoveError}
 	notInDoubt  = cell{Refuse: named.NotInDoubt}
 )
 
 // table says what each event does in each phase.
 var table = map[event]map[phase]cell{
 	//             submitting, waiting, copying, stopping, delivering, failed, cancelled, succeeded
-	onEnter:     cells(keep, keep, keep, stopped, finish, superseded, superseded, answer),
-	onEnterNext: cells(keep, keep, keep, cell{Then: Cancelled}, finish, cell{To: resume}, cell{Then: Cancelled}, answer),
+	onEnter:     cells(keep, keep, keep, stopped, finish, superseded, superseded, keep),
+	onEnterNext: cells(keep, keep, keep, cell{Then: doEndStep}, finish, cell{To: resume}, cell{Then: doEndStep}, keep),
 	onMark:      cells(keep, marked, marked, stopped, superseded, superseded, stopped, superseded),
 	onUnmark:    cells(keep, keep, keep, keep, keep, keep, keep, keep),
 	onAccept:    cells(cell{To: run.Waiting}, keep, keep, cancel, keep, keep, cancel, keep),
 	onFind:      cells(cell{To: run.Waiting}, marked, marked, stopped, superseded, superseded, stopped, superseded),
 	onNote:      cells(keep, keep, keep, stopped, superseded, superseded, superseded, superseded),
-	onCopy:      cells(superseded, cell{To: run.Copying}, keep, stopped, finish, superseded, superseded, answer),
-	onDeliver:   cells(superseded, superseded, cell{To: run.Delivering}, stopped, finish, superseded, superseded, answer),
+	onCopy:      cells(superseded, cell{To: run.Copying}, keep, stopped, finish, superseded, superseded, keep),
+	onDeliver:   cells(superseded, superseded, cell{To: run.Delivering}, stopped, finish, superseded, superseded, keep),
 	onDelivered: cells(superseded, superseded, superseded, superseded, cell{To: run.Succeeded}, superseded, superseded, ignore),
 
 	onUndeliverable: cells(ignore, ignore, ignore, ignore, cell{To: run.Failed}, ignore, ignore, ignore),
@@ -212,7 +212,7 @@ func refusal(name string, r run.Record) error {
 	case named.NotInDoubt:
 		return named.Errorf(name, "the run %s is %s, and nothing about its submission is left to decide", r.RunID, r.Status.Shown())
 	}
-	return named.Errorf(name, "the run %s is %s in its life %d; this call belongs to an earlier one", r.RunID, r.Status.Shown(), r.Life)
+	return named.Errorf(name, "the run %s is %s in its life %d: this call comes too late to change it", r.RunID, r.Status.Shown(), r.Life)
 }
 
 // stoppedCause says what became of the task of a run that was stopped.

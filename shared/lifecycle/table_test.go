@@ -29,7 +29,7 @@ func said(before run.Record, after run.Record, cell cell, err error, did bool) s
 		words = append(words, "(it changed what it was not to, or did not)")
 	}
 	effects := map[Effect]string{
-		CancelTask: "cancel task", StopExecution: "stop execution", Finish: "finish", Answer: "answer", RemoveError: "remove error.json", Cancelled: "step ends as RunCancelled",
+		CancelTask: "cancel task", StopExecution: "stop execution", doFinish: "finish", doRemoveError: "remove error.json", doEndStep: "step ends as RunCancelled",
 	}
 	for _, effect := range slices.Sorted(maps.Keys(effects)) {
 		if cell.Then&effect != 0 {
@@ -65,14 +65,14 @@ var wantTable = map[event]map[phase]string{
 		every("refused RunCancelled", stopping),
 		every("keep, finish", delivering),
 		every("refused Superseded", failed, cancelled),
-		every("keep, answer", succeeded),
+		every("keep", succeeded),
 	),
 	onEnterNext: rows(
 		every("keep", submitting, waiting, copying),
 		every("keep, step ends as RunCancelled", stopping, cancelled),
 		every("keep, finish", delivering),
 		every("to copying", failed),
-		every("keep, answer", succeeded),
+		every("keep", succeeded),
 	),
 	onMark: rows(
 		every("keep", submitting),
@@ -103,14 +103,14 @@ var wantTable = map[event]map[phase]string{
 		every("keep", copying),
 		every("refused RunCancelled", stopping),
 		every("keep, finish", delivering),
-		every("keep, answer", succeeded),
+		every("keep", succeeded),
 	),
 	onDeliver: rows(
 		every("refused Superseded", submitting, waiting, failed, cancelled),
 		every("to delivering", copying),
 		every("refused RunCancelled", stopping),
 		every("keep, finish", delivering),
-		every("keep, answer", succeeded),
+		every("keep", succeeded),
 	),
 	onDelivered: rows(
 		every("refused Superseded", submitting, waiting, copying, stopping, failed, cancelled),

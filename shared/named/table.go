@@ -66,7 +66,7 @@ type Spec struct {
 	EndsPolling bool
 }
 
-// Table lists every named error, in the order of a run's life. The state
+// Table lists every named error, in the order in which a run can meet them. The state
 // machine's retriers, the API's statuses and the command line's advice are held
 // to it by tests, and docs/errors.md is generated from it.
 var Table = []Spec{
@@ -131,8 +131,8 @@ var Table = []Spec{
 		Meaning: "A person stopped the run.",
 		Hint:    "the run was stopped by a person, and a redrive keeps it stopped; start a new run if it was not meant"},
 	{Name: Superseded,
-		Meaning: "The call belongs to an execution that has been redriven since. It changed nothing.",
-		Hint:    "a redrive goes on with this run: this call came from an earlier life of it and did nothing"},
+		Meaning: "The call came too late: the execution has been redriven since, or its run is already closed. It changed nothing.",
+		Hint:    "the run went on, or ended, without this call, which did nothing"},
 	{Name: HistoryFull, Redrivable: true, EndsPolling: true,
 		Meaning: "The history of the run's execution is nearly full: Step Functions allows 25,000 events.",
 		Hint:    "the execution's history is nearly full; nothing was cancelled: redrive the run, or rescue its task with `relay rescue TASK`"},

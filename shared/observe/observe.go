@@ -36,8 +36,8 @@ func Logger(w io.Writer, function string) *slog.Logger {
 // runtimeLog is the output of the standard logger.
 type runtimeLog struct{ log *slog.Logger }
 
-// Write logs what aws-lambda-go says when it gives up: an answer that the runtime
-// API did not take, such as one over 6 MB, or a runtime API that is gone. Its
+// Write logs what aws-lambda-go says when it gives up: an answer that Lambda's
+// runtime API did not take, such as one over 6 MB, or a runtime API that is gone. Its
 // report of an error that a handler returned is dropped, since Step logs that.
 func (r runtimeLog) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))

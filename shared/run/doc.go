@@ -18,10 +18,13 @@
 //   - A receipt is Cyberun's answer to that POST, with the task's id.
 //   - A run is in doubt while the outcome of its POST is unknown. A candidate is a task
 //     that such a run may have started.
+//   - A witness is a task that a receipt named, and that a complete and fresh task list
+//     has to show.
 //   - A task is adopted if the run found it in the task list after a lost reply, and
 //     rescued if a person names it for a new run.
 //   - The run that delivers a task copies the task's outputs and writes the manifest.
-//   - A task is cancelled; a run is stopped, by a person. A run is closed when its
+//   - A call is fenced if it is refused once a later life of its run has begun.
+//   - A task is cancelled; a run is stopped, by a person, and then ends as [Cancelled]. A run is closed when its
 //     record gets one of the statuses [Succeeded], [Failed] and [Cancelled].
 //   - The sweep is the hourly call of close-run that does what a close left undone.
 //

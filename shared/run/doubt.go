@@ -5,7 +5,7 @@ import "time"
 // Submission is the POST that starts a run's task, as the record has it before the POST
 // is sent. Its times are by Cyberun's clock, except LocalAt.
 type Submission struct {
-	Attempt   string    `json:"attempt"`           // id of the call of submit that wrote it, which alone may post
+	Attempt   string    `json:"attempt"`           // its id: only the call that marked it may post
 	MarkedAt  time.Time `json:"marked_at"`         // when it was written to the record
 	PostUntil time.Time `json:"post_until"`        // by when the POST has ended, with or without an answer
 	LocalAt   time.Time `json:"local_at"`          // MarkedAt by the relay's own clock

@@ -7,7 +7,7 @@ type How string
 // The values of [How], the most certain first.
 const (
 	Receipt     How = "receipt"   // Cyberun's answer to the run's POST named the task
-	Exclusion   How = "exclusion" // the run found it in the task list after a lost reply, and nobody else can have started it
+	Exclusion   How = "exclusion" // found after a lost reply as the only task that it can be, or named by a person's decision
 	AsCandidate How = "candidate" // a run in doubt has it among its candidates
 	Rescue      How = "rescue"    // a person named it for a run, and who started it is not known
 )

@@ -96,8 +96,8 @@ type Record struct {
 	ErrorKey        string       `json:"error_key,omitempty"` // the key of error.json, once a close has written it
 	ManifestKey     string       `json:"manifest_key,omitempty"`
 	ManifestBody    string       `json:"manifest_body,omitempty"` // from Delivering on: the key, in the state bucket, of the manifest's fixed bytes
-	// CleanUpDue says that the close left work to the sweep: markers to delete, a cancel to
-	// confirm, or candidates to find.
+	// CleanUpDue says that the close left work to the sweep: markers to delete, extra
+	// tasks to cancel, or candidates to name. A cancel that is to be confirmed is in Cancel.
 	CleanUpDue bool `json:"clean_up_due,omitempty"`
 
 	WriteID string `json:"write_id"` // id of the last write, by which a writer recognises its own after a lost reply
@@ -185,9 +185,9 @@ func (r *Record) SetTask(taskID string, how How, at time.Time) {
 // have been, and its outcome is unknown.
 func (r Record) InDoubt() bool { return r.TaskID == "" && r.Submission != nil }
 
-// Stopping reports whether a person stopped the run. It is true of a closed run as
+// WasStopped reports whether a person stopped the run. It is true of a closed run as
 // well.
-func (r Record) Stopping() bool { return !r.StopRequestedAt.IsZero() || r.Status == Cancelled }
+func (r Record) WasStopped() bool { return !r.StopRequestedAt.IsZero() || r.Status == Cancelled }
 
 // Pending reports whether the sweep has work left, at the time now, on a run that
 // failed or was cancelled. Work that is not done 7 days after the run's end is given

@@ -65,7 +65,7 @@ func TestDeadlines(t *testing.T) {
 // doubt no longer.
 func TestInDoubt(t *testing.T) {
 	r := Record{RunID: "run-1"}
-	if r.InDoubt() || r.Stopping() {
+	if r.InDoubt() || r.WasStopped() {
 		t.Errorf("a new record: %+v", r)
 	}
 	r.Submission, r.Candidates = &Submission{Attempt: "a"}, []Candidate{{TaskID: "t"}}
@@ -93,7 +93,7 @@ func TestStopping(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := test.record.Stopping(); got != test.want {
+			if got := test.record.WasStopped(); got != test.want {
 				t.Errorf("got %v", got)
 			}
 		})

@@ -144,7 +144,7 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 			r.InputVersions = inputVersionsField(&violations, value, fields["parameters"])
 		case startedByField:
 		default:
-			violations.Add(named.Shorten(maxName, name), "is not a field of a request; known are workflow, parameters, input_versions, destination, max_seconds and task_id")
+			violations.Add(named.Shorten(maxName, name), "is not a field of a request; known are workflow, parameters, parameters_as_text, input_versions, destination, max_seconds and task_id")
 		}
 	}
 	_, hasWorkflow := fields["workflow"]

@@ -277,6 +277,6 @@ func status(err error) int {
 // latestMillis is in the year 2286: a time in milliseconds has 13 digits until then.
 const latestMillis = 9999999999999
 
-// NewestFirst returns a time as the 13 digits by which keys sort the newest first: S3
+// DescendingKey returns a time as the 13 digits by which keys sort the newest first: S3
 // lists keys in ascending order only.
-func NewestFirst(t time.Time) string { return fmt.Sprintf("%013d", latestMillis-t.UnixMilli()) }
+func DescendingKey(t time.Time) string { return fmt.Sprintf("%013d", latestMillis-t.UnixMilli()) }

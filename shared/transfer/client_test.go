@@ -18,7 +18,7 @@ func TestRefusedWhenDialled(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
 	defer server.Close()
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
-	for _, policy := range []Policy{{}, {Hosts: []string{"localhost"}}, {AllowInsecure: true, RuntimeAPI: "localhost:" + port}} {
+	for _, policy := range []Policy{{}, {Hosts: []string{"localhost"}}, {AllowInsecure: true, LambdaRuntimeAPI: "localhost:" + port}} {
 		f := newFixture(t, 0)
 		f.src.URL = redact.SignedURL("https://localhost:" + port + "/x?X-Amz-Signature=secret")
 		f.copier.Origin = NewOrigin(policy)

@@ -120,7 +120,7 @@ func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpo
 	if c.outOfTime(ctx, err) {
 		res, err = Result{}, nil
 	}
-	res.Copied, res.Stored = j.origin.fetched.Load(), j.stored.Load()
+	res.Fetched, res.Stored = j.origin.fetched.Load(), j.stored.Load()
 	return res, asNamed(ctx, err)
 }
 

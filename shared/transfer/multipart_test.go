@@ -46,8 +46,8 @@ func TestResume(t *testing.T) {
 			if test.between != nil {
 				test.between(f)
 			}
-			if res := f.copied(); test.copied > 0 && res.Copied != int64(test.copied) {
-				t.Errorf("fetched %d bytes, want %d", res.Copied, test.copied)
+			if res := f.copied(); test.copied > 0 && res.Fetched != int64(test.copied) {
+				t.Errorf("fetched %d bytes, want %d", res.Fetched, test.copied)
 			}
 		})
 	}

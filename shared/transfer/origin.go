@@ -22,7 +22,7 @@ type origin struct {
 	stall          time.Duration // without a byte, after which a connection is given up
 	maxTruncations int           // at one byte, after which the output is taken to end there
 	truncations    truncations
-	fetched        atomic.Int64 // bytes, for Result.Copied
+	fetched        atomic.Int64 // bytes, for Result.Fetched
 }
 
 // refreshableURL is a signed URL that runs out and is then asked for again: once,

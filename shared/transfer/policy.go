@@ -19,10 +19,10 @@ type Policy struct {
 	Hosts []string
 	// AllowInsecure allows plain http and loopback addresses too, for the local stack.
 	AllowInsecure bool
-	// RuntimeAPI is the "host:port" in AWS_LAMBDA_RUNTIME_API. Its port is refused on
+	// LambdaRuntimeAPI is the "host:port" in AWS_LAMBDA_RUNTIME_API. Its port is refused on
 	// every address that is not public, also with AllowInsecure: whoever reaches that API
 	// can read the function's events and answer them.
-	RuntimeAPI string
+	LambdaRuntimeAPI string
 }
 
 // checkURL refuses a URL by its scheme and host.
@@ -76,9 +76,9 @@ func (p Policy) checkAddress(address string) error {
 	if isPublic(ip) {
 		return nil
 	}
-	// Whatever name the runtime API has, only its port tells it from the local
+	// Whatever name Lambda's runtime API has, only its port tells it from the local
 	// stack's own servers.
-	if _, port, err := net.SplitHostPort(p.RuntimeAPI); err == nil && port == fmt.Sprint(dialled.Port()) {
+	if _, port, err := net.SplitHostPort(p.LambdaRuntimeAPI); err == nil && port == fmt.Sprint(dialled.Port()) {
 		return named.Errorf(named.OriginRefused, "the download address leads to the Lambda runtime API")
 	}
 	if p.AllowInsecure && ip.IsLoopback() {

@@ -70,7 +70,7 @@ func TestCheckAddress(t *testing.T) {
 			t.Errorf("%s: %v, want it refused", address, err)
 		}
 	}
-	local := Policy{AllowInsecure: true, RuntimeAPI: "127.0.0.1:9001"}
+	local := Policy{AllowInsecure: true, LambdaRuntimeAPI: "127.0.0.1:9001"}
 	for address, allowed := range map[string]bool{
 		"127.0.0.1:9000": true, "[::1]:9000": true, "10.0.0.1:443": false, "169.254.169.254:80": false, "0.0.0.0:9000": false,
 		"127.0.0.1:9001": false, "[::1]:9001": false, "127.9.9.9:9001": false, "0.0.0.0:9001": false, "[::ffff:127.0.0.1]:9001": false,

@@ -16,8 +16,8 @@ type Result struct {
 	ContentType     string // as stored
 	ContentEncoding string // as stored; empty: none
 
-	Copied int64 // bytes that this call fetched from the origin, repeated ones included
-	Stored int64 // bytes that this call stored as whole parts, which the next call need not fetch
+	Fetched int64 // bytes that this call fetched from the origin, repeated ones included
+	Stored  int64 // bytes that this call stored as whole parts, which the next call need not fetch
 }
 
 func newResult(key string, file OriginFile) Result {

@@ -37,10 +37,10 @@ func (j *job) stream(ctx context.Context, key string, first *rangeReader) (Resul
 // streaming is the copy of one stream over its attempts.
 type streaming struct {
 	*job
-	key    string
+	key  string
 	file OriginFile
-	open   openBody
-	up     *upload // nil until a second part is needed
+	open openBody
+	up   *upload // nil until a second part is needed
 }
 
 // attempt reads the origin from its first byte to its end, and uploads one part

@@ -174,7 +174,7 @@ func TestStopsBeforeTheRecord(t *testing.T) {
 		t.Fatalf("%+v", a)
 	}
 	r := w.get(id)
-	if !r.Stopping() || !r.Status.Open() || r.ExecutionARN != arnPrefix+id || r.Prefix != "p/"+id+"/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || !r.StartedAt.Equal(began) || r.Bucket != outputBucket {
+	if !r.WasStopped() || !r.Status.Open() || r.ExecutionARN != arnPrefix+id || r.Prefix != "p/"+id+"/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || !r.StartedAt.Equal(began) || r.Bucket != outputBucket {
 		t.Errorf("%+v", r)
 	}
 	if fmt.Sprint(w.machine.stopped) != "["+id+"]" {
@@ -216,7 +216,7 @@ func TestStopMeetsSubmit(t *testing.T) {
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelled" {
 		t.Fatalf("%+v", a)
 	}
-	if r := w.get("r1"); !r.Stopping() || r.TaskID != "t1" || fmt.Sprint(w.cancelled) != "[t1]" {
+	if r := w.get("r1"); !r.WasStopped() || r.TaskID != "t1" || fmt.Sprint(w.cancelled) != "[t1]" {
 		t.Errorf("%+v, cancelled %v", r, w.cancelled)
 	}
 }
@@ -243,7 +243,7 @@ func TestStopsThroughOutages(t *testing.T) {
 		}
 		return nil
 	}
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || fmt.Sprint(w.cancelled) != "[t1]" || !w.get("r1").Stopping() {
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || fmt.Sprint(w.cancelled) != "[t1]" || !w.get("r1").WasStopped() {
 		t.Errorf("Step Functions away: %+v", a)
 	}
 	w.machine.runs["r1"].State = executions.Failed // it ended of the stop meanwhile
@@ -267,7 +267,7 @@ func TestStopsThroughOutages(t *testing.T) {
 		}
 		return do()
 	}
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" || w.cancelled != nil || !w.get("r1").Stopping() || w.machine.stopped == nil {
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" || w.cancelled != nil || !w.get("r1").WasStopped() || w.machine.stopped == nil {
 		t.Errorf("ownership away: %+v, cancelled %v", a, w.cancelled)
 	}
 }
@@ -310,7 +310,7 @@ func TestStopsRedriven(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
 	w.start("r1", body, executions.Failed)
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || w.get("r1").Stopping() {
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || w.get("r1").WasStopped() {
 		t.Errorf("not redriven: %+v", a)
 	}
 	w.machine.fail = func(string) error { return errors.New("throttled") }

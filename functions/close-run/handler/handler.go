@@ -71,7 +71,8 @@ const (
 	// describePause spaces the calls to Step Functions: 5 a second, below the 10 to
 	// 15 that it allows an account.
 	describePause = 200 * time.Millisecond
-	// settle is how long after the end of its POST a task is sure to be listed.
+	// settle is DefaultWaits.Settle of submit: how long after the end of its POST the
+	// task list is read for the candidates. A task that is listed later is not among them.
 	settle = 10 * time.Second
 	// maxSettle bounds the wait for that: a POST takes 25 s at most.
 	maxSettle = 45 * time.Second

@@ -94,7 +94,7 @@ func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run
 		return run.Output{}, err
 	}
 	c.stored.Add(1) // an output of 0 bytes is progress too, and so is one that was there already
-	observe.Log(ctx).InfoContext(ctx, "copied", "output", o.ID, "bytes", result.Bytes, "fetched", result.Copied, "skipped", result.Skipped)
+	observe.Log(ctx).InfoContext(ctx, "copied", "output", o.ID, "bytes", result.Bytes, "fetched", result.Fetched, "skipped", result.Skipped)
 	output := run.Output{
 		ID: o.ID, Key: result.Key, Bytes: result.Bytes, CRC32: fmt.Sprintf("%08x", result.CRC32),
 		ContentType: result.ContentType, ETag: result.ETag,

@@ -132,7 +132,7 @@ func TestSlowOrigin(t *testing.T) {
 	w.h.NewCopier = func(_ time.Time, connections int) Copier {
 		asked = append(asked, connections)
 		return copyFunc(func(context.Context, transfer.Source, transfer.Target, *transfer.Checkpoint, transfer.Save) (transfer.Result, error) {
-			return transfer.Result{Copied: 1000, Stored: stored}, nil
+			return transfer.Result{Fetched: 1000, Stored: stored}, nil
 		})
 	}
 	want := []int{0, 4, 2, 1}

@@ -131,7 +131,7 @@ func (h *Handler) result(ctx context.Context, runID, taskID string) (cyberun.Res
 	callCtx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	result, err := h.Cyberun.Result(callCtx, taskID)
-	if err != nil && !cyberun.IsGone(err) {
+	if err != nil && !cyberun.SaysMissing(err) {
 		return result, cyberun.RemoteError("read the result of the task "+taskID, err)
 	}
 	progress, readErr := h.Runs.Progress(ctx, runID)

@@ -196,7 +196,7 @@ func (h *Handler) mayPark(progress *run.Progress) bool {
 // one that waiting may mend. That a task no longer exists is believed after five
 // answers over ten minutes, and a task list without it.
 func (h *Handler) finalError(ctx context.Context, r lifecycle.Run, progress *run.Progress, err error) error {
-	if cyberun.IsGone(err) {
+	if cyberun.SaysMissing(err) {
 		gone, listErr := workflows.Gone(ctx, h.Cyberun, r.TaskID, &progress.Missing, h.Now())
 		if listErr != nil {
 			observe.Log(ctx).WarnContext(ctx, "the task list cannot be read", "cause", listErr.Error())
@@ -215,7 +215,7 @@ func (h *Handler) finalError(ctx context.Context, r lifecycle.Run, progress *run
 // finish records how the task ended. It returns the named error of a task that failed
 // or was cancelled.
 func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task) (Output, error) {
-	if err := doubt.SawEnd(ctx, h.Runs.Store, r.Record, task); err != nil {
+	if err := doubt.RecordEnd(ctx, h.Runs.Store, r.Record, task); err != nil {
 		observe.Log(ctx).WarnContext(ctx, "the task's end could not be noted for later runs", "cause", err.Error())
 	}
 	r, err := h.Runs.Note(ctx, r, func(rec *run.Record) {

@@ -51,14 +51,14 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 	case h.InDoubt == StopDoubt:
 		f.Why = "InDoubt=stop leaves it to a person"
 		return r, h.leaveToPerson(ctx, r, f)
-	case f.Verdict == doubt.Alone && h.InDoubt == AbsentOnly:
+	case f.Verdict == doubt.OnlyCandidate && h.InDoubt == AbsentOnly:
 		f.Why = "InDoubt=absent-only leaves a candidate to a person"
 		return r, h.leaveToPerson(ctx, r, f)
-	case f.Verdict == doubt.Alone:
+	case f.Verdict == doubt.OnlyCandidate:
 		return h.adopt(ctx, r, f.TaskID)
 	case f.Verdict == doubt.Absent:
 		return h.confirmAbsence(ctx, r)
-	case f.Verdict == doubt.Rivals, f.Verdict == doubt.Unproven:
+	case f.Verdict == doubt.OthersPosted, f.Verdict == doubt.Unproven:
 		return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
 	case len(f.Candidates) > 0:
 		return r, h.leaveToPerson(ctx, r, f)

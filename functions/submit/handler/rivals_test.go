@@ -47,7 +47,7 @@ func TestRivalSettles(t *testing.T) {
 	w.loseTogether("r1", true, "r2", true)
 	w.Now = began.Add(time.Minute)
 	_, _, err, _ := w.once(w.input("r1", prompted("r1")))
-	wantName(t, err, named.SubmitInDoubt, "in doubt as well")
+	wantName(t, err, named.SubmitInDoubt, "posted at that time as well")
 	second := w.Run("r2") // its first call lives on, and has the receipt
 	if _, err := w.Runs().Accept(w.Lambda(lambdaTime), second, w.Cyberun.Paid("r2")[0]); err != nil {
 		t.Fatal(err)
