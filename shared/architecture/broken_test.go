@@ -45,6 +45,7 @@ var brokenTrees = []struct {
 			"shared/lifecycle/cancel.go":               "package lifecycle\n\nfunc (s *Runs) cancel() { s.Cyberun.Cancel(nil, \"t\") }\n",
 			"shared/run/request.go":                    "package run\n\n// The key of a record is \"runs/\" and its id.\nconst DefaultPrefix = \"runs/{run_id}/\"\n",
 			"shared/run/keys_test.go":                  "package run\n\nconst record = \"runs/r1.json\"\n",
+			"shared/functiontest/world.go":             "package functiontest\n\nconst record = \"runs/r1.json\"\n",
 		},
 		want: []string{},
 	},

@@ -48,7 +48,11 @@ type Cyberun struct {
 	Refuse func() error
 	// Cancels are the errors of the next cancels, nil for one that is done; after the
 	// last, each is done. A cancel of a task that has ended changes nothing.
-	Cancels []error
+	Cancels   []error
+	Cancelled []string // the task of each cancel that was done
+	// MaxTime, if it is not 0, is the most time that the context of a call may leave it.
+	// A call without a deadline, or with one further away, fails the test.
+	MaxTime time.Duration
 
 	// What the task list answers.
 	Ascending  bool                    // the oldest task first
@@ -63,6 +67,7 @@ type Cyberun struct {
 
 	world *World
 	keys  int
+	tries []time.Time // when each cancel came
 }
 
 // Task is a task that was started, with the parameters of its POST.
@@ -80,6 +85,14 @@ func (c *Cyberun) date() time.Time {
 		return time.Time{}
 	}
 	return c.Clock().Truncate(time.Second)
+}
+
+// call does one call of the service with the context that its caller gave it.
+func (c *Cyberun) call(ctx context.Context, name string, do func() error) error {
+	if ends, ok := ctx.Deadline(); c.MaxTime > 0 && (!ok || time.Until(ends) > c.MaxTime) {
+		c.world.T.Errorf("the call %s of Cyberun has no time of its own, or more than %s", name, c.MaxTime)
+	}
+	return c.world.Call(name, do)
 }
 
 // Answered returns the error of an answer of Cyberun's own: a status with a JSON
@@ -103,8 +116,8 @@ func Refused(status int) error {
 var ErrNetwork = errors.New("connection reset by peer")
 
 // Workflow returns the workflow Flow by its slug, or a 404.
-func (c *Cyberun) Workflow(_ context.Context, ref string) (w cyberun.Workflow, err error) {
-	err = c.world.Call("Workflow", func() error {
+func (c *Cyberun) Workflow(ctx context.Context, ref string) (w cyberun.Workflow, err error) {
+	err = c.call(ctx, "Workflow", func() error {
 		if slug, _, _ := strings.Cut(ref, "@"); slug != c.Flow.Slug {
 			return Answered(http.StatusNotFound)
 		}
@@ -116,8 +129,8 @@ func (c *Cyberun) Workflow(_ context.Context, ref string) (w cyberun.Workflow, e
 }
 
 // WorkflowByID returns the workflow Flow by its id, or a 404.
-func (c *Cyberun) WorkflowByID(_ context.Context, id string) (w cyberun.Workflow, err error) {
-	err = c.world.Call("WorkflowByID", func() error {
+func (c *Cyberun) WorkflowByID(ctx context.Context, id string) (w cyberun.Workflow, err error) {
+	err = c.call(ctx, "WorkflowByID", func() error {
 		if id != c.Flow.ID {
 			return Answered(http.StatusNotFound)
 		}
@@ -134,7 +147,7 @@ func (c *Cyberun) Run(ctx context.Context, _ string, parameters map[string]any) 
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline) + time.Second // the test's own time is not the world's
 	var receipt cyberun.RunReceipt
-	err := c.world.Call("Run", func() error {
+	err := c.call(ctx, "Run", func() error {
 		if c.world.Now.Sub(entered) > left {
 			return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded}
 		}
@@ -162,6 +175,17 @@ func (c *Cyberun) Start(parameters map[string]any) string {
 		Prompt: prompt, Parameters: parameters,
 	})
 	return id
+}
+
+// Has puts a task of the workflow Flow with an id and a status there, without a call, or
+// gives that status to the one that is there.
+func (c *Cyberun) Has(id string, status cyberun.Status) *Task {
+	if c.Of(id) == nil {
+		c.Started = append(c.Started, Task{Task: cyberun.Task{ID: id, WorkflowID: c.Flow.ID, CreatedAt: cyberun.Time{Time: c.Clock()}}})
+	}
+	t := c.Of(id)
+	t.Status = status
+	return t
 }
 
 // Strangers starts n tasks of a workflow that no run of this stack started, a second
@@ -200,8 +224,8 @@ func (c *Cyberun) Paid(prompt string) (ids []string) {
 }
 
 // Task returns a task, or a 404.
-func (c *Cyberun) Task(_ context.Context, id string) (task cyberun.Task, err error) {
-	err = c.world.Call("Task", func() error {
+func (c *Cyberun) Task(ctx context.Context, id string) (task cyberun.Task, err error) {
+	err = c.call(ctx, "Task", func() error {
 		t := c.Of(id)
 		if t == nil {
 			return Answered(http.StatusNotFound)
@@ -213,8 +237,8 @@ func (c *Cyberun) Task(_ context.Context, id string) (task cyberun.Task, err err
 }
 
 // Tasks returns one page of the task list, changed as the fields of [Cyberun] say.
-func (c *Cyberun) Tasks(_ context.Context, page cyberun.Page) (list cyberun.TaskList, err error) {
-	err = c.world.Call("Tasks", func() error {
+func (c *Cyberun) Tasks(ctx context.Context, page cyberun.Page) (list cyberun.TaskList, err error) {
+	err = c.call(ctx, "Tasks", func() error {
 		size := page.Size
 		if c.PerPage > 0 {
 			size = min(size, c.PerPage)
@@ -254,12 +278,13 @@ func (c *Cyberun) Tasks(_ context.Context, page cyberun.Page) (list cyberun.Task
 }
 
 // Cancel ends a task as cancelled, unless Cancels has an error for it.
-func (c *Cyberun) Cancel(_ context.Context, id string) error {
-	return c.world.Call("Cancel", func() error { return c.end(id) })
+func (c *Cyberun) Cancel(ctx context.Context, id string) error {
+	return c.call(ctx, "Cancel", func() error { return c.end(id) })
 }
 
 // end is what a cancel does.
 func (c *Cyberun) end(id string) error {
+	c.tries = append(c.tries, c.world.Time())
 	if len(c.Cancels) > 0 {
 		answer := c.Cancels[0]
 		c.Cancels = c.Cancels[1:]
@@ -267,15 +292,25 @@ func (c *Cyberun) end(id string) error {
 			return answer
 		}
 	}
+	c.Cancelled = append(c.Cancelled, id)
 	if t := c.Of(id); t != nil && !t.Status.Terminal() {
 		t.Status = cyberun.StatusCancelled
 	}
 	return nil
 }
 
+// CancelTimes returns when each cancel came that Around let through, refused or done,
+// counted from a time of the world's clock.
+func (c *Cyberun) CancelTimes(from time.Time) (times []time.Duration) {
+	for _, at := range c.tries {
+		times = append(times, at.Sub(from))
+	}
+	return times
+}
+
 // Result returns the result in Results, or a 404.
-func (c *Cyberun) Result(_ context.Context, id string) (result cyberun.Result, err error) {
-	err = c.world.Call("Result", func() error {
+func (c *Cyberun) Result(ctx context.Context, id string) (result cyberun.Result, err error) {
+	err = c.call(ctx, "Result", func() error {
 		known, ok := c.Results[id]
 		if !ok {
 			return Answered(http.StatusNotFound)
@@ -287,8 +322,8 @@ func (c *Cyberun) Result(_ context.Context, id string) (result cyberun.Result, e
 }
 
 // Presign returns a new file key at each call.
-func (c *Cyberun) Presign(_ context.Context, r cyberun.PresignRequest) (p cyberun.Presigned, err error) {
-	err = c.world.Call("Presign", func() error {
+func (c *Cyberun) Presign(ctx context.Context, r cyberun.PresignRequest) (p cyberun.Presigned, err error) {
+	err = c.call(ctx, "Presign", func() error {
 		c.keys++
 		p = cyberun.Presigned{FileKey: fmt.Sprintf("file-%d-%s", c.keys, r.FileName), UploadURL: "https://files.example/put"}
 		return nil
@@ -297,12 +332,12 @@ func (c *Cyberun) Presign(_ context.Context, r cyberun.PresignRequest) (p cyberu
 }
 
 // Upload adds the file to Uploads.
-func (c *Cyberun) Upload(_ context.Context, p cyberun.Presigned, body io.Reader, size int64) error {
+func (c *Cyberun) Upload(ctx context.Context, p cyberun.Presigned, body io.Reader, size int64) error {
 	read, err := io.ReadAll(body)
 	if err != nil || int64(len(read)) != size {
 		return fmt.Errorf("read %d of %d: %w", len(read), size, err)
 	}
-	return c.world.Call("Upload", func() error {
+	return c.call(ctx, "Upload", func() error {
 		c.Uploads = append(c.Uploads, p.FileKey+"="+string(read))
 		return nil
 	})

@@ -6,7 +6,9 @@
 package functiontest
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
@@ -32,11 +35,9 @@ var Began = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // ARN returns the ARN of a run's execution.
 func ARN(runID string) string { return arnPrefix + runID }
 
-// ioTime is how far each call moves the world's clock.
-const ioTime = 40 * time.Millisecond
-
-// World is one stack and everything that it calls. Its clock moves only by 40 ms for
-// each call, and by what a sleep takes.
+// World is one stack and everything that it calls. Its clock moves only by CallTime for
+// each call, and by what a sleep takes. Calls may come side by side: what they do is done
+// one after the other.
 type World struct {
 	T          testing.TB
 	S3         *storetest.S3
@@ -45,6 +46,9 @@ type World struct {
 	// Now is the time by the clock of the relay and of S3. Cyberun's clock is ahead of it
 	// by Cyberun.Skew.
 	Now time.Time
+	// CallTime is how far each call moves the clock: 40 ms in a new world. A test that
+	// asserts exact times sets it to 0.
+	CallTime time.Duration
 	// Around is called in place of each call; do does it, and nil for Around does every
 	// call. Around may refuse a call (return an error without do), lose its reply (do,
 	// then return an error), send it twice, or run other code before it.
@@ -52,13 +56,15 @@ type World struct {
 	// Asleep is called in each sleep, so that other code runs meanwhile; it may be nil.
 	Asleep func()
 
-	mu     sync.Mutex // guards Now and serial while calls run side by side
+	doing  sync.Mutex // held while a call is done
+	mu     sync.Mutex // guards Now, serial and calls while calls run side by side
 	serial int
+	calls  []string // the names of the calls so far
 }
 
 // New returns a world with the workflow of [TextToImage], and without runs.
 func New(t testing.TB) *World {
-	w := &World{T: t, S3: &storetest.S3{}, Now: Began}
+	w := &World{T: t, S3: &storetest.S3{}, Now: Began, CallTime: 40 * time.Millisecond}
 	w.Cyberun = &Cyberun{world: w, Flow: TextToImage()}
 	w.Executions = &Executions{world: w, known: map[string]*execution{}}
 	w.S3.Now = w.Time
@@ -90,11 +96,30 @@ func (w *World) next() int {
 // Call does one call, as Around says. The name of a call to S3 is such as "PutObject
 // state/runs/r1.json", that of any other its method alone.
 func (w *World) Call(name string, do func() error) error {
-	w.pass(ioTime)
-	if w.Around == nil {
+	w.mu.Lock()
+	w.Now, w.calls = w.Now.Add(w.CallTime), append(w.calls, name)
+	w.mu.Unlock()
+	one := func() error {
+		w.doing.Lock()
+		defer w.doing.Unlock()
 		return do()
 	}
-	return w.Around(name, do)
+	if w.Around == nil {
+		return one()
+	}
+	return w.Around(name, one)
+}
+
+// Calls returns how many calls have come whose name begins with prefix.
+func (w *World) Calls(prefix string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, name := range w.calls {
+		if strings.HasPrefix(name, prefix) {
+			n++
+		}
+	}
+	return n
 }
 
 // OnS3 reports whether the name of a call, see [World.Call], is that of a call to S3.
@@ -174,6 +199,42 @@ func (w *World) Run(runID string) (r lifecycle.Run) {
 		}
 	})
 	return r
+}
+
+// Set puts an object into the state bucket, as JSON and without a call, as another
+// function does.
+func (w *World) Set(key string, v any) {
+	w.T.Helper()
+	body, err := json.Marshal(v)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	w.S3.Set(StateBucket, key, storetest.Object{Body: body})
+}
+
+// Record puts a run's record there with its place in the list of runs, and the ownership
+// of its task if the record says how that is known. It fills in the ARN of the execution,
+// and the start, the bucket and the prefix where they are empty.
+func (w *World) Record(r run.Record) {
+	w.T.Helper()
+	r.ExecutionARN, r.Bucket, r.Prefix = ARN(r.RunID), cmp.Or(r.Bucket, OutputBucket), cmp.Or(r.Prefix, "runs/"+r.RunID+"/")
+	if r.StartedAt.IsZero() {
+		r.StartedAt = Began
+	}
+	w.Set("index/"+lifecycle.CursorOf(r), nil)
+	w.Set("runs/"+r.RunID+".json", r)
+	if r.TaskID != "" && r.How != "" {
+		w.Set("tasks/"+r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID})
+	}
+}
+
+// Change changes a run's record, without a call, as another function does.
+func (w *World) Change(runID string, how func(*run.Record)) {
+	w.T.Helper()
+	r := w.Run(runID).Record
+	how(&r)
+	r.WriteID += "+"
+	w.Set("runs/"+runID+".json", r)
 }
 
 // Close closes a run whose execution has ended, as close-run does, and fails the test

@@ -237,7 +237,7 @@ func TestUploadOfClosedRun(t *testing.T) {
 		{name: "stop asked for", end: (*world).stop, want: named.RunCancelled},
 		{name: "cancelled", end: func(w *world) { w.closes("ABORTED", "") }, want: named.Superseded},
 		{name: "failed", end: func(w *world) { w.closes("FAILED", named.Unavailable) }, want: named.Superseded},
-		{name: "redriven", end: func(w *world) { w.change(func(r *run.Record) { r.Life = 1 }) }, want: named.Superseded},
+		{name: "redriven", end: func(w *world) { w.Change("r1", func(r *run.Record) { r.Life = 1 }) }, want: named.Superseded},
 		{name: "delivered by another call", end: func(w *world) {
 			if out, err := w.beside(); err != nil || !out.Done {
 				w.t.Errorf("%+v, %v", out, err)

@@ -48,38 +48,17 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{World: functiontest.New(t), t: t, copies: map[string]int{}}
 	w.Now = began.Add(time.Minute)
-	w.Executions.Start("r1", "", began)
+	w.Executions.Begin("r1", "", began)
 	w.Cyberun.Results = map[string]cyberun.Result{
 		"t1": {ID: "t1", Status: cyberun.StatusCompleted, DownloadURL: "https://files.example/out/image.png" + signed},
 	}
+	w.Cyberun.MaxTime = callTime
 	w.runs = w.Runs()
 	w.h = &Handler{
-		Runs: w.runs, Cyberun: timed{w.Cyberun, t}, AtOnce: DefaultAtOnce, Now: w.Time,
+		Runs: w.runs, Cyberun: w.Cyberun, AtOnce: DefaultAtOnce, Now: w.Time,
 		NewCopier: func(time.Time, int) Copier { return copyFunc(w.copy) },
 	}
 	return w
-}
-
-// timed demands that every call to Cyberun has a time of its own.
-type timed struct {
-	*functiontest.Cyberun
-	t *testing.T
-}
-
-func (c timed) Tasks(ctx context.Context, page cyberun.Page) (cyberun.TaskList, error) {
-	c.check(ctx)
-	return c.Cyberun.Tasks(ctx, page)
-}
-
-func (c timed) Result(ctx context.Context, id string) (cyberun.Result, error) {
-	c.check(ctx)
-	return c.Cyberun.Result(ctx, id)
-}
-
-func (c timed) check(ctx context.Context) {
-	if _, ok := ctx.Deadline(); !ok {
-		c.t.Error("the call to Cyberun has no time of its own")
-	}
 }
 
 // copy is shared/transfer in small: the object, unless it is there already.
@@ -116,30 +95,11 @@ func (w *world) record(change func(*run.Record)) *world {
 	if change != nil {
 		change(&r)
 	}
-	w.set("runs/"+r.RunID+".json", r)
-	w.set("tasks/"+r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID})
+	w.Record(r)
 	return w
 }
 
-// set puts an object into the state bucket, as another function does.
-func (w *world) set(key string, v any) {
-	w.t.Helper()
-	body, err := json.Marshal(v)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.S3.Set(stateBucket, key, storetest.Object{Body: body})
-}
-
 func (w *world) get() run.Record { return w.Run("r1").Record }
-
-// change has another function change the record.
-func (w *world) change(how func(*run.Record)) {
-	r := w.get()
-	how(&r)
-	r.WriteID += "+"
-	w.set("runs/r1.json", r)
-}
 
 // stop is a person's stop.
 func (w *world) stop() {

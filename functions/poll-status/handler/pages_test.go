@@ -15,7 +15,7 @@ import (
 // waiting makes a run that waits for the task that its receipt named, which runs.
 func waiting(w *functiontest.World) (r lifecycle.Run, task *functiontest.Task) {
 	w.T.Helper()
-	e := w.Executions.Start("r1", "{}", w.Now)
+	e := w.Executions.Begin("r1", "{}", w.Now)
 	r, err := w.Runs().Begin(w.T.Context(), lifecycle.Call{RunID: "r1", ExecutionARN: e.ARN, StartedAt: w.Now, Redrives: new(int)}, run.Request{Workflow: functiontest.WorkflowRef}, functiontest.OutputBucket, "")
 	if err == nil {
 		r, err = w.Runs().Accept(w.T.Context(), r, w.Cyberun.Start(map[string]any{"prompt": "r1"}))

@@ -135,7 +135,7 @@ func TestFence(t *testing.T) {
 			w.Close("r1")
 		}, count: 2, want: named.RunCancelled, life: 2},
 		{name: "not said, of this life", count: -1, life: 1},
-		{name: "not said, of the next life", prepare: func(w *world) { w.fail("r1", failed); w.Executions.Redrive("r1") }, count: -1, life: 2},
+		{name: "not said, of the next life", prepare: func(w *world) { w.fail("r1", failed); w.Executions.BeginAgain("r1") }, count: -1, life: 2},
 		{name: "not said, and it has ended", prepare: func(w *world) { w.fail("r1", failed) }, count: -1, want: named.Superseded, life: 1},
 	}
 	for _, test := range tests {

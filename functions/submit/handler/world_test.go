@@ -67,7 +67,7 @@ func (w *world) handler() *Handler {
 // input is what Step Functions sends for an execution of that name, which begins
 // with the first of them.
 func (w *world) input(runID, request string) Input {
-	e := w.Executions.Start(runID, request, w.Now)
+	e := w.Executions.Begin(runID, request, w.Now)
 	redrives := e.Redrives
 	return Input{RunID: runID, ExecutionARN: e.ARN, StartedAt: e.StartedAt, RedriveCount: &redrives, Request: json.RawMessage(request)}
 }
@@ -89,7 +89,7 @@ func (w *world) fail(runID string, err error) {
 
 // redrive sets a run going again that failed, and returns what is sent then.
 func (w *world) redrive(in Input) Input {
-	w.Executions.Redrive(in.RunID)
+	w.Executions.BeginAgain(in.RunID)
 	return w.input(in.RunID, string(in.Request))
 }
 
