@@ -1,14 +1,12 @@
 package handler
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/google/go-cmp/cmp"
@@ -46,15 +44,12 @@ func TestSamples(t *testing.T) {
 		}
 		w := newWorld(t)
 		w.start("sample-run", body, executions.Running)
-		w.cyberun.workflows = func(context.Context, cyberun.Page) (cyberun.WorkflowList, error) {
-			return cyberun.WorkflowList{Workflows: []cyberun.Workflow{textToImage()}}, nil
-		}
 		a := w.event(e)
 		if a.status != status {
 			t.Errorf("%d %s", a.status, a.raw)
 		}
-		if stopped := http.Method == "DELETE" && status == 202; stopped != (len(w.machine.stopped) == 1) {
-			t.Errorf("stopped %v", w.machine.stopped)
+		if stopped := http.Method == "DELETE" && status == 202; stopped != (len(w.Executions.Stopped) == 1) {
+			t.Errorf("stopped %v", w.Executions.Stopped)
 		}
 		if a.status == 400 && len(a.violations()) != 5 {
 			t.Errorf("%v", a.violations())

@@ -2,13 +2,11 @@ package handler
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 
-	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -22,8 +20,8 @@ func TestRoutesByKey(t *testing.T) {
 		w.start("another", body, executions.Running)
 		e := httpEvent("DELETE", "/runs/r1", "")
 		e.RawPath, e.RequestContext.HTTP.Path = path, path
-		if a := w.event(e); a.status != 202 || fmt.Sprint(w.machine.stopped) != "[r1]" {
-			t.Errorf("%s: %d %s, stopped %v", path, a.status, a.raw, w.machine.stopped)
+		if a := w.event(e); a.status != 202 || fmt.Sprint(w.Executions.Stopped) != "[r1]" {
+			t.Errorf("%s: %d %s, stopped %v", path, a.status, a.raw, w.Executions.Stopped)
 		}
 	}
 }
@@ -38,12 +36,12 @@ func TestIDsThatNoRunCanHave(t *testing.T) {
 		for _, route := range []string{"GET /runs/{id}", "DELETE /runs/{id}", "POST /runs/{id}/outcome"} {
 			w := newWorld(t)
 			w.start("r1", body, executions.Running)
-			w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
 			e := httpEvent(strings.Fields(route)[0], "/", `{"not_started":true}`)
 			e.RouteKey, e.PathParameters = route, map[string]string{"id": id}
 			a := w.event(e)
-			if a.status != 404 || a.body["title"] != "RunNotFound" || len(w.machine.stopped)+len(w.cancelled)+w.machine.looks > 0 {
-				t.Errorf("%s of %q: %d %s, stopped %v, cancelled %v, %d looks", route, id, a.status, a.raw, w.machine.stopped, w.cancelled, w.machine.looks)
+			if a.status != 404 || a.body["title"] != "RunNotFound" || w.Calls("") > 0 {
+				t.Errorf("%s of %q: %d %s, after %d calls", route, id, a.status, a.raw, w.Calls(""))
 			}
 		}
 	}
@@ -53,10 +51,9 @@ func TestIDsThatNoRunCanHave(t *testing.T) {
 func TestWorkflowsThatNobodyHas(t *testing.T) {
 	for _, slug := range []string{"50%25off", "%", "a\x00", "a\nb", "a b", "..", "a#b", "text-to-image@", "text-to-image@x", strings.Repeat("w", 2000)} {
 		w := newWorld(t)
-		w.cyberun.workflow = nil
 		e := httpEvent("GET", "/workflows/x", "")
 		e.PathParameters["slug"] = slug
-		if a := w.event(e); a.status != 404 || a.body["title"] != "WorkflowNotFound" {
+		if a := w.event(e); a.status != 404 || a.body["title"] != "WorkflowNotFound" || w.Calls("") > 0 {
 			t.Errorf("%q: %d %s", slug, a.status, a.raw)
 		}
 	}
@@ -87,7 +84,7 @@ func TestPanic(t *testing.T) {
 	w := newWorld(t)
 	var log bytes.Buffer
 	w.h.Log = slog.New(slog.NewJSONHandler(&log, nil))
-	w.cyberun.workflow = func(context.Context, string) (cyberun.Workflow, error) {
+	w.Around = func(string, func() error) error {
 		panic("slipped at https://x.example/a?X-Amz-Signature=secret")
 	}
 	a := w.call("GET", "/workflows/text-to-image", "")

@@ -14,14 +14,14 @@ import (
 // TestLists pages through runs, with and without a status, over holes in the index.
 func TestLists(t *testing.T) {
 	w := newWorld(t)
-	w.s3.PageSize = 7
+	w.S3.PageSize = 7
 	statuses := []run.Status{run.Succeeded, run.Failed, run.Waiting}
 	var all []string
 	for i := range 31 {
 		id := fmt.Sprintf("r%02d", i)
-		w.record(run.Record{RunID: id, Status: statuses[i%3], StartedAt: began.Add(time.Duration(i) * time.Second)})
+		w.Record(run.Record{RunID: id, Status: statuses[i%3], StartedAt: began.Add(time.Duration(i) * time.Second)})
 		if i%5 == 4 { // its record has expired, or was never made
-			w.s3.Remove(stateBucket, "runs/"+id+".json")
+			w.S3.Remove(stateBucket, "runs/"+id+".json")
 			continue
 		}
 		all = append([]string{id}, all...)
@@ -65,11 +65,11 @@ func TestLists(t *testing.T) {
 // TestListsOnce: two calls that begin one run may leave two entries in the index.
 func TestListsOnce(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Waiting})
+	w.Record(run.Record{RunID: "r1", Status: run.Waiting})
 	for _, start := range []time.Time{began.Add(time.Millisecond), began.Add(-time.Second)} {
-		w.set("index/"+lifecycle.CursorOf(run.Record{RunID: "r1", StartedAt: start}), nil)
+		w.Set("index/"+lifecycle.CursorOf(run.Record{RunID: "r1", StartedAt: start}), nil)
 	}
-	if a := w.call("GET", "/runs", ""); len(a.body["runs"].([]any)) != 1 || len(w.s3.Keys(stateBucket, "index/")) != 3 {
+	if a := w.call("GET", "/runs", ""); len(a.body["runs"].([]any)) != 1 || len(w.S3.Keys(stateBucket, "index/")) != 3 {
 		t.Errorf("%s", a.raw)
 	}
 }
@@ -78,15 +78,15 @@ func TestListsOnce(t *testing.T) {
 func TestListIsBounded(t *testing.T) {
 	w := newWorld(t)
 	for i := range maxScanned + 100 {
-		w.record(run.Record{RunID: fmt.Sprint(i), Status: run.Succeeded, StartedAt: began.Add(-time.Duration(i) * time.Second)})
+		w.Record(run.Record{RunID: fmt.Sprint(i), Status: run.Succeeded, StartedAt: began.Add(-time.Duration(i) * time.Second)})
 	}
-	w.record(run.Record{RunID: "old", Status: run.Failed, StartedAt: began.Add(-24 * time.Hour)})
+	w.Record(run.Record{RunID: "old", Status: run.Failed, StartedAt: began.Add(-24 * time.Hour)})
 	a := w.call("GET", "/runs?status=failed&limit=100", "")
 	cursor, _ := a.body["next_cursor"].(string)
 	if len(a.body["runs"].([]any)) != 0 || cursor == "" {
 		t.Fatal(a.raw)
 	}
-	if reads := len(w.s3.Calls("GetObject")); reads > maxScanned+100 {
+	if reads := len(w.S3.Calls("GetObject")); reads > maxScanned+100 {
 		t.Errorf("%d reads", reads)
 	}
 	a = w.call("GET", "/runs?status=failed&limit=100&cursor="+cursor, "")

@@ -58,7 +58,7 @@ func closeObjects(v any, refined bool) {
 	}
 }
 
-func document(t *testing.T) map[string]any {
+func document(t testing.TB) map[string]any {
 	t.Helper()
 	d, err := openAPI()
 	if err != nil {
@@ -78,7 +78,7 @@ func at(v any, names ...string) any {
 
 // documented are the document's operations by route key. Those of one path that
 // has all the methods which are passed on are the route ANY.
-func documented(t *testing.T) map[string]map[string]any {
+func documented(t testing.TB) map[string]map[string]any {
 	t.Helper()
 	passedOn := []string{"delete", "get", "head", "options", "patch", "post", "put"}
 	operations := map[string]map[string]any{"$default": {"responses": map[string]any{"404": map[string]any{"$ref": "#/components/responses/NoRoute"}}}}
@@ -165,7 +165,7 @@ func TestProblemsAgree(t *testing.T) {
 }
 
 // resolved is a response, be it written where it belongs or referred to.
-func resolved(t *testing.T, response any) map[string]any {
+func resolved(t testing.TB, response any) map[string]any {
 	t.Helper()
 	if ref, ok := at(response, "$ref").(string); ok {
 		response = at(document(t), strings.Split(strings.TrimPrefix(ref, "#/"), "/")...)
@@ -193,7 +193,7 @@ var compiling sync.Mutex
 
 // documents holds an answer to docs/openapi.yaml: it has the status, the media
 // type, the headers and the schema for it.
-func documents(t *testing.T, routeKey string, a answer) {
+func documents(t testing.TB, routeKey string, a answer) {
 	t.Helper()
 	status := strconv.Itoa(a.status)
 	response, known := at(documented(t)[routeKey], "responses", status).(map[string]any)

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -19,7 +19,7 @@ const ann = "arn:aws:iam::123456789012:user/ann"
 
 // says is a person's POST /runs/{id}/outcome.
 func (w *world) says(id, word string) answer {
-	w.t.Helper()
+	w.T.Helper()
 	e := httpEvent("POST", "/runs/"+id+"/outcome", word)
 	e.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{UserARN: ann}}
 	return w.event(e)
@@ -27,11 +27,11 @@ func (w *world) says(id, word string) answer {
 
 // doubtful puts a run there that failed in doubt, whose execution may be redriven.
 func (w *world) doubtful() *world {
-	w.record(run.Record{
+	w.Record(run.Record{
 		RunID: "r1", Status: run.Failed, WorkflowID: "wf-1", Submission: &run.Submission{Attempt: "a1"}, Posts: 1, EndedAt: began,
 		Error: named.Errorf(named.SubmitOutcomeUnknown, "x"), Candidates: []run.Candidate{{TaskID: "t1"}},
 	})
-	w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate})
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate})
 	w.start("r1", body, executions.Failed)
 	return w
 }
@@ -46,8 +46,8 @@ func TestOutcome(t *testing.T) {
 			t.Fatalf("%+v", a)
 		}
 		want.Attempt, want.DecidedBy, want.DecidedAt = "a1", ann, began
-		if d := w.get("r1").Decision; d == nil || *d != want || fmt.Sprint(w.machine.redriven) != "[r1]" {
-			t.Errorf("stored %+v, redriven %v", d, w.machine.redriven)
+		if d := w.Run("r1").Decision; d == nil || *d != want || fmt.Sprint(w.Executions.Redriven) != "[r1]" {
+			t.Errorf("stored %+v, redriven %v", d, w.Executions.Redriven)
 		}
 		// The same word again, before and after the redrive's step: 202, nothing new.
 		for range 2 {
@@ -60,19 +60,19 @@ func TestOutcome(t *testing.T) {
 			}
 		}
 		for _, other := range []string{`{"task_id":"t2"}`, `{"not_started":true}`, `{"task_id":"t1"}`} {
-			w.tasks["t2"] = cyberun.StatusRunning
+			w.Cyberun.Has("t2", cyberun.StatusRunning)
 			if a := w.says("r1", other); !strings.HasSuffix(word, other) && (a.status != 409 || a.body["title"] != "NotInDoubt") {
 				t.Errorf("%s after %s: %+v", other, word, a)
 			}
 		}
-		if d := w.get("r1").Decision; *d != want || len(w.machine.redriven) != 1 {
-			t.Errorf("stored %+v, redriven %v", d, w.machine.redriven)
+		if d := w.Run("r1").Decision; *d != want || len(w.Executions.Redriven) != 1 {
+			t.Errorf("stored %+v, redriven %v", d, w.Executions.Redriven)
 		}
 		// And once more when the run has failed by something else.
-		r := w.get("r1")
+		r := w.Run("r1").Record
 		r.Status, r.Submission = run.Failed, nil
-		w.record(r)
-		if a := w.says("r1", word); a.status != 202 || a.body["status"] != "failed" || len(w.machine.redriven) != 1 {
+		w.Record(r)
+		if a := w.says("r1", word); a.status != 202 || a.body["status"] != "failed" || len(w.Executions.Redriven) != 1 {
 			t.Errorf("after it failed: %+v", a)
 		}
 	}
@@ -105,33 +105,27 @@ func TestOutcomeRefuses(t *testing.T) {
 		{name: "an empty id", word: `{"task_id":""}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
 		{name: "too large", word: `{"task_id":"` + strings.Repeat("x", maxOutcome) + `"}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
 		{name: "a task that Cyberun does not know", word: `{"task_id":"t9"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
-		{name: "a page says that it does not", word: task, prepare: func(w *world) {
-			w.cyberun.task = func(context.Context, string) (cyberun.Task, error) {
-				return cyberun.Task{}, &cyberun.APIError{Status: 404, Message: "<html>"}
-			}
-		}, status: 503, title: "Unavailable", violations: "[]"},
-		{name: "the key was revoked", word: task, prepare: func(w *world) {
-			w.cyberun.task = func(context.Context, string) (cyberun.Task, error) { return cyberun.Task{}, answered(401) }
-		}, status: 502, title: "Unauthorized", violations: "[]"},
+		{name: "a page says that it does not", word: task, prepare: func(w *world) { w.Fails("Task", functiontest.HTMLPage(404)) }, status: 503, title: "Unavailable", violations: "[]"},
+		{name: "the key was revoked", word: task, prepare: func(w *world) { w.Fails("Task", functiontest.Answered(401)) }, status: 502, title: "Unauthorized", violations: "[]"},
 		{name: "another run delivers it", word: task, prepare: func(w *world) {
-			w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"})
+			w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"})
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "another run started it", word: task, prepare: func(w *world) {
-			w.set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.Receipt})
+			w.Set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.Receipt})
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "no such run", id: "nope", word: task, status: 404, title: "RunNotFound", violations: "[]"},
-		{name: "a run that waits", word: task, prepare: func(w *world) { w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}) }, status: 409, title: "NotInDoubt", violations: "[]"},
+		{name: "a run that waits", word: task, prepare: func(w *world) { w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}) }, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that waits, and a task that Cyberun does not know", word: `{"task_id":"t9"}`, prepare: func(w *world) {
-			w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that failed otherwise", word: `{"not_started":true}`, prepare: func(w *world) {
-			w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+			w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run in doubt that has not ended", word: task, prepare: func(w *world) {
-			w.record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{Attempt: "a1"}})
+			w.Record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{Attempt: "a1"}})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that was stopped in doubt", word: task, prepare: func(w *world) {
-			w.record(run.Record{RunID: "r1", Status: run.Cancelled, Submission: &run.Submission{Attempt: "a1"}, EndedAt: began})
+			w.Record(run.Record{RunID: "r1", Status: run.Cancelled, Submission: &run.Submission{Attempt: "a1"}, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 	}
 	for _, test := range tests {
@@ -147,8 +141,8 @@ func TestOutcomeRefuses(t *testing.T) {
 			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.violations()) != test.violations {
 				t.Errorf("%d %s", a.status, a.raw)
 			}
-			if d := w.get("r1").Decision; d != nil || w.machine.redriven != nil {
-				t.Errorf("stored %+v, redriven %v", d, w.machine.redriven)
+			if d := w.Run("r1").Decision; d != nil || w.Executions.Redriven != nil {
+				t.Errorf("stored %+v, redriven %v", d, w.Executions.Redriven)
 			}
 		})
 	}
@@ -157,38 +151,33 @@ func TestOutcomeRefuses(t *testing.T) {
 // TestOutcomeThroughOutages: what was stored stands, and the same word redrives.
 func TestOutcomeThroughOutages(t *testing.T) {
 	w := newWorld(t).doubtful()
-	w.machine.fail = func(op string) error {
-		if op == "Redrive" {
-			return away
-		}
-		return nil
+	w.Fails("RedriveExecution", away)
+	if a := w.says("r1", `{"not_started":true}`); a.status != 503 || w.Run("r1").Decision == nil {
+		t.Errorf("%+v, %+v", a, w.Run("r1").Decision)
 	}
-	if a := w.says("r1", `{"not_started":true}`); a.status != 503 || w.get("r1").Decision == nil {
-		t.Errorf("%+v, %+v", a, w.get("r1").Decision)
-	}
-	w.machine.fail = nil
-	w.now = w.now.Add(time.Minute)
-	if a := w.says("r1", `{"not_started":true}`); a.status != 202 || fmt.Sprint(w.machine.redriven) != "[r1]" || !w.get("r1").Decision.DecidedAt.Equal(began) {
-		t.Errorf("%+v, redriven %v", a, w.machine.redriven)
+	w.Around = nil
+	w.Now = w.Now.Add(time.Minute)
+	if a := w.says("r1", `{"not_started":true}`); a.status != 202 || fmt.Sprint(w.Executions.Redriven) != "[r1]" || !w.Run("r1").Decision.DecidedAt.Equal(began) {
+		t.Errorf("%+v, redriven %v", a, w.Executions.Redriven)
 	}
 	// A word that was stored is answered without Cyberun.
 	w = newWorld(t).doubtful()
 	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
 		t.Errorf("%+v", a)
 	}
-	w.cyberun.task = func(context.Context, string) (cyberun.Task, error) { return cyberun.Task{}, away }
+	w.Fails("Task", away)
 	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
 		t.Errorf("said again while Cyberun is away: %+v", a)
 	}
 	// Somebody else has redriven it by now.
 	w = newWorld(t).doubtful()
-	w.machine.runs["r1"].State = executions.Running
+	w.Executions.Of("r1").State = executions.Running
 	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
 		t.Errorf("%+v", a)
 	}
 	// It ended over 14 days ago, or is forgotten: the answer says what is left to do.
 	w = newWorld(t).doubtful()
-	delete(w.machine.runs, "r1")
+	w.Executions.Forget("r1")
 	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 409 || a.body["title"] != "NotInDoubt" || !strings.Contains(a.raw, "task_id") {
 		t.Errorf("%+v", a)
 	}
@@ -199,7 +188,7 @@ func TestOutcomeThroughOutages(t *testing.T) {
 func TestOutcomeOfATaskThatEnded(t *testing.T) {
 	for _, status := range []cyberun.Status{"completed", "failed", "cancelled"} {
 		w := newWorld(t).doubtful()
-		w.tasks["t1"] = status
+		w.Cyberun.Has("t1", status)
 		if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
 			t.Errorf("%s: %+v", status, a)
 		}

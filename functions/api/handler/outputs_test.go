@@ -15,14 +15,14 @@ import (
 
 // deliver puts a run there that has its outputs.
 func (w *world) deliver(id string) {
-	w.t.Helper()
+	w.T.Helper()
 	key := "runs/" + id + "/manifest.json"
-	w.record(run.Record{RunID: id, Status: run.Succeeded, TaskID: "t1", TaskStatus: "completed", Workflow: "text-to-image@2", ManifestKey: key, EndedAt: began})
+	w.Record(run.Record{RunID: id, Status: run.Succeeded, TaskID: "t1", TaskStatus: "completed", Workflow: "text-to-image@2", ManifestKey: key, EndedAt: began})
 	manifest, err := json.Marshal(run.Manifest{RunID: id, Outputs: []run.Output{{ID: "output", Key: "runs/" + id + "/output.png", Bytes: 7, CRC32: "0000beef", ContentType: "image/png"}}})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	w.s3.Set(outputBucket, key, storetest.Object{Body: manifest})
+	w.S3.Set(outputBucket, key, storetest.Object{Body: manifest})
 }
 
 func TestShowsDelivered(t *testing.T) {
@@ -55,7 +55,7 @@ func TestOutputsInPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.s3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
+	w.S3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
 	after, seen := "", 0
 	for pages := 1; ; pages++ {
 		a := w.call("GET", "/runs/r1?outputs_after="+url.QueryEscape(after), "")
@@ -84,7 +84,7 @@ func TestOutputsInPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.s3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
+	w.S3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
 	if a := w.call("GET", "/runs/r1", ""); a.body["outputs_next"] != nil || len(a.body["outputs"].([]any)) != maxSigned {
 		t.Errorf("%v", a.body["outputs_next"])
 	}
@@ -107,7 +107,7 @@ func TestSignsItsOwnKeysAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.s3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
+	w.S3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: manifest})
 	list := w.call("GET", "/runs/r1", "").body["outputs"].([]any)
 	if len(list) != len(keys) {
 		t.Fatalf("%v", list)
@@ -124,11 +124,11 @@ func TestSignsItsOwnKeysAlone(t *testing.T) {
 func TestBucketIsTheUsers(t *testing.T) {
 	w := newWorld(t)
 	w.deliver("r1")
-	w.s3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: []byte("not a manifest")})
+	w.S3.Set(outputBucket, "runs/r1/manifest.json", storetest.Object{Body: []byte("not a manifest")})
 	if a := w.call("GET", "/runs/r1", ""); a.status != 503 {
 		t.Errorf("%+v", a)
 	}
-	w.s3.Remove(outputBucket, "runs/r1/manifest.json")
+	w.S3.Remove(outputBucket, "runs/r1/manifest.json")
 	if a := w.call("GET", "/runs/r1", ""); a.status != 200 || a.body["outputs"] != nil || a.body["manifest_key"] == nil {
 		t.Errorf("%+v", a)
 	}
@@ -139,8 +139,8 @@ func TestBucketIsTheUsers(t *testing.T) {
 func TestOutputBucketOfThatTime(t *testing.T) {
 	const before, key = "outputs-before", "runs/r1/manifest.json"
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Succeeded, TaskID: "t1", Bucket: before, ManifestKey: key})
-	w.s3.Set(before, key, storetest.Object{Body: []byte(`{"run_id":"r1","outputs":[{"id":"output","key":"runs/r1/output.png"}]}`)})
+	w.Record(run.Record{RunID: "r1", Status: run.Succeeded, TaskID: "t1", Bucket: before, ManifestKey: key})
+	w.S3.Set(before, key, storetest.Object{Body: []byte(`{"run_id":"r1","outputs":[{"id":"output","key":"runs/r1/output.png"}]}`)})
 	a := w.call("GET", "/runs/r1", "")
 	outputs, _ := a.body["outputs"].([]any)
 	if a.body["bucket"] != before || len(outputs) != 1 || outputs[0].(map[string]any)["s3_uri"] != "s3://"+before+"/runs/r1/output.png" {
@@ -162,7 +162,7 @@ func TestAnswersFitLambda(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.h.Presign = signer
-			w.record(run.Record{RunID: "r1", Status: run.Succeeded, Prefix: c.prefix, ManifestKey: c.prefix + run.ManifestName})
+			w.Record(run.Record{RunID: "r1", Status: run.Succeeded, Prefix: c.prefix, ManifestKey: c.prefix + run.ManifestName})
 			var outputs []run.Output
 			for i := range all {
 				id := fmt.Sprintf("%s.%d", c.id, i)
@@ -172,7 +172,7 @@ func TestAnswersFitLambda(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.s3.Set(outputBucket, c.prefix+run.ManifestName, storetest.Object{Body: manifest})
+			w.S3.Set(outputBucket, c.prefix+run.ManifestName, storetest.Object{Body: manifest})
 			pages, seen, largest := 0, 0, 0
 			for after := ""; pages == 0 || after != ""; pages++ {
 				out, err := w.h.Handle(t.Context(), httpEvent("GET", "/runs/r1?outputs_after="+url.QueryEscape(after), ""))

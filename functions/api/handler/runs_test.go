@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
 // TestShowsDelivering as copying, and nothing of its outputs yet.
 func TestShowsDelivering(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
+	w.Record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
 	if a := w.call("GET", "/runs/r1", ""); a.body["status"] != "copying" || a.body["manifest_key"] != nil || a.body["outputs"] != nil {
 		t.Errorf("%s", a.raw)
 	}
@@ -34,7 +34,7 @@ func TestShowsDelivering(t *testing.T) {
 // paid for beside.
 func TestShowsCandidates(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{
+	w.Record(run.Record{
 		RunID: "r1", Status: run.Failed, Submission: &run.Submission{Attempt: "secret-attempt"}, EndedAt: began, Error: named.Errorf(named.SubmitOutcomeUnknown, "x"),
 		Candidates: []run.Candidate{{TaskID: "t7", CreatedAt: began, TaskStatus: "running", DeliveredBy: "r9"}},
 	})
@@ -42,7 +42,7 @@ func TestShowsCandidates(t *testing.T) {
 	if candidate["task_id"] != "t7" || candidate["created_at"] != "2026-11-23T12:00:00Z" || candidate["task_status"] != "running" || candidate["delivered_by"] != "r9" {
 		t.Errorf("%v", candidate)
 	}
-	w.record(run.Record{RunID: "r2", Status: run.Cancelled, TaskID: "t2", EndedAt: began, Cancel: &run.Cancel{AskedAt: began, EndedAs: "completed"}, ExtraTasks: []run.ExtraTask{{TaskID: "t3", Cancelled: true}}})
+	w.Record(run.Record{RunID: "r2", Status: run.Cancelled, TaskID: "t2", EndedAt: began, Cancel: &run.Cancel{AskedAt: began, EndedAs: "completed"}, ExtraTasks: []run.ExtraTask{{TaskID: "t3", Cancelled: true}}})
 	a := w.call("GET", "/runs/r2", "")
 	if a.body["cancel"].(map[string]any)["ended_as"] != "completed" || a.body["extra_tasks"].([]any)[0].(map[string]any)["task_id"] != "t3" {
 		t.Errorf("%s", a.raw)
@@ -51,7 +51,7 @@ func TestShowsCandidates(t *testing.T) {
 
 func TestShowsProgress(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Adopted: true, Workflow: "x"})
+	w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Adopted: true, Workflow: "x"})
 	if err := w.runs.PutProgress(t.Context(), run.Progress{RunID: "r1", TaskStatus: "running", Progress: 0.5, StepCurrent: ptr(15), StepTotal: ptr(30), Polls: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestShowsProgress(t *testing.T) {
 
 func TestShowsFailure(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", TaskID: "t1", Status: run.Failed, EndedAt: began, Error: named.Errorf(named.TaskFailed, "CUDA out of memory")})
+	w.Record(run.Record{RunID: "r1", TaskID: "t1", Status: run.Failed, EndedAt: began, Error: named.Errorf(named.TaskFailed, "CUDA out of memory")})
 	a := w.call("GET", "/runs/r1", "")
 	e := a.body["error"].(map[string]any)
 	if a.status != 200 || e["name"] != "TaskFailed" || e["cause"] != "CUDA out of memory" || e["hint"] == "" || a.body["ended_at"] != "2026-11-23T12:00:00Z" {
@@ -84,11 +84,11 @@ func TestShowsUnrecorded(t *testing.T) {
 	for status, want := range map[executions.State]string{
 		executions.Succeeded: "succeeded", executions.Failed: "failed", executions.TimedOut: "failed", executions.Aborted: "cancelled", executions.Running: "submitting",
 	} {
-		w.start("x", `{"workflow":5}`, status)
+		x := w.start("x", `{"workflow":5}`, status)
 		if status.Ended() {
-			w.machine.runs["x"].Error = named.Errorf(named.RunCancelled, "x")
+			x.Error = named.Errorf(named.RunCancelled, "x")
 			if status == executions.Failed || status == executions.TimedOut {
-				w.machine.runs["x"].Error = named.Errorf(named.Unavailable, "S3 is away")
+				x.Error = named.Errorf(named.Unavailable, "S3 is away")
 			}
 		}
 		a := w.call("GET", "/runs/x", "")
@@ -102,16 +102,16 @@ func TestShowsUnrecorded(t *testing.T) {
 // TestReadsAreLate: Step Functions may not know yet what it has just accepted.
 func TestReadsAreLate(t *testing.T) {
 	w := newWorld(t)
-	w.onSleep = func() {
-		if w.slept > time.Second {
+	w.Asleep = func() {
+		if w.Now.Sub(began) > time.Second {
 			w.start("late", body, executions.Running)
 		}
 	}
 	if a := w.call("GET", "/runs/late", ""); a.status != 200 || a.body["status"] != "submitting" {
 		t.Errorf("%d %s", a.status, a.raw)
 	}
-	if a := w.call("GET", "/runs/never", ""); a.status != 404 || w.slept > 10*time.Second {
-		t.Errorf("%d after %s", a.status, w.slept)
+	if a := w.call("GET", "/runs/never", ""); a.status != 404 || w.Now.Sub(began) > 10*time.Second {
+		t.Errorf("%d after %s", a.status, w.Now.Sub(began))
 	}
 }
 
@@ -128,7 +128,7 @@ func TestNoSuchRun(t *testing.T) {
 
 func TestUnicodeRunID(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "größe", Status: run.Waiting})
+	w.Record(run.Record{RunID: "größe", Status: run.Waiting})
 	for _, path := range []string{"/runs/gr%C3%B6%C3%9Fe", "/runs/größe"} {
 		if a := w.call("GET", path, ""); a.status != 200 || a.body["run_id"] != "größe" {
 			t.Errorf("%s: %s", path, a.raw)
@@ -138,14 +138,14 @@ func TestUnicodeRunID(t *testing.T) {
 
 func TestShowFails(t *testing.T) {
 	w := newWorld(t)
-	w.s3.Around = func(storetest.Call, func() error) error { return errNetwork }
+	w.s3Fails("")
 	for _, target := range []string{"/runs/r1", "/runs"} {
 		if a := w.call("GET", target, ""); a.status != 503 || a.headers["retry-after"] == "" {
 			t.Errorf("%s: %d %s", target, a.status, a.raw)
 		}
 	}
 	w = newWorld(t)
-	w.machine.fail = func(string) error { return errNetwork }
+	w.Fails("DescribeExecution", functiontest.ErrNetwork)
 	if a := w.call("GET", "/runs/r1", ""); a.status != 503 {
 		t.Errorf("%d %s", a.status, a.raw)
 	}
@@ -154,11 +154,11 @@ func TestShowFails(t *testing.T) {
 // TestWaits: ?wait answers early only when the run has ended.
 func TestWaits(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Waiting})
+	w.Record(run.Record{RunID: "r1", Status: run.Waiting})
 	for wait, want := range map[string]time.Duration{"0": 0, "7": 7 * time.Second, "20": 20 * time.Second, "3600": 20 * time.Second, "9223372037": 20 * time.Second, "": 0} {
-		w.slept = 0
-		if a := w.call("GET", "/runs/r1?wait="+wait, ""); a.status != 200 || a.body["status"] != "waiting" || w.slept != want {
-			t.Errorf("wait=%s: %s after %s", wait, a.raw, w.slept)
+		from := w.Now
+		if a := w.call("GET", "/runs/r1?wait="+wait, ""); a.status != 200 || a.body["status"] != "waiting" || w.Now.Sub(from) != want {
+			t.Errorf("wait=%s: %s after %s", wait, a.raw, w.Now.Sub(from))
 		}
 	}
 	for _, bad := range []string{"-1", "x", "1.5", "99999999999999999999"} {
@@ -166,17 +166,17 @@ func TestWaits(t *testing.T) {
 			t.Errorf("wait=%s: %d %s", bad, a.status, a.raw)
 		}
 	}
-	w.slept = 0
-	w.onSleep = func() {
-		if w.slept == 3*time.Second {
-			w.record(run.Record{RunID: "r1", Status: run.Succeeded, EndedAt: w.now})
+	from := w.Now
+	w.Asleep = func() {
+		if w.Now.Sub(from) == 3*time.Second {
+			w.Record(run.Record{RunID: "r1", Status: run.Succeeded, EndedAt: w.Now})
 		}
 	}
-	if a := w.call("GET", "/runs/r1?wait=20", ""); a.body["status"] != "succeeded" || w.slept != 3*time.Second {
-		t.Errorf("%s after %s", a.raw, w.slept)
+	if a := w.call("GET", "/runs/r1?wait=20", ""); a.body["status"] != "succeeded" || w.Now.Sub(from) != 3*time.Second {
+		t.Errorf("%s after %s", a.raw, w.Now.Sub(from))
 	}
 	w.h.Sleep = func(ctx context.Context, _ time.Duration) error { return context.DeadlineExceeded }
-	w.record(run.Record{RunID: "r2", Status: run.Waiting})
+	w.Record(run.Record{RunID: "r2", Status: run.Waiting})
 	if a := w.call("GET", "/runs/r2?wait=20", ""); a.status != 503 {
 		t.Errorf("%d %s", a.status, a.raw)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -23,18 +24,17 @@ func TestStart(t *testing.T) {
 	if a.status != 202 || a.headers["location"] != "/runs/id-1" || a.body["run_id"] != "id-1" || a.body["status"] != "submitting" {
 		t.Fatalf("%+v", a)
 	}
-	if got := w.machine.runs["id-1"].Input; got != `{"parameters":{"prompt":"a sunset","steps":30},"workflow":"text-to-image@2"}` {
+	if got := w.Executions.Of("id-1").Input; got != `{"parameters":{"prompt":"a sunset","steps":30},"workflow":"text-to-image@2"}` {
 		t.Error(got)
 	}
-	if a := w.call("POST", "/runs", body); a.body["run_id"] != "id-2" || w.machine.started != 2 {
+	if a := w.call("POST", "/runs", body); a.body["run_id"] != "id-2" || len(w.Executions.Started) != 2 {
 		t.Errorf("%+v", a)
 	}
 }
 
 func TestStartsRescue(t *testing.T) {
 	w := newWorld(t)
-	w.cyberun.workflow = nil // no look at any workflow
-	if a := w.call("POST", "/runs", `{"task_id":"0b8f8a52-6f0e-4a3d-9d5c-2f7f6f1f7a11"}`); a.status != 202 {
+	if a := w.call("POST", "/runs", `{"task_id":"0b8f8a52-6f0e-4a3d-9d5c-2f7f6f1f7a11"}`); a.status != 202 || w.Calls("Workflow") > 0 {
 		t.Errorf("%+v", a)
 	}
 }
@@ -68,25 +68,17 @@ func TestRefuses(t *testing.T) {
 		{"both", `{"workflow":"text-to-image","task_id":"t"}`, nil, 400, "InvalidRequest", "[task_id]", ""},
 		{"unknown workflow", `{"workflow":"nope"}`, nil, 404, "WorkflowNotFound", "[]", `"nope"`},
 		{"unknown workflow and a fault", `{"workflow":"nope","max_seconds":0}`, nil, 400, "InvalidRequest", "[max_seconds]", ""},
-		{"disabled", body, func(w *world) {
-			w.cyberun.workflow = func(context.Context, string) (cyberun.Workflow, error) {
-				wf := textToImage()
-				wf.Status = cyberun.WorkflowDisabled
-				return wf, nil
-			}
-		}, 400, "WorkflowDisabled", "[]", "disabled"},
-		{"Cyberun down", body, fails(&cyberun.NetworkError{Err: errNetwork}), 503, "Unavailable", "[]", ""},
+		{"disabled", body, func(w *world) { w.Cyberun.Flow.Status = cyberun.WorkflowDisabled }, 400, "WorkflowDisabled", "[]", "disabled"},
+		{"Cyberun down", body, fails(&cyberun.NetworkError{Err: functiontest.ErrNetwork}), 503, "Unavailable", "[]", ""},
 		{"Cyberun slow", body, fails(context.DeadlineExceeded), 503, "Unavailable", "[]", ""},
-		{"Cyberun 502", body, fails(answered(502)), 503, "Unavailable", "[]", "502"},
-		{"rate limited", body, fails(answered(429)), 503, "Unavailable", "[]", "429"},
-		{"Cyberun down and a fault", `{"workflow":"text-to-image","max_seconds":0}`, fails(answered(502)), 400, "InvalidRequest", "[max_seconds]", ""},
-		{"401", body, fails(answered(401)), 502, "Unauthorized", "[]", "ApiKeySecretArn"},
-		{"403", body, fails(answered(403)), 502, "FeatureNotLicensed", "[]", "administrator"},
+		{"Cyberun 502", body, fails(functiontest.Answered(502)), 503, "Unavailable", "[]", "502"},
+		{"rate limited", body, fails(functiontest.Answered(429)), 503, "Unavailable", "[]", "429"},
+		{"Cyberun down and a fault", `{"workflow":"text-to-image","max_seconds":0}`, fails(functiontest.Answered(502)), 400, "InvalidRequest", "[max_seconds]", ""},
+		{"401", body, fails(functiontest.Answered(401)), 502, "Unauthorized", "[]", "ApiKeySecretArn"},
+		{"403", body, fails(functiontest.Answered(403)), 502, "FeatureNotLicensed", "[]", "administrator"},
 		{"no key", body, fails(named.Errorf(named.Unauthorized, "the secret holds no value yet")), 502, "Unauthorized", "[]", "no value"},
 		{"Secrets Manager down", body, fails(named.Errorf(named.Unavailable, "Secrets Manager")), 503, "Unavailable", "[]", "Secrets Manager"},
-		{"Step Functions down", body, func(w *world) {
-			w.machine.fail = func(string) error { return named.Errorf(named.Unavailable, "Step Functions could not start") }
-		}, 503, "Unavailable", "[]", "Step Functions"},
+		{"Step Functions down", body, func(w *world) { w.Fails("StartExecution", functiontest.ErrNetwork) }, 503, "Unavailable", "[]", "Step Functions"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -101,7 +93,7 @@ func TestRefuses(t *testing.T) {
 			if (a.headers["retry-after"] != "") != (test.status == 503) {
 				t.Errorf("Retry-After %q", a.headers["retry-after"])
 			}
-			if w.machine.started > 0 {
+			if len(w.Executions.Started) > 0 {
 				t.Error("started")
 			}
 		})
@@ -109,15 +101,13 @@ func TestRefuses(t *testing.T) {
 }
 
 func fails(err error) func(*world) {
-	return func(w *world) {
-		w.cyberun.workflow = func(context.Context, string) (cyberun.Workflow, error) { return cyberun.Workflow{}, err }
-	}
+	return func(w *world) { w.Fails("Workflow", err) }
 }
 
 // post sends the body base64-encoded, as the HTTP API does when it cannot tell
 // that it is text.
 func (w *world) post(body string, headers ...string) answer {
-	w.t.Helper()
+	w.T.Helper()
 	e := postEvent(body, headers...)
 	e.Body, e.IsBase64Encoded = base64.StdEncoding.EncodeToString([]byte(body)), true
 	return w.event(e)
@@ -128,7 +118,7 @@ func TestIdempotencyKey(t *testing.T) {
 	w := newWorld(t)
 	first := w.post(body, key("order 4711")...)
 	id, _ := first.body["run_id"].(string)
-	if first.status != 202 || !strings.HasPrefix(id, "key-") || !executions.ValidName(id) || w.machine.started != 1 {
+	if first.status != 202 || !strings.HasPrefix(id, "key-") || !executions.ValidName(id) || len(w.Executions.Started) != 1 {
 		t.Fatalf("%+v", first)
 	}
 	same := `{"parameters": {"steps": 3e1, "prompt": "a sunset"}, "workflow": "text-to-image@2"}`
@@ -146,14 +136,14 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 
 	// After the end, and whatever has become of the workflow since.
-	w.machine.runs[id].State = executions.Succeeded
+	w.Executions.Of(id).State = executions.Succeeded
 	asked, violations := run.ParseRequest([]byte(body))
 	if len(violations) > 0 {
 		t.Fatal(violations)
 	}
-	w.record(run.Record{RunID: id, Status: run.Succeeded, RequestHash: asked.Hash})
-	fails(answered(503))(w)
-	w.machine.looks = 0
+	w.Record(run.Record{RunID: id, Status: run.Succeeded, RequestHash: asked.Hash})
+	fails(functiontest.Answered(503))(w)
+	looks := w.Calls("DescribeExecution")
 	if a := w.post(body, key("order 4711")...); a.status != 202 || a.body["run_id"] != id || a.body["status"] != "succeeded" {
 		t.Errorf("%+v", a)
 	}
@@ -163,16 +153,16 @@ func TestIdempotencyKey(t *testing.T) {
 	if a := w.post(`{"task_id":"t1"}`, key("order 4711")...); a.status != 409 {
 		t.Errorf("%+v", a)
 	}
-	if w.machine.looks > 0 {
-		t.Errorf("Step Functions was asked %d times for what the record says", w.machine.looks)
+	if again := w.Calls("DescribeExecution") - looks; again > 0 {
+		t.Errorf("Step Functions was asked %d times for what the record says", again)
 	}
-	w.machine.runs[id].State = executions.Failed // its record has gone for good: Step Functions' word is left
-	w.s3.Remove(stateBucket, "runs/"+id+".json")
+	w.Executions.Of(id).State = executions.Failed // its record has gone for good: Step Functions' word is left
+	w.S3.Remove(stateBucket, "runs/"+id+".json")
 	if a := w.post(body, key("order 4711")...); a.status != 503 { // the workflow's check comes first then
 		t.Errorf("%+v", a)
 	}
-	if w.machine.started != 2 {
-		t.Errorf("%d started", w.machine.started)
+	if len(w.Executions.Started) != 2 {
+		t.Errorf("%d started", len(w.Executions.Started))
 	}
 }
 
@@ -184,12 +174,14 @@ func TestIdempotencyRace(t *testing.T) {
 		id := w.post(body, "idempotency-key", "k").body["run_id"].(string)
 		input := `{"workflow":"other"}`
 		if mine {
-			input = w.machine.runs[id].Input
+			input = w.Executions.Of(id).Input
 		}
-		delete(w.machine.runs, id)
-		w.cyberun.workflow = func(context.Context, string) (cyberun.Workflow, error) {
-			w.start(id, input, executions.Failed)
-			return textToImage(), nil
+		w.Executions.Forget(id)
+		w.Around = func(call string, do func() error) error {
+			if call == "Workflow" {
+				w.start(id, input, executions.Failed)
+			}
+			return do()
 		}
 		a := w.post(body, "idempotency-key", "k")
 		if mine && (a.status != 202 || a.body["status"] != "failed") || !mine && a.status != 409 {
@@ -203,18 +195,10 @@ func TestStartedAMomentAgo(t *testing.T) {
 	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 503} {
 		w := newWorld(t)
 		id := w.post(body, "idempotency-key", "k").body["run_id"].(string)
-		w.machine.runs[id].State = executions.Succeeded
-		looks := 0
-		w.machine.fail = func(op string) error {
-			if op == "Describe" {
-				if looks++; looks <= misses {
-					return executions.ErrNotFound
-				}
-			}
-			return nil
-		}
+		w.Executions.Of(id).State = executions.Succeeded
+		w.describesLate(misses)
 		a := w.post(body, "idempotency-key", "k")
-		if a.status != want || w.machine.started != 1 || want == 202 && a.body["status"] != "succeeded" || (a.headers["retry-after"] != "") != (want == 503) {
+		if a.status != want || len(w.Executions.Started) != 1 || want == 202 && a.body["status"] != "succeeded" || (a.headers["retry-after"] != "") != (want == 503) {
 			t.Errorf("%d misses: %d %s", misses, a.status, a.raw)
 		}
 	}
@@ -233,8 +217,8 @@ func TestTwentyAtOnce(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	}
-	if w.machine.started != 1 {
-		t.Errorf("%d started", w.machine.started)
+	if len(w.Executions.Started) != 1 {
+		t.Errorf("%d started", len(w.Executions.Started))
 	}
 }
 
@@ -249,8 +233,8 @@ func TestIdempotencyKeyItself(t *testing.T) {
 		if valid != (a.status == 202) || !valid && fmt.Sprint(a.violations()) != "[Idempotency-Key]" {
 			t.Errorf("%q: %d %s", key, a.status, a.raw)
 		}
-		if again := w.post(body, "Idempotency-Key", key); valid && (again.body["run_id"] != a.body["run_id"] || w.machine.started != 1) {
-			t.Errorf("%q: %d started", key, w.machine.started)
+		if again := w.post(body, "Idempotency-Key", key); valid && (again.body["run_id"] != a.body["run_id"] || len(w.Executions.Started) != 1) {
+			t.Errorf("%q: %d started", key, len(w.Executions.Started))
 		}
 	}
 }

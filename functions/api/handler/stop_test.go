@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,37 +10,12 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
-
-func (w *world) get(id string) run.Record {
-	w.t.Helper()
-	around := w.s3.Around
-	w.s3.Around = nil
-	defer func() { w.s3.Around = around }()
-	r, err := w.runs.Get(w.t.Context(), id)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return r.Record
-}
-
-// refuses answers cancels with the errors given, one after the other.
-func (w *world) refuses(answers ...error) {
-	inner := w.cyberun.cancel
-	w.cyberun.cancel = func(ctx context.Context, id string) error {
-		if len(answers) == 0 {
-			return inner(ctx, id)
-		}
-		w.cancels = append(w.cancels, w.now.Sub(began))
-		err := answers[0]
-		answers = answers[1:]
-		return err
-	}
-}
 
 var away = named.Errorf(named.Unavailable, "Step Functions is away")
 
@@ -49,7 +23,7 @@ var away = named.Errorf(named.Unavailable, "Step Functions is away")
 // and the answer says what became of the task.
 func TestStops(t *testing.T) {
 	submission := &run.Submission{Attempt: "a1"}
-	never := slices.Repeat([]error{answered(500)}, 99)
+	never := slices.Repeat([]error{functiontest.Answered(500)}, 99)
 	tests := []struct {
 		name      string
 		record    run.Record
@@ -65,7 +39,7 @@ func TestStops(t *testing.T) {
 		{name: "adopted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Exclusion, Adopted: true}, task: "left", cancelled: "[]"},
 		{name: "rescued", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Rescue}, task: "left", cancelled: "[]"},
 		{name: "two 500 first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: never[:2], task: "cancelled", cancelled: "[t1]"},
-		{name: "denied and a page first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: []error{&cyberun.AnswerError{Status: 200}, &cyberun.APIError{Status: 404}}, task: "cancelled", cancelled: "[t1]"},
+		{name: "denied and a page first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: []error{&cyberun.AnswerError{Status: 200}, functiontest.HTMLPage(404)}, task: "cancelled", cancelled: "[t1]"},
 		{name: "never accepted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: never, task: "cancelling", cancelled: "[]"},
 		{name: "denied, since it has completed", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: []error{&cyberun.AnswerError{Status: 200}}, ended: "completed", task: "cancelled", cancelled: "[]"},
 	}
@@ -77,30 +51,30 @@ func TestStops(t *testing.T) {
 					w.h.Beside = func(a, b func()) { b(); a() } // the other way round
 				}
 				if test.ended != "" {
-					w.tasks["t1"] = test.ended
+					w.Cyberun.Has("t1", test.ended)
 				}
 				test.record.RunID = "r1"
-				w.record(test.record)
+				w.Record(test.record)
 				w.start("r1", body, executions.Running)
-				w.refuses(test.answers...)
+				w.Cyberun.Cancels = test.answers
 				for range 2 { // a second DELETE is answered as the first
-					from := w.now
+					from := w.Now
 					a := w.call("DELETE", "/runs/r1", "")
 					if a.status != 202 || a.body["status"] != "cancelled" || a.body["run_id"] != "r1" || a.body["task"] != test.task || len(a.body) != 3 {
 						t.Fatalf("%+v", a)
 					}
-					if took := w.now.Sub(from); took > 15*time.Second {
+					if took := w.Now.Sub(from); took > 15*time.Second {
 						t.Errorf("it took %s", took)
 					}
-					w.now = w.now.Add(time.Minute)
+					w.Now = w.Now.Add(time.Minute)
 				}
-				if fmt.Sprint(w.cancelled) != test.cancelled || w.machine.stopped[0] != "r1" {
-					t.Errorf("cancelled %v, stopped %v", w.cancelled, w.machine.stopped)
+				if fmt.Sprint(w.Cyberun.Cancelled) != test.cancelled || w.Executions.Stopped[0] != "r1" {
+					t.Errorf("cancelled %v, stopped %v", w.Cyberun.Cancelled, w.Executions.Stopped)
 				}
-				if len(test.answers) > 5 && fmt.Sprint(w.cancels[:5]) != "[0s 500ms 1.5s 3.5s 7.5s]" {
-					t.Errorf("tried at %v", w.cancels)
+				if len(test.answers) > 5 && fmt.Sprint(w.Cyberun.CancelTimes(began)[:5]) != "[0s 500ms 1.5s 3.5s 7.5s]" {
+					t.Errorf("tried at %v", w.Cyberun.CancelTimes(began))
 				}
-				if r := w.get("r1"); !r.StopRequestedAt.Equal(began) || r.Status != test.record.Status {
+				if r := w.Run("r1"); !r.StopRequestedAt.Equal(began) || r.Status != test.record.Status {
 					t.Errorf("%+v", r)
 				}
 			})
@@ -113,14 +87,14 @@ func TestStopsWhatEnded(t *testing.T) {
 	for _, status := range []run.Status{run.Succeeded, run.Failed, run.Cancelled} {
 		for taskID, task := range map[string]string{"": "none", "t1": "left"} {
 			w := newWorld(t)
-			w.record(run.Record{RunID: "r1", Status: status, TaskID: taskID, How: run.Rescue, EndedAt: began})
+			w.Record(run.Record{RunID: "r1", Status: status, TaskID: taskID, How: run.Rescue, EndedAt: began})
 			w.start("r1", body, executions.Failed)
-			before := w.get("r1").WriteID
+			before := w.Run("r1").WriteID
 			a := w.call("DELETE", "/runs/r1", "")
-			if a.status != 202 || a.body["status"] != string(status) || a.body["task"] != task || w.cancelled != nil || status != run.Cancelled && w.machine.stopped != nil {
-				t.Errorf("%s, task %q: %+v, %v, %v", status, taskID, a, w.cancelled, w.machine.stopped)
+			if a.status != 202 || a.body["status"] != string(status) || a.body["task"] != task || w.Cyberun.Cancelled != nil || status != run.Cancelled && w.Executions.Stopped != nil {
+				t.Errorf("%s, task %q: %+v, %v, %v", status, taskID, a, w.Cyberun.Cancelled, w.Executions.Stopped)
 			}
-			if r := w.get("r1"); !r.StopRequestedAt.IsZero() || r.WriteID != before {
+			if r := w.Run("r1"); !r.StopRequestedAt.IsZero() || r.WriteID != before {
 				t.Errorf("%s: written anew: %+v", status, r)
 			}
 		}
@@ -130,13 +104,13 @@ func TestStopsWhatEnded(t *testing.T) {
 // TestStopsOnePastItsPointOfNoReturn: it is delivered instead, and says so.
 func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", How: run.Receipt, ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
-	w.s3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("{}")})
+	w.Record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", How: run.Receipt, ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
+	w.S3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("{}")})
 	w.start("r1", body, executions.Running)
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "succeeded" || a.body["task"] != "left" || w.machine.stopped != nil || w.cancelled != nil {
-		t.Errorf("%+v, stopped %v, cancelled %v", a, w.machine.stopped, w.cancelled)
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "succeeded" || a.body["task"] != "left" || w.Executions.Stopped != nil || w.Cyberun.Cancelled != nil {
+		t.Errorf("%+v, stopped %v, cancelled %v", a, w.Executions.Stopped, w.Cyberun.Cancelled)
 	}
-	if r := w.get("r1"); r.Status != run.Succeeded || len(w.s3.Keys(outputBucket, "runs/r1/manifest.json")) != 1 {
+	if r := w.Run("r1"); r.Status != run.Succeeded || len(w.S3.Keys(outputBucket, "runs/r1/manifest.json")) != 1 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -146,22 +120,22 @@ func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 func TestStopsPayingForAFailedRun(t *testing.T) {
 	for deliverer, want := range map[string][2]string{"r1": {"[t1]", "cancelled"}, "r9": {"[]", "left"}, "": {"[t1]", "cancelled"}} {
 		w := newWorld(t)
-		w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
 		w.start("r1", body, executions.Failed)
-		if w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: deliverer}); deliverer == "" { // Submit died before it wrote it
-			w.s3.Remove(stateBucket, "tasks/t1")
+		if w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: deliverer}); deliverer == "" { // Submit died before it wrote it
+			w.S3.Remove(stateBucket, "tasks/t1")
 		}
-		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || fmt.Sprint(w.cancelled) != want[0] || a.body["task"] != want[1] {
-			t.Errorf("%q's: %+v, cancelled %v", deliverer, a, w.cancelled)
+		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || fmt.Sprint(w.Cyberun.Cancelled) != want[0] || a.body["task"] != want[1] {
+			t.Errorf("%q's: %+v, cancelled %v", deliverer, a, w.Cyberun.Cancelled)
 		}
 	}
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
-	w.refuses(slices.Repeat([]error{answered(503)}, 9)...)
+	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+	w.Cyberun.Cancels = slices.Repeat([]error{functiontest.Answered(503)}, 9)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" {
 		t.Errorf("%+v", a)
 	}
-	if r := w.get("r1"); r.Cancel == nil || !r.Pending(w.now) {
+	if r := w.Run("r1"); r.Cancel == nil || !r.Pending(w.Now) {
 		t.Errorf("no sweep goes on with the cancel: %+v", r)
 	}
 }
@@ -173,12 +147,12 @@ func TestStopsBeforeTheRecord(t *testing.T) {
 	if a := w.call("DELETE", "/runs/"+id, ""); a.status != 202 || a.body["status"] != "cancelled" || a.body["task"] != "none" {
 		t.Fatalf("%+v", a)
 	}
-	r := w.get(id)
-	if !r.WasStopped() || !r.Status.Open() || r.ExecutionARN != arnPrefix+id || r.Prefix != "p/"+id+"/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || !r.StartedAt.Equal(began) || r.Bucket != outputBucket {
+	r := w.Run(id)
+	if !r.WasStopped() || !r.Status.Open() || r.ExecutionARN != functiontest.ARN(id) || r.Prefix != "p/"+id+"/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || !r.StartedAt.Equal(began) || r.Bucket != outputBucket {
 		t.Errorf("%+v", r)
 	}
-	if fmt.Sprint(w.machine.stopped) != "["+id+"]" {
-		t.Error(w.machine.stopped)
+	if fmt.Sprint(w.Executions.Stopped) != "["+id+"]" {
+		t.Error(w.Executions.Stopped)
 	}
 }
 
@@ -187,16 +161,8 @@ func TestStopsAMomentAfterTheStart(t *testing.T) {
 	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 404} {
 		w := newWorld(t)
 		w.start("r1", body, executions.Running)
-		looks := 0
-		w.machine.fail = func(op string) error {
-			if op == "Describe" {
-				if looks++; looks <= misses {
-					return executions.ErrNotFound
-				}
-			}
-			return nil
-		}
-		if a := w.call("DELETE", "/runs/r1", ""); a.status != want || (want == 202) != (w.machine.stopped != nil) {
+		w.describesLate(misses)
+		if a := w.call("DELETE", "/runs/r1", ""); a.status != want || (want == 202) != (w.Executions.Stopped != nil) {
 			t.Errorf("%d misses: %d %s", misses, a.status, a.raw)
 		}
 	}
@@ -206,18 +172,18 @@ func TestStopsAMomentAfterTheStart(t *testing.T) {
 func TestStopMeetsSubmit(t *testing.T) {
 	w := newWorld(t)
 	w.start("r1", body, executions.Running)
-	w.s3.Around = func(c storetest.Call, do func() error) error {
-		if c.Op == "PutObject" && strings.HasPrefix(c.Key, "runs/") {
-			w.s3.Around = nil
-			w.record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
+	w.Around = func(call string, do func() error) error {
+		if strings.HasPrefix(call, "PutObject state/runs/") {
+			w.Around = nil
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
 		}
 		return do()
 	}
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelled" {
 		t.Fatalf("%+v", a)
 	}
-	if r := w.get("r1"); !r.WasStopped() || r.TaskID != "t1" || fmt.Sprint(w.cancelled) != "[t1]" {
-		t.Errorf("%+v, cancelled %v", r, w.cancelled)
+	if r := w.Run("r1"); !r.WasStopped() || r.TaskID != "t1" || fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" {
+		t.Errorf("%+v, cancelled %v", r, w.Cyberun.Cancelled)
 	}
 }
 
@@ -225,7 +191,7 @@ func TestStopsUnrecordedThatEnded(t *testing.T) {
 	for state, want := range map[executions.State]string{executions.Failed: "failed", executions.Aborted: "cancelled"} {
 		w := newWorld(t)
 		w.start("r1", body, state)
-		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != want || a.body["task"] != "none" || len(w.s3.Keys(stateBucket, "")) > 0 {
+		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != want || a.body["task"] != "none" || len(w.S3.Keys(stateBucket, "")) > 0 {
 			t.Errorf("%s: %+v", state, a)
 		}
 	}
@@ -235,54 +201,44 @@ func TestStopsUnrecordedThatEnded(t *testing.T) {
 func TestStopsThroughOutages(t *testing.T) {
 	waiting := run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}
 	w := newWorld(t)
-	w.record(waiting)
+	w.Record(waiting)
 	w.start("r1", body, executions.Running)
-	w.machine.fail = func(op string) error {
-		if op == "Stop" {
-			return away
-		}
-		return nil
-	}
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || fmt.Sprint(w.cancelled) != "[t1]" || !w.get("r1").WasStopped() {
+	w.Fails("StopExecution", away)
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" || !w.Run("r1").WasStopped() {
 		t.Errorf("Step Functions away: %+v", a)
 	}
-	w.machine.runs["r1"].State = executions.Failed // it ended of the stop meanwhile
+	w.Executions.Of("r1").State = executions.Failed // it ended of the stop meanwhile
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 {
 		t.Errorf("%+v", a)
 	}
 
 	w = newWorld(t)
-	w.s3.Around = func(storetest.Call, func() error) error { return errNetwork }
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || w.cancelled != nil {
+	w.s3Fails("")
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || w.Cyberun.Cancelled != nil {
 		t.Errorf("S3 away: %+v", a)
 	}
 
 	// Whose the task is cannot be read: it is not cancelled, the mark stands.
 	w = newWorld(t)
-	w.record(waiting)
+	w.Record(waiting)
 	w.start("r1", body, executions.Running)
-	w.s3.Around = func(c storetest.Call, do func() error) error {
-		if strings.HasPrefix(c.Key, "tasks/") {
-			return errNetwork
-		}
-		return do()
-	}
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" || w.cancelled != nil || !w.get("r1").WasStopped() || w.machine.stopped == nil {
-		t.Errorf("ownership away: %+v, cancelled %v", a, w.cancelled)
+	w.s3Fails("/tasks/")
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" || w.Cyberun.Cancelled != nil || !w.Run("r1").WasStopped() || w.Executions.Stopped == nil {
+		t.Errorf("ownership away: %+v, cancelled %v", a, w.Cyberun.Cancelled)
 	}
 }
 
 // TestStopAgain cancels a task that could not be cancelled at the first stop.
 func TestStopAgain(t *testing.T) {
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", How: run.Receipt, StopRequestedAt: began, EndedAt: began.Add(time.Second),
+	w.Record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", How: run.Receipt, StopRequestedAt: began, EndedAt: began.Add(time.Second),
 		Cancel: &run.Cancel{AskedAt: began}, Error: named.Errorf(named.RunCancelled, "the run was stopped; its task t1 could not be cancelled yet")})
 	a := w.call("DELETE", "/runs/r1", "")
-	if fmt.Sprint(w.cancelled) != "[t1]" || a.body["task"] != "cancelled" || a.body["status"] != "cancelled" {
-		t.Errorf("%d %v cancelled %v", a.status, a.body, w.cancelled)
+	if fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" || a.body["task"] != "cancelled" || a.body["status"] != "cancelled" {
+		t.Errorf("%d %v cancelled %v", a.status, a.body, w.Cyberun.Cancelled)
 	}
-	if w.call("DELETE", "/runs/r1", ""); len(w.cancelled) != 1 {
-		t.Errorf("cancelled %v although its end was seen", w.cancelled)
+	if w.call("DELETE", "/runs/r1", ""); len(w.Cyberun.Cancelled) != 1 {
+		t.Errorf("cancelled %v although its end was seen", w.Cyberun.Cancelled)
 	}
 }
 
@@ -291,16 +247,16 @@ func TestStopAgain(t *testing.T) {
 func TestStopsRedriven(t *testing.T) {
 	for task, cancelled := range map[string]string{"": "[]", "t1": "[t1]"} {
 		w := newWorld(t)
-		w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, How: run.Receipt, EndedAt: began, Error: named.Errorf(named.Unavailable, "x")})
+		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, How: run.Receipt, EndedAt: began, Error: named.Errorf(named.Unavailable, "x")})
 		w.start("r1", body, executions.Running)
-		w.machine.runs["r1"].Redrives = 1
+		w.Executions.Of("r1").Redrives = 1
 		for range 2 {
 			if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "cancelled" {
 				t.Fatalf("%+v", a)
 			}
 		}
-		if r := w.get("r1"); !r.StopRequestedAt.Equal(began) || r.Life != 1 || !r.Status.Open() || fmt.Sprint(w.cancelled) != cancelled || w.machine.stopped == nil {
-			t.Errorf("task %q: %+v, cancelled %v, stopped %v", task, r, w.cancelled, w.machine.stopped)
+		if r := w.Run("r1"); !r.StopRequestedAt.Equal(began) || r.Life != 1 || !r.Status.Open() || fmt.Sprint(w.Cyberun.Cancelled) != cancelled || w.Executions.Stopped == nil {
+			t.Errorf("task %q: %+v, cancelled %v, stopped %v", task, r, w.Cyberun.Cancelled, w.Executions.Stopped)
 		}
 		life := 1
 		if _, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life}); !named.Is(err, named.RunCancelled) {
@@ -308,12 +264,12 @@ func TestStopsRedriven(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	w.record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
 	w.start("r1", body, executions.Failed)
-	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || w.get("r1").WasStopped() {
+	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || w.Run("r1").WasStopped() {
 		t.Errorf("not redriven: %+v", a)
 	}
-	w.machine.fail = func(string) error { return errors.New("throttled") }
+	w.Fails("DescribeExecution", errors.New("throttled"))
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 {
 		t.Errorf("whether it was redriven is not known: %+v", a)
 	}

@@ -7,17 +7,18 @@ import (
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 )
 
 func TestWorkflows(t *testing.T) {
 	w := newWorld(t)
-	w.cyberun.workflows = func(_ context.Context, page cyberun.Page) (cyberun.WorkflowList, error) {
+	w.workflows = func(page cyberun.Page) cyberun.WorkflowList {
 		const total = 5
 		list := cyberun.WorkflowList{Page: cyberun.PageMeta{CurrentPage: page.Number, PerPage: page.Size, TotalCount: total}}
 		for i := (page.Number - 1) * page.Size; i < min(total, page.Number*page.Size); i++ {
 			list.Workflows = append(list.Workflows, cyberun.Workflow{ID: fmt.Sprint(i), Slug: fmt.Sprint("w", i)})
 		}
-		return list, nil
+		return list
 	}
 	for limit, pages := range map[int]int{1: 5, 2: 3, 5: 1, 100: 1} {
 		cursor, seen, asked := "", 0, 0
@@ -51,22 +52,32 @@ func TestWorkflows(t *testing.T) {
 
 func TestNoWorkflows(t *testing.T) {
 	w := newWorld(t)
-	w.cyberun.workflows = func(context.Context, cyberun.Page) (cyberun.WorkflowList, error) {
-		return cyberun.WorkflowList{Page: cyberun.PageMeta{TotalCount: -1}}, nil
+	w.workflows = func(cyberun.Page) cyberun.WorkflowList {
+		return cyberun.WorkflowList{Page: cyberun.PageMeta{TotalCount: -1}}
 	}
 	if a := w.call("GET", "/workflows", ""); a.status != 200 || a.raw != "{\"workflows\":[]}\n" {
 		t.Errorf("%+v", a)
 	}
 }
 
+// asking notes the workflow that was asked for.
+type asking struct {
+	Cyberun
+	asked *string
+}
+
+func (a asking) Workflow(ctx context.Context, ref string) (cyberun.Workflow, error) {
+	*a.asked = ref
+	return a.Cyberun.Workflow(ctx, ref)
+}
+
 func TestWorkflow(t *testing.T) {
 	w := newWorld(t)
 	asked := ""
-	inner := w.cyberun.workflow
-	w.cyberun.workflow = func(ctx context.Context, ref string) (cyberun.Workflow, error) { asked = ref; return inner(ctx, ref) }
+	w.h.Cyberun = asking{w.h.Cyberun, &asked}
 	for _, path := range []string{"text-to-image@2", "text-to-image%402"} {
 		a := w.call("GET", "/workflows/"+path, "")
-		if a.status != 200 || asked != "text-to-image@2" || a.body["workflow_slug"] != "text-to-image" || len(a.body["parameters"].([]any)) != 2 {
+		if a.status != 200 || asked != "text-to-image@2" || a.body["workflow_slug"] != "text-to-image" || len(a.body["parameters"].([]any)) != 3 {
 			t.Errorf("%s: asked %q, %+v", path, asked, a)
 		}
 	}
@@ -74,10 +85,7 @@ func TestWorkflow(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	for status, want := range map[int]int{401: 502, 403: 502, 500: 503, 429: 503, 422: 400} {
-		fails(answered(status))(w)
-		w.cyberun.workflows = func(context.Context, cyberun.Page) (cyberun.WorkflowList, error) {
-			return cyberun.WorkflowList{}, answered(status)
-		}
+		fails(functiontest.Answered(status))(w)
 		for _, path := range []string{"/workflows/text-to-image", "/workflows"} {
 			want := want
 			if status == 422 && path == "/workflows" { // nothing that the caller said is refused there
