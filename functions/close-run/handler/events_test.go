@@ -39,8 +39,7 @@ func TestSamples(t *testing.T) {
 			d := event.Detail
 			e := executions.FromEvent(d.ExecutionARN, d.Status, d.Error, d.Cause, in.Detail.RedriveCount, began)
 			e.Input = d.Input
-			w.executions[d.Name] = e
-			w.runs.Executions = fakeExecutions{describe: func(arn string) (executions.Execution, error) { return e, nil }}
+			w.Executions.Put(e)
 		}
 		out, err := w.handler().Handle(t.Context(), in)
 		if err != nil {

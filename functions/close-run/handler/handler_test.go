@@ -3,11 +3,13 @@ package handler
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -74,10 +76,10 @@ func TestCloses(t *testing.T) {
 			if !strings.Contains(record.Error.Cause, test.text) || len(record.Error.Cause) > 2000 {
 				t.Errorf("cause %q", record.Error.Cause)
 			}
-			if test.cancelled != (fmt.Sprint(w.cancelled) == "[t1]") {
-				t.Errorf("cancelled %v", w.cancelled)
+			if test.cancelled != (fmt.Sprint(w.Cyberun.Cancelled) == "[t1]") {
+				t.Errorf("cancelled %v", w.Cyberun.Cancelled)
 			}
-			if got := len(w.s3.Keys(stateBucket, "submitting/")) > 0; got != test.markersStay {
+			if got := len(w.S3.Keys(stateBucket, "submitting/")) > 0; got != test.markersStay {
 				t.Errorf("markers stay: %v", got)
 			}
 
@@ -118,20 +120,24 @@ func TestFailsInDoubt(t *testing.T) {
 // TestNamesCandidates of a run that was stopped in doubt, as soon as its task would
 // be listed: never adopted, never cancelled, and no other run's to adopt.
 func TestNamesCandidates(t *testing.T) {
-	row := func(id string, after time.Duration) cyberun.Task {
-		return cyberun.Task{ID: id, WorkflowID: "wf-1", Status: cyberun.StatusRunning, CreatedAt: cyberun.Time{Time: began.Add(after)}}
+	row := func(w *world, id string, after time.Duration) {
+		w.Cyberun.Has(id, cyberun.StatusRunning).CreatedAt.Time = began.Add(after)
 	}
 	for _, status := range []string{"ABORTED", "FAILED"} {
 		w := newWorld(t)
-		w.now = began.Add(2 * time.Second) // a second after the POST
+		w.Now = began.Add(2 * time.Second) // a second after the POST
 		w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission})
 		w.execution("r1", status, named.Unauthorized, "x")
-		w.set("tasks/t3", run.Ownership{StartedBy: "r3", How: run.Receipt, DeliveredBy: "r3"})
+		w.Set("tasks/t3", run.Ownership{StartedBy: "r3", How: run.Receipt, DeliveredBy: "r3"})
 		looked := time.Duration(0)
-		w.around = func(call string, do func() error) error {
+		w.Cyberun.Started = nil
+		w.Around = func(call string, do func() error) error {
 			if call == "Tasks" {
-				looked = w.clock().Sub(began)
-				w.list = []cyberun.Task{row("late", time.Hour), row("t3", 3*time.Second), row("t1", 2*time.Second), row("early", -time.Hour)}
+				looked = w.Time().Sub(began)
+				row(w, "early", -time.Hour)
+				row(w, "t1", 2*time.Second)
+				row(w, "t3", 3*time.Second)
+				row(w, "late", time.Hour)
 			}
 			return do()
 		}
@@ -145,31 +151,26 @@ func TestNamesCandidates(t *testing.T) {
 		if len(failure.Candidates) != 1 || failure.Candidates[0].TaskID != "t1" || failure.Candidates[0].TaskStatus != "running" || len(record.Candidates) != 1 || !strings.HasSuffix(record.Error.Cause, "candidates: t1") || failure.Error.Cause != record.Error.Cause {
 			t.Errorf("%s: %+v, %+v", status, failure, record)
 		}
-		if w.cancelled != nil || record.TaskID != "" || record.Pending(w.now) {
-			t.Errorf("cancelled %v, %+v", w.cancelled, record)
+		if w.Cyberun.Cancelled != nil || record.TaskID != "" || record.Pending(w.Now) {
+			t.Errorf("cancelled %v, %+v", w.Cyberun.Cancelled, record)
 		}
 	}
 	// The list is away: the run is closed at once, and the sweep names them.
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission})
 	w.execution("r1", "ABORTED", "", "")
-	w.around = func(call string, do func() error) error {
-		if call == "Tasks" {
-			return answered(503)
-		}
-		return do()
-	}
+	w.Fails("Tasks", functiontest.Answered(503))
 	if _, err := w.close("r1"); !named.Is(err, named.Unavailable) {
 		t.Error(err)
 	}
-	if record, failure := w.closed("r1"); record.Status != run.Cancelled || failure == nil || !record.Pending(w.now) {
+	if record, failure := w.closed("r1"); record.Status != run.Cancelled || failure == nil || !record.Pending(w.Now) {
 		t.Errorf("%+v, %+v", record, failure)
 	}
-	w.list = []cyberun.Task{row("t1", 2*time.Second)}
+	row(w, "t1", 2*time.Second)
 	if out := w.sweep(); out != (Output{}) {
 		t.Errorf("%+v", out)
 	}
-	if record, failure := w.closed("r1"); len(record.Candidates) != 1 || len(failure.Candidates) != 1 || record.Pending(w.now) {
+	if record, failure := w.closed("r1"); len(record.Candidates) != 1 || len(failure.Candidates) != 1 || record.Pending(w.Now) {
 		t.Errorf("%+v, %+v", record, failure)
 	}
 }
@@ -193,15 +194,13 @@ func TestNothingToClose(t *testing.T) {
 		"it was redriven": func(w *world) Input {
 			w.execution("r1", "FAILED", named.Unavailable, "x")
 			event := w.event("r1")
-			e := w.execution("r1", "RUNNING", "", "")
-			e.Redrives = 1
-			w.executions["r1"] = e
+			w.Executions.BeginAgain("r1")
 			return event
 		},
 		"it is not known, and young": func(w *world) Input {
 			w.execution("r1", "ABORTED", "", "")
 			event := w.event("r1")
-			delete(w.executions, "r1")
+			w.Executions.Forget("r1")
 			return event
 		},
 		"it ended by a call of an earlier life": func(w *world) Input { w.execution("r1", "FAILED", named.Superseded, "x"); return w.event("r1") },
@@ -213,7 +212,7 @@ func TestNothingToClose(t *testing.T) {
 		if out, err := w.handler().Handle(t.Context(), event); err != nil || out.Closed != 0 {
 			t.Errorf("%s: %+v, %v", name, out, err)
 		}
-		if record, failure := w.closed("r1"); !record.Status.Open() || failure != nil || w.cancelled != nil {
+		if record, failure := w.closed("r1"); !record.Status.Open() || failure != nil || w.Cyberun.Cancelled != nil {
 			t.Errorf("%s: %+v", name, record)
 		}
 	}
@@ -227,12 +226,12 @@ func TestReadsAreLate(t *testing.T) {
 		w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
 		w.execution("r1", status, named.Unavailable, "x")
 		event := w.event("r1")
-		ended := w.execution("r1", "RUNNING", "", "")
+		w.execution("r1", "RUNNING", "", "")
 		out, err := w.handler().Handle(t.Context(), event)
-		if record, _ := w.closed("r1"); closes != (err == nil && out.Closed == 1) || closes == record.Status.Open() || len(w.cancelled) > 0 || !closes && !named.Is(err, named.Unavailable) {
+		if record, _ := w.closed("r1"); closes != (err == nil && out.Closed == 1) || closes == record.Status.Open() || len(w.Cyberun.Cancelled) > 0 || !closes && !named.Is(err, named.Unavailable) {
 			t.Errorf("%s: %+v, %v, %+v", status, out, err, record)
 		}
-		ended = w.execution("r1", status, named.Unavailable, "x")
+		ended := w.execution("r1", status, named.Unavailable, "x")
 		if out, err := w.handler().Handle(t.Context(), event); err != nil || !closes && out.Closed != 1 {
 			t.Errorf("%s, once it shows as %s: %+v, %v", status, ended.State, out, err)
 		}
@@ -256,10 +255,10 @@ func TestTombstone(t *testing.T) {
 			t.Fatal(out, err)
 		}
 		record, failure := w.closed("r1")
-		if record.Status != want || failure == nil || record.Workflow != "text-to-image@2" || record.MaxSeconds == 0 || !record.StartedAt.Equal(began) || record.ExecutionARN != arnPrefix+"r1" {
+		if record.Status != want || failure == nil || record.Workflow != "text-to-image@2" || record.MaxSeconds == 0 || !record.StartedAt.Equal(began) || record.ExecutionARN != functiontest.ARN("r1") {
 			t.Errorf("%+v", record)
 		}
-		if len(w.s3.Keys(stateBucket, "index/")) != 1 {
+		if len(w.S3.Keys(stateBucket, "index/")) != 1 {
 			t.Error("GET /runs would not show it")
 		}
 	}
@@ -269,7 +268,7 @@ func TestTombstone(t *testing.T) {
 // answer is that does not say yes; the run is closed then, and the sweep goes on.
 func TestCancelOutcomes(t *testing.T) {
 	refusals := map[string]error{
-		"500": answered(500), "401": answered(401), "404": answered(404), "429": answered(429), `{"success": false}`: &cyberun.AnswerError{Status: 200}, "a page": &cyberun.APIError{Status: 502, Message: "<html>"},
+		"500": functiontest.Answered(500), "401": functiontest.Answered(401), "404": functiontest.Answered(404), "429": functiontest.Answered(429), `{"success": false}`: &cyberun.AnswerError{Status: 200}, "a page": functiontest.HTMLPage(502),
 		"a page with 200": &cyberun.AnswerError{Status: 200}, "no answer": &cyberun.NetworkError{Err: errors.New("x")},
 	}
 	for name, refusal := range refusals {
@@ -278,33 +277,28 @@ func TestCancelOutcomes(t *testing.T) {
 				w := newWorld(t)
 				w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
 				w.execution("r1", "ABORTED", "", "")
-				left := times
-				w.cancelErr = func(string) error {
-					if left--; left >= 0 {
-						return refusal
-					}
-					return nil
-				}
+				w.Cyberun.Cancels = slices.Repeat([]error{refusal}, times)
 				out, err := w.close("r1")
 				record, failure := w.closed("r1")
 				if err != nil || out.Closed != 1 || record.Status != run.Cancelled || failure == nil {
 					t.Fatalf("%+v, %v, %+v", out, err, record)
 				}
-				tries := fmt.Sprint(w.cancels[:min(5, len(w.cancels))])
+				cancels := w.Cyberun.CancelTimes(began.Add(time.Hour))
+				tries := fmt.Sprint(cancels[:min(5, len(cancels))])
 				if times == 2 {
-					if tries != "[0s 500ms 1.5s]" || record.Pending(w.now) || !strings.Contains(failure.Error.Cause, "its task t1 was cancelled") || record.Cancel.EndedAs != "cancelled" {
+					if tries != "[0s 500ms 1.5s]" || record.Pending(w.Now) || !strings.Contains(failure.Error.Cause, "its task t1 was cancelled") || record.Cancel.EndedAs != "cancelled" {
 						t.Errorf("tried at %s, %+v", tries, record)
 					}
 					return
 				}
-				if tries != "[0s 500ms 1.5s 3.5s 7.5s]" || w.now.Sub(began.Add(time.Hour)) > lifecycle.CloseBudget || !record.Pending(w.now) || !strings.Contains(failure.Error.Cause, "could not be cancelled yet") {
-					t.Errorf("tried at %s, until %s, %+v", tries, w.now, record)
+				if tries != "[0s 500ms 1.5s 3.5s 7.5s]" || w.Now.Sub(began.Add(time.Hour)) > lifecycle.CloseBudget || !record.Pending(w.Now) || !strings.Contains(failure.Error.Cause, "could not be cancelled yet") {
+					t.Errorf("tried at %s, until %s, %+v", tries, w.Now, record)
 				}
-				left = 0
-				if out := w.sweep(); out != (Output{}) || w.ended["t1"] != cyberun.StatusCancelled {
-					t.Errorf("the sweep: %+v, the task is %s", out, w.ended["t1"])
+				w.Cyberun.Cancels = nil
+				if out := w.sweep(); out != (Output{}) || w.Cyberun.Of("t1").Status != cyberun.StatusCancelled {
+					t.Errorf("the sweep: %+v, the task is %s", out, w.Cyberun.Of("t1").Status)
 				}
-				if record, _ := w.closed("r1"); record.Pending(w.now) || record.Cancel.AcceptedAt.IsZero() || record.Cancel.EndedAs != "cancelled" {
+				if record, _ := w.closed("r1"); record.Pending(w.Now) || record.Cancel.AcceptedAt.IsZero() || record.Cancel.EndedAs != "cancelled" {
 					t.Errorf("%+v", record.Cancel)
 				}
 			})
@@ -314,12 +308,12 @@ func TestCancelOutcomes(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
 	w.execution("r1", "ABORTED", "", "")
-	w.ended["t1"] = cyberun.StatusCompleted
-	w.cancelErr = func(string) error { return &cyberun.AnswerError{Status: 200} }
+	w.Cyberun.Has("t1", cyberun.StatusCompleted)
+	w.Cyberun.Cancels = []error{&cyberun.AnswerError{Status: 200}}
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if record, failure := w.closed("r1"); record.Cancel.EndedAs != "completed" || !strings.Contains(failure.Error.Cause, "`relay rescue t1`") || len(w.cancels) != 1 {
+	if record, failure := w.closed("r1"); record.Cancel.EndedAs != "completed" || !strings.Contains(failure.Error.Cause, "`relay rescue t1`") || len(w.Cyberun.CancelTimes(began)) != 1 {
 		t.Errorf("%+v, %+v", record.Cancel, failure.Error)
 	}
 }
@@ -341,10 +335,10 @@ func TestAbortsUploads(t *testing.T) {
 		if _, err := w.close("r1"); err != nil {
 			t.Fatal(err)
 		}
-		if fmt.Sprint(w.s3.Aborted()) != want {
-			t.Errorf("%s: aborted %v", status, w.s3.Aborted())
+		if fmt.Sprint(w.S3.Aborted()) != want {
+			t.Errorf("%s: aborted %v", status, w.S3.Aborted())
 		}
-		if left := len(w.s3.Keys(stateBucket, "copies/")); left != map[string]int{"FAILED": 2}[status] {
+		if left := len(w.S3.Keys(stateBucket, "copies/")); left != map[string]int{"FAILED": 2}[status] {
 			t.Errorf("%s: %d states left", status, left)
 		}
 	}
@@ -357,7 +351,7 @@ func TestErrorInItsOwnPlace(t *testing.T) {
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if keys := w.s3.Keys(outputBucket, ""); fmt.Sprint(keys) != "[by-task/r1/text-to-image/2026-11-23/error.json]" {
+	if keys := w.S3.Keys(outputBucket, ""); fmt.Sprint(keys) != "[by-task/r1/text-to-image/2026-11-23/error.json]" {
 		t.Error(keys)
 	}
 }
@@ -365,7 +359,7 @@ func TestErrorInItsOwnPlace(t *testing.T) {
 func TestStateBucketAway(t *testing.T) {
 	w := newWorld(t)
 	w.execution("r1", "ABORTED", "", "")
-	w.around = func(string, func() error) error { return storetest.Error(503, "SlowDown") }
+	w.Around = func(string, func() error) error { return storetest.Error(503, "SlowDown") }
 	if _, err := w.close("r1"); !named.Is(err, named.Unavailable) {
 		t.Error(err)
 	}

@@ -1,13 +1,13 @@
 package handler
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -17,13 +17,26 @@ import (
 
 // atErrorFile has others in when error.json is written, so the closing write is lost.
 func (w *world) atErrorFile(others func()) {
-	w.around = func(call string, do func() error) error {
+	w.Around = func(call string, do func() error) error {
 		if strings.HasPrefix(call, "PutObject outputs/") {
-			w.around = nil
+			w.Around = nil
 			others()
 		}
 		return do()
 	}
+}
+
+// before has others in before the nth call. The string is the call's name once it came.
+func (w *world) before(nth int, others func()) (met *string) {
+	met = new(string)
+	w.Around = func(call string, do func() error) error {
+		if nth--; nth == 0 {
+			*met = call
+			w.Undisturbed(others)
+		}
+		return do()
+	}
+	return met
 }
 
 // TestSubmitWasFaster: the record comes while the tombstone is made, open or with
@@ -31,9 +44,9 @@ func (w *world) atErrorFile(others func()) {
 func TestSubmitWasFaster(t *testing.T) {
 	w := newWorld(t)
 	w.execution("r1", "ABORTED", "", "")
-	w.around = func(call string, do func() error) error {
+	w.Around = func(call string, do func() error) error {
 		if strings.HasPrefix(call, "PutObject state/runs/") {
-			w.around = nil
+			w.Around = nil
 			w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
 		}
 		return do()
@@ -41,8 +54,8 @@ func TestSubmitWasFaster(t *testing.T) {
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if record, _ := w.closed("r1"); record.Status != run.Cancelled || fmt.Sprint(w.cancelled) != "[t1]" {
-		t.Errorf("%+v, cancelled %v", record, w.cancelled)
+	if record, _ := w.closed("r1"); record.Status != run.Cancelled || fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" {
+		t.Errorf("%+v, cancelled %v", record, w.Cyberun.Cancelled)
 	}
 }
 
@@ -68,13 +81,13 @@ func TestMeanwhile(t *testing.T) {
 			w := newWorld(t)
 			w.record(test.record)
 			w.execution("r1", test.ended, named.Unauthorized, "x")
-			w.atErrorFile(func() { w.change(test.change) })
+			w.atErrorFile(func() { w.Change("r1", test.change) })
 			if out, err := w.close("r1"); err != nil || out.Closed != 1 {
 				t.Fatal(out, err)
 			}
 			record, failure := w.closed("r1")
-			if record.Status != run.Cancelled || !strings.Contains(failure.Error.Cause, test.text) || fmt.Sprint(w.cancelled) != test.cancel {
-				t.Errorf("%+v, %+v, cancelled %v", record, failure, w.cancelled)
+			if record.Status != run.Cancelled || !strings.Contains(failure.Error.Cause, test.text) || fmt.Sprint(w.Cyberun.Cancelled) != test.cancel {
+				t.Errorf("%+v, %+v, cancelled %v", record, failure, w.Cyberun.Cancelled)
 			}
 		})
 	}
@@ -93,10 +106,10 @@ func TestTaskStoredAfterTheClose(t *testing.T) {
 		} else {
 			_, err = w.close("r1")
 		}
-		if err != nil || fmt.Sprint(w.cancelled) != "[t1]" {
-			t.Errorf("sweep %v: %v, cancelled %v", sweep, err, w.cancelled)
+		if err != nil || fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" {
+			t.Errorf("sweep %v: %v, cancelled %v", sweep, err, w.Cyberun.Cancelled)
 		}
-		if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) > 0 {
+		if markers := w.S3.Keys(stateBucket, "submitting/"); len(markers) > 0 {
 			t.Errorf("sweep %v: %v", sweep, markers)
 		}
 	}
@@ -105,13 +118,13 @@ func TestTaskStoredAfterTheClose(t *testing.T) {
 func TestTakenOverIsNotCancelled(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-	w.set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"})
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"})
 	w.execution("r1", "ABORTED", "", "")
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, failure := w.closed("r1"); w.cancelled != nil || !strings.Contains(failure.Error.Cause, "no longer delivers it") {
-		t.Errorf("cancelled %v, %+v", w.cancelled, failure.Error)
+	if _, failure := w.closed("r1"); w.Cyberun.Cancelled != nil || !strings.Contains(failure.Error.Cause, "no longer delivers it") {
+		t.Errorf("cancelled %v, %+v", w.Cyberun.Cancelled, failure.Error)
 	}
 }
 
@@ -122,35 +135,26 @@ func TestLosesAgainstSuccess(t *testing.T) {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Copying, TaskID: "t1", CopyStartedAt: began})
 		w.execution("r1", "FAILED", "Lambda.Unknown", "x")
-		count, met := 0, false
-		w.around = func(_ string, do func() error) error {
-			if count++; count == n {
-				met = true
-				around := w.around
-				w.around = nil
-				w.now = w.now.Add(time.Millisecond) // two ends of one nanosecond would be taken for one
-				life := 0
-				r, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life})
-				if err == nil {
-					_, err = w.runs.Deliver(t.Context(), r, run.NewManifest(r.Record, run.Progress{}, nil, w.now))
-				}
-				if err != nil && !named.Is(err, named.Superseded) {
-					t.Error(err)
-				}
-				w.now = w.now.Add(time.Millisecond)
-				w.around = around
+		met := w.before(n, func() {
+			w.Now = w.Now.Add(time.Millisecond) // two ends of one nanosecond would be taken for one
+			r, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: new(int)})
+			if err == nil {
+				_, err = w.runs.Deliver(t.Context(), r, run.NewManifest(r.Record, run.Progress{}, nil, w.Now))
 			}
-			return do()
-		}
+			if err != nil && !named.Is(err, named.Superseded) {
+				t.Error(err)
+			}
+			w.Now = w.Now.Add(time.Millisecond)
+		})
 		if _, err := w.close("r1"); err != nil {
 			t.Fatal(err)
 		}
 		record, failure := w.closed("r1")
-		manifest := slices.Contains(w.s3.Keys(outputBucket, ""), "runs/r1/manifest.json")
+		manifest := slices.Contains(w.S3.Keys(outputBucket, ""), "runs/r1/manifest.json")
 		if (record.Status == run.Succeeded) == (failure != nil) || manifest != (record.Status == run.Succeeded) {
 			t.Errorf("at call %d: %s with error.json %v, manifest %v", n, record.Status, failure, manifest)
 		}
-		if !met {
+		if *met == "" {
 			if n < 7 {
 				t.Errorf("only %d calls", n)
 			}
@@ -164,15 +168,15 @@ func TestFinishesADelivery(t *testing.T) {
 	for _, status := range []string{"FAILED", "ABORTED", "TIMED_OUT"} {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json", StopRequestedAt: began})
-		w.s3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("fixed")})
+		w.S3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("fixed")})
 		w.execution("r1", status, "Lambda.Unknown", "x")
 		if out, err := w.close("r1"); err != nil || out.Closed != 1 {
 			t.Errorf("%s: %+v, %v", status, out, err)
 		}
 		record, failure := w.closed("r1")
-		manifest, _ := w.s3.Object(outputBucket, "runs/r1/manifest.json")
-		if record.Status != run.Succeeded || failure != nil || string(manifest.Body) != "fixed" || w.cancelled != nil {
-			t.Errorf("%s: %+v, %q, cancelled %v", status, record, manifest.Body, w.cancelled)
+		manifest, _ := w.S3.Object(outputBucket, "runs/r1/manifest.json")
+		if record.Status != run.Succeeded || failure != nil || string(manifest.Body) != "fixed" || w.Cyberun.Cancelled != nil {
+			t.Errorf("%s: %+v, %q, cancelled %v", status, record, manifest.Body, w.Cyberun.Cancelled)
 		}
 	}
 }
@@ -180,7 +184,6 @@ func TestFinishesADelivery(t *testing.T) {
 // TestCrashes at every call, before and after it: the event comes again, or the
 // sweep, and the run is closed once with all that belongs to it.
 func TestCrashes(t *testing.T) {
-	lost := errors.New("connection reset by peer")
 	for _, again := range []string{"event", "sweep"} {
 		for _, after := range []bool{false, true} {
 			for n := 1; ; n++ {
@@ -191,18 +194,18 @@ func TestCrashes(t *testing.T) {
 				}
 				w.execution("r1", "ABORTED", "", "")
 				count, cancel := 0, false
-				w.around = func(call string, do func() error) error {
+				w.Around = func(call string, do func() error) error {
 					if count++; count < n { // from then on the call is dead
 						return do()
 					}
 					if cancel = cancel || call == "Cancel"; count == n && after {
 						_ = do()
 					}
-					return lost
+					return functiontest.ErrNetwork
 				}
 				_, err := w.close("r1")
 				met := count >= n
-				w.around = nil
+				w.Around = nil
 				if met && err == nil {
 					t.Errorf("call %d failed and nobody knows", n)
 				}
@@ -215,8 +218,8 @@ func TestCrashes(t *testing.T) {
 					t.Fatal(err)
 				}
 				record, failure := w.closed("r1")
-				if record.Status != run.Cancelled || failure == nil || len(w.cancelled) == 0 || len(w.s3.Aborted()) == 0 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 || len(w.s3.Keys(stateBucket, "copies/")) > 0 || record.Pending(w.now) {
-					t.Errorf("%s, after %v, call %d: %+v, %v, cancelled %v", again, after, n, record, failure, w.cancelled)
+				if record.Status != run.Cancelled || failure == nil || len(w.Cyberun.Cancelled) == 0 || len(w.S3.Aborted()) == 0 || len(w.S3.Keys(stateBucket, "submitting/")) > 0 || len(w.S3.Keys(stateBucket, "copies/")) > 0 || record.Pending(w.Now) {
+					t.Errorf("%s, after %v, call %d: %+v, %v, cancelled %v", again, after, n, record, failure, w.Cyberun.Cancelled)
 				}
 				if !met {
 					break
@@ -231,10 +234,10 @@ func TestCrashes(t *testing.T) {
 func TestOwnershipBeforeMarkersGo(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1"})
-	w.s3.Remove(stateBucket, "tasks/t1")
+	w.S3.Remove(stateBucket, "tasks/t1")
 	w.execution("r1", "FAILED", "Lambda.Unknown", "x")
-	w.around = func(call string, do func() error) error {
-		if strings.HasPrefix(call, "DeleteObject state/submitting/") && len(w.s3.Keys(stateBucket, "tasks/t1")) == 0 {
+	w.Around = func(call string, do func() error) error {
+		if strings.HasPrefix(call, "DeleteObject state/submitting/") && len(w.S3.Keys(stateBucket, "tasks/t1")) == 0 {
 			t.Error("the marker went first")
 		}
 		return do()
@@ -245,7 +248,7 @@ func TestOwnershipBeforeMarkersGo(t *testing.T) {
 	if o, _, err := w.runs.OwnershipOf(t.Context(), "t1"); err != nil || o.StartedBy != "r1" || o.How != run.Receipt {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if markers := w.s3.Keys(stateBucket, "submitting/"); len(markers) != 0 {
+	if markers := w.S3.Keys(stateBucket, "submitting/"); len(markers) != 0 {
 		t.Errorf("markers %v", markers)
 	}
 }
@@ -261,39 +264,29 @@ func TestRedrivenAtEachCall(t *testing.T) {
 			w := newWorld(t)
 			w.record(record)
 			w.execution("r1", "FAILED", named.Unavailable, "x")
-			count, at := 0, ""
-			w.around = func(call string, do func() error) error {
-				if count++; count == n {
-					around := w.around
-					w.around, at = nil, call
-					e := w.execution("r1", "RUNNING", "", "")
-					e.Redrives = 1
-					w.executions["r1"] = e
-					life := 1
-					r, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life})
-					if err == nil && r.TaskID == "" {
-						_, err = w.runs.Mark(t.Context(), r, "wf-1", run.Submission{Attempt: "a2", MarkedAt: w.now, PostUntil: w.now, LocalAt: w.now})
-					}
-					if err != nil {
-						t.Errorf("before %s: %v", call, err)
-					}
-					w.around = around
+			met := w.before(n, func() {
+				life := w.Executions.BeginAgain("r1")
+				r, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life})
+				if err == nil && r.TaskID == "" {
+					_, err = w.runs.Mark(t.Context(), r, "wf-1", run.Submission{Attempt: "a2", MarkedAt: w.Now, PostUntil: w.Now, LocalAt: w.Now})
 				}
-				return do()
-			}
+				if err != nil {
+					t.Errorf("before call %d: %v", n, err)
+				}
+			})
 			if _, err := w.close("r1"); err != nil {
-				t.Errorf("before %s: %v", at, err)
+				t.Errorf("before %s: %v", *met, err)
 			}
-			if count < n {
+			if *met == "" {
 				break
 			}
-			w.around = nil
-			got := w.get("r1")
-			if !got.Status.Open() || got.Life != 1 || got.Error != nil || w.cancelled != nil {
-				t.Errorf("before %s: %+v, cancelled %v", at, got, w.cancelled)
+			w.Around = nil
+			got := w.Run("r1")
+			if !got.Status.Open() || got.Life != 1 || got.Error != nil || w.Cyberun.Cancelled != nil {
+				t.Errorf("before %s: %+v, cancelled %v", *met, got, w.Cyberun.Cancelled)
 			}
-			if marked := slices.Contains(w.s3.Keys(stateBucket, "submitting/"), "submitting/wf-1/r1/a2"); record.TaskID == "" && !marked {
-				t.Errorf("before %s: the marker of the redrive is gone", at)
+			if marked := slices.Contains(w.S3.Keys(stateBucket, "submitting/"), "submitting/wf-1/r1/a2"); record.TaskID == "" && !marked {
+				t.Errorf("before %s: the marker of the redrive is gone", *met)
 			}
 		}
 	}

@@ -2,23 +2,25 @@ package handler
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
 func (w *world) sweep() Output {
-	w.t.Helper()
-	out, err := w.handler().Handle(w.t.Context(), Input{Sweep: true})
+	w.T.Helper()
+	out, err := w.handler().Handle(w.T.Context(), Input{Sweep: true})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return out
 }
@@ -26,7 +28,7 @@ func (w *world) sweep() Output {
 // TestSweep closes what no event closed, and leaves alone what lives.
 func TestSweep(t *testing.T) {
 	w := newWorld(t)
-	w.s3.PageSize = 2
+	w.S3.PageSize = 2
 	w.record(run.Record{RunID: "aborted", Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1"})
 	w.execution("aborted", "ABORTED", "", "")
 	w.record(run.Record{RunID: "failed", Status: run.Copying, TaskID: "t2", WorkflowID: "wf-1"})
@@ -35,11 +37,11 @@ func TestSweep(t *testing.T) {
 	w.execution("running", "RUNNING", "", "")
 	w.record(run.Record{RunID: "gone", Status: run.Waiting, TaskID: "t4", StartedAt: began.Add(-228 * time.Hour)}) // Step Functions has forgotten it
 	w.execution("unrecorded", "FAILED", named.Unavailable, "x")
-	w.record(run.Record{RunID: "clean_up_due", Status: run.Failed, TaskID: "t5", WorkflowID: "wf-2", EndedAt: w.now, CleanUpDue: true})
+	w.record(run.Record{RunID: "clean_up_due", Status: run.Failed, TaskID: "t5", WorkflowID: "wf-2", EndedAt: w.Now, CleanUpDue: true})
 	w.execution("clean_up_due", "FAILED", named.Unavailable, "x")
-	w.record(run.Record{RunID: "settled", Status: run.Failed, TaskID: "t6", EndedAt: w.now})
+	w.record(run.Record{RunID: "settled", Status: run.Failed, TaskID: "t6", EndedAt: w.Now})
 	w.execution("settled", "FAILED", named.Unavailable, "x")
-	w.record(run.Record{RunID: "doubt", Status: run.Failed, WorkflowID: "wf-3", Submission: &submission, EndedAt: w.now, CandidatesAt: began})
+	w.record(run.Record{RunID: "doubt", Status: run.Failed, WorkflowID: "wf-3", Submission: &submission, EndedAt: w.Now, CandidatesAt: began})
 	w.execution("doubt", "FAILED", named.SubmitOutcomeUnknown, "x")
 
 	if out := w.sweep(); out != (Output{Closed: 4}) {
@@ -51,10 +53,10 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%s is %s, %+v", id, record.Status, record)
 		}
 	}
-	if fmt.Sprint(w.cancelled) != "[t1]" {
-		t.Errorf("cancelled %v", w.cancelled)
+	if fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" {
+		t.Errorf("cancelled %v", w.Cyberun.Cancelled)
 	}
-	if markers := w.s3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/running/a1 submitting/wf-3/doubt/a1]" {
+	if markers := w.S3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/running/a1 submitting/wf-3/doubt/a1]" {
 		t.Errorf("markers %v", markers)
 	}
 	if out := w.sweep(); out != (Output{}) {
@@ -70,14 +72,14 @@ func TestSweepGoesOn(t *testing.T) {
 		for _, id := range []string{"a", "b", "c", "d"} {
 			r := run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id, WorkflowID: "wf-1"}
 			if closed {
-				r.Status, r.EndedAt, r.CleanUpDue = run.Cancelled, w.now, true
+				r.Status, r.EndedAt, r.CleanUpDue = run.Cancelled, w.Now, true
 			}
 			w.record(r)
 			w.execution(id, "ABORTED", "", "")
 		}
-		w.around = func(call string, do func() error) error {
+		w.Around = func(call string, do func() error) error {
 			if strings.HasPrefix(call, "GetObject state/runs/b") || strings.HasPrefix(call, "GetObject state/runs/d") {
-				return errors.New("connection reset by peer")
+				return functiontest.ErrNetwork
 			}
 			return do()
 		}
@@ -88,15 +90,15 @@ func TestSweepGoesOn(t *testing.T) {
 		if out := w.sweep(); out != want {
 			t.Errorf("%+v", out)
 		}
-		if markers := w.s3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/b/a1 submitting/wf-1/d/a1]" {
+		if markers := w.S3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/b/a1 submitting/wf-1/d/a1]" {
 			t.Errorf("markers %v", markers)
 		}
-		w.around = nil
+		w.Around = nil
 		if want.Failed = 0; !closed {
 			want.Closed = 2
 		}
-		if out := w.sweep(); out != want || len(w.cancelled) != 4 || len(w.s3.Keys(stateBucket, "submitting/")) > 0 {
-			t.Errorf("%+v, cancelled %v", out, w.cancelled)
+		if out := w.sweep(); out != want || len(w.Cyberun.Cancelled) != 4 || len(w.S3.Keys(stateBucket, "submitting/")) > 0 {
+			t.Errorf("%+v, cancelled %v", out, w.Cyberun.Cancelled)
 		}
 	}
 }
@@ -107,7 +109,7 @@ func TestSweepAfterARotation(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1", StopRequestedAt: began})
 	w.execution("r1", "ABORTED", "", "")
-	w.cancelErr = func(string) error { return answered(401) }
+	w.Cyberun.Cancels = slices.Repeat([]error{functiontest.Answered(401)}, 1000)
 	if out, err := w.close("r1"); err != nil || out.Closed != 1 {
 		t.Errorf("%+v, %v", out, err)
 	}
@@ -115,15 +117,29 @@ func TestSweepAfterARotation(t *testing.T) {
 		if out := w.sweep(); out != (Output{}) {
 			t.Errorf("%+v", out)
 		}
-		if record, _ := w.closed("r1"); !record.Pending(w.now) || record.Cancel == nil || !record.Cancel.AcceptedAt.IsZero() || len(w.cancelled) > 0 {
+		if record, _ := w.closed("r1"); !record.Pending(w.Now) || record.Cancel == nil || !record.Cancel.AcceptedAt.IsZero() || len(w.Cyberun.Cancelled) > 0 {
 			t.Fatalf("no later sweep will cancel it: %+v", record)
 		}
 	}
-	w.cancelErr = func(string) error { return nil }
+	w.Cyberun.Cancels = nil
 	w.sweep()
-	if got, _ := w.closed("r1"); got.Status != run.Cancelled || len(w.cancelled) != 1 || got.Pending(w.now) {
-		t.Errorf("%+v, cancelled %v", got, w.cancelled)
+	if got, _ := w.closed("r1"); got.Status != run.Cancelled || len(w.Cyberun.Cancelled) != 1 || got.Pending(w.Now) {
+		t.Errorf("%+v, cancelled %v", got, w.Cyberun.Cancelled)
 	}
+}
+
+// hangs has every cancel of a task with an id before a given one get no answer.
+type hangs struct {
+	*functiontest.Cyberun
+	before string
+}
+
+func (h hangs) Cancel(ctx context.Context, id string) error {
+	if id < h.before {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return h.Cyberun.Cancel(ctx, id)
 }
 
 // TestSweepOutOfTime in a bubble of its own time: cancels that hang take their
@@ -132,21 +148,12 @@ func TestSweepAfterARotation(t *testing.T) {
 func TestSweepOutOfTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.now = time.Now()
+		w.Now = time.Now()
 		const hanging, all = 10, 40
 		for i := range all {
 			id := fmt.Sprintf("r%02d", i) // the hanging ones first, by key
 			w.record(run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id})
 			w.execution(id, "ABORTED", "", "")
-		}
-		fake := w.cyberun()
-		inner := fake.cancel
-		fake.cancel = func(ctx context.Context, id string) error {
-			if id < fmt.Sprintf("t-r%02d", hanging) {
-				<-ctx.Done()
-				return ctx.Err()
-			}
-			return inner(ctx, id)
 		}
 		sleep := func(ctx context.Context, d time.Duration) error {
 			select {
@@ -156,7 +163,7 @@ func TestSweepOutOfTime(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-		w.runs.Cyberun, w.runs.Now, w.runs.Sleep = fake, time.Now, sleep
+		w.runs.Cyberun, w.runs.Now, w.runs.Sleep = hangs{w.Cyberun, fmt.Sprintf("t-r%02d", hanging)}, time.Now, sleep
 		closed := 0
 		for n := 1; closed < all && n < 4; n++ {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Second)
@@ -174,7 +181,7 @@ func TestSweepOutOfTime(t *testing.T) {
 			t.Errorf("%d of %d runs were closed", closed, all)
 		}
 		for i := range all {
-			if r := w.get(fmt.Sprintf("r%02d", i)); (r.Cancel.AcceptedAt.IsZero()) != (i < hanging) {
+			if r := w.Run(fmt.Sprintf("r%02d", i)); (r.Cancel.AcceptedAt.IsZero()) != (i < hanging) {
 				t.Errorf("%s: %+v", r.RunID, r.Cancel)
 			}
 		}
@@ -189,17 +196,10 @@ func TestSweepPacesItself(t *testing.T) {
 		id := fmt.Sprint("r", i)
 		r := run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id}
 		if i < 7 {
-			r.Status, r.EndedAt = run.Failed, w.now
+			r.Status, r.EndedAt = run.Failed, w.Now
 		}
 		w.record(r)
 		w.execution(id, "FAILED", named.Unavailable, "x")
-	}
-	described := 0
-	w.around = func(call string, do func() error) error {
-		if call == "DescribeExecution" {
-			described++
-		}
-		return do()
 	}
 	h := w.handler()
 	h.Sweepers = 1
@@ -208,7 +208,7 @@ func TestSweepPacesItself(t *testing.T) {
 	if out, err := h.Handle(t.Context(), Input{Sweep: true}); err != nil || out.Closed != 3 {
 		t.Fatal(out, err)
 	}
-	if described != 3 || paused != 4*describePause { // a page, and three runs
+	if described := w.Calls("DescribeExecution"); described != 3 || paused != 4*describePause { // a page, and three runs
 		t.Errorf("%d described, paused for %s", described, paused)
 	}
 }
@@ -222,10 +222,7 @@ func TestRedrivenBetween(t *testing.T) {
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	life := 1
-	e := w.execution("r1", "RUNNING", "", "")
-	e.Redrives = life
-	w.executions["r1"] = e
+	life := w.Executions.BeginAgain("r1")
 	if _, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life}); err != nil { // a redrive's step
 		t.Fatal(err)
 	}
@@ -235,12 +232,10 @@ func TestRedrivenBetween(t *testing.T) {
 	if out, err := w.handler().Handle(t.Context(), late); err != nil || out.Closed != 0 { // the first failure's event, come late
 		t.Errorf("%+v, %v", out, err)
 	}
-	if record := w.get("r1"); record.Status != run.Waiting {
+	if record := w.Run("r1"); record.Status != run.Waiting {
 		t.Errorf("%+v", record)
 	}
-	e = w.execution("r1", "FAILED", named.OutputExpired, "y")
-	e.Redrives = life
-	w.executions["r1"] = e
+	w.Executions.End("r1", executions.Failed, named.Errorf(named.OutputExpired, "y"))
 	if out := w.sweep(); out != (Output{Closed: 1}) {
 		t.Errorf("a reopened run is in no sweep's list: %+v", out)
 	}

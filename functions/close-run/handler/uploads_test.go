@@ -16,31 +16,25 @@ func TestUploadBesideTheClose(t *testing.T) {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Copying, TaskID: "t1", WorkflowID: "wf-1"})
 		w.execution("r1", "ABORTED", "", "")
-		count, refused, at := 0, false, ""
-		w.around = func(call string, do func() error) error {
-			if count++; count == n {
-				around := w.around
-				w.around, at = nil, call
-				if err := w.runs.PutCheckpoint(t.Context(), "r1", "a", lifecycle.Checkpoint{Upload: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
-					t.Fatal(err)
-				}
-				r, err := w.runs.Get(t.Context(), "r1") // as copy-result's save does
-				if err == nil {
-					_, err = w.runs.Check(t.Context(), r)
-				}
-				refused = err != nil
-				w.around = around
+		refused := false
+		met := w.before(n, func() {
+			if err := w.runs.PutCheckpoint(t.Context(), "r1", "a", lifecycle.Checkpoint{Upload: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
+				t.Fatal(err)
 			}
-			return do()
-		}
+			r, err := w.runs.Get(t.Context(), "r1") // as copy-result's save does
+			if err == nil {
+				_, err = w.runs.Check(t.Context(), r)
+			}
+			refused = err != nil
+		})
 		if _, err := w.close("r1"); err != nil {
-			t.Fatalf("before %s: %v", at, err)
+			t.Fatalf("before %s: %v", *met, err)
 		}
-		if count < n {
+		if *met == "" {
 			return
 		}
-		if !refused && !slices.Contains(w.s3.Aborted(), "up1") {
-			t.Errorf("stored before %s, the upload is nobody's", at)
+		if !refused && !slices.Contains(w.S3.Aborted(), "up1") {
+			t.Errorf("stored before %s, the upload is nobody's", *met)
 		}
 	}
 }
