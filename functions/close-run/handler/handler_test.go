@@ -238,6 +238,28 @@ func TestReadsAreLate(t *testing.T) {
 	}
 }
 
+// TestShowsTheLifeBefore: the event tells of the end of a redrive, of which
+// DescribeExecution shows nothing yet, or is away. The event comes again until it does.
+func TestShowsTheLifeBefore(t *testing.T) {
+	w := newWorld(t)
+	w.record(run.Record{Status: run.Waiting, TaskID: "t1", Life: 1})
+	stopped := w.execution("r1", "ABORTED", "", "")
+	stopped.Redrives = 1
+	event := w.event("r1")
+	w.execution("r1", "FAILED", named.Unavailable, "x")
+	for _, prefix := range []string{"none", "DescribeExecution"} {
+		w.Fails(prefix, functiontest.ErrNetwork)
+		_, err := w.handler().Handle(t.Context(), event)
+		if record, failure := w.closed("r1"); !named.Is(err, named.Unavailable) || !record.Status.Open() || failure != nil || w.Cyberun.Cancelled != nil {
+			t.Errorf("%s fails: %v, %+v, cancelled %v", prefix, err, record, w.Cyberun.Cancelled)
+		}
+	}
+	w.Executions.Put(*stopped)
+	if out, err := w.handler().Handle(t.Context(), event); err != nil || out.Closed != 1 || fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" {
+		t.Errorf("%+v, %v, cancelled %v", out, err, w.Cyberun.Cancelled)
+	}
+}
+
 func TestBadEvent(t *testing.T) {
 	_, err := newWorld(t).handler().Handle(t.Context(), Input{})
 	if !named.Is(err, named.InvalidRequest) {
