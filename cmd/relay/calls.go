@@ -14,8 +14,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// outcome is the body of POST /runs/{id}/outcome: a person's decision.
-type outcome struct {
+// decisionBody is the body of POST /runs/{id}/outcome: a person's decision.
+type decisionBody struct {
 	TaskID     string `json:"task_id,omitempty"`
 	NotStarted bool   `json:"not_started,omitempty"`
 }
@@ -55,7 +55,7 @@ func (c *client) cancel(ctx context.Context, runID string) (api.Stopped, json.Ra
 	return request[api.Stopped](ctx, c, call{method: http.MethodDelete, path: runPath(runID)})
 }
 
-func (c *client) decide(ctx context.Context, runID string, decision outcome) (json.RawMessage, error) {
+func (c *client) decide(ctx context.Context, runID string, decision decisionBody) (json.RawMessage, error) {
 	body, err := json.Marshal(decision)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func (c *decideCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	raw, err := api.decide(ctx, c.RunID, outcome{TaskID: c.TaskID, NotStarted: c.NotStarted})
+	raw, err := api.decide(ctx, c.RunID, decisionBody{TaskID: c.TaskID, NotStarted: c.NotStarted})
 	if err != nil {
 		return err
 	}

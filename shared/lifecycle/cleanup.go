@@ -79,7 +79,7 @@ func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked
 		}
 	}
 	if r.Status == run.Cancelled {
-		if err := c.abortUploads(ctx, r.Record); err != nil {
+		if err := c.abortMultipartUploads(ctx, r.Record); err != nil {
 			return r, err
 		}
 	}

@@ -167,10 +167,10 @@ func (s *Runs) clearDelivery(ctx context.Context, runID string) error {
 	return nil
 }
 
-// abortUploads aborts the multipart uploads of a stopped run, and deletes their
+// abortMultipartUploads aborts the multipart uploads of a stopped run, and deletes their
 // checkpoints. A copy that stores a checkpoint later reads the record after it, finds
 // the run closed, and aborts that upload itself.
-func (s *Runs) abortUploads(ctx context.Context, r run.Record) error {
+func (s *Runs) abortMultipartUploads(ctx context.Context, r run.Record) error {
 	entries, err := s.listKeys(ctx, copyPrefix+r.RunID+"/", "", maxOutputs)
 	if err != nil {
 		return err

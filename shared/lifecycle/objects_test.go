@@ -103,11 +103,11 @@ func checkAbortsUploads(t *testing.T, atOnce int) {
 		}
 	}
 	w.around = refuses("AbortMultipartUpload outputs/", 503)
-	if err := w.runs.abortUploads(t.Context(), r.Record); !named.Is(err, named.Unavailable) || len(w.keys("copies/")) != 3 {
+	if err := w.runs.abortMultipartUploads(t.Context(), r.Record); !named.Is(err, named.Unavailable) || len(w.keys("copies/")) != 3 {
 		t.Errorf("%v, %v", err, w.keys("copies/"))
 	}
 	w.around = nil
-	if err := w.runs.abortUploads(t.Context(), r.Record); err != nil || fmt.Sprint(w.s3.Aborted()) != "[up1]" || len(w.keys("copies/")) > 0 {
+	if err := w.runs.abortMultipartUploads(t.Context(), r.Record); err != nil || fmt.Sprint(w.s3.Aborted()) != "[up1]" || len(w.keys("copies/")) > 0 {
 		t.Errorf("%v, aborted %v, left %v", err, w.s3.Aborted(), w.keys("copies/"))
 	}
 }

@@ -96,7 +96,7 @@ func decodeRun(object store.Object) (Run, error) {
 // replaces that of a run whose name Step Functions has given out again. It returns the
 // run as it stands then, and the table's cell.
 func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
-	var cell cell
+	var met cell
 	object, err := s.Store.Update(ctx, recordKey(r.RunID), r.object, func(body []byte) ([]byte, error) {
 		current, err := decodeRun(store.Object{Body: body})
 		if err != nil {
@@ -106,7 +106,7 @@ func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
 		if err != nil {
 			return nil, err
 		}
-		if cell, err = apply(&current.Record, c); err != nil {
+		if met, err = apply(&current.Record, c); err != nil {
 			r.Record = current.Record
 			return nil, err
 		}
@@ -118,14 +118,14 @@ func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
 		return json.Marshal(r.Record)
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return r, cell, ErrNoRecord
+		return r, met, ErrNoRecord
 	}
 	if err == nil {
 		r.object = object
 	} else {
 		r.object = store.Object{}
 	}
-	return r, cell, err
+	return r, met, err
 }
 
 // Call says which call of a step this is: of which run, of which execution, and in

@@ -81,14 +81,14 @@ func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 // returns NotInDoubt for another one, and for a run that is not in doubt. Only a
 // decision that would be stored is given to check first, which may refuse it; nil
 // refuses none.
-func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decision, check func(run.Record) error) (Run, error) {
+func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Decision, check func(run.Record) error) (Run, error) {
 	r, err := s.Get(ctx, runID)
 	if err != nil {
 		return r, err
 	}
 	if d := r.Decision; d != nil && (!r.InDoubt() || d.Attempt == r.Submission.Attempt) {
-		word.Attempt = d.Attempt // said again, be it acted on by now
-		if d.Same(word) {
+		decision.Attempt = d.Attempt // said again, be it acted on by now
+		if d.Same(decision) {
 			return r, nil
 		}
 	}
@@ -96,14 +96,14 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, word run.Decisio
 		if !rec.InDoubt() {
 			return refusal(named.NotInDoubt, *rec)
 		}
-		word.Attempt = rec.Submission.Attempt
-		if d := rec.Decision; d != nil && d.Attempt == word.Attempt {
-			if d.Same(word) {
+		decision.Attempt = rec.Submission.Attempt
+		if d := rec.Decision; d != nil && d.Attempt == decision.Attempt {
+			if d.Same(decision) {
 				return nil
 			}
 			return named.Errorf(named.NotInDoubt, "another decision on the run %s was stored at %s", rec.RunID, d.DecidedAt.Format("2006-01-02T15:04:05Z"))
 		}
-		rec.Decision = &word
+		rec.Decision = &decision
 		return nil
 	}}
 	trial := r.Record

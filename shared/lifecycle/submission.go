@@ -142,9 +142,9 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 		return nil
 	}}
 	submission := r.Submission
-	var cell cell
+	var met cell
 	err := s.persist(ctx, func(ctx context.Context) (err error) {
-		r, cell, err = s.update(ctx, r, c)
+		r, met, err = s.update(ctx, r, c)
 		return err
 	})
 	if err == nil {
@@ -162,7 +162,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	}
 	// A marker goes after what it stands for is done: by it and by CleanUpDue the
 	// sweep finds a task whose call died here.
-	if cell.Then&CancelTask != 0 {
+	if met.Then&CancelTask != 0 {
 		if r, err = s.CancelTask(ctx, r, callBudget); err != nil {
 			return r, err
 		}

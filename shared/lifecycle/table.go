@@ -91,8 +91,8 @@ const (
 // cells writes one row of the table, a cell for each phase in the order of phases.
 func cells(c ...cell) map[phase]cell {
 	row := make(map[phase]cell, len(phases))
-	for i, phase := range phases {
-		row[phase] = c[i]
+	for i, p := range phases {
+		row[p] = c[i]
 	}
 	return row
 }

@@ -19,9 +19,9 @@ import (
 // maxOutcome bounds the body of an outcome, in bytes: a task's id and some room.
 const maxOutcome = 4 << 10
 
-// outcome is the body of the route: the task that the submission in doubt started, or
+// decisionBody is the body of the route: the task that the submission in doubt started, or
 // that it started none. Exactly one of its fields is set.
-type outcome struct {
+type decisionBody struct {
 	TaskID     *string `json:"task_id"`
 	NotStarted *bool   `json:"not_started"`
 }
@@ -72,8 +72,8 @@ func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
 	return named.Errorf(named.NotInDoubt, "the run %s can no longer be redriven (Step Functions keeps that for 14 days): start a run with {\"task_id\": \"…\"} for its task, or a new run", record.RunID)
 }
 
-func parseOutcome(raw []byte) (outcome, error) {
-	var given outcome
+func parseOutcome(raw []byte) (decisionBody, error) {
+	var given decisionBody
 	const form = `must be {"task_id": "…"} or {"not_started": true}`
 	if len(bytes.TrimSpace(raw)) == 0 || len(raw) > maxOutcome {
 		return given, named.Violations{{Parameter: "outcome", Message: form}}.Err()
