@@ -18,7 +18,7 @@ import (
 // machine is Step Functions.
 type machine struct{ *universe }
 
-func (m machine) Execution(id string) string { return arnPrefix + id }
+func (m machine) ExecutionARN(id string) string { return arnPrefix + id }
 
 func idOf(arn string) string { return strings.TrimPrefix(arn, arnPrefix) }
 
@@ -91,7 +91,7 @@ func (m machine) Redrive(_ context.Context, arn string) error {
 	id := idOf(arn)
 	err := m.call(op{name: "RedriveExecution " + id, touch: touch{key: sfnKey(id), kind: writes}, do: func(w *world, _ bool) answer {
 		x := w.exec(id)
-		if x == nil || !x.state.Ended() {
+		if x == nil || !x.state.Unsuccessful() {
 			return failed(executions.ErrNotRedrivable)
 		}
 		before := x.shown()
@@ -115,9 +115,9 @@ func (m machine) Resume(_ context.Context, token string) error {
 	}}).err)
 }
 
-// EndedSince lists the executions that ended. Its answer may be out of date: then it
+// UnsuccessfulSince lists the executions that ended. Its answer may be out of date: then it
 // shows each as it was before its last change.
-func (m machine) EndedSince(_ context.Context, _, _ time.Time, _ func(context.Context) error, each func(executions.Execution) bool) error {
+func (m machine) UnsuccessfulSince(_ context.Context, _, _ time.Time, _ func(context.Context) error, each func(executions.Execution) bool) error {
 	lags := func(w *world) bool {
 		return slices.ContainsFunc(w.execs, func(x execution) bool { return x.before != nil })
 	}
@@ -128,7 +128,7 @@ func (m machine) EndedSince(_ context.Context, _, _ time.Time, _ func(context.Co
 			if stale && w.execs[i].before != nil {
 				listed = *w.execs[i].before
 			}
-			if listed.State.Ended() {
+			if listed.State.Unsuccessful() {
 				listed.Error = nil
 				found = append(found, listed)
 			}

@@ -148,11 +148,11 @@ func (u *universe) submit(inDoubt string) *submit.Handler {
 	runs := u.runs()
 	runs.Outputs = nil
 	if inDoubt == "" {
-		inDoubt = string(submit.Verify)
+		inDoubt = string(submit.PolicyVerify)
 	}
 	return &submit.Handler{
 		Cyberun: service{u}, Runs: runs, Doubts: u.doubts(), Buckets: buckets{u}, OutputBucket: outputBucket, StateBucket: stateBucket,
-		Waits: submit.DefaultWaits, InDoubt: submit.InDoubt(inDoubt), Now: u.clock, Sleep: u.wait, NewID: u.newAttempt,
+		Waits: submit.DefaultWaits, DoubtPolicy: submit.DoubtPolicy(inDoubt), Now: u.clock, Sleep: u.wait, NewID: u.newAttempt,
 		Random: func(most time.Duration) time.Duration { return most / 2 },
 	}
 }

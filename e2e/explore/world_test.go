@@ -120,7 +120,7 @@ func (w *world) running(id string) bool {
 
 func (w *world) ended(id string) bool {
 	x := w.exec(id)
-	return x != nil && x.state.Ended()
+	return x != nil && x.state.Unsuccessful()
 }
 
 // event is the n-th event of an execution's ends, or nil.
@@ -211,7 +211,7 @@ func (w *world) end(id string, s executions.State, e named.Error) {
 	before := x.shown()
 	x.state, x.error, x.before = s, e, &before
 	status := map[executions.State]string{executions.Failed: "FAILED", executions.Aborted: "ABORTED", executions.TimedOut: "TIMED_OUT"}[s]
-	if s.Ended() {
+	if s.Unsuccessful() {
 		w.events = append(w.events, endEvent{id: id, status: status, error: e.Name, cause: e.Message(), redrives: x.redrives})
 	}
 }
@@ -219,7 +219,7 @@ func (w *world) end(id string, s executions.State, e named.Error) {
 // shown is an execution as DescribeExecution shows it.
 func (x *execution) shown() executions.Execution {
 	out := executions.Execution{ARN: arnPrefix + x.id, Name: x.id, State: x.state, StartedAt: began, Redrives: x.redrives, Input: x.request}
-	if x.state.Ended() {
+	if x.state.Unsuccessful() {
 		failure := x.error
 		out.Error = &failure
 	}

@@ -26,7 +26,7 @@ func build(s config.API, cfg aws.Config, log *slog.Logger) (*handler.Handler, er
 		Now:          time.Now,
 		NewID:        config.NewID,
 		Sleep:        observe.Sleep,
-		Beside: func(a, b func()) {
+		Concurrently: func(a, b func()) {
 			var group sync.WaitGroup
 			group.Go(a)
 			b()

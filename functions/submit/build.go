@@ -16,8 +16,8 @@ import (
 )
 
 func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
-	inDoubt := handler.InDoubt(s.InDoubt)
-	if choices := []handler.InDoubt{handler.Verify, handler.AbsentOnly, handler.StopDoubt}; !slices.Contains(choices, inDoubt) {
+	inDoubt := handler.DoubtPolicy(s.InDoubt)
+	if choices := []handler.DoubtPolicy{handler.PolicyVerify, handler.PolicyAbsentOnly, handler.PolicyStop}; !slices.Contains(choices, inDoubt) {
 		return nil, fmt.Errorf("IN_DOUBT=%q is not one of %v", inDoubt, choices)
 	}
 	waits := handler.DefaultWaits
@@ -36,7 +36,7 @@ func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, e
 		OutputBucket: s.OutputBucket,
 		OutputPrefix: s.OutputPrefix,
 		StateBucket:  s.StateBucket,
-		InDoubt:      inDoubt,
+		DoubtPolicy:  inDoubt,
 		Waits:        waits,
 		Now:          time.Now,
 		Sleep:        observe.Sleep,

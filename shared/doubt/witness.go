@@ -163,7 +163,7 @@ func (i Investigator) amongEnds(ctx context.Context, r run.Record, now time.Time
 // comes before any other.
 func (i Investigator) amongRuns(ctx context.Context, r run.Record, now time.Time) (best witness, found bool, err error) {
 	var ids []string
-	if err := i.Runs.Newest(ctx, "", func(runID, _ string) bool {
+	if err := i.Runs.EachNewestFirst(ctx, "", func(runID, _ string) bool {
 		ids = append(ids, runID)
 		return len(ids) < maxLooked
 	}); err != nil {

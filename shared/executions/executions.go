@@ -54,8 +54,8 @@ const (
 	Aborted   State = "aborted"
 )
 
-// Ended reports whether the execution ended otherwise than as [Succeeded].
-func (s State) Ended() bool { return s == Failed || s == TimedOut || s == Aborted }
+// Unsuccessful reports whether the execution ended as Failed, TimedOut or Aborted.
+func (s State) Unsuccessful() bool { return s == Failed || s == TimedOut || s == Aborted }
 
 // Execution is one execution of the state machine, which is one run.
 type Execution struct {
@@ -64,9 +64,9 @@ type Execution struct {
 	State     State
 	StartedAt time.Time // its first start, also after a redrive
 	Redrives  int       // how often it was redriven
-	Input     string    // the run's request, as JSON; empty from [FromEvent] and [Machine.EndedSince]
+	Input     string    // the run's request, as JSON; empty from [FromEvent] and [Machine.UnsuccessfulSince]
 	// Error says why it ended as Failed, TimedOut or Aborted; nil from
-	// [Machine.EndedSince].
+	// [Machine.UnsuccessfulSince].
 	Error *named.Error
 }
 
@@ -76,8 +76,8 @@ type Machine struct {
 	ARN string // of the state machine; empty for a caller that has the ARNs of executions
 }
 
-// Execution returns the ARN that the execution with this name has or would have.
-func (m Machine) Execution(name string) string {
+// ExecutionARN returns the ARN that the execution with this name has or would have.
+func (m Machine) ExecutionARN(name string) string {
 	return strings.Replace(m.ARN, ":stateMachine:", ":execution:", 1) + ":" + name
 }
 
@@ -234,7 +234,7 @@ func (m Machine) Resume(ctx context.Context, token string) error {
 	return unavailable("resume a run that awaits a webhook", err)
 }
 
-// EndedSince calls each for every execution that ended as [Failed], [TimedOut] or
+// UnsuccessfulSince calls each for every execution that ended as [Failed], [TimedOut] or
 // [Aborted] at the time stopped or later. When each returns false, it goes on with the
 // next of these states. It calls pace before each call of Step Functions, which returns
 // up to 1,000 executions; an error of pace ends it.
@@ -245,7 +245,7 @@ func (m Machine) Resume(ctx context.Context, token string) error {
 // time", which may be the start. So a list is read to its first stop before stopped
 // only if its stops descend and its starts do not, else to its first start before
 // started.
-func (m Machine) EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
+func (m Machine) UnsuccessfulSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
 	for _, status := range []types.ExecutionStatus{types.ExecutionStatusFailed, types.ExecutionStatusTimedOut, types.ExecutionStatusAborted} {
 		if err := m.endedAs(ctx, status, stopped, started, pace, each); err != nil {
 			return err

@@ -77,7 +77,7 @@ func refused(kind string) string {
 
 func TestNames(t *testing.T) {
 	m := Machine{ARN: machineARN}
-	if arn := m.Execution("run-1"); arn != executionARN || NameOf(arn) != "run-1" {
+	if arn := m.ExecutionARN("run-1"); arn != executionARN || NameOf(arn) != "run-1" {
 		t.Errorf("%s, %s", arn, NameOf(arn))
 	}
 	for name, valid := range map[string]bool{
@@ -132,8 +132,8 @@ func TestDescribe(t *testing.T) {
 			if e.Error != nil && (e.Error.Name != test.reason || !strings.Contains(e.Error.Cause, test.says) || e.Error.Hint == "") {
 				t.Errorf("it ended of %+v", e.Error)
 			}
-			if ended := test.want == Failed || test.want == TimedOut || test.want == Aborted; e.State.Ended() != ended {
-				t.Errorf("%s ended: %v", e.State, e.State.Ended())
+			if ended := test.want == Failed || test.want == TimedOut || test.want == Aborted; e.State.Unsuccessful() != ended {
+				t.Errorf("%s ended: %v", e.State, e.State.Unsuccessful())
 			}
 		})
 	}
@@ -165,7 +165,7 @@ func TestFromEvent(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	for status, want := range map[string]State{"ABORTED": Aborted, "TIMED_OUT": TimedOut, "SUCCEEDED": Succeeded, "RUNNING": Running} {
-		if e := FromEvent(executionARN, status, "", "", 0, started); e.State != want || (e.Error != nil) != want.Ended() {
+		if e := FromEvent(executionARN, status, "", "", 0, started); e.State != want || (e.Error != nil) != want.Unsuccessful() {
 			t.Errorf("%s: %+v", status, e)
 		}
 	}
@@ -309,8 +309,8 @@ func TestEndedSince(t *testing.T) {
 		for _, size := range []int{7, 100, 1000} {
 			m, asked := pages(t, now, all, byStart, size)
 			got, paced := map[string]bool{}, 0
-			err := m.EndedSince(t.Context(), now.Add(-30*time.Hour), now.Add(-23*24*time.Hour), func(context.Context) error { paced++; return nil }, func(e Execution) bool {
-				if got[e.Name] || !e.State.Ended() || e.StartedAt.IsZero() || e.ARN != executionARN || (e.Redrives == 4) != (e.Name == "redriven") {
+			err := m.UnsuccessfulSince(t.Context(), now.Add(-30*time.Hour), now.Add(-23*24*time.Hour), func(context.Context) error { paced++; return nil }, func(e Execution) bool {
+				if got[e.Name] || !e.State.Unsuccessful() || e.StartedAt.IsZero() || e.ARN != executionARN || (e.Redrives == 4) != (e.Name == "redriven") {
 					t.Errorf("%+v, seen before: %v", e, got[e.Name])
 				}
 				got[e.Name] = true
@@ -350,15 +350,15 @@ func TestEndedSinceEnds(t *testing.T) {
 	var got []string
 	each := func(e Execution) bool { got = append(got, e.Name); return e.Name != "b" }
 	fine := func(context.Context) error { return nil }
-	if err := m.EndedSince(t.Context(), now.Add(-time.Hour), now.Add(-time.Hour), fine, each); err != nil || fmt.Sprint(got) != "[a b d]" {
+	if err := m.UnsuccessfulSince(t.Context(), now.Add(-time.Hour), now.Add(-time.Hour), fine, each); err != nil || fmt.Sprint(got) != "[a b d]" {
 		t.Errorf("what its caller had enough of: %v, %v", got, err)
 	}
 	over := errors.New("the time is over")
-	if err := m.EndedSince(t.Context(), now, now, func(context.Context) error { return over }, each); err != over {
+	if err := m.UnsuccessfulSince(t.Context(), now, now, func(context.Context) error { return over }, each); err != over {
 		t.Errorf("got %v", err)
 	}
 	m, _ = service(t, always(400, refused("ThrottlingException")))
-	if err := m.EndedSince(t.Context(), now, now, fine, each); !named.Is(err, named.Unavailable) {
+	if err := m.UnsuccessfulSince(t.Context(), now, now, fine, each); !named.Is(err, named.Unavailable) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -81,8 +81,8 @@ func (e *Executions) call(name string, do func() error) error {
 	return named.Errorf(named.Unavailable, "Step Functions: %w", err)
 }
 
-// Execution returns the ARN that a run's execution has or would have.
-func (e *Executions) Execution(runID string) (arn string) { return ARN(runID) }
+// ExecutionARN returns the ARN that a run's execution has or would have.
+func (e *Executions) ExecutionARN(runID string) (arn string) { return ARN(runID) }
 
 // Describe returns an execution by its ARN, or [executions.ErrNotFound].
 func (e *Executions) Describe(_ context.Context, arn string) (x executions.Execution, err error) {
@@ -136,7 +136,7 @@ func (e *Executions) Stop(_ context.Context, arn string, reason *named.Error) er
 func (e *Executions) Redrive(_ context.Context, arn string) error {
 	return e.call("RedriveExecution", func() error {
 		x := e.known[arn]
-		if x == nil || !x.State.Ended() {
+		if x == nil || !x.State.Unsuccessful() {
 			return executions.ErrNotRedrivable
 		}
 		e.Redriven = append(e.Redriven, x.Name)
@@ -145,16 +145,16 @@ func (e *Executions) Redrive(_ context.Context, arn string) error {
 	})
 }
 
-// EndedSince calls each for every execution that ended otherwise than as
+// UnsuccessfulSince calls each for every execution that ended otherwise than as
 // [executions.Succeeded], whenever that was, without its error and its input, until each
 // returns false.
-func (e *Executions) EndedSince(ctx context.Context, _, _ time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error {
+func (e *Executions) UnsuccessfulSince(ctx context.Context, _, _ time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error {
 	if err := pace(ctx); err != nil {
 		return err
 	}
 	return e.call("ListExecutions", func() error {
 		for _, arn := range slices.Sorted(maps.Keys(e.known)) {
-			if x := *e.known[arn]; x.State.Ended() {
+			if x := *e.known[arn]; x.State.Unsuccessful() {
 				x.Error, x.Input = nil, ""
 				if !each(x) {
 					return nil

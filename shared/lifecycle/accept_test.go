@@ -171,7 +171,7 @@ func TestAcceptAtEachCall(t *testing.T) {
 					continue
 				}
 				if stopped {
-					if err := w.close.CleanUp(t.Context(), got); err != nil { // the sweep
+					if err := w.close.cleanUpClosed(t.Context(), got); err != nil { // the sweep
 						t.Errorf("at call %d: %v", n, err)
 					}
 					if w.tasks["t1"] != cyberun.StatusCancelled || len(w.keys("submitting/")) > 0 {

@@ -79,7 +79,7 @@ func TestDeathsWhileCandidatesAreNamed(t *testing.T) {
 			if err := w.close.NameCandidates(t.Context(), r, candidates); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := w.close.CleanUp(t.Context(), r); err != nil {
+		} else if err := w.close.cleanUpClosed(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 		r = w.get("r1")

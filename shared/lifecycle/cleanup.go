@@ -16,11 +16,11 @@ func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, erro
 	return s.listKeys(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
 }
 
-// CleanUp does what follows the closing write, for a run that another call closed,
+// cleanUpClosed does what follows the closing write, for a run that another call closed,
 // and that may have died after it. The markers are listed before the record is read
 // again: those of a later life are written after that life's first write of the
 // record, so the listed ones belong to the life that was closed.
-func (c Closer) CleanUp(ctx context.Context, r Run) error {
+func (c Closer) cleanUpClosed(ctx context.Context, r Run) error {
 	if !r.Pending(c.Now()) {
 		// A close that was beaten, or died, may have written an older error.json last.
 		return c.repairError(ctx, r.RunID)

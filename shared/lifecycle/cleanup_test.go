@@ -56,7 +56,7 @@ func TestReceiptBesideAClose(t *testing.T) {
 		}
 		for range 2 {
 			if r := w.get("r1"); r.Pending(w.clock()) {
-				if err := w.close.CleanUp(t.Context(), r); err != nil {
+				if err := w.close.cleanUpClosed(t.Context(), r); err != nil {
 					t.Fatalf("at call %d: %v", n, err)
 				}
 			}
@@ -97,7 +97,7 @@ func TestCleanUpBesideARedrive(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if err := w.close.CleanUp(t.Context(), r); err != nil {
+		if err := w.close.cleanUpClosed(t.Context(), r); err != nil {
 			t.Errorf("at call %d: %v", n, err)
 		}
 		w.around = nil

@@ -45,25 +45,25 @@ func (c Closer) budget() time.Duration { return cmp.Or(c.Budget, CloseBudget) }
 // is false if DescribeExecution does not show that end yet, since its reads are
 // eventually consistent: the run can be closed as failed then, and nothing may be done
 // that cannot be undone.
-func (c Closer) Ended(ctx context.Context, event executions.Execution) (e executions.Execution, sure, ok bool, err error) {
-	e, err = c.Executions.Describe(ctx, event.ARN)
+func (c Closer) Ended(ctx context.Context, reported executions.Execution) (e executions.Execution, sure, ok bool, err error) {
+	e, err = c.Executions.Describe(ctx, reported.ARN)
 	if errors.Is(err, executions.ErrNotFound) {
-		r, err := c.Get(ctx, event.Name)
+		r, err := c.Get(ctx, reported.Name)
 		if errors.Is(err, ErrNoRecord) || err == nil && c.Now().Sub(r.StartedAt) < forgotten {
 			return e, false, false, nil
 		}
-		event.State, event.Redrives, event.StartedAt = executions.Failed, r.Life, r.StartedAt
-		event.Error = named.Errorf(named.Unavailable, "the execution no longer exists: its state machine was deleted, or it ended over 90 days ago")
-		return event, true, err == nil, err
+		reported.State, reported.Redrives, reported.StartedAt = executions.Failed, r.Life, r.StartedAt
+		reported.Error = named.Errorf(named.Unavailable, "the execution no longer exists: its state machine was deleted, or it ended over 90 days ago")
+		return reported, true, err == nil, err
 	}
 	switch {
 	case err != nil:
 		return e, false, false, err
-	case e.State.Ended() && e.Redrives >= event.Redrives:
+	case e.State.Unsuccessful() && e.Redrives >= reported.Redrives:
 		return e, true, true, nil
-	case event.State.Ended() && event.Error != nil && e.Redrives <= event.Redrives && e.State != executions.Succeeded:
-		event.StartedAt, event.Input = e.StartedAt, e.Input
-		return event, false, true, nil // its reads lag behind its events
+	case reported.State.Unsuccessful() && reported.Error != nil && e.Redrives <= reported.Redrives && e.State != executions.Succeeded:
+		reported.StartedAt, reported.Input = e.StartedAt, e.Input
+		return reported, false, true, nil // its reads lag behind its events
 	}
 	return e, false, false, nil
 }
@@ -138,7 +138,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		if r.Status.Open() {
 			return false, nil
 		}
-		return false, c.CleanUp(ctx, r)
+		return false, c.cleanUpClosed(ctx, r)
 	}
 	event := endEvent(e)
 	seen := r.Record
@@ -156,7 +156,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		if r, err = c.endLife(ctx, r, e.Redrives); err != nil {
 			return false, err
 		}
-		return false, c.CleanUp(ctx, r)
+		return false, c.cleanUpClosed(ctx, r)
 	}
 	entries, err := c.markersOf(ctx, r.Record)
 	if err != nil {
@@ -226,7 +226,7 @@ func unsure(runID string) error {
 // finishOrFail finishes a delivery whose execution ended. If the bucket refuses the
 // manifest for good, the run fails instead and can be redriven.
 func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
-	_, err := c.FinishDelivery(ctx, r)
+	_, err := c.finishDelivery(ctx, r)
 	if !named.Is(err, named.OutputBucketRefused) {
 		return err == nil, err
 	}
@@ -239,7 +239,7 @@ func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
 	if err != nil || cell.Ignore {
 		return false, err
 	}
-	return true, c.CleanUp(ctx, r) // writes error.json, if the bucket takes that
+	return true, c.cleanUpClosed(ctx, r) // writes error.json, if the bucket takes that
 }
 
 // closeReason returns the error that a run ends with: the execution's, with what a

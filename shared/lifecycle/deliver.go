@@ -38,7 +38,7 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 		return nil
 	}})
 	if err == nil && cell.Then&doFinish != 0 {
-		return s.FinishDelivery(ctx, r)
+		return s.finishDelivery(ctx, r)
 	}
 	return r, err
 }
@@ -66,14 +66,14 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 	if err != nil {
 		return r, err
 	}
-	return s.FinishDelivery(ctx, r)
+	return s.finishDelivery(ctx, r)
 }
 
-// FinishDelivery does the rest of a delivery: it writes the manifest's bytes to the
+// finishDelivery does the rest of a delivery: it writes the manifest's bytes to the
 // output bucket, removes an error.json, and closes the record as succeeded. It may be
 // repeated, and several callers may do it at once. It returns OutputBucketRefused if
 // the bucket does not take the manifest. It needs Outputs.
-func (s *Runs) FinishDelivery(ctx context.Context, r Run) (Run, error) {
+func (s *Runs) finishDelivery(ctx context.Context, r Run) (Run, error) {
 	if r.Status == run.Succeeded {
 		return r, nil
 	}

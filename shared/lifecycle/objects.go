@@ -53,15 +53,15 @@ const indexPrefix = "index/"
 
 func indexKey(r run.Record) string { return indexPrefix + CursorOf(r) }
 
-// CursorOf returns the cursor of a run in the index, for [Runs.Newest]. Two callers may
+// CursorOf returns the cursor of a run in the index, for [Runs.EachNewestFirst]. Two callers may
 // see start times of a run that differ by milliseconds, and write two entries; skip the
 // entry whose cursor is not that of the record.
 func CursorOf(r run.Record) string { return store.DescendingKey(r.StartedAt) + "-" + r.RunID }
 
-// Newest calls each with the id and the cursor of every run in the index, the newest
+// EachNewestFirst calls each with the id and the cursor of every run in the index, the newest
 // first, after the entry with the given cursor (empty: from the first), until each
 // returns false.
-func (s *Runs) Newest(ctx context.Context, cursor string, each func(runID, cursor string) bool) error {
+func (s *Runs) EachNewestFirst(ctx context.Context, cursor string, each func(runID, cursor string) bool) error {
 	after := ""
 	if cursor != "" {
 		after = indexPrefix + cursor
@@ -101,16 +101,16 @@ type parked struct {
 	Token string `json:"token"`
 }
 
-// PutToken stores the task token that resumes a run which awaits a webhook. A later
+// PutWakeToken stores the task token that resumes a run which awaits a webhook. A later
 // token replaces it.
-func (s *Runs) PutToken(ctx context.Context, runID, token string) error {
+func (s *Runs) PutWakeToken(ctx context.Context, runID, token string) error {
 	return s.put(ctx, wakeKey(runID), parked{Token: token})
 }
 
-// TokenOfTask returns the run that delivers a task, and the last task token that was
+// WakeToken returns the run that delivers a task, and the last task token that was
 // stored for it. Both are empty if no run of this stack delivers the task; the token is
 // empty if the run never waited for a webhook.
-func (s *Runs) TokenOfTask(ctx context.Context, taskID string) (runID, token string, err error) {
+func (s *Runs) WakeToken(ctx context.Context, taskID string) (runID, token string, err error) {
 	o, found, err := s.OwnershipOf(ctx, taskID)
 	if err != nil || !found || o.DeliveredBy == "" {
 		return "", "", err

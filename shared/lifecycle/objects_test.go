@@ -117,7 +117,7 @@ func checkAbortsUploads(t *testing.T, atOnce int) {
 func TestTokens(t *testing.T) {
 	w := newWorld(t)
 	for _, token := range []string{"first", "AQ+/=later"} {
-		if err := w.runs.PutToken(t.Context(), "r1", token); err != nil {
+		if err := w.runs.PutWakeToken(t.Context(), "r1", token); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -134,12 +134,12 @@ func TestTokens(t *testing.T) {
 	for taskID, want := range map[string][2]string{
 		"t1": {"r1", "AQ+/=later"}, "t2": {"r2", ""}, "t3": {"", ""}, "t4": {"r1", "AQ+/=later"}, "t5": {"", ""},
 	} {
-		if runID, token, err := w.runs.TokenOfTask(t.Context(), taskID); err != nil || runID != want[0] || token != want[1] {
+		if runID, token, err := w.runs.WakeToken(t.Context(), taskID); err != nil || runID != want[0] || token != want[1] {
 			t.Errorf("%s: %q, %q, %v", taskID, runID, token, err)
 		}
 	}
 	w.s3.Set(stateBucket, "wake/r1.json", storetest.Object{Body: []byte("7")})
-	if _, _, err := w.runs.TokenOfTask(t.Context(), "t1"); err == nil {
+	if _, _, err := w.runs.WakeToken(t.Context(), "t1"); err == nil {
 		t.Error("a broken token was read")
 	}
 }
@@ -150,7 +150,7 @@ func TestKeys(t *testing.T) {
 	w.doubt("r1")
 	r := w.copied("r2", "t2")
 	for _, put := range []error{
-		w.runs.PutProgress(t.Context(), run.Progress{RunID: "r2"}), w.runs.PutToken(t.Context(), "r2", "x"),
+		w.runs.PutProgress(t.Context(), run.Progress{RunID: "r2"}), w.runs.PutWakeToken(t.Context(), "r2", "x"),
 		w.runs.PutCheckpoint(t.Context(), "r2", "output", Checkpoint{}), w.runs.put(t.Context(), manifestKey(r.RunID, "id"), "x"),
 	} {
 		if put != nil {

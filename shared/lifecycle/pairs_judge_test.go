@@ -135,7 +135,7 @@ func (p *pair) closeEvent(event executions.Execution) {
 func (p *pair) sweep() {
 	for _, id := range []string{"r1", "r2"} {
 		e, there := p.executions[id]
-		if !there || !e.State.Ended() {
+		if !there || !e.State.Unsuccessful() {
 			continue
 		}
 		if needed, err := p.close.NeedsClose(p.t.Context(), e); p.allowed(err) && needed {
@@ -227,7 +227,7 @@ func (p *pair) rest() {
 	}
 	for range 2 {
 		for _, id := range []string{"r1", "r2"} {
-			if e := p.executions[id]; e.State.Ended() && e.State != executions.Succeeded {
+			if e := p.executions[id]; e.State.Unsuccessful() {
 				p.closeEvent(e)
 			}
 		}

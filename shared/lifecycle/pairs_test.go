@@ -317,7 +317,7 @@ func (p *pair) decide(word run.Decision) {
 
 func (p *pair) redrive(id string) {
 	p.pause()
-	if e := p.executions[id]; e.State.Ended() && e.State != executions.Succeeded {
+	if e := p.executions[id]; e.State.Unsuccessful() {
 		p.execution(id, executions.Running, e.Redrives+1, "", "")
 	}
 }

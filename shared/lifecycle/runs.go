@@ -296,7 +296,7 @@ func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 	case cell.Then&doEndStep != 0:
 		return r, refusal(named.RunCancelled, r.Record)
 	case cell.Then&doFinish != 0 && s.Outputs != nil:
-		return s.FinishDelivery(ctx, r)
+		return s.finishDelivery(ctx, r)
 	}
 	return r, nil
 }

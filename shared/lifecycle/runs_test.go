@@ -245,7 +245,7 @@ func TestNewest(t *testing.T) {
 	}
 	list := func(cursor string, most int) (ids []string, next string) {
 		t.Helper()
-		if err := w.runs.Newest(t.Context(), cursor, func(id, cursor string) bool {
+		if err := w.runs.EachNewestFirst(t.Context(), cursor, func(id, cursor string) bool {
 			ids, next = append(ids, id), cursor
 			return len(ids) < most
 		}); err != nil {

@@ -107,7 +107,7 @@ func TestExtraTaskIsCancelledInTheEnd(t *testing.T) {
 		t.Fatalf("t1 runs, and nobody cancels it: %+v", got.Record)
 	}
 	w.answers["t1"] = nil
-	if err := w.close.CleanUp(t.Context(), got); err != nil {
+	if err := w.close.cleanUpClosed(t.Context(), got); err != nil {
 		t.Fatal(err)
 	}
 	got = w.get("r1")
@@ -170,7 +170,7 @@ func TestReceiptAfterTheClose(t *testing.T) {
 			if _, err := submits.Accept(t.Context(), r, "t1"); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.close.CleanUp(t.Context(), w.get("r1")); err != nil {
+			if err := w.close.cleanUpClosed(t.Context(), w.get("r1")); err != nil {
 				t.Fatal(err)
 			}
 			got := w.get("r1")

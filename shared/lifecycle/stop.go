@@ -51,7 +51,7 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 	}
 	r, cell, err := s.update(ctx, r, c)
 	if err == nil && cell.Then&doFinish != 0 {
-		r, err = s.FinishDelivery(ctx, r)
+		r, err = s.finishDelivery(ctx, r)
 	}
 	return r, cell.Then, err
 }

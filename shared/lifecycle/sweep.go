@@ -32,7 +32,7 @@ type sweepState struct {
 
 // lister pages through executions that ended.
 type lister interface {
-	EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
+	UnsuccessfulSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
 
 // Sweep calls each for every execution whose run may need closing, because no event
@@ -52,7 +52,7 @@ func (c Closer) Sweep(ctx context.Context, list lister, pace func(context.Contex
 		since = now.Add(-forgotten)
 	}
 	looked := 0
-	err = list.EndedSince(ctx, since, now.Add(-oldestStart), pace, func(e executions.Execution) bool {
+	err = list.UnsuccessfulSince(ctx, since, now.Add(-oldestStart), pace, func(e executions.Execution) bool {
 		if looked++; looked > maxSwept || ctx.Err() != nil {
 			left++
 			return true
@@ -100,5 +100,5 @@ func (c Closer) NeedsClose(ctx context.Context, e executions.Execution) (bool, e
 		return true, nil
 	}
 	return r.Status.Open() && e.Redrives >= r.Life || r.Status == run.Failed && e.Redrives > r.Life ||
-		r.Pending(c.Now()) || r.Status == run.Succeeded && e.State.Ended(), err
+		r.Pending(c.Now()) || r.Status == run.Succeeded && e.State.Unsuccessful(), err
 }

@@ -50,7 +50,7 @@ func (f fakeExecutions) Describe(_ context.Context, arn string) (executions.Exec
 	return f.describe(arn)
 }
 
-func (f fakeExecutions) EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error {
+func (f fakeExecutions) UnsuccessfulSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error {
 	if err := pace(ctx); err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type Cyberun interface {
 // Executions starts, stops, redrives and describes the executions of the stack's
 // state machine.
 type Executions interface {
-	Execution(runID string) (arn string)
+	ExecutionARN(runID string) (arn string)
 	Describe(ctx context.Context, arn string) (executions.Execution, error)
 	Start(ctx context.Context, runID, input string) error
 	Stop(ctx context.Context, arn string, reason *named.Error) error
@@ -56,6 +56,6 @@ type Handler struct {
 	Now          func() time.Time
 	NewID        func() string
 	Sleep        func(ctx context.Context, d time.Duration) error
-	// Beside calls two functions at the same time, for a stop; nil: one after the other.
-	Beside func(a, b func())
+	// Concurrently calls two functions at the same time, for a stop; nil: one after the other.
+	Concurrently func(a, b func())
 }

@@ -103,7 +103,7 @@ type entry struct {
 // more says that there are further ones.
 func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []entry, more bool, err error) {
 	var ids []string
-	if err := h.Runs.Newest(ctx, cursor, func(runID, cursor string) bool {
+	if err := h.Runs.EachNewestFirst(ctx, cursor, func(runID, cursor string) bool {
 		if len(ids) == limit {
 			more = true
 			return false

@@ -136,7 +136,7 @@ func (h *Handler) find(ctx context.Context, id string) (executions.Execution, er
 		return executions.Execution{}, executions.ErrNotFound
 	}
 	for again := 0; ; again++ {
-		execution, err := h.Executions.Describe(ctx, h.Executions.Execution(id))
+		execution, err := h.Executions.Describe(ctx, h.Executions.ExecutionARN(id))
 		if !errors.Is(err, executions.ErrNotFound) || again == describeAgain {
 			return execution, err
 		}

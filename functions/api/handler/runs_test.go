@@ -85,7 +85,7 @@ func TestShowsUnrecorded(t *testing.T) {
 		executions.Succeeded: "succeeded", executions.Failed: "failed", executions.TimedOut: "failed", executions.Aborted: "cancelled", executions.Running: "submitting",
 	} {
 		x := w.start("x", `{"workflow":5}`, status)
-		if status.Ended() {
+		if status.Unsuccessful() {
 			x.Error = named.Errorf(named.RunCancelled, "x")
 			if status == executions.Failed || status == executions.TimedOut {
 				x.Error = named.Errorf(named.Unavailable, "S3 is away")

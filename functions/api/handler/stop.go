@@ -38,11 +38,11 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 	}
 	stop := func() {
 		if effects&lifecycle.StopExecution != 0 {
-			stopErr = h.Executions.Stop(ctx, h.Executions.Execution(id), named.Errorf(named.RunCancelled, "stopped through the API"))
+			stopErr = h.Executions.Stop(ctx, h.Executions.ExecutionARN(id), named.Errorf(named.RunCancelled, "stopped through the API"))
 		}
 	}
-	if h.Beside != nil {
-		h.Beside(cancel, stop)
+	if h.Concurrently != nil {
+		h.Concurrently(cancel, stop)
 	} else {
 		cancel()
 		stop()
@@ -85,6 +85,6 @@ func (h *Handler) requestStop(ctx context.Context, id string) (record lifecycle.
 // running reports whether a run's execution still runs, or may still run: of one
 // that has ended, a stop that failed only came too late.
 func (h *Handler) running(ctx context.Context, id string) bool {
-	execution, err := h.Executions.Describe(ctx, h.Executions.Execution(id))
+	execution, err := h.Executions.Describe(ctx, h.Executions.ExecutionARN(id))
 	return err != nil && !errors.Is(err, executions.ErrNotFound) || err == nil && execution.State == executions.Running
 }

@@ -48,7 +48,7 @@ func TestStops(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, side by side %v", test.name, beside), func(t *testing.T) {
 				w := newWorld(t)
 				if beside {
-					w.h.Beside = func(a, b func()) { b(); a() } // the other way round
+					w.h.Concurrently = func(a, b func()) { b(); a() } // the other way round
 				}
 				if test.ended != "" {
 					w.Cyberun.Has("t1", test.ended)

@@ -44,9 +44,9 @@ type Output struct {
 	Failed int `json:"failed,omitempty"` // of a sweep: runs left for the next one
 }
 
-// Executions lists executions that ended: see EndedSince of shared/executions.
+// Executions lists executions that ended: see UnsuccessfulSince of shared/executions.
 type Executions interface {
-	EndedSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
+	UnsuccessfulSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
 
 // Handler closes runs whose execution failed, timed out or was stopped.

@@ -29,7 +29,7 @@ type Secrets interface {
 
 // Runs finds the run that delivers a task, and its task token.
 type Runs interface {
-	TokenOfTask(ctx context.Context, taskID string) (runID, token string, err error)
+	WakeToken(ctx context.Context, taskID string) (runID, token string, err error)
 }
 
 // Resumer resumes an execution that waits for a webhook, by its task token.
@@ -116,7 +116,7 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 // stack, or of a run that does not wait for a webhook yet: such a run reads its task
 // first.
 func (h *Handler) resume(ctx context.Context, taskID string) error {
-	runID, token, err := h.Runs.TokenOfTask(ctx, taskID)
+	runID, token, err := h.Runs.WakeToken(ctx, taskID)
 	if err != nil || token == "" {
 		return err
 	}

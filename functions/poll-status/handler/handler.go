@@ -264,7 +264,7 @@ func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Output, error) 
 // reported before there was a token shows in that status. If the task has ended, or
 // the run cannot wait any longer, it resumes the execution at once.
 func (h *Handler) park(ctx context.Context, r lifecycle.Run, progress *run.Progress, in Input) (Output, error) {
-	if err := h.Runs.PutToken(ctx, r.RunID, in.TaskToken); err != nil {
+	if err := h.Runs.PutWakeToken(ctx, r.RunID, in.TaskToken); err != nil {
 		return Output{}, err
 	}
 	progress.Parks++

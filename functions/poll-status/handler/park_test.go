@@ -83,7 +83,7 @@ func TestAwaitsWebhook(t *testing.T) {
 			if fmt.Sprint(w.log) != want {
 				t.Error(w.log)
 			}
-			if runID, token, err := w.runs.TokenOfTask(t.Context(), "t1"); err != nil || runID != "r1" || token != "tok" {
+			if runID, token, err := w.runs.WakeToken(t.Context(), "t1"); err != nil || runID != "r1" || token != "tok" {
 				t.Errorf("%q, %q, %v", runID, token, err)
 			}
 			if p := w.progress(); p.Parks != 1 || p.Polls != 0 {

@@ -245,25 +245,25 @@ func TestTwoCalls(t *testing.T) {
 // middle of others, die, lose replies, and come twice. Nobody pays twice and
 // nobody gets another's task, whatever the luck and the setting.
 func TestManyRuns(t *testing.T) {
-	t.Run(string(Verify), func(t *testing.T) {
-		adopted, again, unknown := manyRuns(t, Verify, 150)
+	t.Run(string(PolicyVerify), func(t *testing.T) {
+		adopted, again, unknown := manyRuns(t, PolicyVerify, 150)
 		if adopted == 0 || unknown == 0 || again == 0 || unknown > 6*150/4 {
 			t.Error("the play does not show what it should")
 		}
 	})
-	t.Run(string(AbsentOnly), func(t *testing.T) {
-		if adopted, again, unknown := manyRuns(t, AbsentOnly, 50); adopted > 0 || again == 0 || unknown == 0 {
+	t.Run(string(PolicyAbsentOnly), func(t *testing.T) {
+		if adopted, again, unknown := manyRuns(t, PolicyAbsentOnly, 50); adopted > 0 || again == 0 || unknown == 0 {
 			t.Error("the play does not show what it should")
 		}
 	})
-	t.Run(string(StopDoubt), func(t *testing.T) {
-		if adopted, again, unknown := manyRuns(t, StopDoubt, 50); adopted > 0 || again > 0 || unknown == 0 {
+	t.Run(string(PolicyStop), func(t *testing.T) {
+		if adopted, again, unknown := manyRuns(t, PolicyStop, 50); adopted > 0 || again > 0 || unknown == 0 {
 			t.Error("the play does not show what it should")
 		}
 	})
 }
 
-func manyRuns(t *testing.T, setting InDoubt, seeds uint64) (adopted, again, unknown int) {
+func manyRuns(t *testing.T, setting DoubtPolicy, seeds uint64) (adopted, again, unknown int) {
 	const runs = 6
 	for seed := range seeds {
 		w := newWorld(t)

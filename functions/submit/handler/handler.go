@@ -71,24 +71,24 @@ type Handler struct {
 	OutputPrefix string
 	StateBucket  string
 	Waits        Waits
-	InDoubt      InDoubt
+	DoubtPolicy  DoubtPolicy
 	Now          func() time.Time
 	Sleep        func(ctx context.Context, d time.Duration) error
 	NewID        func() string
 	Random       func(most time.Duration) time.Duration // from 0 to most
 
-	proof proof
+	writeCheck writeCheck
 }
 
-// InDoubt is the value of the stack parameter InDoubt: what submit may do after a lost
+// DoubtPolicy is the value of the stack parameter InDoubt: what submit may do after a lost
 // reply without a person's decision.
-type InDoubt string
+type DoubtPolicy string
 
 // The settings of the stack parameter InDoubt.
 const (
-	Verify     InDoubt = "verify"      // adopt the only candidate; submit again after proof that there is no task
-	AbsentOnly InDoubt = "absent-only" // submit again after proof that there is no task; leave every candidate to a person
-	StopDoubt  InDoubt = "stop"        // leave both to a person
+	PolicyVerify     DoubtPolicy = "verify"      // adopt the only candidate; submit again after proof that there is no task
+	PolicyAbsentOnly DoubtPolicy = "absent-only" // submit again after proof that there is no task; leave every candidate to a person
+	PolicyStop       DoubtPolicy = "stop"        // leave both to a person
 )
 
 // callTime bounds one call to Cyberun; the POST and the uploads have times of
@@ -220,7 +220,7 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 	if err := workflows.CheckWorkflow(request.Workflow, workflow); err != nil {
 		return ready{}, err
 	}
-	if err := h.proof.writable(ctx, h.Buckets, r.Record, h.Now()); err != nil {
+	if err := h.writeCheck.passes(ctx, h.Buckets, r.Record, h.Now()); err != nil {
 		return ready{}, err
 	}
 	if len(files) > 0 {

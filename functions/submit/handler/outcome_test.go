@@ -85,7 +85,7 @@ func TestPersonsWord(t *testing.T) {
 		}
 	})
 	t.Run("in every setting", func(t *testing.T) {
-		for _, setting := range []InDoubt{Verify, AbsentOnly, StopDoubt} {
+		for _, setting := range []DoubtPolicy{PolicyVerify, PolicyAbsentOnly, PolicyStop} {
 			w, in := undecided(t, true)
 			w.inDoubt = setting
 			w.decide("r1", run.Decision{TaskID: w.Cyberun.Paid("r1")[0]})
@@ -154,21 +154,21 @@ func TestFreshStack(t *testing.T) {
 // TestInDoubt: what each setting does by itself, and what it leaves to a person.
 func TestInDoubt(t *testing.T) {
 	tests := []struct {
-		setting   InDoubt
+		setting   DoubtPolicy
 		started   bool
 		strangers int
 		want      string // "": it goes on by itself
 		text      string
 		posts     int
 	}{
-		{setting: Verify, started: true, posts: 1},
-		{setting: Verify, posts: 2},
-		{setting: Verify, started: true, strangers: 1, want: named.SubmitOutcomeUnknown, text: "2 tasks could be this run's", posts: 1},
-		{setting: AbsentOnly, started: true, want: named.SubmitOutcomeUnknown, text: "InDoubt=absent-only", posts: 1},
-		{setting: AbsentOnly, posts: 2},
-		{setting: AbsentOnly, strangers: 1, want: named.SubmitOutcomeUnknown, text: "InDoubt=absent-only", posts: 1},
-		{setting: StopDoubt, started: true, want: named.SubmitOutcomeUnknown, text: "InDoubt=stop", posts: 1},
-		{setting: StopDoubt, want: named.SubmitOutcomeUnknown, text: "InDoubt=stop", posts: 1},
+		{setting: PolicyVerify, started: true, posts: 1},
+		{setting: PolicyVerify, posts: 2},
+		{setting: PolicyVerify, started: true, strangers: 1, want: named.SubmitOutcomeUnknown, text: "2 tasks could be this run's", posts: 1},
+		{setting: PolicyAbsentOnly, started: true, want: named.SubmitOutcomeUnknown, text: "InDoubt=absent-only", posts: 1},
+		{setting: PolicyAbsentOnly, posts: 2},
+		{setting: PolicyAbsentOnly, strangers: 1, want: named.SubmitOutcomeUnknown, text: "InDoubt=absent-only", posts: 1},
+		{setting: PolicyStop, started: true, want: named.SubmitOutcomeUnknown, text: "InDoubt=stop", posts: 1},
+		{setting: PolicyStop, want: named.SubmitOutcomeUnknown, text: "InDoubt=stop", posts: 1},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s, started %v, %d strangers'", test.setting, test.started, test.strangers), func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestInDoubt(t *testing.T) {
 // TestFoundInEverySetting: a task that the run is known to have started is no
 // candidate; whatever the setting, it is the run's.
 func TestFoundInEverySetting(t *testing.T) {
-	for _, setting := range []InDoubt{Verify, AbsentOnly, StopDoubt} {
+	for _, setting := range []DoubtPolicy{PolicyVerify, PolicyAbsentOnly, PolicyStop} {
 		for _, how := range []run.How{run.Receipt, run.Exclusion} {
 			t.Run(fmt.Sprintf("%s, %s", setting, how), func(t *testing.T) {
 				w, in := doubtful(t, true)

@@ -48,10 +48,10 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 	switch {
 	case f.Verdict == doubt.Found: // an earlier call of this run knew that it is its task
 		return h.adopt(ctx, r, f.TaskID)
-	case h.InDoubt == StopDoubt:
+	case h.DoubtPolicy == PolicyStop:
 		f.Why = "InDoubt=stop leaves it to a person"
 		return r, h.leaveToPerson(ctx, r, f)
-	case f.Verdict == doubt.OnlyCandidate && h.InDoubt == AbsentOnly:
+	case f.Verdict == doubt.OnlyCandidate && h.DoubtPolicy == PolicyAbsentOnly:
 		f.Why = "InDoubt=absent-only leaves a candidate to a person"
 		return r, h.leaveToPerson(ctx, r, f)
 	case f.Verdict == doubt.OnlyCandidate:

@@ -34,12 +34,12 @@ const lambdaTime = 15 * time.Minute
 // world is everything around submit, and Step Functions' way of trying again.
 type world struct {
 	*functiontest.World
-	inDoubt InDoubt
+	inDoubt DoubtPolicy
 }
 
 // newWorld returns the world of a stack that has never had a task.
 func newWorld(t *testing.T) *world {
-	return &world{World: functiontest.New(t), inDoubt: Verify}
+	return &world{World: functiontest.New(t), inDoubt: PolicyVerify}
 }
 
 // witnessed returns the world of a stack that has had one run, minutes ago: it
@@ -59,7 +59,7 @@ func (w *world) handler() *Handler {
 	runs := w.Runs()
 	return &Handler{
 		Cyberun: w.Cyberun, Runs: runs, Doubts: doubt.Investigator{Cyberun: w.Cyberun, Runs: runs, Now: w.Time}, Buckets: w.S3,
-		OutputBucket: outputBucket, StateBucket: stateBucket, Waits: DefaultWaits, InDoubt: w.inDoubt,
+		OutputBucket: outputBucket, StateBucket: stateBucket, Waits: DefaultWaits, DoubtPolicy: w.inDoubt,
 		Now: w.Time, Sleep: w.Sleep, NewID: w.NewID, Random: func(most time.Duration) time.Duration { return most / 2 },
 	}
 }

@@ -11,25 +11,25 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
-// proofLasts is how long a warm function remembers that a bucket can be written.
-const proofLasts = 10 * time.Minute
+// writeCheckLasts is how long a warm function remembers that a bucket can be written.
+const writeCheckLasts = 10 * time.Minute
 
-// proof remembers when the output bucket was last proven to be writable.
-type proof struct {
+// writeCheck remembers when the output bucket last took a write.
+type writeCheck struct {
 	mu     sync.Mutex
 	at     time.Time
 	bucket string
 }
 
-// writable proves, before money is spent, that the run's outputs can be written:
+// passes checks, before money is spent, that the run's outputs can be written:
 // a multipart upload of the run's own manifest.json is created and aborted. That
 // needs the same right, region, policy and key as the outputs, and leaves no
 // object and no event. What it cannot show is an Object Lock, which is refused at
 // the write alone.
-func (p *proof) writable(ctx context.Context, buckets Buckets, r run.Record, now time.Time) error {
+func (p *writeCheck) passes(ctx context.Context, buckets Buckets, r run.Record, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bucket == r.Bucket && now.Sub(p.at) < proofLasts {
+	if p.bucket == r.Bucket && now.Sub(p.at) < writeCheckLasts {
 		return nil
 	}
 	key := r.OutputPrefix() + run.ManifestName
