@@ -58,7 +58,7 @@ func (w witness) fault(rows []cyberun.Task, workflowID string) string {
 	return fmt.Sprintf("the task list does not show the task %s, which a receipt told of", w.TaskID)
 }
 
-// named reports whether nothing speaks against a workflow's rows having the id
+// hasWorkflowID reports whether nothing speaks against a workflow's rows having the id
 // that its detail says: the witness is of that workflow, and has that id if it is
 // in the list.
 func (w witness) named(rows []cyberun.Task, workflowID string) bool {

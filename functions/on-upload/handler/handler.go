@@ -127,26 +127,26 @@ type skipped struct {
 
 func (s *skipped) Error() string { return s.why }
 
-// ignore skips an upload that never asked for a run.
-func ignore(why string) error { return &skipped{slog.LevelInfo, why} }
+// skip skips an upload that never asked for a run.
+func skip(why string) error { return &skipped{slog.LevelInfo, why} }
 
-// lost skips an upload that asked for a run and can no longer be read. It logs a
+// skipWithWarning skips an upload that asked for a run and can no longer be read. It logs a
 // warning, since a person may want to know.
-func lost(why string) error { return &skipped{slog.LevelWarn, why} }
+func skipWithWarning(why string) error { return &skipped{slog.LevelWarn, why} }
 
 // request returns the request that an upload stands for, checked as far as it can
 // be without the workflow, and the upload with the object's own key. Its error is
 // skipped, InvalidRequest, or passing.
 func (h *Handler) request(ctx context.Context, u upload) (upload, []byte, error) {
 	if why := whyIgnored(u); why != "" {
-		return u, nil, ignore(why)
+		return u, nil, skip(why)
 	}
 	u, head, err := h.findObject(ctx, u)
 	if err != nil {
 		return u, nil, err
 	}
 	if why := whyIgnored(u); why != "" { // by the decoded key, and by the size that S3 reports
-		return u, nil, ignore(why)
+		return u, nil, skip(why)
 	}
 	if u.copied {
 		itself, err := h.copyOfItself(ctx, u, head)
@@ -154,7 +154,7 @@ func (h *Handler) request(ctx context.Context, u upload) (upload, []byte, error)
 			return u, nil, err
 		}
 		if itself {
-			return u, nil, ignore("it was copied onto itself, with the same bytes and the same parameters")
+			return u, nil, skip("it was copied onto itself, with the same bytes and the same parameters")
 		}
 	}
 	if store.Archived(head) {

@@ -37,9 +37,9 @@ func (h *Handler) findObject(ctx context.Context, u upload) (upload, *s3.HeadObj
 	}
 	switch {
 	case missing(err) && u.version != "":
-		return u, nil, lost("its version was deleted, or is another object's")
+		return u, nil, skipWithWarning("its version was deleted, or is another object's")
 	case missing(err):
-		return u, nil, lost("it was taken away or replaced since")
+		return u, nil, skipWithWarning("it was taken away or replaced since")
 	case err != nil:
 		return u, nil, named.Errorf(named.Unavailable, "S3 could not look up %s: %w", u, err)
 	}

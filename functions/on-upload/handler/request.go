@@ -29,7 +29,7 @@ func (h *Handler) jobRequest(ctx context.Context, u upload, head *s3.HeadObjectO
 	}
 	object, err := h.Inbox.GetObject(ctx, in)
 	if missing(err) {
-		return nil, lost("it was taken away or replaced while it was read")
+		return nil, skipWithWarning("it was taken away or replaced while it was read")
 	}
 	if err != nil {
 		return nil, named.Errorf(named.Unavailable, "S3 could not read %s: %w", u, err)

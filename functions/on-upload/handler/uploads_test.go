@@ -440,7 +440,7 @@ func TestKeysThatAreNoText(t *testing.T) {
 // TestLevels: a person looks for warnings, and a synchronised folder's leftovers
 // are none.
 func TestLevels(t *testing.T) {
-	for err, want := range map[error]slog.Level{ignore("x"): slog.LevelInfo, lost("x"): slog.LevelWarn} {
+	for err, want := range map[error]slog.Level{skip("x"): slog.LevelInfo, skipWithWarning("x"): slog.LevelWarn} {
 		if got := err.(*skipped).level; got != want {
 			t.Errorf("%v", got)
 		}

@@ -91,7 +91,7 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string, 
 		ask.IfMatch = aws.String(`"` + pin.ETag + `"`)
 	}
 	head, err := h.Buckets.HeadObject(ctx, ask)
-	if lost := file.lost(err); lost != nil {
+	if lost := file.pinError(err); lost != nil {
 		return file, "", lost
 	}
 	var answer *awshttp.ResponseError
@@ -126,10 +126,10 @@ func (f inputFile) versionID() *string {
 	return aws.String(f.pin.VersionID)
 }
 
-// lost returns the named error of an answer that a pinned version no longer exists:
+// pinError returns the named error of an answer that a pinned version no longer exists:
 // 412 that other bytes lie there, 404 that it was deleted or has expired, 405 that
 // the version is a delete marker. It is nil without a pin, and for other answers.
-func (f inputFile) lost(err error) error {
+func (f inputFile) pinError(err error) error {
 	var answer *awshttp.ResponseError
 	if f.pin == (run.InputVersion{}) || !errors.As(err, &answer) {
 		return nil
@@ -251,7 +251,7 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 		return "", cyberun.PrepareError("announce the file "+f.uri, err)
 	}
 	object, err := h.Buckets.GetObject(ctx, &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, VersionId: f.versionID(), IfMatch: &f.etag})
-	if lost := f.lost(err); lost != nil {
+	if lost := f.pinError(err); lost != nil {
 		return "", lost
 	}
 	var answer *awshttp.ResponseError
