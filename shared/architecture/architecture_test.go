@@ -41,6 +41,7 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/lifecycle":       {ours: []string{"shared/cyberun", "shared/executions", "shared/fanout", "shared/named", "shared/observe", "shared/run", "shared/s3errors", "shared/store", "shared/transfer"}},
 	"shared/media":           {others: []string{}},
 	"shared/named":           {others: []string{}},
+	"shared/named/namedtest": {ours: []string{"shared/named"}, others: []string{}},
 	"shared/observe":         {ours: []string{"shared/named", "shared/redact"}},
 	"shared/redact":          {ours: []string{"shared/named"}, others: []string{}},
 	"shared/retryafter":      {others: []string{}},

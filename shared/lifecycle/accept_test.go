@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
@@ -117,7 +118,7 @@ func TestAcceptsThroughOutages(t *testing.T) {
 		}
 		w.runs.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
 		_, err := w.runs.Accept(t.Context(), r, "t1")
-		wantName(t, err, named.Unavailable, "the task t1 is this run's, and its id could not be stored")
+		namedtest.Want(t, err, named.Unavailable, "the task t1 is this run's, and its id could not be stored")
 		// Lambda hears no error of a call that has used up all of its time.
 		w.runs.Sleep = func(context.Context, time.Duration) error {
 			t.Errorf("%s: it goes on until nobody hears it", at)
@@ -126,7 +127,7 @@ func TestAcceptsThroughOutages(t *testing.T) {
 		ending, cancel := context.WithTimeout(t.Context(), answerReserve)
 		_, err = w.runs.Accept(ending, r, "t1")
 		cancel()
-		wantName(t, err, named.Unavailable, "the task t1 is this run's, and its id could not be stored")
+		namedtest.Want(t, err, named.Unavailable, "the task t1 is this run's, and its id could not be stored")
 	}
 }
 

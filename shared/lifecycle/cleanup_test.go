@@ -11,6 +11,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
@@ -140,9 +141,9 @@ func TestSupersededEnd(t *testing.T) {
 	w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
 	w.execution("r1", executions.Running, 1, "", "")
 	_, err := w.runs.Begin(t.Context(), call("r1", 1), w.request(), outputBucket, "")
-	wantName(t, err, named.RunCancelled, "")
+	namedtest.Want(t, err, named.RunCancelled, "")
 	_, err = w.runs.Begin(t.Context(), call("r1", 1), w.request(), outputBucket, "")
-	wantName(t, err, named.Superseded, "")
+	namedtest.Want(t, err, named.Superseded, "")
 	w.answers["t1"] = slices.Repeat([]error{answered(500)}, 20) // longer than the receipt's call has
 	if _, err := w.runs.Accept(t.Context(), marked, "t1"); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
@@ -73,7 +74,7 @@ func TestCloseNeedsToBeSure(t *testing.T) {
 			}
 			continue
 		}
-		wantName(t, err, named.Unavailable, "does not show yet how the run r1 ended")
+		namedtest.Want(t, err, named.Unavailable, "does not show yet how the run r1 ended")
 		if closed || !w.get("r1").Status.Open() || len(w.asked) > 0 || len(w.s3.Keys(outputBucket, "")) > 0 {
 			t.Errorf("%s: %v, %+v, cancelled %v", state, closed, w.get("r1"), w.asked)
 		}
@@ -127,11 +128,11 @@ func TestCloseUnrecorded(t *testing.T) {
 			t.Errorf("%s: GET /runs would not show it: %v", state, ids)
 		}
 		_, err := w.runs.Begin(t.Context(), call("r1", 0), w.request(), outputBucket, "")
-		wantName(t, err, named.Superseded, "")
+		namedtest.Want(t, err, named.Superseded, "")
 		w.execution("r1", executions.Running, 1, "", "")
 		_, err = w.runs.Begin(t.Context(), call("r1", 1), w.request(), outputBucket, "")
 		if want == run.Cancelled {
-			wantName(t, err, named.RunCancelled, "")
+			namedtest.Want(t, err, named.RunCancelled, "")
 		} else if err != nil || w.get("r1").Status != run.Submitting {
 			t.Errorf("%s, redriven: %+v, %v", state, w.get("r1").Record, err)
 		}
@@ -255,7 +256,7 @@ func TestCloseGivesUp(t *testing.T) {
 		return err
 	}
 	_, err := w.close.Close(t.Context(), w.execution("r1", executions.Failed, 0, named.Unavailable, "x"), true)
-	wantName(t, err, named.Unavailable, "changed 8 times")
+	namedtest.Want(t, err, named.Unavailable, "changed 8 times")
 }
 
 // TestCloseDuringAnOutage of the state bucket is told, and tried again.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
@@ -175,7 +176,7 @@ func TestStopBesideADelivery(t *testing.T) {
 		_, err := w.runs.Deliver(t.Context(), r, manifestOf(r))
 		w.around = nil
 		if err != nil {
-			wantName(t, err, named.RunCancelled, "")
+			namedtest.Want(t, err, named.RunCancelled, "")
 			w.closes(w.execution("r1", executions.Failed, 0, named.RunCancelled, "x"))
 			if got := w.get("r1"); got.Status != run.Cancelled || len(w.s3.Keys(outputBucket, "runs/r1/manifest")) > 0 {
 				t.Errorf("at call %d: %+v, %v", n, got, w.s3.Keys(outputBucket, ""))
@@ -201,7 +202,7 @@ func TestRefusedManifest(t *testing.T) {
 		r := w.copied("r1", "t1")
 		w.around = refuses("PutObject outputs/", status)
 		_, err := w.runs.Deliver(t.Context(), r, manifestOf(r))
-		wantName(t, err, named.OutputBucketRefused, "manifest.json")
+		namedtest.Want(t, err, named.OutputBucketRefused, "manifest.json")
 		w.around = refuses("PutObject outputs/runs/r1/manifest.json", status) // the bucket may take the other name
 		closed, got, failure := w.closes(w.execution("r1", executions.Failed, 0, named.OutputBucketRefused, "x"))
 		if !closed || got.Status != run.Failed || !named.Is(got.Error, named.OutputBucketRefused) || got.ManifestKey != "" || got.CleanUpDue {
@@ -224,7 +225,7 @@ func TestRefusedManifest(t *testing.T) {
 	r := w.copied("r1", "t1")
 	w.around = refuses("PutObject outputs/", 503)
 	_, err := w.runs.Deliver(t.Context(), r, manifestOf(r))
-	wantName(t, err, named.Unavailable, "manifest.json")
+	namedtest.Want(t, err, named.Unavailable, "manifest.json")
 	if got := w.get("r1"); got.Status != run.Delivering || got.Status.Shown() != run.Copying || !got.Status.Open() {
 		t.Errorf("an outage closed it: %+v", got)
 	}
@@ -238,7 +239,7 @@ func TestLateDelivery(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := w.runs.Deliver(t.Context(), late, manifestOf(late))
-	wantName(t, err, named.Superseded, "")
+	namedtest.Want(t, err, named.Superseded, "")
 	if _, err := w.runs.StartCopy(t.Context(), late); !named.Is(err, named.Superseded) {
 		t.Error(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
@@ -34,7 +35,7 @@ func TestRefusedErrorFile(t *testing.T) {
 			}
 			w.around = refuses("PutObject outputs/", 503)
 			_, err := w.close.Close(t.Context(), w.execution("r1", state, 0, named.Unavailable, "x"), true)
-			wantName(t, err, named.Unavailable, "error.json")
+			namedtest.Want(t, err, named.Unavailable, "error.json")
 			w.around = nil
 			if r, err := w.runs.Get(t.Context(), "r1"); err == nil && !r.Status.Open() {
 				t.Errorf("an outage of the bucket closed it without error.json: %+v", r)

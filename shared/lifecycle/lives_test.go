@@ -6,6 +6,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -37,7 +38,7 @@ func TestLives(t *testing.T) {
 			for _, want := range []string{test.enters, test.again} { // a second call of the new life finds it raised
 				r, err := w.runs.Continue(t.Context(), call("r1", 1))
 				if want != "" {
-					wantName(t, err, want, "")
+					namedtest.Want(t, err, want, "")
 				} else if err != nil || r.Status != test.status || r.Error != nil || !r.EndedAt.IsZero() || r.TaskID != "t1" {
 					t.Fatalf("%+v, %v", r, err)
 				}
@@ -46,11 +47,11 @@ func TestLives(t *testing.T) {
 				t.Errorf("recorded %+v", r)
 			}
 			_, err := w.runs.Continue(t.Context(), call("r1", 0))
-			wantName(t, err, named.Superseded, "")
+			namedtest.Want(t, err, named.Superseded, "")
 			old := w.get("r1")
 			old.life = 0
 			_, err = w.runs.Note(t.Context(), old, func(r *run.Record) { r.Copies++ })
-			wantName(t, err, named.Superseded, "")
+			namedtest.Want(t, err, named.Superseded, "")
 			if _, err := w.runs.Check(t.Context(), old); !named.Is(err, named.Superseded) {
 				t.Errorf("a check of the earlier life: %v", err)
 			}
@@ -100,7 +101,7 @@ func TestLifeOfACallThatDoesNotSay(t *testing.T) {
 		t.Errorf("who says its life asks nobody: %v", err)
 	}
 	_, err := w.runs.Continue(t.Context(), call("none", 0))
-	wantName(t, err, named.RunNotFound, "none")
+	namedtest.Want(t, err, named.RunNotFound, "none")
 }
 
 // TestEntersAtEachCall: a step of the next life enters beside whatever the close

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -165,7 +166,7 @@ func TestRescues(t *testing.T) {
 			for range 2 {
 				r, err := w.runs.RescueTask(t.Context(), w.begin("r9", 0), "t1", "their-workflow")
 				if test.taken {
-					wantName(t, err, named.TaskTaken, "the run r1, which has not ended, delivers the task t1")
+					namedtest.Want(t, err, named.TaskTaken, "the run r1, which has not ended, delivers the task t1")
 				} else if err != nil && !named.Is(err, named.SubmitInDoubt) { // the second finds the task recorded
 					t.Fatal(err)
 				} else if got := w.get("r9"); r.TaskID != "t1" || got.TaskID != "t1" || got.How != run.Rescue || got.TaskWorkflow != "their-workflow" || got.Status != run.Waiting {
@@ -192,7 +193,7 @@ func TestRedriveBesideARescue(t *testing.T) {
 	}
 	redriven := w.begin("r1", 1)
 	_, err := w.runs.CompleteSubmission(t.Context(), redriven)
-	wantName(t, err, named.TaskTaken, "r9")
+	namedtest.Want(t, err, named.TaskTaken, "r9")
 	w.execution("r9", executions.Failed, 0, named.Unavailable, "x")
 	if _, err := w.runs.CompleteSubmission(t.Context(), redriven); err != nil || w.ownership("t1").DeliveredBy != "r1" {
 		t.Errorf("%v, %+v", err, w.ownership("t1"))
@@ -221,5 +222,5 @@ func TestRescueForgetsNothing(t *testing.T) {
 		t.Errorf("%+v, %q, %v", found, taken, err)
 	}
 	_, err := w.runs.CompleteSubmission(t.Context(), w.get("r1"))
-	wantName(t, err, named.TaskTaken, "r5")
+	namedtest.Want(t, err, named.TaskTaken, "r5")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/google/go-cmp/cmp"
@@ -141,7 +142,7 @@ func TestAnotherExecution(t *testing.T) {
 			stands := w.get("r1")
 			switch {
 			case test.refused:
-				wantName(t, err, named.InvalidRequest, "was used before")
+				namedtest.Want(t, err, named.InvalidRequest, "was used before")
 				if stands.WriteID != before.WriteID {
 					t.Errorf("the record was changed: %+v", stands)
 				}
@@ -182,7 +183,7 @@ func TestReusedByTwo(t *testing.T) {
 		return do()
 	}
 	_, err := w.runs.Begin(t.Context(), c, w.request(), outputBucket, "")
-	wantName(t, err, named.Unavailable, "another call begins")
+	namedtest.Want(t, err, named.Unavailable, "another call begins")
 	if r, err := w.runs.Begin(t.Context(), c, w.request(), outputBucket, ""); err != nil || r.Status != run.Submitting {
 		t.Errorf("the next try: %+v, %v", r, err)
 	}
@@ -199,7 +200,7 @@ func TestChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := w.runs.Check(t.Context(), r)
-	wantName(t, err, named.RunCancelled, "")
+	namedtest.Want(t, err, named.RunCancelled, "")
 }
 
 func TestNoRecord(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -134,7 +135,7 @@ func TestUnsureStopWithoutARecord(t *testing.T) {
 			}
 			continue
 		}
-		wantName(t, err, want, "does not show yet")
+		namedtest.Want(t, err, want, "does not show yet")
 		if len(w.keys("runs/")) > 0 {
 			t.Errorf("%s: %v", state, w.keys("runs/"))
 		}
@@ -201,7 +202,7 @@ func TestLifeThatNeverEntered(t *testing.T) {
 			t.Errorf("%+v", r.Record)
 		}
 		_, err := w.runs.Begin(t.Context(), call("r1", 1), w.request(), outputBucket, "")
-		wantName(t, err, named.Superseded, "")
+		namedtest.Want(t, err, named.Superseded, "")
 		w.execution("r1", executions.Running, 2, "", "")
 		w.begin("r1", 2)
 	}

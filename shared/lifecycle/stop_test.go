@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -115,7 +116,7 @@ func TestStopsBeforeTheRecord(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	_, err := w.runs.Begin(t.Context(), call("r1", 0), w.request(), outputBucket, "")
-	wantName(t, err, named.RunCancelled, "before anything was submitted")
+	namedtest.Want(t, err, named.RunCancelled, "before anything was submitted")
 	for _, known := range []bool{true, false} {
 		if delete(w.executions, "r2"); known {
 			w.execution("r2", executions.Failed, 0, "", "")
@@ -172,7 +173,7 @@ func TestStopKeepsARedrivenRunStopped(t *testing.T) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	_, err := w.runs.Continue(t.Context(), call("r1", 1))
-	wantName(t, err, named.RunCancelled, "")
+	namedtest.Want(t, err, named.RunCancelled, "")
 	closed, r, failure := w.closes(w.execution("r1", executions.Failed, 1, named.RunCancelled, "x"))
 	if !closed || r.Status != run.Cancelled || failure == nil {
 		t.Errorf("%+v, %+v", r, failure)
@@ -217,7 +218,7 @@ func TestDecides(t *testing.T) {
 			for i, word := range test.words {
 				_, err := w.runs.DecideOutcome(t.Context(), "r1", word, nil)
 				if test.refused[i] {
-					wantName(t, err, named.NotInDoubt, "")
+					namedtest.Want(t, err, named.NotInDoubt, "")
 				} else if err != nil {
 					t.Error(err)
 				}
@@ -261,7 +262,7 @@ func TestDecidesTwice(t *testing.T) {
 			t.Errorf("the same word, beside the redrive that it asked for: %v", err)
 		}
 		_, err := w.runs.DecideOutcome(t.Context(), "r1", run.Decision{TaskID: "t7"}, nil)
-		wantName(t, err, named.NotInDoubt, "")
+		namedtest.Want(t, err, named.NotInDoubt, "")
 		r, err := w.runs.NotStarted(t.Context(), redriven)
 		if err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/google/go-cmp/cmp"
@@ -36,7 +37,7 @@ func TestMarks(t *testing.T) {
 		t.Errorf("counted twice: %+v", again)
 	}
 	_, err := w.runs.Mark(t.Context(), begun, "wf-1", w.submission("a2"))
-	wantName(t, err, named.SubmitInDoubt, "")
+	namedtest.Want(t, err, named.SubmitInDoubt, "")
 	if keys := w.keys("submitting/"); !slices.Equal(keys, []string{marker1}) {
 		t.Errorf("markers %v", keys)
 	}
@@ -64,7 +65,7 @@ func TestMarkIsRefused(t *testing.T) {
 			test.prepare(w)
 			before := w.keys("submitting/")
 			_, err := w.runs.Mark(t.Context(), r, "wf-1", w.submission("a9"))
-			wantName(t, err, test.want, "")
+			namedtest.Want(t, err, test.want, "")
 			if keys := w.keys("submitting/"); !slices.Equal(keys, before) {
 				t.Errorf("markers %v, before %v", keys, before)
 			}
@@ -81,7 +82,7 @@ func TestMarkIsRefused(t *testing.T) {
 		return do()
 	}
 	_, err := w.runs.Mark(t.Context(), r, "wf-1", w.submission("a1"))
-	wantName(t, err, named.Unavailable, "")
+	namedtest.Want(t, err, named.Unavailable, "")
 	if !w.get("r1").InDoubt() || len(w.keys("submitting/")) != 1 {
 		t.Errorf("%+v, %v", w.get("r1"), w.keys("submitting/"))
 	}
@@ -105,7 +106,7 @@ func TestUnmarks(t *testing.T) {
 	// A mark that could not be taken back stands, and its own error is told.
 	r := w.mark(w.begin("r1", 0), "a9")
 	w.around = refuses("PutObject state/runs/", 503)
-	wantName(t, w.runs.Unmark(t.Context(), r, reason), named.Unavailable, "could not write")
+	namedtest.Want(t, w.runs.Unmark(t.Context(), r, reason), named.Unavailable, "could not write")
 }
 
 // TestNotStarted: a submission that was shown to have started nothing is over, and
@@ -131,7 +132,7 @@ func TestNotStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = w.runs.NotStarted(t.Context(), stopped)
-	wantName(t, err, named.RunCancelled, "before anything was submitted")
+	namedtest.Want(t, err, named.RunCancelled, "before anything was submitted")
 }
 
 // TestCompletesSubmission: the ownership, then the markers' end; again and again.
@@ -167,7 +168,7 @@ func TestCompletesAStoppedSubmission(t *testing.T) {
 		return do()
 	}
 	_, err := w.runs.CompleteSubmission(t.Context(), w.get(r.RunID))
-	wantName(t, err, named.RunCancelled, "t1")
+	namedtest.Want(t, err, named.RunCancelled, "t1")
 	if w.tasks["t1"] != cyberun.StatusCancelled || len(w.keys("submitting/")) > 0 {
 		t.Errorf("the task is %s, markers %v", w.tasks["t1"], w.keys("submitting/"))
 	}

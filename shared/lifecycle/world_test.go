@@ -13,7 +13,6 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
@@ -320,14 +319,6 @@ func (w *world) failure(r Run) *run.Failure {
 
 func answered(status int) error {
 	return &cyberun.APIError{Status: status, Message: http.StatusText(status)}
-}
-
-func wantName(t *testing.T, err error, name, text string) {
-	t.Helper()
-	e, ok := named.As(err)
-	if !ok || e.Name != name || !strings.Contains(e.Message(), text) {
-		t.Errorf("got %v, want %s with %q", err, name, text)
-	}
 }
 
 // refuses answers S3's calls that begin so with a status, and S3's code for it.

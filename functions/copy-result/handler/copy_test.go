@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
@@ -147,10 +148,10 @@ func TestSlowOrigin(t *testing.T) {
 	}
 	stored = 0
 	_, err := w.handle()
-	wantName(t, err, named.Unavailable, "over one connection")
+	namedtest.Want(t, err, named.Unavailable, "over one connection")
 	calls := len(asked)
 	_, err = w.handle()
-	if wantName(t, err, named.Unavailable, "over one connection"); len(asked) != calls {
+	if namedtest.Want(t, err, named.Unavailable, "over one connection"); len(asked) != calls {
 		t.Error("a retry of the step fetched again what had come to its end")
 	}
 	for i, n := range asked {
@@ -178,7 +179,7 @@ func TestOneFails(t *testing.T) {
 		})
 	}
 	_, err := w.handle()
-	wantName(t, err, named.OutputTruncated, "output manifest: 3 of 5 bytes\nHint: "+named.HintFor(named.OutputTruncated))
+	namedtest.Want(t, err, named.OutputTruncated, "output manifest: 3 of 5 bytes\nHint: "+named.HintFor(named.OutputTruncated))
 	if len(w.manifests()) > 0 {
 		t.Error("a manifest of half a run")
 	}
@@ -203,7 +204,7 @@ func TestUnnamedFailure(t *testing.T) {
 		})
 	}
 	_, err := w.handle()
-	wantName(t, err, named.Unavailable, "output output: connection reset")
+	namedtest.Want(t, err, named.Unavailable, "output output: connection reset")
 }
 
 // TestRefresh mints a new address of the same output.
@@ -219,10 +220,10 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("%s, %v", url, err)
 	}
 	_, err = c.refresh(t.Context(), "gone")
-	wantName(t, err, named.OutputExpired, "no longer has the output gone")
+	namedtest.Want(t, err, named.OutputExpired, "no longer has the output gone")
 	w.Fails("Result", functiontest.Answered(503))
 	_, err = c.refresh(t.Context(), "9.images.1")
-	wantName(t, err, named.Unavailable, "")
+	namedtest.Want(t, err, named.Unavailable, "")
 }
 
 // TestUploadOfClosedRun: whatever ends the run's life while an upload is begun, the
@@ -251,7 +252,7 @@ func TestUploadOfClosedRun(t *testing.T) {
 				return do()
 			}
 			_, err := w.beside()
-			wantName(w.t, err, named.Unavailable, "manifest.json")
+			namedtest.Want(w.t, err, named.Unavailable, "manifest.json")
 			w.Around = nil
 		}},
 	} {
@@ -269,7 +270,7 @@ func TestUploadOfClosedRun(t *testing.T) {
 				t.Fatal("the upload goes on")
 			}
 			if test.want != "" {
-				wantName(t, err, test.want, "")
+				namedtest.Want(t, err, test.want, "")
 			} else if err != nil {
 				t.Error(err)
 			} else {

@@ -15,6 +15,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
@@ -146,7 +147,7 @@ func TestRefuses(t *testing.T) {
 		}
 	}
 	_, err := newWorld(t).handle()
-	wantName(t, err, named.RunNotFound, "r1")
+	namedtest.Want(t, err, named.RunNotFound, "r1")
 }
 
 func TestResultFails(t *testing.T) {
@@ -168,7 +169,7 @@ func TestResultFails(t *testing.T) {
 			w := newWorld(t).record(nil)
 			test.prepare(w)
 			_, err := w.handle()
-			wantName(t, err, test.want, test.text)
+			namedtest.Want(t, err, test.want, test.text)
 			if record := w.get(); record.Status != run.Waiting {
 				t.Errorf("%+v", record)
 			}
@@ -192,10 +193,10 @@ func TestResultIsGone(t *testing.T) {
 			w.Now = w.Now.Add(150 * time.Second)
 			_, err := w.handle()
 			if n == test.gone {
-				wantName(t, err, named.OutputExpired, "no longer has a result of the task t1")
+				namedtest.Want(t, err, named.OutputExpired, "no longer has a result of the task t1")
 				break
 			}
-			if wantName(t, err, named.Unavailable, "read the result of the task t1"); t.Failed() {
+			if namedtest.Want(t, err, named.Unavailable, "read the result of the task t1"); t.Failed() {
 				t.Fatalf("%s: look %d", name, n)
 			}
 		}
@@ -215,7 +216,7 @@ func TestResultIsThereBetween(t *testing.T) {
 			w.Fails("Result", functiontest.Answered(404))
 		}
 		_, err := w.handle()
-		if wantName(t, err, named.Unavailable, ""); t.Failed() {
+		if namedtest.Want(t, err, named.Unavailable, ""); t.Failed() {
 			t.Fatalf("look %d", n)
 		}
 	}
@@ -228,7 +229,7 @@ func TestPagesForFiveMinutes(t *testing.T) {
 	for range 20 {
 		w.Now = w.Now.Add(15 * time.Second)
 		_, err := w.handle()
-		wantName(t, err, named.Unavailable, "")
+		namedtest.Want(t, err, named.Unavailable, "")
 	}
 	w.Around = nil
 	out, err := w.handle()
@@ -323,7 +324,7 @@ func TestRedrivenWithoutItsFiles(t *testing.T) {
 		return w.copy(ctx, src, dst, from, save)
 	})
 	_, err := w.handle()
-	wantName(t, err, named.OutputTruncated, "")
+	namedtest.Want(t, err, named.OutputTruncated, "")
 	w.closes("FAILED", named.OutputTruncated)
 	for _, key := range w.S3.Keys(outputBucket, "") {
 		w.S3.Remove(outputBucket, key)

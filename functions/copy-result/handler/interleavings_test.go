@@ -6,6 +6,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
@@ -165,7 +166,7 @@ func TestClosedMeanwhile(t *testing.T) {
 		case err == nil:
 			w.delivered(out, "output")
 		case status == run.Failed:
-			wantName(t, err, named.Superseded, "")
+			namedtest.Want(t, err, named.Superseded, "")
 			if len(w.manifests()) > 0 {
 				t.Errorf("at %d: %v", n, w.manifests())
 			}
@@ -196,7 +197,7 @@ func TestDiesWhileDelivering(t *testing.T) {
 		return do()
 	}
 	_, err := w.handle()
-	wantName(t, err, named.Unavailable, "manifest.json")
+	namedtest.Want(t, err, named.Unavailable, "manifest.json")
 	if got := w.get(); got.Status != run.Delivering || got.ManifestKey != "runs/r1/manifest.json" {
 		t.Fatalf("%+v", got)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
@@ -180,11 +179,3 @@ func (w *world) named(name string) (keys []string) {
 }
 
 func (w *world) manifests() []string { return w.named(run.ManifestName) }
-
-func wantName(t *testing.T, err error, name, text string) {
-	t.Helper()
-	e, ok := named.As(err)
-	if !ok || e.Name != name || !strings.Contains(e.Message(), text) || strings.Contains(err.Error(), "X-Amz") {
-		t.Errorf("got %v, want %s with %q", err, name, text)
-	}
-}

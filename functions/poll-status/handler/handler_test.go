@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -23,7 +24,7 @@ func TestStoppedWhileItLooks(t *testing.T) {
 		w.change(func(r *run.Record) { r.StopRequestedAt = began })
 	}}).record(nil)
 	_, err := w.handle()
-	wantName(t, err, named.RunCancelled, "its task t1")
+	namedtest.Want(t, err, named.RunCancelled, "its task t1")
 }
 
 // TestDecides: what one look leads to, without holding and well after the start.
@@ -77,7 +78,7 @@ func TestDecides(t *testing.T) {
 			}
 			out, err := w.handle()
 			if test.want != "" {
-				wantName(t, err, test.want, test.text)
+				namedtest.Want(t, err, test.want, test.text)
 			} else if err != nil || out != test.out {
 				t.Errorf("%+v, %v", out, err)
 			}
@@ -135,7 +136,7 @@ func TestTimesOut(t *testing.T) {
 					t.Errorf("%+v, %v", out, err)
 				}
 			} else {
-				wantName(t, err, named.RunTimedOut, test.text)
+				namedtest.Want(t, err, named.RunTimedOut, test.text)
 			}
 			if len(w.did("cancel")) != test.cancels || w.now.Sub(began.Add(time.Hour)) > timeOutBudget {
 				t.Errorf("after %s: %v", w.now.Sub(began.Add(time.Hour)), w.log)
@@ -160,7 +161,7 @@ func TestDeadlineOfALife(t *testing.T) {
 	}
 	w.now = w.now.Add(time.Hour)
 	_, err := w.h.Handle(t.Context(), in)
-	wantName(t, err, named.RunTimedOut, "")
+	namedtest.Want(t, err, named.RunTimedOut, "")
 }
 
 // TestRefuses runs that a person has stopped, that have ended, and calls of an
@@ -179,13 +180,13 @@ func TestRefuses(t *testing.T) {
 	for name, test := range tests {
 		w := newWorld(t).record(test.change)
 		_, err := w.handle()
-		wantName(t, err, test.want, "")
+		namedtest.Want(t, err, test.want, "")
 		if w.log != nil {
 			t.Errorf("%s: %v", name, w.log)
 		}
 	}
 	_, err := newWorld(t).handle()
-	wantName(t, err, named.RunNotFound, "r1")
+	namedtest.Want(t, err, named.RunNotFound, "r1")
 }
 
 // TestRescuedByAnother: two runs that deliver one task do no harm, but the rescuer's
@@ -199,7 +200,7 @@ func TestRescuedByAnother(t *testing.T) {
 	}
 	w.now = began.Add(2 * time.Hour)
 	_, err := w.handle()
-	wantName(t, err, named.RunTimedOut, "no longer delivers it")
+	namedtest.Want(t, err, named.RunTimedOut, "no longer delivers it")
 	if w.did("cancel") != nil {
 		t.Errorf("cancelled r9's: %v", w.log)
 	}
@@ -273,7 +274,7 @@ func TestCountsTheHistory(t *testing.T) {
 	}
 	w.set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: run.FullHistory - run.PollEvents})
 	_, err := w.handle()
-	wantName(t, err, named.HistoryFull, "t1")
+	namedtest.Want(t, err, named.HistoryFull, "t1")
 	if w.did("cancel") != nil || !w.get().Status.Open() {
 		t.Errorf("%v, %+v", w.log, w.get())
 	}
@@ -346,7 +347,7 @@ func TestPollsInline(t *testing.T) {
 	w = newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 3 })
 	w.now = began.Add(time.Second)
 	_, err := w.handle() // never past its deadline
-	wantName(t, err, named.RunTimedOut, "")
+	namedtest.Want(t, err, named.RunTimedOut, "")
 	if len(w.did("sleep")) != 1 {
 		t.Error(w.log)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -139,7 +140,7 @@ func TestHoldIsBounded(t *testing.T) {
 				in.Attempts = test.attempts
 				_, err := w.h.Handle(ctx, in)
 				if test.max == 7 {
-					wantName(t, err, named.RunTimedOut, "")
+					namedtest.Want(t, err, named.RunTimedOut, "")
 				} else if err != nil {
 					t.Error(err)
 				}

@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
@@ -55,7 +56,7 @@ func TestGone(t *testing.T) {
 				w.now = w.now.Add(test.every)
 				out, err := w.handle()
 				if n == test.gone {
-					wantName(t, err, named.TaskFailed, "no longer knows the task t1")
+					namedtest.Want(t, err, named.TaskFailed, "no longer knows the task t1")
 					if fmt.Sprint(w.did("list")) != test.read {
 						t.Errorf("read %v", w.did("list"))
 					}
@@ -102,7 +103,7 @@ func TestStateBucketAway(t *testing.T) {
 	}
 	w.s3.Around = func(storetest.Call, func() error) error { return errNetwork }
 	_, err := w.handle()
-	wantName(t, err, named.Unavailable, "")
+	namedtest.Want(t, err, named.Unavailable, "")
 }
 
 // TestLostWrite: the task's end is recorded although the reply to the write is lost.
@@ -117,9 +118,9 @@ func TestLostWrite(t *testing.T) {
 		return err
 	}
 	_, err := w.handle()
-	wantName(t, err, named.Unavailable, "")
+	namedtest.Want(t, err, named.Unavailable, "")
 	_, err = w.handle()
-	wantName(t, err, named.TaskFailed, "")
+	namedtest.Want(t, err, named.TaskFailed, "")
 }
 
 // executionsFunc describes executions.

@@ -9,6 +9,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -70,7 +71,7 @@ func TestPages(t *testing.T) {
 					}
 					out, err := h.Handle(w.Lambda(5*time.Minute), Input{RunID: "r1", RedriveCount: new(int)})
 					if test.expires && err != nil {
-						wantName(t, err, "RunTimedOut", r.TaskID)
+						namedtest.Want(t, err, "RunTimedOut", r.TaskID)
 						if task.Status != cyberun.StatusCancelled {
 							t.Errorf("%d: the task is %s", status, task.Status)
 						}

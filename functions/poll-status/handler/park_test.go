@@ -9,6 +9,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
@@ -96,7 +97,7 @@ func TestAwaitsWebhook(t *testing.T) {
 func TestParkRefuses(t *testing.T) {
 	w := newWorld(t).record(func(r *run.Record) { r.StopRequestedAt = began })
 	_, err := w.awaits()
-	wantName(t, err, named.RunCancelled, "")
+	namedtest.Want(t, err, named.RunCancelled, "")
 	if w.log != nil {
 		t.Error(w.log)
 	}
@@ -113,7 +114,7 @@ func TestTokenCannotBeStored(t *testing.T) {
 		return do()
 	}
 	_, err := w.awaits()
-	wantName(t, err, named.Unavailable, "")
+	namedtest.Want(t, err, named.Unavailable, "")
 	if w.did("look") != nil {
 		t.Error(w.log)
 	}
@@ -123,7 +124,7 @@ func TestResumeFails(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusCompleted}).record(nil)
 	w.h.Resumer = fakeResumer{func(string) error { return named.Errorf(named.Unavailable, "x") }}
 	_, err := w.awaits()
-	wantName(t, err, named.Unavailable, "")
+	namedtest.Want(t, err, named.Unavailable, "")
 }
 
 // TestChecksAfterAWake: a wake that found nothing is followed by polls, 3 s apart,
@@ -195,5 +196,5 @@ func TestParkedHistory(t *testing.T) {
 		t.Errorf("%v, %v", err, w.log)
 	}
 	_, err := w.handle()
-	wantName(t, err, named.HistoryFull, "t1")
+	namedtest.Want(t, err, named.HistoryFull, "t1")
 }

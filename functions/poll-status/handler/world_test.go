@@ -13,7 +13,6 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
@@ -218,12 +217,4 @@ func answered(status int) error {
 // page is a refusal by what stands before it.
 func page(status int) error {
 	return &cyberun.APIError{Status: status, Message: "<html>"}
-}
-
-func wantName(t *testing.T, err error, name, text string) {
-	t.Helper()
-	e, ok := named.As(err)
-	if !ok || e.Name != name || !strings.Contains(e.Message(), text) {
-		t.Errorf("got %v, want %s with %q", err, name, text)
-	}
 }

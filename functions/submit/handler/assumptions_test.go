@@ -7,6 +7,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -70,7 +71,7 @@ func TestBrokenAssumptions(t *testing.T) {
 				w.checkSettled("r1", out)
 				return
 			}
-			wantName(t, err, named.SubmitOutcomeUnknown, test.text)
+			namedtest.Want(t, err, named.SubmitOutcomeUnknown, test.text)
 			if paid := w.Cyberun.Paid("r1"); len(paid) != 1 {
 				t.Errorf("paid %v", paid)
 			}
@@ -118,7 +119,7 @@ func TestLag(t *testing.T) {
 				t.Errorf("paid %v", paid)
 			}
 			if test.want != "" {
-				wantName(t, err, named.SubmitOutcomeUnknown, test.want)
+				namedtest.Want(t, err, named.SubmitOutcomeUnknown, test.want)
 			} else if err != nil {
 				t.Error(err)
 			}

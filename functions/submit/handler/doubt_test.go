@@ -8,6 +8,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -102,7 +103,7 @@ func TestKeyRevokedInDoubt(t *testing.T) {
 	w, in := doubtful(t, true)
 	w.Fails("Tasks", functiontest.Answered(http.StatusUnauthorized))
 	_, err := w.drive(in)
-	wantName(t, err, named.Unauthorized, "ApiKeySecretArn")
+	namedtest.Want(t, err, named.Unauthorized, "ApiKeySecretArn")
 	w.Around = nil
 	w.fail("r1", err)
 	if len(w.S3.Keys(stateBucket, "submitting/wf-1/r1/")) == 0 {
@@ -122,7 +123,7 @@ func TestNotBeforeItSettles(t *testing.T) {
 	}
 	for w.Now.Before(began.Add(DefaultWaits.Post + DefaultWaits.Settle - time.Second)) {
 		_, _, err, _ := w.once(in)
-		wantName(t, err, named.SubmitInDoubt, "12:00:35")
+		namedtest.Want(t, err, named.SubmitInDoubt, "12:00:35")
 		if !w.Run("r1").Submission.EmptyAt.IsZero() {
 			t.Fatalf("an empty list was believed at %s", w.Now.Sub(began))
 		}
@@ -136,9 +137,9 @@ func TestTwoLooks(t *testing.T) {
 	w.Now = began.Add(DefaultWaits.Post + DefaultWaits.Settle + 2*time.Second)
 	w.Cyberun.Lag = w.Now.Sub(began) + 10*time.Second
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.SubmitInDoubt, "second look")
+	namedtest.Want(t, err, named.SubmitInDoubt, "second look")
 	_, _, err, _ = w.once(in)
-	wantName(t, err, named.SubmitInDoubt, "second look")
+	namedtest.Want(t, err, named.SubmitInDoubt, "second look")
 	w.Now = w.Now.Add(DefaultWaits.Between)
 	out, _, err, _ := w.once(in)
 	if err != nil {
@@ -166,7 +167,7 @@ func TestSecondLookIsLateEnough(t *testing.T) {
 			w, in := doubtful(t, false)
 			w.Now = began.Add(test.first)
 			_, _, err, _ := w.once(in)
-			wantName(t, err, named.SubmitInDoubt, "second look")
+			namedtest.Want(t, err, named.SubmitInDoubt, "second look")
 			w.Now = began.Add(test.second)
 			_, _, err, _ = w.once(in)
 			if (err == nil) != test.again || len(w.Cyberun.Paid("r1")) > 0 != test.again {
@@ -182,11 +183,11 @@ func TestFirstLookThatIsNotGood(t *testing.T) {
 	w.Now = began.Add(100 * time.Second)
 	w.Cyberun.Cached = 10 * time.Second
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.SubmitInDoubt, "from a cache")
+	namedtest.Want(t, err, named.SubmitInDoubt, "from a cache")
 	w.Cyberun.Cached = 0
 	w.Now = began.Add(140 * time.Second)
 	_, _, err, _ = w.once(in)
-	wantName(t, err, named.SubmitInDoubt, "second look")
+	namedtest.Want(t, err, named.SubmitInDoubt, "second look")
 	w.Now = began.Add(180 * time.Second)
 	if out, _, err, _ := w.once(in); err != nil {
 		t.Error(err)
@@ -250,7 +251,7 @@ func TestWhoseTask(t *testing.T) {
 				w.checkNoTraces("r1")
 				return
 			}
-			wantName(t, err, test.want, mine)
+			namedtest.Want(t, err, test.want, mine)
 			if len(record.Candidates) != test.names || len(w.Cyberun.Paid("r1")) != 1 || !record.InDoubt() || record.CandidatesAt.IsZero() {
 				t.Errorf("%+v", record.Record)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -23,7 +24,7 @@ func TestSamples(t *testing.T) {
 		out, err := w.drive(in)
 		switch {
 		case name != "":
-			wantName(t, err, name, "")
+			namedtest.Want(t, err, name, "")
 		case err != nil || out.RunID != in.RunID || out.TaskID == "":
 			t.Errorf("%+v, %v", out, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
@@ -130,7 +131,7 @@ func TestBadFiles(t *testing.T) {
 				test.prepare(w)
 			}
 			_, _, err, _ := w.once(w.input("r1", fmt.Sprintf(`{"workflow":"text-to-image","parameters":{"prompt":"r1","image":%q}}`, test.uri)))
-			wantName(t, err, test.want, test.text)
+			namedtest.Want(t, err, test.want, test.text)
 			if len(w.Cyberun.Started) > 0 || len(w.Cyberun.Uploads) > 0 {
 				t.Errorf("tasks %v, uploads %v", w.Cyberun.Started, w.Cyberun.Uploads)
 			}
@@ -169,7 +170,7 @@ func TestChangedBetweenTries(t *testing.T) {
 		in := withFile(w, "r1")
 		w.Cyberun.Refuse = func() error { return functiontest.Refused(http.StatusTooManyRequests) }
 		_, _, err, _ := w.once(in)
-		wantName(t, err, named.Unavailable, "")
+		namedtest.Want(t, err, named.Unavailable, "")
 		if w.Cyberun.Refuse = nil; changed {
 			w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("newer"), ContentType: "image/png"})
 		}
@@ -256,7 +257,7 @@ func TestPinned(t *testing.T) {
 			}
 			_, _, err, _ := w.once(w.input("r1", test.request(a, b)))
 			if test.want != "" {
-				wantName(t, err, test.want, test.text)
+				namedtest.Want(t, err, test.want, test.text)
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -310,11 +311,11 @@ func TestPinnedRetry(t *testing.T) {
 	}
 	in := w.input("r1", pinnedTo("etag", strings.Trim(a.ETag, `"`)))
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.Unavailable, "")
+	namedtest.Want(t, err, named.Unavailable, "")
 	w.Cyberun.Refuse = nil
 	w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("photo B"), ContentType: "image/png"})
 	_, err = w.drive(in)
-	wantName(t, err, named.InputReplaced, "")
+	namedtest.Want(t, err, named.InputReplaced, "")
 	if len(w.Cyberun.Started) > 0 || fmt.Sprint(w.Cyberun.Uploads) != "[file-1-photo.png=photo A]" {
 		t.Errorf("uploaded %v, tasks %v", w.Cyberun.Uploads, w.Cyberun.Started)
 	}

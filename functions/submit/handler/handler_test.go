@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -107,7 +108,7 @@ func TestNothingPaid(t *testing.T) {
 				test.prepare(w)
 			}
 			_, name, err, _ := w.once(in)
-			wantName(t, err, test.want, test.text)
+			namedtest.Want(t, err, test.want, test.text)
 			if name != test.want {
 				t.Errorf("Step Functions sees %q", name)
 			}
@@ -142,7 +143,7 @@ func TestFaultsTogether(t *testing.T) {
 func TestInvalidPrefix(t *testing.T) {
 	w := newWorld(t)
 	_, _, err, _ := w.once(w.input("r1", `{"workflow":"text-to-image","parameters":{"prompt":"x"},"destination":{"prefix":"../x"}}`))
-	wantName(t, err, named.InvalidRequest, "destination.prefix")
+	namedtest.Want(t, err, named.InvalidRequest, "destination.prefix")
 	if record := w.Run("r1"); record.Prefix != "" {
 		t.Errorf("%q would be rendered", record.Prefix)
 	}

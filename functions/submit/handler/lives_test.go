@@ -9,6 +9,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -45,7 +46,7 @@ func TestRunIDUsedBefore(t *testing.T) {
 			test.change(&in)
 			out, _, err, _ := w.once(in)
 			if !test.reused {
-				wantName(t, err, named.InvalidRequest, "used before")
+				namedtest.Want(t, err, named.InvalidRequest, "used before")
 				if len(w.Cyberun.Started) != 1 {
 					t.Error("paid again")
 				}
@@ -79,7 +80,7 @@ func TestRedrive(t *testing.T) {
 	in := w.input("r1", prompted("r1"))
 	w.Cyberun.Refuse = func() error { return functiontest.Refused(http.StatusUnauthorized) }
 	_, err := w.drive(in)
-	wantName(t, err, named.Unauthorized, "")
+	namedtest.Want(t, err, named.Unauthorized, "")
 	w.fail("r1", err)
 	if _, found := w.S3.Object(outputBucket, "runs/r1/error.json"); !found {
 		t.Error("no error.json")
@@ -153,7 +154,7 @@ func TestFence(t *testing.T) {
 				t.Errorf("the record is in life %d, want %d", record.Life, test.life)
 			}
 			if test.want != "" {
-				wantName(t, err, test.want, "")
+				namedtest.Want(t, err, test.want, "")
 				if len(w.Cyberun.Started) > 0 {
 					t.Error("paid")
 				}
@@ -204,7 +205,7 @@ func TestOutlivedItsExecution(t *testing.T) {
 		return do()
 	}
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.Superseded, "")
+	namedtest.Want(t, err, named.Superseded, "")
 	if len(w.Cyberun.Started) > 0 {
 		t.Errorf("tasks %v", w.Cyberun.Started)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 )
 
 // TestAnnouncedAtOnce: the other runs of the workflow are told of a doubt in the
@@ -107,7 +108,7 @@ func TestWorkflowInDoubt(t *testing.T) {
 	w, _ := doubtful(t, true)
 	begun := w.Now
 	_, name, err, _ := w.once(w.input("r2", prompted("r2")))
-	wantName(t, err, named.WorkflowInDoubt, "r1")
+	namedtest.Want(t, err, named.WorkflowInDoubt, "r1")
 	if waited := w.Now.Sub(begun); name != named.WorkflowInDoubt || waited < 5*time.Minute || waited > 6*time.Minute {
 		t.Errorf("Step Functions sees %q after %s", name, waited)
 	}
@@ -115,7 +116,7 @@ func TestWorkflowInDoubt(t *testing.T) {
 		t.Errorf("%+v", record.Record)
 	}
 	_, _, err, _ = w.once(w.input("r3", `{"workflow":"text-to-image","parameters":{"prompt":"r3"},"max_seconds":60}`))
-	wantName(t, err, named.RunTimedOut, "the run r1 of the same workflow was in doubt")
+	namedtest.Want(t, err, named.RunTimedOut, "the run r1 of the same workflow was in doubt")
 	if e, _ := named.As(err); len(w.Cyberun.Paid("r3")) > 0 || !strings.Contains(e.Hint, "start a new run; nothing was paid") {
 		t.Errorf("paid %v, advised %q", w.Cyberun.Paid("r3"), e.Hint)
 	}
@@ -156,7 +157,7 @@ func TestDoubtDuringAnUpload(t *testing.T) {
 		return do()
 	}
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.WorkflowInDoubt, "r1")
+	namedtest.Want(t, err, named.WorkflowInDoubt, "r1")
 	if len(w.Cyberun.Paid("r1")) != 1 || len(w.Cyberun.Paid("r2")) > 0 || len(w.Cyberun.Uploads) != 1 {
 		t.Errorf("paid %v and %v, uploaded %v", w.Cyberun.Paid("r1"), w.Cyberun.Paid("r2"), w.Cyberun.Uploads)
 	}

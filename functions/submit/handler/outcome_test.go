@@ -8,6 +8,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -27,7 +28,7 @@ func TestPersonsWord(t *testing.T) {
 		w, in := doubtful(t, started)
 		w.Cyberun.Strangers(2, workflowID, began.Add(time.Second))
 		_, err := w.drive(in)
-		wantName(t, err, named.SubmitOutcomeUnknown, "")
+		namedtest.Want(t, err, named.SubmitOutcomeUnknown, "")
 		w.fail("r1", err)
 		return w, in
 	}
@@ -58,7 +59,7 @@ func TestPersonsWord(t *testing.T) {
 		w.decide("r1", run.Decision{NotStarted: true})
 		w.Cyberun.Refuse = func() error { return functiontest.Refused(http.StatusBadRequest) }
 		_, _, err, _ := w.once(w.redrive(in))
-		wantName(t, err, named.RunRejected, "")
+		namedtest.Want(t, err, named.RunRejected, "")
 		if w.checkNoTraces("r1"); w.Run("r1").InDoubt() {
 			t.Error("it is still in doubt")
 		}
@@ -116,7 +117,7 @@ func TestPersonsWord(t *testing.T) {
 				}
 				if err != nil {
 					// The task of a second POST whose receipt was lost stands among strangers' by then.
-					wantName(t, err, named.SubmitOutcomeUnknown, "")
+					namedtest.Want(t, err, named.SubmitOutcomeUnknown, "")
 					if started {
 						t.Errorf("killed after call %d: %v", n, err)
 					}
@@ -141,8 +142,8 @@ func TestFreshStack(t *testing.T) {
 	w.lose("r1", false)
 	begun := w.Now
 	_, err := w.drive(in)
-	wantName(t, err, named.SubmitOutcomeUnknown, "this stack has not yet seen a task of its own in the list")
-	wantName(t, err, named.SubmitOutcomeUnknown, "--not-started")
+	namedtest.Want(t, err, named.SubmitOutcomeUnknown, "this stack has not yet seen a task of its own in the list")
+	namedtest.Want(t, err, named.SubmitOutcomeUnknown, "--not-started")
 	if len(w.Cyberun.Started) > 0 || w.Now.Sub(begun) > 3*time.Minute {
 		t.Errorf("paid %v, %s on", w.Cyberun.Started, w.Now.Sub(begun))
 	}
@@ -193,8 +194,8 @@ func TestInDoubt(t *testing.T) {
 				w.checkSettled("r1", out)
 				return
 			}
-			wantName(t, err, test.want, test.text)
-			wantName(t, err, test.want, "relay decide")
+			namedtest.Want(t, err, test.want, test.text)
+			namedtest.Want(t, err, test.want, "relay decide")
 			record := w.Run("r1")
 			want := test.strangers
 			if test.started {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
@@ -36,12 +37,12 @@ func TestOutputBucketRefuses(t *testing.T) {
 			in := w.input("r1", prompted("r1"))
 			w.Fails(test.call, test.err)
 			_, name, err, _ := w.once(in)
-			wantName(t, err, test.want, test.text)
+			namedtest.Want(t, err, test.want, test.text)
 			if name != test.want || len(w.Cyberun.Started) > 0 {
 				t.Errorf("Step Functions sees %q; paid %v", name, w.Cyberun.Started)
 			}
 			if test.want == named.OutputBucketRefused {
-				wantName(t, err, test.want, "redrive the run; nothing was paid")
+				namedtest.Want(t, err, test.want, "redrive the run; nothing was paid")
 			}
 			if keys := w.S3.Keys(outputBucket, ""); len(keys) > 0 {
 				t.Errorf("the proof left %v", keys)

@@ -11,6 +11,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -44,7 +45,7 @@ func TestRefused(t *testing.T) {
 				return functiontest.Refused(test.status)
 			}
 			_, _, err, _ := w.once(in)
-			wantName(t, err, test.want, "")
+			namedtest.Want(t, err, test.want, "")
 			record := w.Run("r1")
 			if record.Submission != nil || record.Posts != 0 {
 				t.Errorf("the mark stands: %+v", record.Record)
@@ -79,7 +80,7 @@ func TestDoubted(t *testing.T) {
 					return functiontest.Answered(status)
 				}
 				_, _, err, _ := w.once(in)
-				wantName(t, err, named.SubmitInDoubt, "")
+				namedtest.Want(t, err, named.SubmitInDoubt, "")
 				if record := w.Run("r1"); !record.InDoubt() || len(w.S3.Keys(stateBucket, "submitting/wf-1/r1/")) != 1 || len(w.S3.Keys(stateBucket, "doubt/wf-1/r1")) != 1 {
 					t.Errorf("no mark: %+v", record.Record)
 				}
@@ -111,7 +112,7 @@ func TestTaskIDLost(t *testing.T) {
 	if len(w.Cyberun.Started) != 1 {
 		t.Fatalf("%v", w.Cyberun.Started)
 	}
-	wantName(t, err, named.Unavailable, "the task "+w.Cyberun.Started[0].ID+" is this run's")
+	namedtest.Want(t, err, named.Unavailable, "the task "+w.Cyberun.Started[0].ID+" is this run's")
 	if tried := w.Now.Sub(posted); tried < lambdaTime-time.Minute {
 		t.Errorf("tried for %s of %s", tried, lambdaTime)
 	}
@@ -144,8 +145,8 @@ func TestNeverStarts(t *testing.T) {
 		return &cyberun.APIError{Method: "POST", Path: "/r/workflows/slug/w/run", Status: http.StatusInternalServerError, Message: "pq: unsupported Unicode escape sequence", JSON: true}
 	}
 	_, err := w.drive(in)
-	wantName(t, err, named.RunRejected, "5 submissions")
-	wantName(t, err, named.RunRejected, "Cyberun answered 500 to POST /r/workflows/slug/w/run: pq: unsupported Unicode escape sequence")
+	namedtest.Want(t, err, named.RunRejected, "5 submissions")
+	namedtest.Want(t, err, named.RunRejected, "Cyberun answered 500 to POST /r/workflows/slug/w/run: pq: unsupported Unicode escape sequence")
 	if posts != maxPosts {
 		t.Errorf("%d posts", posts)
 	}
@@ -164,7 +165,7 @@ func TestSlowMark(t *testing.T) {
 		return do()
 	}
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.Unavailable, "nothing was submitted")
+	namedtest.Want(t, err, named.Unavailable, "nothing was submitted")
 	if len(w.Cyberun.Started) > 0 || w.Run("r1").InDoubt() {
 		t.Error("paid, or in doubt")
 	}

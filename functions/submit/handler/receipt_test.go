@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -27,7 +28,7 @@ func TestStateBucketFailsAfterTheReceipt(t *testing.T) {
 		return err
 	}
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.Unavailable, "task-")
+	namedtest.Want(t, err, named.Unavailable, "task-")
 	w.Around = nil
 	w.submits("r1", in)
 }

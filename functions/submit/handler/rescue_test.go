@@ -11,6 +11,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -100,7 +101,7 @@ func TestRescue(t *testing.T) {
 			out, _, err, _ := w.once(in)
 			w.Around = nil
 			if test.want != "" {
-				wantName(t, err, test.want, test.text)
+				namedtest.Want(t, err, test.want, test.text)
 				return
 			}
 			if err != nil {
@@ -133,7 +134,7 @@ func TestRescueOfAForgottenWorkflow(t *testing.T) {
 func TestRescueWithAFault(t *testing.T) {
 	w, _, id := rescuing(t)
 	_, _, err, _ := w.once(w.input("r2", fmt.Sprintf(`{"task_id":%q,"parameters":{}}`, id)))
-	wantName(t, err, named.InvalidRequest, "parameters")
+	namedtest.Want(t, err, named.InvalidRequest, "parameters")
 }
 
 // TestRescuedTwice at once: one gets it, wherever the other comes in between.
@@ -213,7 +214,7 @@ func TestTakenOver(t *testing.T) {
 	}
 	in = w.redrive(in)
 	_, err = w.drive(in)
-	wantName(t, err, named.TaskTaken, "the run r2")
+	namedtest.Want(t, err, named.TaskTaken, "the run r2")
 	if task := w.Cyberun.Of(out.TaskID); task.Status == cyberun.StatusCancelled {
 		t.Error("cancelled")
 	}
@@ -306,7 +307,7 @@ func TestRedriveAfterARescueOfAnOwnedTask(t *testing.T) {
 				w.checkSettled("r1", out)
 				return
 			}
-			wantName(t, err, named.TaskTaken, "r5")
+			namedtest.Want(t, err, named.TaskTaken, "r5")
 			if record := w.Run("r1"); record.TaskID != mine {
 				t.Errorf("%+v", record.Record)
 			}
@@ -327,7 +328,7 @@ func TestRescueOfTaskInDoubt(t *testing.T) {
 		w, in := doubtful(t, true)
 		rescue(w, w.Cyberun.Paid("r1")[0])
 		_, err := w.drive(in)
-		wantName(t, err, named.SubmitOutcomeUnknown, w.Cyberun.Paid("r1")[0])
+		namedtest.Want(t, err, named.SubmitOutcomeUnknown, w.Cyberun.Paid("r1")[0])
 		if record := w.Run("r1"); len(record.Candidates) != 1 || record.Candidates[0].DeliveredBy != "b1" {
 			t.Errorf("a person is told %+v", record.Candidates)
 		}
@@ -339,11 +340,11 @@ func TestRescueOfTaskInDoubt(t *testing.T) {
 		w, in := doubtful(t, true)
 		w.mark("r9", began) // a rival: r1 must not adopt
 		_, err := w.drive(in)
-		wantName(t, err, named.SubmitOutcomeUnknown, "")
+		namedtest.Want(t, err, named.SubmitOutcomeUnknown, "")
 		w.fail("r1", err)
 		rescue(w, w.Cyberun.Paid("r1")[0])
 		_, err = w.drive(w.redrive(in))
-		wantName(t, err, named.SubmitOutcomeUnknown, "")
+		namedtest.Want(t, err, named.SubmitOutcomeUnknown, "")
 		if paid := w.Cyberun.Paid("r1"); len(paid) != 1 {
 			t.Errorf("paid %v", paid)
 		}

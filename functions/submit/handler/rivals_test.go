@@ -11,6 +11,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -25,7 +26,7 @@ func TestRivals(t *testing.T) {
 			for range 2 {
 				for _, id := range []string{"r1", "r2"} {
 					_, err := w.drive(ins[id])
-					wantName(t, err, named.SubmitOutcomeUnknown, w.Cyberun.Paid("r1")[0])
+					namedtest.Want(t, err, named.SubmitOutcomeUnknown, w.Cyberun.Paid("r1")[0])
 					w.fail(id, err)
 					ins[id] = w.redrive(ins[id])
 				}
@@ -47,7 +48,7 @@ func TestRivalSettles(t *testing.T) {
 	w.loseTogether("r1", true, "r2", true)
 	w.Now = began.Add(time.Minute)
 	_, _, err, _ := w.once(w.input("r1", prompted("r1")))
-	wantName(t, err, named.SubmitInDoubt, "posted at that time as well")
+	namedtest.Want(t, err, named.SubmitInDoubt, "posted at that time as well")
 	second := w.Run("r2") // its first call lives on, and has the receipt
 	if _, err := w.Runs().Accept(w.Lambda(lambdaTime), second, w.Cyberun.Paid("r2")[0]); err != nil {
 		t.Fatal(err)
@@ -89,7 +90,7 @@ func TestOwnedJustNow(t *testing.T) {
 				}
 				return
 			}
-			wantName(t, err, named.SubmitInDoubt, test.want)
+			namedtest.Want(t, err, named.SubmitInDoubt, test.want)
 			if record := w.Run("r1"); record.TaskID != "" {
 				t.Error("adopted all the same")
 			}
@@ -123,7 +124,7 @@ func TestMarkersOfTwoCalls(t *testing.T) {
 		return do()
 	}
 	_, _, err, _ := w.once(in) // finds the first one's mark
-	wantName(t, err, named.SubmitInDoubt, "another call")
+	namedtest.Want(t, err, named.SubmitInDoubt, "another call")
 	w.Around = nil
 	if got := w.S3.Keys(stateBucket, "submitting/wf-1/r1/"); len(got) != 1 || !strings.HasSuffix(got[0], "/"+w.Run("r1").Submission.Attempt) {
 		t.Errorf("markers %v", got)
@@ -145,7 +146,7 @@ func TestStoppedInDoubt(t *testing.T) {
 	w, in := doubtful(t, true)
 	w.stop("r1")
 	_, err := w.drive(in)
-	wantName(t, err, named.RunCancelled, "in doubt")
+	namedtest.Want(t, err, named.RunCancelled, "in doubt")
 	if w.Cyberun.Of(w.Cyberun.Paid("r1")[0]).Status == cyberun.StatusCancelled {
 		t.Error("a task that is only a candidate was cancelled")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -52,7 +53,7 @@ func TestStopAtEveryCall(t *testing.T) {
 					}
 					return // the stop came after submit's last look: poll-status and close-run honour it
 				}
-				wantName(t, err, named.RunCancelled, "")
+				namedtest.Want(t, err, named.RunCancelled, "")
 				if record.Status != run.Cancelled {
 					t.Errorf("the run is %s", record.Status)
 				}
@@ -87,7 +88,7 @@ func TestStoppedBeforeItsRecord(t *testing.T) {
 			in := w.input("r1", prompted("r1"))
 			test.ends(w)
 			_, err := w.drive(in)
-			wantName(t, err, test.want, "")
+			namedtest.Want(t, err, test.want, "")
 			if len(w.Cyberun.Started) > 0 {
 				t.Error("paid")
 			}
@@ -95,7 +96,7 @@ func TestStoppedBeforeItsRecord(t *testing.T) {
 				t.Errorf("it is %s", status)
 			}
 			if test.want == named.RunCancelled {
-				wantName(t, err, test.want, "before anything was submitted")
+				namedtest.Want(t, err, test.want, "before anything was submitted")
 			}
 		})
 	}
@@ -164,7 +165,7 @@ func TestAdoptedIsNotCancelled(t *testing.T) {
 			}
 			_, _, err, _ := w.once(in)
 			if err != nil { // otherwise the stop came after submit's last look
-				wantName(t, err, named.RunCancelled, "")
+				namedtest.Want(t, err, named.RunCancelled, "")
 			}
 			w.Executions.End("r1", executions.Aborted, named.Errorf(named.RunCancelled, "x"))
 			w.Close("r1")
@@ -203,7 +204,7 @@ func TestCancelsThatAreNotAccepted(t *testing.T) {
 				return do()
 			}
 			_, _, err, _ := w.once(in)
-			wantName(t, err, named.RunCancelled, "was cancelled")
+			namedtest.Want(t, err, named.RunCancelled, "was cancelled")
 			if w.Cyberun.Of(w.Cyberun.Paid("r1")[0]).Status != cyberun.StatusCancelled {
 				t.Error("runs on")
 			}
@@ -229,7 +230,7 @@ func TestCancelOutlastsTheCall(t *testing.T) {
 		return do()
 	}
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.RunCancelled, "could not be cancelled yet")
+	namedtest.Want(t, err, named.RunCancelled, "could not be cancelled yet")
 	w.Around, w.Cyberun.Cancels = nil, nil
 	w.Executions.End("r1", executions.Aborted, err)
 	w.Close("r1")
@@ -252,5 +253,5 @@ func TestCompletedBeforeTheCancel(t *testing.T) {
 		return do()
 	}
 	_, _, err, _ := w.once(in)
-	wantName(t, err, named.RunCancelled, "relay rescue "+w.Cyberun.Paid("r1")[0])
+	namedtest.Want(t, err, named.RunCancelled, "relay rescue "+w.Cyberun.Paid("r1")[0])
 }

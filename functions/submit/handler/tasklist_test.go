@@ -10,6 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 )
 
 // TestFindsItsTask in lists of every shape, and its absence from them.
@@ -95,7 +96,7 @@ func TestUnreadable(t *testing.T) {
 			w, in := doubtful(t, false)
 			test.prepare(w)
 			_, err := w.drive(in)
-			wantName(t, err, named.SubmitOutcomeUnknown, test.text)
+			namedtest.Want(t, err, named.SubmitOutcomeUnknown, test.text)
 			if len(w.Cyberun.Paid("r1")) > 0 {
 				t.Error("posted again")
 			}
@@ -129,7 +130,7 @@ func TestListIsAway(t *testing.T) {
 	}
 	began := w.Now
 	_, err := w.drive(in)
-	wantName(t, err, named.SubmitOutcomeUnknown, "read the task list")
+	namedtest.Want(t, err, named.SubmitOutcomeUnknown, "read the task list")
 	if r := w.Run("r1"); w.Now.Sub(began) < 9*time.Minute || !r.InDoubt() || !r.CandidatesAt.IsZero() {
 		t.Errorf("after %s: %+v", w.Now.Sub(began), r.Record)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
@@ -63,7 +64,7 @@ func TestArchived(t *testing.T) {
 			}
 			continue
 		}
-		wantName(t, err, named.InvalidRequest, "image: s3://inbox/x.png lies in an archive: restore it")
+		namedtest.Want(t, err, named.InvalidRequest, "image: s3://inbox/x.png lies in an archive: restore it")
 		if len(w.Cyberun.Uploads) > 0 || len(w.Cyberun.Started) > 0 {
 			t.Errorf("%+v: uploads %v, tasks %v", test, w.Cyberun.Uploads, w.Cyberun.Started)
 		}
@@ -93,7 +94,7 @@ func TestUnreadableInput(t *testing.T) {
 			w.S3.Set(inboxBucket, "x.png", storetest.Object{Body: []byte("x"), ContentType: "image/png"})
 			w.Fails("GetObject inbox", storetest.Error(test.status, test.code))
 			_, _, err, _ := w.once(w.input("r1", photoRequest))
-			wantName(t, err, test.want, test.text)
+			namedtest.Want(t, err, test.want, test.text)
 			if len(w.Cyberun.Uploads) > 0 || len(w.Cyberun.Started) > 0 {
 				t.Errorf("uploads %v, tasks %v", w.Cyberun.Uploads, w.Cyberun.Started)
 			}

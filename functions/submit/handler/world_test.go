@@ -220,11 +220,3 @@ func (w *world) checkNoTraces(runID string) {
 		}
 	}
 }
-
-func wantName(t *testing.T, err error, name, text string) {
-	t.Helper()
-	e, ok := named.As(err)
-	if !ok || e.Name != name || !strings.Contains(e.Message(), text) {
-		t.Errorf("got %v, want %s with %q", err, name, text)
-	}
-}
