@@ -2,19 +2,14 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // containerCall is a call to a container service by the HTTP API. Its path and
@@ -59,29 +54,7 @@ func (s *stack) callContainer(t *testing.T, k containerCall) answer {
 		s.signAs(t, req, k.identity, "execute-api", k.body)
 		*req.URL = sent
 	}
-	hc := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := hc.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	got, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer{res.StatusCode, res.Header, got}
-}
-
-func (s *stack) signAs(t *testing.T, req *http.Request, identity aws.CredentialsProvider, service string, body []byte) {
-	t.Helper()
-	who, err := identity.Retrieve(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(t.Context(), who, req, hex.EncodeToString(sum[:]), service, s.aws.Region, time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	return sendBy(t, &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, req)
 }
 
 // echoed is what the stand-in's echo says that it saw.
@@ -120,14 +93,10 @@ func isProblem(t *testing.T, a answer, status int, name string) map[string]any {
 // containerCalls says how many calls reached a container.
 func (s *stack) containerCalls(t *testing.T, slug string) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.control+"/ledger", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all struct {
 		Calls map[string]int `json:"container_calls"`
 	}
-	send(t, req).into(t, &all)
+	s.atStandIn(t, http.MethodGet, "/ledger", "").into(t, &all)
 	return all.Calls[slug]
 }
 

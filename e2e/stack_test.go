@@ -113,20 +113,31 @@ func (s *stack) call(t *testing.T, method, path, body string, headers ...string)
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	credentials, err := s.aws.Credentials.Retrieve(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256([]byte(body))
-	if err := v4.NewSigner().SignHTTP(t.Context(), credentials, req, hex.EncodeToString(sum[:]), "execute-api", s.aws.Region, time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	s.signAs(t, req, s.aws.Credentials, "execute-api", []byte(body))
 	return send(t, req)
 }
 
+func (s *stack) signAs(t *testing.T, req *http.Request, identity aws.CredentialsProvider, service string, body []byte) {
+	t.Helper()
+	who, err := identity.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(body)
+	if err := v4.NewSigner().SignHTTP(t.Context(), who, req, hex.EncodeToString(sum[:]), service, s.aws.Region, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// send sends a request and follows redirects.
 func send(t *testing.T, req *http.Request) answer {
 	t.Helper()
-	res, err := http.DefaultClient.Do(req)
+	return sendBy(t, http.DefaultClient, req)
+}
+
+func sendBy(t *testing.T, client *http.Client, req *http.Request) answer {
+	t.Helper()
+	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,11 +46,7 @@ func (s *stack) ledger(t *testing.T, fits func(ledgerTask) bool) []ledgerTask {
 // whole is the stand-in's ledger.
 func (s *stack) whole(t *testing.T) (all ledger) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.control+"/ledger", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	send(t, req).into(t, &all)
+	s.atStandIn(t, http.MethodGet, "/ledger", "").into(t, &all)
 	return all
 }
 
@@ -115,16 +111,18 @@ func (s *stack) addFault(t *testing.T, rule string) {
 	s.atStandIn(t, http.MethodPost, "/faults", rule)
 }
 
-// atStandIn calls one of the stand-in's own routes.
-func (s *stack) atStandIn(t *testing.T, method, path, body string) {
+// atStandIn calls one of the stand-in's own routes, which must succeed.
+func (s *stack) atStandIn(t *testing.T, method, path, body string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(background(t), method, s.control+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := send(t, req); a.status/100 != 2 {
+	a := send(t, req)
+	if a.status/100 != 2 {
 		t.Fatalf("%s %s at the stand-in: HTTP %d: %s", method, path, a.status, a.body)
 	}
+	return a
 }
 
 // outage adds a fault for whatever fits a match, under a name by which it is ended
@@ -156,12 +154,8 @@ type faultView struct {
 
 func (s *stack) faults(t *testing.T) []faultView {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.control+"/faults", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all struct{ Faults []faultView }
-	send(t, req).into(t, &all)
+	s.atStandIn(t, http.MethodGet, "/faults", "").into(t, &all)
 	return all.Faults
 }
 
