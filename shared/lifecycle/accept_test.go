@@ -145,20 +145,10 @@ func TestAcceptAtEachCall(t *testing.T) {
 					w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
 				}
 				w.runs.Sleep = func(context.Context, time.Duration) error { return context.Canceled } // the call dies
-				count := 0
-				w.around = func(call string, do func() error) error {
-					if count++; count < n {
-						return do()
-					}
-					if count == n && after {
-						_ = do()
-					}
-					return errReset
-				}
+				met := w.dies(n, after)
 				_, err := w.runs.Accept(t.Context(), r, "t1")
-				met := count >= n
 				w.around = nil
-				if !met {
+				if !*met {
 					break
 				}
 				if err == nil {

@@ -62,13 +62,7 @@ func TestDeathsWhileCandidatesAreNamed(t *testing.T) {
 		w := newWorld(t)
 		w.doubt("r1")
 		_, r, _ := w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
-		count := 0
-		w.around = func(call string, do func() error) error {
-			if count++; count > n {
-				return errReset
-			}
-			return do()
-		}
+		w.dies(n+1, false)
 		died := w.close.NameCandidates(t.Context(), r, candidates) != nil
 		w.around = nil
 		r = w.get("r1")

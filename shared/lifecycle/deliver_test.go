@@ -123,19 +123,10 @@ func TestDeliveryAtEachCall(t *testing.T) {
 				w := newWorld(t)
 				r := w.copied("r1", "t1")
 				w.s3.Set(outputBucket, "runs/r1/error.json", storetest.Object{Body: []byte("{}")})
-				fixed, count := "", 0
-				w.around = func(call string, do func() error) error {
-					if count++; count < n {
-						return do()
-					}
-					if count == n && after {
-						_ = do()
-					}
-					return errReset
-				}
+				fixed, met := "", w.dies(n, after)
 				_, err := w.runs.Deliver(t.Context(), r, manifestOf(r))
 				w.around = nil
-				if count < n {
+				if !*met {
 					break
 				}
 				if err == nil {

@@ -334,6 +334,22 @@ func refuses(prefix string, status int) func(string, func() error) error {
 	}
 }
 
+// dies fails the n-th call to S3 and each one after it, as for a process that is gone;
+// with done the n-th is done and its reply lost. met says whether it came to that.
+func (w *world) dies(n int, done bool) (met *bool) {
+	count, came := 0, false
+	w.around = func(_ string, do func() error) error {
+		if count++; count < n {
+			return do()
+		}
+		if came = true; count == n && done {
+			_ = do()
+		}
+		return errReset
+	}
+	return &came
+}
+
 // at lets others in before the n-th call to S3; met says whether it came to that.
 func (w *world) at(n int, before func(call string)) (met *bool) {
 	count, came := 0, false
