@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
-	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -15,9 +14,8 @@ func TestSamples(t *testing.T) {
 		var in Input
 		eventstest.RoundTrip(t, raw, &in)
 		w := newWorld(t, look{status: "running"}).record(nil)
-		w.now = w.now.Add(time.Minute)
-		in.RunID = "r1"                                                                                                       // the record's
-		w.runs.Executions = executionsFunc(func(string) (executions.Execution, error) { return executions.Execution{}, nil }) // it says no life
+		w.Now = w.Now.Add(time.Minute)
+		in.RunID = "r1" // the record's
 		if out, err := w.h.Handle(t.Context(), in); err != nil || out.Done != done {
 			t.Errorf("%+v, %v", out, err)
 		}

@@ -1,9 +1,9 @@
 package handler
 
 import (
-	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,14 +14,14 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-func at(d time.Duration) func(*world) { return func(w *world) { w.now = began.Add(d) } }
+func at(d time.Duration) func(*world) { return func(w *world) { w.Now = began.Add(d) } }
 
 // TestStoppedWhileItLooks: the cancelled task that a person's stop left is that
 // stop, and no cancel of Cyberun's own.
 func TestStoppedWhileItLooks(t *testing.T) {
 	var w *world
 	w = newWorld(t, look{status: cyberun.StatusCancelled, change: func(*cyberun.Task) {
-		w.change(func(r *run.Record) { r.StopRequestedAt = began })
+		w.Change("r1", func(r *run.Record) { r.StopRequestedAt = began })
 	}}).record(nil)
 	_, err := w.handle()
 	namedtest.Want(t, err, named.RunCancelled, "its task t1")
@@ -51,7 +51,7 @@ func TestDecides(t *testing.T) {
 		{"cancelled", look{status: cyberun.StatusCancelled}, nil, Output{}, named.TaskCancelled, "t1"},
 		{"cancelled by a call that died", look{status: cyberun.StatusCancelled}, at(time.Hour), Output{}, named.RunTimedOut, "3600"},
 		{"cancelled in an earlier life", look{status: cyberun.StatusCancelled}, func(w *world) {
-			w.change(func(r *run.Record) { r.Cancel = &run.Cancel{AskedAt: began, AcceptedAt: began} })
+			w.Change("r1", func(r *run.Record) { r.Cancel = &run.Cancel{AskedAt: began, AcceptedAt: began} })
 		}, Output{}, named.TaskCancelled, "before the run was redriven"},
 		{"502", look{err: answered(http.StatusBadGateway)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
 		{"no answer", look{err: &cyberun.NetworkError{Err: errNetwork}}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
@@ -72,7 +72,7 @@ func TestDecides(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.look).record(nil)
-			w.now = began.Add(100 * time.Second)
+			w.Now = began.Add(100 * time.Second)
 			if test.prepare != nil {
 				test.prepare(w)
 			}
@@ -86,7 +86,7 @@ func TestDecides(t *testing.T) {
 				t.Errorf("cancelled: %v", w.log)
 			}
 			record := w.get()
-			if test.look.status.Terminal() && (record.TaskStatus != string(test.look.status) || !record.CompletedAt.Equal(w.now)) {
+			if test.look.status.Terminal() && (record.TaskStatus != string(test.look.status) || !record.CompletedAt.Equal(w.Now)) {
 				t.Errorf("recorded %q at %s", record.TaskStatus, record.CompletedAt)
 			}
 			if p := w.progress(); p.Polls != 1 || p.RunID != "r1" || p.TaskStatus != string(test.look.status) {
@@ -127,10 +127,9 @@ func TestTimesOut(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.looks...).record(test.change)
-			w.now = began.Add(time.Hour)
-			fake := w.h.Cyberun.(fakeCyberun)
-			fake.cancel = func(_ context.Context, id string) error { w.log = append(w.log, "cancel "+id); return test.cancelErr }
-			out, err := w.talking(fake).handle()
+			w.Now = began.Add(time.Hour)
+			w.Cyberun.Cancels = slices.Repeat([]error{test.cancelErr}, 10) // of every try
+			out, err := w.handle()
 			if test.done {
 				if err != nil || !out.Done {
 					t.Errorf("%+v, %v", out, err)
@@ -138,8 +137,8 @@ func TestTimesOut(t *testing.T) {
 			} else {
 				namedtest.Want(t, err, named.RunTimedOut, test.text)
 			}
-			if len(w.did("cancel")) != test.cancels || w.now.Sub(began.Add(time.Hour)) > timeOutBudget {
-				t.Errorf("after %s: %v", w.now.Sub(began.Add(time.Hour)), w.log)
+			if len(w.did("cancel")) != test.cancels || w.Now.Sub(began.Add(time.Hour)) > timeOutBudget {
+				t.Errorf("after %s: %v", w.Now.Sub(began.Add(time.Hour)), w.log)
 			}
 			if looked := strings.Join(w.log, " "); test.cancels > 0 && !strings.Contains(looked, "cancel t1 look") {
 				t.Errorf("no look after the cancel: %s", looked)
@@ -153,13 +152,13 @@ func TestDeadlineOfALife(t *testing.T) {
 	w := newWorld(t, look{status: "running"}).record(func(r *run.Record) {
 		r.Status, r.Error, r.EndedAt = run.Failed, named.Errorf(named.RunTimedOut, "x"), began
 	})
-	w.now = began.Add(48 * time.Hour)
+	w.Now = began.Add(48 * time.Hour)
 	in := w.input()
 	*in.RedriveCount = 1
 	if out, err := w.h.Handle(t.Context(), in); err != nil || out.WaitSeconds != 90 || w.did("cancel") != nil {
 		t.Errorf("%+v, %v, %v", out, err, w.log)
 	}
-	w.now = w.now.Add(time.Hour)
+	w.Now = w.Now.Add(time.Hour)
 	_, err := w.h.Handle(t.Context(), in)
 	namedtest.Want(t, err, named.RunTimedOut, "")
 }
@@ -194,11 +193,11 @@ func TestRefuses(t *testing.T) {
 func TestRescuedByAnother(t *testing.T) {
 	rescued := run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}
 	var w *world
-	w = newWorld(t, look{status: "running", change: func(*cyberun.Task) { w.set("tasks/t1", rescued) }}).record(nil)
+	w = newWorld(t, look{status: "running", change: func(*cyberun.Task) { w.Set("tasks/t1", rescued) }}).record(nil)
 	if out, err := w.handle(); err != nil || out.Done {
 		t.Errorf("%+v, %v", out, err)
 	}
-	w.now = began.Add(2 * time.Hour)
+	w.Now = began.Add(2 * time.Hour)
 	_, err := w.handle()
 	namedtest.Want(t, err, named.RunTimedOut, "no longer delivers it")
 	if w.did("cancel") != nil {
@@ -222,7 +221,7 @@ func TestRedrive(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusRunning}).record(func(r *run.Record) {
 		r.Status, r.EndedAt, r.Error, r.CleanUpDue = run.Failed, began, named.Errorf(named.Unauthorized, "x"), true
 	})
-	w.now = began.Add(time.Minute)
+	w.Now = began.Add(time.Minute)
 	in := w.input()
 	*in.RedriveCount = 1
 	if out, err := w.h.Handle(t.Context(), in); err != nil || out.Done || out.WaitSeconds != 9 {
@@ -238,7 +237,7 @@ func TestRedrivenAfterItsDeadline(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusCompleted}).record(func(r *run.Record) {
 		r.Status, r.EndedAt, r.Error = run.Failed, began, named.Errorf(named.RunTimedOut, "x")
 	})
-	w.now = began.Add(8 * 24 * time.Hour)
+	w.Now = began.Add(8 * 24 * time.Hour)
 	in := w.input()
 	*in.RedriveCount = 1
 	if out, err := w.h.Handle(t.Context(), in); err != nil || !out.Done {
@@ -251,7 +250,7 @@ func TestRedrivenAfterItsDeadline(t *testing.T) {
 // nothing is cancelled.
 func TestCountsTheHistory(t *testing.T) {
 	w := newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 86400 })
-	w.now = began.Add(time.Hour)
+	w.Now = began.Add(time.Hour)
 	in := w.input()
 	in.Attempts = 4
 	for _, call := range []Input{w.input(), in} {
@@ -266,19 +265,19 @@ func TestCountsTheHistory(t *testing.T) {
 		events int // before the poll
 		wait   int
 	}{{19_990, 60}, {20_000, 248}, {22_900, 8280}} {
-		w.set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: test.events})
+		w.Set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: test.events})
 		out, err := w.handle()
 		if err != nil || out.WaitSeconds < test.wait || out.WaitSeconds > test.wait+test.wait/10 {
 			t.Errorf("after %d events: %+v, %v; want a wait of some %d s", test.events, out, err, test.wait)
 		}
 	}
-	w.set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: run.FullHistory - run.PollEvents})
+	w.Set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: run.FullHistory - run.PollEvents})
 	_, err := w.handle()
 	namedtest.Want(t, err, named.HistoryFull, "t1")
 	if w.did("cancel") != nil || !w.get().Status.Open() {
 		t.Errorf("%v, %+v", w.log, w.get())
 	}
-	w.set("progress/r1.json", run.Progress{RunID: "r1", Events: run.FullHistory})
+	w.Set("progress/r1.json", run.Progress{RunID: "r1", Events: run.FullHistory})
 	w.looks = []look{{status: "completed"}}
 	if out, err := w.handle(); err != nil || !out.Done {
 		t.Errorf("what has completed is delivered: %+v, %v", out, err)
@@ -294,11 +293,11 @@ func TestNotesTheTasksEnd(t *testing.T) {
 		}}).record(func(r *run.Record) {
 			r.Workflow, r.Submission = "a/b@2", &run.Submission{MarkedAt: began, PostUntil: began.Add(25 * time.Second)}
 		})
-		w.now = began.Add(20 * time.Second)
+		w.Now = began.Add(20 * time.Second)
 		_, _ = w.handle()
-		keys := w.s3.Keys(stateBucket, "ended/a%2Fb@2/")
+		keys := w.S3.Keys(stateBucket, "ended/a%2Fb@2/")
 		if told := len(keys) == 1 && strings.HasSuffix(keys[0], "-3000-15000-t1"); told != status.Terminal() {
-			t.Errorf("%s: %v", status, w.s3.Keys(stateBucket, "ended/"))
+			t.Errorf("%s: %v", status, w.S3.Keys(stateBucket, "ended/"))
 		}
 	}
 }
@@ -321,7 +320,7 @@ func TestPollsInline(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.looks...).record(nil)
-			w.now = began.Add(test.after)
+			w.Now = began.Add(test.after)
 			out, err := w.handle()
 			if err != nil || out.Done != test.done {
 				t.Errorf("%+v, %v", out, err)
@@ -338,14 +337,14 @@ func TestPollsInline(t *testing.T) {
 		})
 	}
 	w := newWorld(t, look{status: "running"}).record(nil)
-	w.now = began.Add(time.Second)
+	w.Now = began.Add(time.Second)
 	in := w.input()
 	in.Attempts = 1 // which may have been throttled
 	if _, err := w.h.Handle(t.Context(), in); err != nil || w.did("sleep") != nil {
 		t.Errorf("%v, %v", err, w.log)
 	}
 	w = newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 3 })
-	w.now = began.Add(time.Second)
+	w.Now = began.Add(time.Second)
 	_, err := w.handle() // never past its deadline
 	namedtest.Want(t, err, named.RunTimedOut, "")
 	if len(w.did("sleep")) != 1 {

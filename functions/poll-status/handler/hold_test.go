@@ -14,14 +14,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-type events = func(context.Context, string) iter.Seq2[cyberun.Event, error]
-
-func (w *world) stream(e events) *world {
-	fake := w.h.Cyberun.(fakeCyberun)
-	fake.events = e
-	return w.talking(fake)
-}
-
 // sends yields events, and then ends as the error says.
 func sends(err error, list ...cyberun.Event) events {
 	return func(context.Context, string) iter.Seq2[cyberun.Event, error] {
@@ -61,8 +53,8 @@ func TestHoldBreaks(t *testing.T) {
 	for name, stream := range streams {
 		for _, then := range []cyberun.Status{cyberun.StatusRunning, cyberun.StatusCompleted} {
 			t.Run(name+", then "+string(then), func(t *testing.T) {
-				w := newWorld(t, look{status: "running"}, look{status: then}).record(nil).stream(stream)
-				w.h.Hold = 30 * time.Second
+				w := newWorld(t, look{status: "running"}, look{status: then}).record(nil)
+				w.stream, w.h.Hold = stream, 30*time.Second
 				out, err := w.handle()
 				if err != nil || out.Done != (then == cyberun.StatusCompleted) || out.Status != then {
 					t.Errorf("%+v, %v", out, err)
@@ -77,8 +69,8 @@ func TestHoldBreaks(t *testing.T) {
 
 // TestHoldFailsLook: an outage after the stream is an outage, no more.
 func TestHoldFailsLook(t *testing.T) {
-	w := newWorld(t, look{status: "running"}, look{err: errNetwork}).record(nil).stream(sends(nil, tick(0.5, 15)))
-	w.h.Hold = 30 * time.Second
+	w := newWorld(t, look{status: "running"}, look{err: errNetwork}).record(nil)
+	w.stream, w.h.Hold = sends(nil, tick(0.5, 15)), 30*time.Second
 	if out, err := w.handle(); err != nil || out.Done || out.WaitSeconds != 3 {
 		t.Errorf("%+v, %v", out, err)
 	}
@@ -115,20 +107,20 @@ func TestHoldIsBounded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, look{status: "running"})
 				start := time.Now()
-				w.h.Now = time.Now
+				w.h.Now, w.runs.Now = time.Now, time.Now
 				w.record(func(r *run.Record) {
 					r.StartedAt, r.LifeStartedAt, r.AcceptedAt, r.MaxSeconds = start, start, start, test.max
 				})
 				time.Sleep(test.age)
 				held := time.Duration(-1)
-				w.stream(func(ctx context.Context, _ string) iter.Seq2[cyberun.Event, error] {
+				w.stream = func(ctx context.Context, _ string) iter.Seq2[cyberun.Event, error] {
 					return func(yield func(cyberun.Event, error) bool) {
 						from := time.Now()
 						<-ctx.Done()
 						held = time.Since(from)
 						yield(cyberun.Event{}, ctx.Err())
 					}
-				})
+				}
 				w.h.Hold, w.h.Webhooks = test.hold, test.webhooks
 				ctx := t.Context()
 				if test.left > 0 {
@@ -163,17 +155,17 @@ func TestHoldIsBounded(t *testing.T) {
 func TestProgress(t *testing.T) {
 	w := newWorld(t, look{status: "queued"}, look{status: "running"}).record(nil)
 	w.h.Hold = 300 * time.Second
-	w.stream(func(context.Context, string) iter.Seq2[cyberun.Event, error] {
+	w.stream = func(context.Context, string) iter.Seq2[cyberun.Event, error] {
 		return func(yield func(cyberun.Event, error) bool) {
 			for i := range 60 {
-				w.now = w.now.Add(time.Second)
+				w.Now = w.Now.Add(time.Second)
 				if !yield(tick(float64(i)/60, i), nil) {
 					return
 				}
 			}
 			yield(cyberun.Event{Type: "status", Status: "uploading"}, nil)
 		}
-	})
+	}
 	if _, err := w.handle(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +173,7 @@ func TestProgress(t *testing.T) {
 		t.Errorf("%d writes", writes)
 	}
 	p := w.progress()
-	if p.Progress != 59.0/60 || *p.StepCurrent != 59 || *p.StepTotal != 30 || p.CurrentNode != "KSampler" || p.Stage != "train" || p.HeldSeconds != 60 || p.Polls != 1 || !p.UpdatedAt.Equal(w.now) {
+	if p.Progress != 59.0/60 || *p.StepCurrent != 59 || *p.StepTotal != 30 || p.CurrentNode != "KSampler" || p.Stage != "train" || p.HeldSeconds != 60 || p.Polls != 1 || !p.UpdatedAt.Equal(w.Now) {
 		t.Errorf("%+v", p)
 	}
 	if p.TaskStatus != "running" { // the status endpoint's word
@@ -190,8 +182,8 @@ func TestProgress(t *testing.T) {
 }
 
 func TestProgressIsWhole(t *testing.T) {
-	w := newWorld(t, look{status: "running"}, look{status: "completed"}).record(nil).stream(sends(nil, tick(0.97, 29)))
-	w.h.Hold = time.Second
+	w := newWorld(t, look{status: "running"}, look{status: "completed"}).record(nil)
+	w.stream, w.h.Hold = sends(nil, tick(0.97, 29)), time.Second
 	for range 3 { // and counts on
 		if _, err := w.handle(); err != nil {
 			t.Fatal(err)
@@ -210,8 +202,8 @@ func TestRemoteTextIsBounded(t *testing.T) {
 	}
 	e := tick(0.5, 1)
 	e.Message, e.CurrentNode, e.Stage = string(long), string(long), string(long)
-	w := newWorld(t, look{status: "running"}).record(nil).stream(sends(nil, e))
-	w.h.Hold = time.Second
+	w := newWorld(t, look{status: "running"}).record(nil)
+	w.stream, w.h.Hold = sends(nil, e), time.Second
 	if _, err := w.handle(); err != nil {
 		t.Fatal(err)
 	}

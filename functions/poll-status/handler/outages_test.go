@@ -1,42 +1,36 @@
 package handler
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
-	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
 // TestGone: a task counts as gone after five looks over ten minutes, and only if
 // the task list, read whole, lacks it. Whatever stands before Cyberun may say 404.
 func TestGone(t *testing.T) {
-	empty := func(cyberun.Page) (cyberun.TaskList, error) {
-		return cyberun.TaskList{Page: cyberun.PageMeta{TotalCount: 0}}, nil
+	empty := func(w *world) { w.Cyberun.Started = nil }
+	others := func(w *world) {
+		w.Cyberun.Started, w.Cyberun.PerPage = nil, 1
+		w.Cyberun.Strangers(3, "another", began)
 	}
-	others := func(p cyberun.Page) (cyberun.TaskList, error) {
-		return cyberun.TaskList{Tasks: []cyberun.Task{{ID: fmt.Sprint("other-", p.Number)}}, Page: cyberun.PageMeta{TotalCount: 3}}, nil
-	}
-	listed := func(p cyberun.Page) (cyberun.TaskList, error) {
-		list, err := others(p)
-		if p.Number == 3 {
-			list.Tasks[0].ID = "T1"
-		}
-		return list, err
+	listed := func(w *world) { // on the third page, by an id in capitals
+		w.Cyberun.PerPage = 1
+		w.Cyberun.Strangers(2, "another", began)
+		w.Cyberun.Spoil = func(list *cyberun.TaskList) { list.Tasks[0].ID = strings.ToUpper(list.Tasks[0].ID) }
 	}
 	tests := []struct {
 		name  string
 		looks []look // the last one stays
 		every time.Duration
-		list  func(cyberun.Page) (cyberun.TaskList, error)
-		gone  int // the look that ends the run; 0: none of twenty
+		list  func(*world) // what the task list has; nil: nobody is to read it
+		gone  int          // the look that ends the run; 0: none of twenty
 		read  string
 	}{
 		{name: "404, and the list lacks it", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: others, gone: 5, read: "[list 1 list 2 list 3]"},
@@ -46,14 +40,17 @@ func TestGone(t *testing.T) {
 		{name: "three looks over an hour", looks: []look{{err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}}, every: 20 * time.Minute},
 		{name: "it is found between", looks: []look{{err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {err: answered(404)}, {status: "running"}}, every: 5 * time.Minute},
 		{name: "the list still has it", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: listed},
-		{name: "the list cannot be read", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: func(cyberun.Page) (cyberun.TaskList, error) { return cyberun.TaskList{}, page(404) }},
+		{name: "the list cannot be read", looks: []look{{err: answered(404)}}, every: 150 * time.Second, list: func(w *world) { w.Fails("Tasks", page(404)) }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.looks...).record(func(r *run.Record) { r.MaxSeconds = 7 * 86400 })
-			w.list = test.list
+			if test.list != nil {
+				w.lists = true
+				test.list(w)
+			}
 			for n := 1; n <= 20; n++ {
-				w.now = w.now.Add(test.every)
+				w.Now = w.Now.Add(test.every)
 				out, err := w.handle()
 				if n == test.gone {
 					namedtest.Want(t, err, named.TaskFailed, "no longer knows the task t1")
@@ -76,12 +73,12 @@ func TestGone(t *testing.T) {
 // TestPagesForFiveMinutes: 404 by a page on every call, then health: it is delivered.
 func TestPagesForFiveMinutes(t *testing.T) {
 	w := newWorld(t, look{err: page(404)}).record(nil)
-	for w.now.Before(began.Add(5 * time.Minute)) {
+	for w.Now.Before(began.Add(5 * time.Minute)) {
 		out, err := w.handle()
 		if err != nil || out.Status != "unknown" {
 			t.Fatalf("%+v, %v", out, err)
 		}
-		w.now = w.now.Add(time.Duration(out.WaitSeconds) * time.Second)
+		w.Now = w.Now.Add(time.Duration(out.WaitSeconds) * time.Second)
 	}
 	w.looks = []look{{status: "completed"}}
 	if out, err := w.handle(); err != nil || !out.Done || w.progress().Missing != nil {
@@ -92,8 +89,8 @@ func TestPagesForFiveMinutes(t *testing.T) {
 // TestStateBucketAway: the record is needed, the progress is not.
 func TestStateBucketAway(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusCompleted}).record(nil)
-	w.s3.Around = func(c storetest.Call, do func() error) error {
-		if strings.HasPrefix(c.Key, "progress/") {
+	w.Around = func(call string, do func() error) error {
+		if strings.Contains(call, " state/progress/") {
 			return errNetwork
 		}
 		return do()
@@ -101,7 +98,7 @@ func TestStateBucketAway(t *testing.T) {
 	if out, err := w.handle(); err != nil || !out.Done {
 		t.Errorf("%+v, %v", out, err)
 	}
-	w.s3.Around = func(storetest.Call, func() error) error { return errNetwork }
+	w.Fails("GetObject ", errNetwork)
 	_, err := w.handle()
 	namedtest.Want(t, err, named.Unavailable, "")
 }
@@ -109,10 +106,10 @@ func TestStateBucketAway(t *testing.T) {
 // TestLostWrite: the task's end is recorded although the reply to the write is lost.
 func TestLostWrite(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusFailed}).record(nil)
-	w.s3.Around = func(c storetest.Call, do func() error) error {
+	w.Around = func(call string, do func() error) error {
 		err := do()
-		if c.Op == "PutObject" && c.Key == "runs/r1.json" {
-			w.s3.Around = nil
+		if call == "PutObject state/runs/r1.json" {
+			w.Around = nil
 			return errNetwork
 		}
 		return err
@@ -121,11 +118,4 @@ func TestLostWrite(t *testing.T) {
 	namedtest.Want(t, err, named.Unavailable, "")
 	_, err = w.handle()
 	namedtest.Want(t, err, named.TaskFailed, "")
-}
-
-// executionsFunc describes executions.
-type executionsFunc func(arn string) (executions.Execution, error)
-
-func (f executionsFunc) Describe(_ context.Context, arn string) (executions.Execution, error) {
-	return f(arn)
 }

@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
-	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
 // awaits is a call of the state AwaitWebhook.
@@ -39,7 +37,7 @@ func TestParks(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.look).record(nil)
 			w.h.Webhooks = true
-			w.now = began.Add(test.now)
+			w.Now = began.Add(test.now)
 			out, err := w.handle()
 			if err != nil || out.Park != test.park || out.WaitSeconds < 1 && !out.Done && !out.Park {
 				t.Errorf("%+v, %v", out, err)
@@ -73,7 +71,7 @@ func TestAwaitsWebhook(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.look).record(nil)
-			w.now = began.Add(test.now)
+			w.Now = began.Add(test.now)
 			if _, err := w.awaits(); err != nil {
 				t.Fatal(err)
 			}
@@ -107,12 +105,7 @@ func TestParkRefuses(t *testing.T) {
 // tried again.
 func TestTokenCannotBeStored(t *testing.T) {
 	w := newWorld(t, look{status: "running"}).record(nil)
-	w.s3.Around = func(c storetest.Call, do func() error) error {
-		if strings.HasPrefix(c.Key, "wake/") {
-			return errNetwork
-		}
-		return do()
-	}
+	w.Fails("PutObject state/wake/", errNetwork)
 	_, err := w.awaits()
 	namedtest.Want(t, err, named.Unavailable, "")
 	if w.did("look") != nil {
@@ -122,7 +115,7 @@ func TestTokenCannotBeStored(t *testing.T) {
 
 func TestResumeFails(t *testing.T) {
 	w := newWorld(t, look{status: cyberun.StatusCompleted}).record(nil)
-	w.h.Resumer = fakeResumer{func(string) error { return named.Errorf(named.Unavailable, "x") }}
+	w.h.Resumer = resumer(func(string) error { return named.Errorf(named.Unavailable, "x") })
 	_, err := w.awaits()
 	namedtest.Want(t, err, named.Unavailable, "")
 }
@@ -133,7 +126,7 @@ func TestResumeFails(t *testing.T) {
 func TestChecksAfterAWake(t *testing.T) {
 	w := newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 86400 })
 	w.h.Webhooks = true
-	w.now = began.Add(time.Hour)
+	w.Now = began.Add(time.Hour)
 	out, err := w.handle()
 	if err != nil || !out.Park {
 		t.Fatalf("before any wake: %+v, %v", out, err)
@@ -148,7 +141,7 @@ func TestChecksAfterAWake(t *testing.T) {
 				break
 			}
 			waits = append(waits, out.WaitSeconds)
-			w.now = w.now.Add(time.Duration(out.WaitSeconds) * time.Second)
+			w.Now = w.Now.Add(time.Duration(out.WaitSeconds) * time.Second)
 		}
 		if err != nil || fmt.Sprint(waits) != "[3 6 12 24 48 60]" {
 			t.Errorf("waited %v, then %+v, %v", waits, out, err)
@@ -171,9 +164,10 @@ func TestParkedTaskIsGone(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.looks...).record(nil)
-			w.list = func(cyberun.Page) (cyberun.TaskList, error) { return cyberun.TaskList{}, nil }
+			w.lists = true
+			w.Cyberun.Spoil = func(list *cyberun.TaskList) { list.Tasks = nil }
 			for range test.looks {
-				w.now = w.now.Add(3 * time.Minute)
+				w.Now = w.Now.Add(3 * time.Minute)
 				if _, err := w.awaits(); err != nil {
 					t.Fatal(err)
 				}
@@ -188,7 +182,7 @@ func TestParkedTaskIsGone(t *testing.T) {
 // TestParkedHistory: the looks of a parked run fill the history too.
 func TestParkedHistory(t *testing.T) {
 	w := newWorld(t, look{status: "running"}).record(nil)
-	w.set("progress/r1.json", run.Progress{RunID: "r1", Parks: 1, Events: run.FullHistory - run.ParkEvents - 1})
+	w.Set("progress/r1.json", run.Progress{RunID: "r1", Parks: 1, Events: run.FullHistory - run.ParkEvents - 1})
 	if _, err := w.awaits(); err != nil || w.did("resume") != nil {
 		t.Fatalf("%v, %v", err, w.log)
 	}
