@@ -135,6 +135,19 @@ func (w *World) Fails(prefix string, err error) {
 	}
 }
 
+// After sets Around so that then runs when the next call of a name has been done, before
+// the caller has its reply. Every later call is done, those of then as well.
+func (w *World) After(name string, then func()) {
+	w.Around = func(call string, do func() error) error {
+		err := do()
+		if call == name {
+			w.Around = nil
+			then()
+		}
+		return err
+	}
+}
+
 // Undisturbed calls do without Around: for what a test does itself, beside the tested
 // code.
 func (w *World) Undisturbed(do func()) {

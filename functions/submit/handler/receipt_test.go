@@ -48,14 +48,7 @@ func TestReceiptIsSurer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			in := w.input("r1", prompted("r1"))
-			w.Around = func(call string, do func() error) error {
-				err := do()
-				if call == "Run" {
-					w.Around = nil
-					w.own(w.Cyberun.Started[0].ID, test.known)
-				}
-				return err
-			}
+			w.After("Run", func() { w.own(w.Cyberun.Started[0].ID, test.known) })
 			out, _, err, _ := w.once(in)
 			if err != nil {
 				t.Fatal(err)
@@ -71,14 +64,7 @@ func TestReceiptIsSurer(t *testing.T) {
 // late lets another call's whole way come in between a call's POST and its
 // answer, and returns what the late receipt came to.
 func (w *world) late(in Input, meanwhile func(taskID string)) error {
-	w.Around = func(call string, do func() error) error {
-		err := do()
-		if call == "Run" {
-			w.Around = nil
-			meanwhile(w.Cyberun.Paid(in.RunID)[0])
-		}
-		return err
-	}
+	w.After("Run", func() { meanwhile(w.Cyberun.Paid(in.RunID)[0]) })
 	_, _, err, _ := w.once(in)
 	w.Around = nil
 	return err

@@ -107,16 +107,11 @@ func TestStoppedBeforeItsRecord(t *testing.T) {
 func TestStoppedBeforeTheReceipt(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	w.Around = func(call string, do func() error) error {
-		err := do()
-		if call == "Run" {
-			w.Around = nil
-			w.stop("r1")
-			w.Executions.End("r1", executions.Aborted, named.Errorf(named.RunCancelled, "x"))
-			w.Close("r1")
-		}
-		return err
-	}
+	w.After("Run", func() {
+		w.stop("r1")
+		w.Executions.End("r1", executions.Aborted, named.Errorf(named.RunCancelled, "x"))
+		w.Close("r1")
+	})
 	_, _, err, _ := w.once(in)
 	if err == nil {
 		t.Error("the state machine of a stopped run would go on")
@@ -134,14 +129,7 @@ func TestStoppedBeforeTheReceipt(t *testing.T) {
 func TestFailedBeforeTheReceipt(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	w.Around = func(call string, do func() error) error {
-		err := do()
-		if call == "Run" {
-			w.Around = nil
-			w.fail("r1", named.Errorf(named.Unavailable, "ten deaths"))
-		}
-		return err
-	}
+	w.After("Run", func() { w.fail("r1", named.Errorf(named.Unavailable, "ten deaths")) })
 	w.once(in)
 	record, id := w.Run("r1"), w.Cyberun.Paid("r1")[0]
 	if record.Status != run.Failed || record.TaskID != id || record.How != run.Receipt || w.Cyberun.Of(id).Status.Terminal() {
