@@ -1,7 +1,6 @@
 package doubt
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -55,11 +54,7 @@ func witnessed(t *testing.T) *world {
 
 // write stores a record with its place in the list of runs.
 func (w *world) write(r run.Record) {
-	body, err := json.Marshal(r)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	w.put("runs/"+r.RunID+".json", body)
+	w.Set("runs/"+r.RunID+".json", r)
 	w.put(fmt.Sprintf("index/%013d-%s", 9999999999999-r.StartedAt.UnixMilli(), r.RunID), nil)
 }
 
@@ -100,21 +95,13 @@ func (w *world) ours(after time.Duration) string {
 }
 
 func (w *world) own(taskID string, o run.Ownership) {
-	body, err := json.Marshal(o)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	w.put("tasks/"+taskID, body)
+	w.Set("tasks/"+taskID, o)
 }
 
 // rival leaves the marker of another run of the workflow.
 func (w *world) rival(runID string, at time.Time) {
 	s := *w.submission(at)
-	body, err := json.Marshal(s.Marker(runID))
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	w.put("submitting/"+workflowID+"/"+runID+"/"+s.Attempt, body)
+	w.Set("submitting/"+workflowID+"/"+runID+"/"+s.Attempt, s.Marker(runID))
 }
 
 // end lets a task end, as poll-status sees and notes it.

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"encoding/json"
 	"net/http"
 	"testing"
 	"time"
@@ -70,28 +69,14 @@ func (w *world) loseTogether(runID string, started bool, otherID string, otherSt
 
 // own writes what is known of a task, as a run of this stack would have.
 func (w *world) own(taskID string, o run.Ownership) {
-	body, err := json.Marshal(o)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	w.put("tasks/"+taskID, body)
-}
-
-func (w *world) put(key string, body []byte) {
-	if err := w.Store().Put(w.T.Context(), key, body); err != nil {
-		w.T.Fatal(err)
-	}
+	w.Set("tasks/"+taskID, o)
 }
 
 // mark leaves the marker of another run whose POST was made at that time of
 // Cyberun's clock.
 func (w *world) mark(runID string, at time.Time) {
 	s := run.Submission{Attempt: "a", MarkedAt: at, PostUntil: at.Add(DefaultWaits.Post)}
-	body, err := json.Marshal(s.Marker(runID))
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	w.put("submitting/"+workflowID+"/"+runID+"/a", body)
+	w.Set("submitting/"+workflowID+"/"+runID+"/a", s.Marker(runID))
 }
 
 func named9(how run.How) run.Ownership {

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"testing"
@@ -37,11 +36,7 @@ func (w *world) standing(runID, taskID string, status run.Status, running bool) 
 	if !running {
 		w.Executions.End(runID, executions.Failed, named.Errorf(named.Unavailable, "x"))
 	}
-	body, err := json.Marshal(run.Record{RunID: runID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: status, TaskID: taskID, How: run.Receipt, MaxSeconds: 60})
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	w.put("runs/"+runID+".json", body)
+	w.Set("runs/"+runID+".json", run.Record{RunID: runID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: status, TaskID: taskID, How: run.Receipt, MaxSeconds: 60})
 }
 
 func TestRescue(t *testing.T) {
