@@ -155,9 +155,7 @@ func TestEveryCallHasItsTime(t *testing.T) {
 	w := newWorld(t)
 	in := withFile(w, "r1")
 	h := w.handler()
-	h.Cyberun = timed{w.Cyberun, t}
-	h.Runs.Cyberun = timed{w.Cyberun, t}
-	h.Doubts.Cyberun = timed{w.Cyberun, t}
+	w.Cyberun.MaxTime = DefaultWaits.Post
 	if _, err := h.Handle(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
