@@ -45,12 +45,12 @@ func (s service) Workflows(context.Context, cyberun.Page) (cyberun.WorkflowList,
 // postTime is how long a POST may be under way before its time is over.
 const postTime = 25 * time.Second
 
-func (s service) Run(_ context.Context, _ string, parameters map[string]any) (cyberun.RunReceipt, error) {
+func (s service) StartTask(_ context.Context, _ string, parameters map[string]any) (cyberun.Receipt, error) {
 	entered, owner := s.now(), s.owner
 	given, _ := parameters[image].(string)
 	a := s.call(op{name: "POST run", touch: touch{key: "tasks/", prefix: true, kind: writes}, do: func(w *world, _ bool) answer {
 		if w.now.Sub(entered) > postTime { // its time was over before it went out
-			return failed(&cyberun.RunError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded})
+			return failed(&cyberun.StartError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded})
 		}
 		t := task{id: fmt.Sprintf("t%d-%s", len(w.tasks)+1, owner), owner: owner, created: w.now}
 		for _, f := range w.files {
@@ -65,15 +65,15 @@ func (s service) Run(_ context.Context, _ string, parameters map[string]any) (cy
 		if other := w.doubted(owner); other != "" {
 			w.wrong = append(w.wrong, owner+" posts, though "+other+" has been in doubt since before: of two lost replies neither may be told")
 		}
-		return said(cyberun.RunReceipt{TaskID: t.id}, t.id)
+		return said(cyberun.Receipt{TaskID: t.id}, t.id)
 	}})
-	receipt, _ := a.value.(cyberun.RunReceipt)
+	receipt, _ := a.value.(cyberun.Receipt)
 	if a.err == nil && s.code != nil {
 		s.code.receipt = receipt.TaskID
 	}
-	var refused *cyberun.RunError
+	var refused *cyberun.StartError
 	if a.err != nil && !errors.As(a.err, &refused) {
-		return receipt, &cyberun.RunError{Outcome: cyberun.InDoubt, Err: a.err}
+		return receipt, &cyberun.StartError{Outcome: cyberun.InDoubt, Err: a.err}
 	}
 	return receipt, a.err
 }

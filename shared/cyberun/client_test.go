@@ -135,13 +135,13 @@ func TestDocumentedAnswers(t *testing.T) {
 			want:    dated(workflow, func(w *Workflow) { w.Date = atTestDate })},
 		{name: "run", status: 202, response: `{"task_id":"t-1"}`,
 			request: func(c *Client) (any, error) {
-				return c.Run(ctx, "text-to-image@2", map[string]any{"prompt": "a sunset", "steps": 30})
+				return c.StartTask(ctx, "text-to-image@2", map[string]any{"prompt": "a sunset", "steps": 30})
 			},
 			asked: "POST /api/v1/r/workflows/slug/text-to-image@2/run", sent: `{"parameters":{"prompt":"a sunset","steps":30}}`,
-			want: RunReceipt{"t-1", atTestDate}},
+			want: Receipt{"t-1", atTestDate}},
 		{name: "run without parameters, 200", status: 200, response: `{"task_id":"t-1"}`,
-			request: func(c *Client) (any, error) { return c.Run(ctx, "x", nil) },
-			asked:   "POST /api/v1/r/workflows/slug/x/run", sent: `{"parameters":{}}`, want: RunReceipt{"t-1", atTestDate}},
+			request: func(c *Client) (any, error) { return c.StartTask(ctx, "x", nil) },
+			asked:   "POST /api/v1/r/workflows/slug/x/run", sent: `{"parameters":{}}`, want: Receipt{"t-1", atTestDate}},
 		{name: "task", status: 200, response: taskJSON,
 			request: func(c *Client) (any, error) { return c.Task(ctx, "t-1") }, asked: "GET /api/v1/r/tasks/t-1",
 			want: dated(task, func(t *Task) { t.Date = atTestDate })},
@@ -208,7 +208,7 @@ func TestUnusableAnswers(t *testing.T) {
 	result := func(c *Client) error { _, err := c.Result(ctx, "t-1"); return err }
 	cancel := func(c *Client) error { return c.Cancel(ctx, "t-1") }
 	presign := func(c *Client) error { _, err := c.Presign(ctx, PresignRequest{}); return err }
-	run := func(c *Client) error { _, err := c.Run(ctx, "x", nil); return err }
+	run := func(c *Client) error { _, err := c.StartTask(ctx, "x", nil); return err }
 	tests := []struct {
 		name, response, want string
 		request              func(*Client) error

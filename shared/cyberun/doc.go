@@ -1,6 +1,6 @@
 // Package cyberun is the client of the Cyberun runtime API: workflows, runs, tasks,
 // results, input files, the event stream and container services. "Documented" means on
-// https://docs.cyberun.cloud. A run is here the call that starts a task.
+// https://docs.cyberun.cloud.
 //
 // It imports go-sse, shared/named, shared/redact, shared/retryafter and the standard
 // library.
@@ -16,7 +16,7 @@
 //   - [*AnswerError]: the status is 2xx, and the body is not what the call needs.
 //   - [*NetworkError]: there was no answer.
 //   - the error of Client.Keys, wrapped.
-//   - [*RunError] around any of these, from [Client.Run] alone, which says whether a
+//   - [*StartError] around any of these, from [Client.StartTask] alone, which says whether a
 //     task may have been started.
 //
 // [RemoteError], [PrepareError], [WorkflowError] and [SubmitError] turn them into errors
@@ -29,7 +29,7 @@
 //
 // The client never waits, and it never retries, with two exceptions: after a 401 the
 // key is read again, and if it changed the call is made once more (a 401 surely
-// started nothing, so this holds for Run as well); and CallContainer dials once more
+// started nothing, so this holds for StartTask as well); and CallContainer dials once more
 // for a GET or HEAD. An APIError's RetryAfter is for the caller. A call takes as long
 // as its context allows: give every one but [Client.Events], Upload and CallContainer
 // some 20 s.

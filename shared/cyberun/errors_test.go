@@ -179,8 +179,8 @@ func TestNoSecretInAnyError(t *testing.T) {
 				leaks(t, "Task", err, key)
 				_, err = c.Tasks(ctx, Page{})
 				leaks(t, "Tasks", err, key)
-				_, err = c.Run(ctx, "x", map[string]any{"k": key})
-				leaks(t, "Run", err, key)
+				_, err = c.StartTask(ctx, "x", map[string]any{"k": key})
+				leaks(t, "StartTask", err, key)
 				_, err = c.Presign(ctx, PresignRequest{})
 				leaks(t, "Presign", err, key)
 				if status != 200 {
@@ -209,8 +209,8 @@ func TestNoSecretInNetworkErrors(t *testing.T) {
 	if _, ok := errors.AsType[*NetworkError](err); !ok || !strings.Contains(err.Error(), "no answer from Cyberun to GET /r/tasks/t-1: dial tcp") {
 		t.Error(err)
 	}
-	_, err = c.Run(ctx, "x", nil)
-	leaks(t, "Run", err)
+	_, err = c.StartTask(ctx, "x", nil)
+	leaks(t, "StartTask", err)
 	err = c.Upload(ctx, Presigned{UploadURL: SignedURL(dead.URL + "/x?" + secretQuery)}, strings.NewReader("x"), 1)
 	leaks(t, "Upload", err)
 	// A transport of the caller's that says too much.

@@ -21,8 +21,8 @@ func ExampleClient() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 
-	receipt, err := client.Run(ctx, "text-to-image@3", map[string]any{"prompt": "a lighthouse"})
-	if e, ok := errors.AsType[*cyberun.RunError](err); ok && e.Outcome == cyberun.InDoubt {
+	receipt, err := client.StartTask(ctx, "text-to-image@3", map[string]any{"prompt": "a lighthouse"})
+	if e, ok := errors.AsType[*cyberun.StartError](err); ok && e.Outcome == cyberun.InDoubt {
 		fmt.Println("look for the task in client.Tasks before another run:", err)
 		return
 	} else if err != nil {

@@ -102,10 +102,10 @@ func FuzzResult(f *testing.F) {
 	})
 }
 
-func FuzzRunReceipt(f *testing.F) {
+func FuzzReceipt(f *testing.F) {
 	seeds(f, `{"task_id":"9a1f3a52-0000-4000-8000-000000000000"}`)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := answering(b).Run(t.Context(), "x", nil)
+		r, err := answering(b).StartTask(t.Context(), "x", nil)
 		usable(t, r, err)
 		if err == nil && (r.TaskID == "" || len(r.TaskID) > maxID) {
 			t.Errorf("%#v", r)

@@ -57,8 +57,8 @@ func TestRotatedKey(t *testing.T) {
 			}}
 			var err error
 			if run {
-				_, err = c.Run(context.Background(), "x", map[string]any{"a": 1})
-				if e, ok := errors.AsType[*RunError](err); err != nil && (!ok || e.Outcome != NotStarted) {
+				_, err = c.StartTask(context.Background(), "x", map[string]any{"a": 1})
+				if e, ok := errors.AsType[*StartError](err); err != nil && (!ok || e.Outcome != NotStarted) {
 					t.Errorf("%s: %#v", tt.name, err)
 				}
 				for _, body := range s.body {
@@ -94,8 +94,8 @@ func TestNoCallWithoutAKey(t *testing.T) {
 		if err == nil || len(s.asked) > 0 || strings.Contains(err.Error(), "local-1") {
 			t.Errorf("%s: %v, asked %v", name, err, s.asked)
 		}
-		_, err = c.Run(context.Background(), "x", nil)
-		if e, ok := errors.AsType[*RunError](err); !ok || e.Outcome != NotStarted {
+		_, err = c.StartTask(context.Background(), "x", nil)
+		if e, ok := errors.AsType[*StartError](err); !ok || e.Outcome != NotStarted {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "down" && !errors.Is(err, down) {
@@ -129,9 +129,9 @@ func TestRedirects(t *testing.T) {
 		if _, err := c.Task(context.Background(), "t-1"); err != nil || same.auth[1] != "Bearer "+testKey {
 			t.Error(err, same.auth)
 		}
-		if _, err := c.Run(context.Background(), "x", nil); len(same.asked) != 3 {
+		if _, err := c.StartTask(context.Background(), "x", nil); len(same.asked) != 3 {
 			t.Error(err, same.asked)
-		} else if e, ok := errors.AsType[*RunError](err); !ok || e.Outcome != InDoubt {
+		} else if e, ok := errors.AsType[*StartError](err); !ok || e.Outcome != InDoubt {
 			t.Error(err)
 		}
 		if err := c.Cancel(context.Background(), "t-1"); err == nil || len(same.asked) != 4 {

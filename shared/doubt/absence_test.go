@@ -96,7 +96,7 @@ func TestBrokenAssumptions(t *testing.T) {
 		candidates int
 	}{
 		{name: "snapshot ids", prepare: func(w *world) { w.Cyberun.SnapshotID = "wf-1-v2" },
-			why: `a run of this stack, under the workflow id "wf-1-v2" instead of "wf-1"`, candidates: 1},
+			why: `a task of this stack, under the workflow id "wf-1-v2" instead of "wf-1"`, candidates: 1},
 		{name: "ids in other letters", prepare: func(w *world) { w.Cyberun.SnapshotID = "WF-1" },
 			why: `under the workflow id "WF-1" instead of "wf-1"`, candidates: 1},
 		{name: "live tasks only", prepare: func(w *world) {

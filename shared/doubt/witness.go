@@ -43,7 +43,7 @@ func (w witness) fault(rows []cyberun.Task, workflowID string) string {
 		}
 		switch {
 		case t.WorkflowID != w.WorkflowID:
-			return fmt.Sprintf("the task list shows the task %s, a run of this stack, under the workflow id %q instead of %q", t.ID, t.WorkflowID, w.WorkflowID)
+			return fmt.Sprintf("the task list shows the task %s, a task of this stack, under the workflow id %q instead of %q", t.ID, t.WorkflowID, w.WorkflowID)
 		case !w.Window.Contains(t.CreatedAt.Time):
 			return fmt.Sprintf("the task list shows the task %s as created at %s, outside of its own submission (%s to %s): its times are not those of Cyberun's clock",
 				t.ID, t.CreatedAt.Format(time.RFC3339), w.Window.From.Format(time.RFC3339), w.Window.Until.Format(time.RFC3339))

@@ -109,7 +109,7 @@ func HTMLPage(status int) error {
 // Refused returns the error of a POST that Cyberun refused with a status: it surely
 // started nothing.
 func Refused(status int) error {
-	return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: Answered(status)}
+	return &cyberun.StartError{Outcome: cyberun.NotStarted, Err: Answered(status)}
 }
 
 // ErrNetwork is the error of a call that got no answer.
@@ -140,28 +140,28 @@ func (c *Cyberun) WorkflowByID(ctx context.Context, id string) (w cyberun.Workfl
 	return w, err
 }
 
-// Run starts a task, as [cyberun.Client.Run] does. It starts none if the world's clock
+// StartTask starts a task, as [cyberun.Client.StartTask] does. It starts none if the world's clock
 // has passed the caller's deadline since the call began.
-func (c *Cyberun) Run(ctx context.Context, _ string, parameters map[string]any) (cyberun.RunReceipt, error) {
+func (c *Cyberun) StartTask(ctx context.Context, _ string, parameters map[string]any) (cyberun.Receipt, error) {
 	entered := c.world.Now
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline) + time.Second // the test's own time is not the world's
-	var receipt cyberun.RunReceipt
-	err := c.call(ctx, "Run", func() error {
+	var receipt cyberun.Receipt
+	err := c.call(ctx, "StartTask", func() error {
 		if c.world.Now.Sub(entered) > left {
-			return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded}
+			return &cyberun.StartError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded}
 		}
 		if c.Refuse != nil {
 			if err := c.Refuse(); err != nil {
 				return err
 			}
 		}
-		receipt = cyberun.RunReceipt{TaskID: c.Start(parameters), Date: c.date()}
+		receipt = cyberun.Receipt{TaskID: c.Start(parameters), Date: c.date()}
 		return nil
 	})
-	var told *cyberun.RunError
+	var told *cyberun.StartError
 	if err != nil && !errors.As(err, &told) {
-		err = &cyberun.RunError{Outcome: cyberun.InDoubt, Err: err}
+		err = &cyberun.StartError{Outcome: cyberun.InDoubt, Err: err}
 	}
 	return receipt, err
 }

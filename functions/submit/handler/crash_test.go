@@ -341,7 +341,7 @@ func manyRuns(t *testing.T, setting DoubtPolicy, seeds uint64) (adopted, again, 
 				w.Now = w.Now.Add(time.Duration(luck.IntN(20)) * time.Second)
 			}
 			chance := 40
-			if call == "Run" {
+			if call == "StartTask" {
 				chance = 3
 			}
 			if luck.IntN(chance) == 0 {

@@ -34,7 +34,7 @@ func (w *world) lose(runID string, started bool) {
 // loses is a wire on which every reply to a POST is lost.
 func loses(started bool) func(string, func() error) error {
 	return func(call string, do func() error) error {
-		if call != "Run" {
+		if call != "StartTask" {
 			return do()
 		}
 		if started {
@@ -49,7 +49,7 @@ func loses(started bool) func(string, func() error) error {
 func (w *world) loseTogether(runID string, started bool, otherID string, otherStarted bool) {
 	w.T.Helper()
 	w.Around = func(call string, do func() error) error {
-		if call != "Run" {
+		if call != "StartTask" {
 			return do()
 		}
 		w.Around = loses(otherStarted)

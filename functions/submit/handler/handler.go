@@ -45,7 +45,7 @@ type Cyberun interface {
 	doubt.Cyberun
 	Workflow(ctx context.Context, ref string) (cyberun.Workflow, error)
 	WorkflowByID(ctx context.Context, id string) (cyberun.Workflow, error)
-	Run(ctx context.Context, ref string, parameters map[string]any) (cyberun.RunReceipt, error)
+	StartTask(ctx context.Context, ref string, parameters map[string]any) (cyberun.Receipt, error)
 	Presign(ctx context.Context, r cyberun.PresignRequest) (cyberun.Presigned, error)
 	Upload(ctx context.Context, p cyberun.Presigned, body io.Reader, size int64) error
 }
@@ -328,14 +328,14 @@ func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
 	}
 	postCtx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	receipt, err := h.Cyberun.Run(postCtx, ready.ref, ready.parameters)
+	receipt, err := h.Cyberun.StartTask(postCtx, ready.ref, ready.parameters)
 	if err == nil {
 		if r, err = h.Runs.Accept(ctx, r, receipt.TaskID); err != nil {
 			return Output{}, err
 		}
 		return output(h.Runs.Check(ctx, r)) // the run may have been stopped, or redriven, while this call posted
 	}
-	var failed *cyberun.RunError
+	var failed *cyberun.StartError
 	if errors.As(err, &failed) && failed.Outcome == cyberun.NotStarted {
 		return Output{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ready.ref, err))
 	}

@@ -170,7 +170,7 @@ func TestEveryCallHasItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Around = func(call string, do func() error) error {
-		if call == "Run" {
+		if call == "StartTask" {
 			defer w.stop("r4")
 		}
 		return do()

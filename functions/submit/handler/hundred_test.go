@@ -76,7 +76,7 @@ func TestHundredRuns(t *testing.T) {
 		posts := 0
 		doubted := map[string]bool{}
 		w.Around = func(call string, do func() error) error {
-			if call != "Run" {
+			if call != "StartTask" {
 				return do()
 			}
 			posts++

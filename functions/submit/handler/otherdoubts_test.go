@@ -19,7 +19,7 @@ func TestAnnouncedAtOnce(t *testing.T) {
 			w := witnessed(t)
 			in := w.input("r1", prompted("r1"))
 			w.Around = func(call string, do func() error) error {
-				if call != "Run" {
+				if call != "StartTask" {
 					return do()
 				}
 				_ = do()
@@ -147,7 +147,7 @@ func TestDoubtDuringAnUpload(t *testing.T) {
 		}
 		w.Around = func(call string, do func() error) error {
 			err := do()
-			if call == "Run" {
+			if call == "StartTask" {
 				return errNetwork
 			}
 			return err

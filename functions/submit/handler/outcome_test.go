@@ -178,7 +178,7 @@ func TestInDoubt(t *testing.T) {
 			w.Cyberun.Strangers(test.strangers, workflowID, began.Add(time.Second))
 			posts := 1
 			w.Around = func(call string, do func() error) error {
-				if call == "Run" {
+				if call == "StartTask" {
 					posts++
 				}
 				return do()

@@ -40,7 +40,7 @@ func TestRefused(t *testing.T) {
 			in := w.input("r1", prompted("r1"))
 			w.Cyberun.Refuse = func() error {
 				if test.status == 0 {
-					return &cyberun.RunError{Outcome: cyberun.NotStarted, Err: &cyberun.NetworkError{Err: errNetwork}}
+					return &cyberun.StartError{Outcome: cyberun.NotStarted, Err: &cyberun.NetworkError{Err: errNetwork}}
 				}
 				return functiontest.Refused(test.status)
 			}
@@ -70,7 +70,7 @@ func TestDoubted(t *testing.T) {
 				w := witnessed(t)
 				in := w.input("r1", prompted("r1"))
 				w.Around = func(call string, do func() error) error {
-					if call != "Run" {
+					if call != "StartTask" {
 						return do()
 					}
 					w.Around = nil
@@ -100,7 +100,7 @@ func TestTaskIDLost(t *testing.T) {
 	in := w.input("r1", prompted("r1"))
 	posted := time.Time{}
 	w.Around = func(call string, do func() error) error {
-		if call == "Run" {
+		if call == "StartTask" {
 			posted = w.Now
 		}
 		if !posted.IsZero() && call == "PutObject state/runs/r1.json" {
@@ -199,9 +199,9 @@ type latest struct {
 	world *world
 }
 
-func (l latest) Run(ctx context.Context, _ string, parameters map[string]any) (cyberun.RunReceipt, error) {
+func (l latest) StartTask(ctx context.Context, _ string, parameters map[string]any) (cyberun.Receipt, error) {
 	deadline, _ := ctx.Deadline()
 	l.world.Now = l.world.Now.Add(time.Until(deadline))
 	l.Start(parameters)
-	return cyberun.RunReceipt{}, &cyberun.RunError{Outcome: cyberun.InDoubt, Err: context.DeadlineExceeded}
+	return cyberun.Receipt{}, &cyberun.StartError{Outcome: cyberun.InDoubt, Err: context.DeadlineExceeded}
 }

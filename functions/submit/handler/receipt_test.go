@@ -24,7 +24,7 @@ func TestStateBucketFailsAfterTheReceipt(t *testing.T) {
 			return errNetwork
 		}
 		err := do()
-		down = down || call == "Run"
+		down = down || call == "StartTask"
 		return err
 	}
 	_, _, err, _ := w.once(in)
@@ -48,7 +48,7 @@ func TestReceiptIsSurer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			in := w.input("r1", prompted("r1"))
-			w.After("Run", func() { w.own(w.Cyberun.Started[0].ID, test.known) })
+			w.After("StartTask", func() { w.own(w.Cyberun.Started[0].ID, test.known) })
 			out, _, err, _ := w.once(in)
 			if err != nil {
 				t.Fatal(err)
@@ -64,7 +64,7 @@ func TestReceiptIsSurer(t *testing.T) {
 // late lets another call's whole way come in between a call's POST and its
 // answer, and returns what the late receipt came to.
 func (w *world) late(in Input, meanwhile func(taskID string)) error {
-	w.After("Run", func() { meanwhile(w.Cyberun.Paid(in.RunID)[0]) })
+	w.After("StartTask", func() { meanwhile(w.Cyberun.Paid(in.RunID)[0]) })
 	_, _, err, _ := w.once(in)
 	w.Around = nil
 	return err

@@ -134,11 +134,11 @@ func TestMarkersOfTwoCalls(t *testing.T) {
 // held loses every receipt.
 type held struct{ *functiontest.Cyberun }
 
-func (h held) Run(ctx context.Context, ref string, parameters map[string]any) (cyberun.RunReceipt, error) {
-	if _, err := h.Cyberun.Run(ctx, ref, parameters); err != nil {
-		return cyberun.RunReceipt{}, err
+func (h held) StartTask(ctx context.Context, ref string, parameters map[string]any) (cyberun.Receipt, error) {
+	if _, err := h.Cyberun.StartTask(ctx, ref, parameters); err != nil {
+		return cyberun.Receipt{}, err
 	}
-	return cyberun.RunReceipt{}, &cyberun.RunError{Outcome: cyberun.InDoubt, Err: errNetwork}
+	return cyberun.Receipt{}, &cyberun.StartError{Outcome: cyberun.InDoubt, Err: errNetwork}
 }
 
 // TestStoppedInDoubt says so: "nothing was submitted" would be a guess.

@@ -107,7 +107,7 @@ func TestStoppedBeforeItsRecord(t *testing.T) {
 func TestStoppedBeforeTheReceipt(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	w.After("Run", func() {
+	w.After("StartTask", func() {
 		w.stop("r1")
 		w.Executions.End("r1", executions.Aborted, named.Errorf(named.RunCancelled, "x"))
 		w.Close("r1")
@@ -129,7 +129,7 @@ func TestStoppedBeforeTheReceipt(t *testing.T) {
 func TestFailedBeforeTheReceipt(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
-	w.After("Run", func() { w.fail("r1", named.Errorf(named.Unavailable, "ten deaths")) })
+	w.After("StartTask", func() { w.fail("r1", named.Errorf(named.Unavailable, "ten deaths")) })
 	w.once(in)
 	record, id := w.Run("r1"), w.Cyberun.Paid("r1")[0]
 	if record.Status != run.Failed || record.TaskID != id || record.How != run.Receipt || w.Cyberun.Of(id).Status.Terminal() {
@@ -186,7 +186,7 @@ func TestCancelsThatAreNotAccepted(t *testing.T) {
 			w.Cyberun.Cancels = test.answers
 			var stopped time.Time
 			w.Around = func(call string, do func() error) error {
-				if call == "Run" {
+				if call == "StartTask" {
 					defer func() { w.stop("r1"); stopped = w.Now }()
 				}
 				return do()
@@ -212,7 +212,7 @@ func TestCancelOutlastsTheCall(t *testing.T) {
 		w.Cyberun.Cancels = append(w.Cyberun.Cancels, functiontest.Answered(503))
 	}
 	w.Around = func(call string, do func() error) error {
-		if call == "Run" {
+		if call == "StartTask" {
 			defer w.stop("r1")
 		}
 		return do()
@@ -232,7 +232,7 @@ func TestCompletedBeforeTheCancel(t *testing.T) {
 	w := newWorld(t)
 	in := w.input("r1", prompted("r1"))
 	w.Around = func(call string, do func() error) error {
-		if call == "Run" {
+		if call == "StartTask" {
 			defer func() {
 				w.Cyberun.Started[0].Status = cyberun.StatusCompleted
 				w.stop("r1")

@@ -16,13 +16,13 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// RunReceipt is Cyberun's answer that a task was started.
-type RunReceipt struct {
+// Receipt is Cyberun's answer that a task was started.
+type Receipt struct {
 	TaskID string
 	Date   time.Time // the server's clock
 }
 
-// Outcome says whether an error of [Client.Run] leaves it open that a task was started.
+// Outcome says whether an error of [Client.StartTask] leaves it open that a task was started.
 type Outcome int
 
 const (
@@ -45,23 +45,23 @@ func (o Outcome) String() string {
 // MarshalText returns the text of String, for logs, which would show the number.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// RunError is the type of every error of [Client.Run].
-type RunError struct {
+// StartError is the type of every error of [Client.StartTask].
+type StartError struct {
 	Outcome Outcome
 	Err     error `json:"-"` // the [*APIError], [*AnswerError], [*NetworkError], or what the key's source said
 }
 
-func (e *RunError) Error() string {
+func (e *StartError) Error() string {
 	if e.Outcome == NotStarted {
-		return "the run was not started: " + e.Err.Error()
+		return "no task was started: " + e.Err.Error()
 	}
-	return "it is in doubt whether the run was started: " + e.Err.Error()
+	return "it is in doubt whether a task was started: " + e.Err.Error()
 }
 
-func (e *RunError) Unwrap() error { return e.Err }
+func (e *StartError) Unwrap() error { return e.Err }
 
 // GoString returns what %#v prints: the text of Error, which holds no secret.
-func (e *RunError) GoString() string { return fmt.Sprintf("&cyberun.RunError{%q}", e.Error()) }
+func (e *StartError) GoString() string { return fmt.Sprintf("&cyberun.StartError{%q}", e.Error()) }
 
 // refusals are the statuses by which Cyberun says, in a JSON object, that it
 // started nothing. Without the object they may be a firewall's, which blocks the
@@ -74,21 +74,21 @@ var refusals = []int{400, 401, 402, 403, 404, 405, 415, 422}
 // ADR 4 lists this among its assumptions.
 var refusedAnyway = []int{413, 429}
 
-// Run starts a task of a workflow, once: ref is the workflow's slug, or slug@version,
-// and parameters are its inputs by their keys. Every error is a [*RunError], whose
+// StartTask starts a task of a workflow, once: ref is the workflow's slug, or slug@version,
+// and parameters are its inputs by their keys. Every error is a [*StartError], whose
 // Outcome says whether a task may have been started all the same.
 //
 // The request is posted once. No redirect is followed and net/http cannot replay it,
 // since there is no GetBody, and it has a connection of its own, so that one which
 // the server closed while it lay idle leaves nothing in doubt. Only after a 401 is
 // it posted again, once, if the key has changed since.
-func (c *Client) Run(ctx context.Context, ref string, parameters map[string]any) (RunReceipt, error) {
-	r, err := runRequest(ref, parameters)
+func (c *Client) StartTask(ctx context.Context, ref string, parameters map[string]any) (Receipt, error) {
+	r, err := startRequest(ref, parameters)
 	if err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return RunReceipt{}, &RunError{NotStarted, err}
+		return Receipt{}, &StartError{NotStarted, err}
 	}
 	a, err := c.doWith(ctx, r, c.poster().send)
 	var o looseJSON
@@ -102,12 +102,12 @@ func (c *Client) Run(ctx context.Context, ref string, parameters map[string]any)
 		err = a.unusable("but without a readable task_id")
 	}
 	if err != nil {
-		return RunReceipt{}, &RunError{outcome(err), err}
+		return Receipt{}, &StartError{outcome(err), err}
 	}
-	return RunReceipt{TaskID: id, Date: a.date}, nil
+	return Receipt{TaskID: id, Date: a.date}, nil
 }
 
-func runRequest(ref string, parameters map[string]any) (request, error) {
+func startRequest(ref string, parameters map[string]any) (request, error) {
 	slug, err := escapeSegment("workflow", ref)
 	if err != nil {
 		return request{}, err

@@ -69,9 +69,9 @@ func reply(c net.Conn, head, body string) {
 
 func outcomeOf(t *testing.T, err error) Outcome {
 	t.Helper()
-	e, ok := errors.AsType[*RunError](err)
+	e, ok := errors.AsType[*StartError](err)
 	if !ok {
-		t.Fatalf("not a RunError: %v", err)
+		t.Fatalf("not a StartError: %v", err)
 	}
 	return e.Outcome
 }
@@ -118,7 +118,7 @@ func TestRunOnTheWire(t *testing.T) {
 				tt.serve(w, c, r)
 				done <- struct{}{}
 			})
-			_, err := c.Run(context.Background(), "x", map[string]any{"a": 1})
+			_, err := c.StartTask(context.Background(), "x", map[string]any{"a": 1})
 			<-done
 			if got := outcomeOf(t, err); got != tt.want && tt.want >= 0 || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("%v: %v", got, err)
@@ -135,7 +135,7 @@ func TestRunOnTheWire(t *testing.T) {
 func TestRunResetAtOnce(t *testing.T) {
 	for range 50 {
 		w, c := listen(t, func(w *wire, c *net.TCPConn, r *bufio.Reader) { reset(c) })
-		_, err := c.Run(context.Background(), "x", nil)
+		_, err := c.StartTask(context.Background(), "x", nil)
 		outcomeOf(t, err)
 		if w.conns.Load() > 1 {
 			t.Fatalf("%d connections", w.conns.Load())
@@ -188,17 +188,17 @@ func TestRunThatNeverLeft(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &Client{BaseURL: tt.base, Keys: StaticKey(testKey), HTTP: &http.Client{Transport: tt.transport}}
-			_, err := c.Run(tt.ctx, "x", nil)
+			_, err := c.StartTask(tt.ctx, "x", nil)
 			if outcomeOf(t, err) != NotStarted {
 				t.Error(err)
 			}
 		})
 	}
 	c := &Client{BaseURL: secure.URL, Keys: StaticKey(testKey)}
-	if _, err := c.Run(ctx, "x", map[string]any{"f": func() {}}); outcomeOf(t, err) != NotStarted {
+	if _, err := c.StartTask(ctx, "x", map[string]any{"f": func() {}}); outcomeOf(t, err) != NotStarted {
 		t.Error(err)
 	}
-	if _, err := c.Run(ctx, "..", nil); outcomeOf(t, err) != NotStarted {
+	if _, err := c.StartTask(ctx, "..", nil); outcomeOf(t, err) != NotStarted {
 		t.Error(err)
 	}
 }
@@ -211,7 +211,7 @@ func TestRunCancelledAfterSending(t *testing.T) {
 		cancel()
 		io.Copy(io.Discard, r)
 	})
-	_, err := c.Run(ctx, "x", nil)
+	_, err := c.StartTask(ctx, "x", nil)
 	if outcomeOf(t, err) != InDoubt || !errors.Is(err, context.Canceled) || w.bodies.Load() != 1 {
 		t.Error(err, w.bodies.Load())
 	}
@@ -226,7 +226,7 @@ func TestRunStatuses(t *testing.T) {
 	for _, body := range []string{`{"task_id":"t-1"}`, "<html>blocked</html>", "", `["no"]`} {
 		for _, status := range []int{300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 412, 413, 415, 418, 422, 423, 425, 429, 451, 499, 500, 501, 502, 503, 504, 520, 599} {
 			s, c := serve(t, raw(status, body, "Location", "/elsewhere"))
-			_, err := c.Run(context.Background(), "x", nil)
+			_, err := c.StartTask(context.Background(), "x", nil)
 			want := InDoubt
 			if byAnybody[status] || byCyberun[status] && strings.HasPrefix(body, "{") {
 				want = NotStarted
@@ -245,7 +245,7 @@ func TestRunStatuses(t *testing.T) {
 			continue // these have no body
 		}
 		_, c := serve(t, raw(status, `{"task_id":7}`))
-		if r, err := c.Run(context.Background(), "x", nil); err != nil || r.TaskID != "7" {
+		if r, err := c.StartTask(context.Background(), "x", nil); err != nil || r.TaskID != "7" {
 			t.Errorf("%d: %v %v", status, r, err)
 		}
 	}
@@ -293,7 +293,7 @@ func TestRunBesideAStaleConnection(t *testing.T) {
 				if _, err := c.Workflow(context.Background(), "x"); err != nil {
 					t.Fatal(err)
 				}
-				r, err := c.Run(context.Background(), "x", map[string]any{"a": 1})
+				r, err := c.StartTask(context.Background(), "x", map[string]any{"a": 1})
 				switch {
 				case w.bodies.Load() > 1:
 					t.Fatalf("%s: the run arrived %d times", name, w.bodies.Load())
@@ -328,11 +328,11 @@ func TestRunOverHTTP2(t *testing.T) {
 	for _, hc := range []*http.Client{{Transport: transport}, {Transport: plainTransport{transport}}} {
 		c := &Client{BaseURL: s.URL, Keys: StaticKey(testKey), HTTP: hc}
 		abort = false
-		if _, err := c.Run(context.Background(), "x", nil); err != nil {
+		if _, err := c.StartTask(context.Background(), "x", nil); err != nil {
 			t.Error(err)
 		}
 		abort = true
-		if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt {
+		if _, err := c.StartTask(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt {
 			t.Error(err)
 		}
 	}
@@ -344,7 +344,7 @@ func TestRunOverHTTP2(t *testing.T) {
 	}
 	// A wrapped transport that fails in the handshake still says so.
 	c := &Client{BaseURL: s.URL, Keys: StaticKey(testKey), HTTP: &http.Client{Transport: plainTransport{&http.Transport{TLSClientConfig: &tls.Config{}}}}}
-	if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != NotStarted {
+	if _, err := c.StartTask(context.Background(), "x", nil); outcomeOf(t, err) != NotStarted {
 		t.Error(err)
 	}
 }
@@ -353,7 +353,7 @@ func TestRunOverHTTP2(t *testing.T) {
 func TestRunThroughAnUnknownTransport(t *testing.T) {
 	broken := errors.New("broken")
 	c := &Client{BaseURL: "http://cyberun.test", Keys: StaticKey(testKey), HTTP: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, broken })}}
-	if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt || !errors.Is(err, broken) {
+	if _, err := c.StartTask(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt || !errors.Is(err, broken) {
 		t.Error(err)
 	}
 	// One that reports, fails, and would write later in a goroutine of its own:
@@ -364,7 +364,7 @@ func TestRunThroughAnUnknownTransport(t *testing.T) {
 		late = r
 		return nil, broken
 	})
-	if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != NotStarted {
+	if _, err := c.StartTask(context.Background(), "x", nil); outcomeOf(t, err) != NotStarted {
 		t.Error(err)
 	}
 	if b, err := io.ReadAll(late.Body); err == nil || len(b) > 0 {
@@ -382,7 +382,7 @@ func TestRunThroughAnUnknownTransport(t *testing.T) {
 			did(r, told)
 			return nil, broken
 		})
-		if _, err := c.Run(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt {
+		if _, err := c.StartTask(context.Background(), "x", nil); outcomeOf(t, err) != InDoubt {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
