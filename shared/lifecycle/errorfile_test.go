@@ -163,7 +163,7 @@ func TestLateEventOfASuccess(t *testing.T) {
 	}
 	w.s3.Set(outputBucket, "runs/r1/error.json", storetest.Object{Body: []byte(`{"error":{"name":"x","cause":"x","hint":"x"}}`)})
 	e := w.execution("r1", executions.Failed, 0, "Lambda.Unknown", "x") // its last call's reply was lost
-	if needed, err := w.close.NeedsClose(t.Context(), e); err != nil || !needed {
+	if due, err := w.close.DueOf(t.Context(), e); err != nil || due == NothingDue {
 		t.Errorf("the sweep passes it over: %v", err)
 	}
 	if closed, _, _ := w.closes(e); closed {

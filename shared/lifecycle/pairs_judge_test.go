@@ -138,7 +138,7 @@ func (p *pair) sweep() {
 		if !there || !e.State.Unsuccessful() {
 			continue
 		}
-		if needed, err := p.close.NeedsClose(p.t.Context(), e); p.allowed(err) && needed {
+		if due, err := p.close.DueOf(p.t.Context(), e); p.allowed(err) && due != NothingDue {
 			p.closeEvent(e)
 		}
 	}

@@ -194,7 +194,7 @@ func TestLifeThatNeverEntered(t *testing.T) {
 		w.begin("r1", 0)
 		w.closes(w.execution("r1", executions.Failed, 0, named.Unauthorized, "refused"))
 		e := w.execution("r1", executions.Failed, 1, named.Unavailable, "throttled")
-		if needed, err := w.close.NeedsClose(t.Context(), e); swept && (err != nil || !needed) {
+		if due, err := w.close.DueOf(t.Context(), e); swept && (err != nil || due == NothingDue) {
 			t.Fatalf("the sweep passes it over: %v", err)
 		}
 		_, r, failure := w.closes(e)

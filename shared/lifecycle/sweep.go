@@ -92,13 +92,29 @@ func (c Closer) sweepForgotten(ctx context.Context, now time.Time, each func(exe
 	return nil
 }
 
-// NeedsClose reports whether a listed execution needs a close, or the clean-up after
-// one. It reads the record alone, and does not ask Step Functions.
-func (c Closer) NeedsClose(ctx context.Context, e executions.Execution) (bool, error) {
+// Due is what a sweep has to do for a run whose execution ended unsuccessfully.
+type Due int
+
+// The values of [Due].
+const (
+	NothingDue Due = iota
+	CleanUpDue     // what an earlier close left undone, such as a cancel that was not accepted
+	CloseDue
+)
+
+// DueOf returns what a sweep has to do for a listed execution. It reads the record
+// alone, and does not ask Step Functions.
+func (c Closer) DueOf(ctx context.Context, e executions.Execution) (Due, error) {
 	r, err := c.Get(ctx, e.Name)
-	if errors.Is(err, ErrNoRecord) {
-		return true, nil
+	switch {
+	case errors.Is(err, ErrNoRecord):
+		return CloseDue, nil
+	case err != nil:
+		return NothingDue, err
+	case r.Status.Open() && e.Redrives >= r.Life, r.Status == run.Failed && e.Redrives > r.Life:
+		return CloseDue, nil
+	case r.Pending(c.Now()), r.Status == run.Succeeded && e.State.Unsuccessful():
+		return CleanUpDue, nil
 	}
-	return r.Status.Open() && e.Redrives >= r.Life || r.Status == run.Failed && e.Redrives > r.Life ||
-		r.Pending(c.Now()) || r.Status == run.Succeeded && e.State.Unsuccessful(), err
+	return NothingDue, nil
 }

@@ -147,26 +147,26 @@ func TestSweepFails(t *testing.T) {
 	}
 }
 
-// TestNeedsClose: the sweep describes only what it may have something to do for.
-func TestNeedsClose(t *testing.T) {
+// TestDue: the sweep describes only what it may have something to do for.
+func TestDue(t *testing.T) {
 	fails := func(w *world) { w.closes(w.execution("r1", executions.Failed, 0, named.TaskFailed, "x")) }
 	tests := []struct {
 		name     string
 		prepare  func(w *world)
 		redrives int
-		want     bool
+		want     Due
 	}{
-		{name: "no record", prepare: func(*world) {}, want: true},
-		{name: "open", prepare: func(w *world) { w.submit("r1", "t1") }, want: true},
+		{name: "no record", prepare: func(*world) {}, want: CloseDue},
+		{name: "open", prepare: func(w *world) { w.submit("r1", "t1") }, want: CloseDue},
 		{name: "open, in a later life", prepare: func(w *world) { w.begin("r1", 1) }},
-		{name: "open, of the life that ended", prepare: func(w *world) { w.begin("r1", 1) }, redrives: 1, want: true},
+		{name: "open, of the life that ended", prepare: func(w *world) { w.begin("r1", 1) }, redrives: 1, want: CloseDue},
 		{name: "closed", prepare: func(w *world) { w.submit("r1", "t1"); fails(w) }},
-		{name: "closed in doubt", prepare: func(w *world) { w.doubt("r1"); fails(w) }, want: true},
+		{name: "closed in doubt", prepare: func(w *world) { w.doubt("r1"); fails(w) }, want: CleanUpDue},
 		{name: "its cancel is not confirmed", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 99)
 			w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
-		}, want: true},
+		}, want: CleanUpDue},
 		{name: "its cancel is not confirmed for 7 days", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 99)
@@ -179,13 +179,13 @@ func TestNeedsClose(t *testing.T) {
 			if _, err := w.runs.Accept(w.t.Context(), r, "t1"); err != nil {
 				w.t.Fatal(err)
 			}
-		}, want: true},
+		}, want: CleanUpDue},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			test.prepare(w)
-			got, err := w.close.NeedsClose(t.Context(), executions.Execution{ARN: arnPrefix + "r1", Name: "r1", State: executions.Failed, Redrives: test.redrives})
+			got, err := w.close.DueOf(t.Context(), executions.Execution{ARN: arnPrefix + "r1", Name: "r1", State: executions.Failed, Redrives: test.redrives})
 			if err != nil || got != test.want {
 				t.Errorf("%v, %v", got, err)
 			}
@@ -193,7 +193,7 @@ func TestNeedsClose(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.around = func(string, func() error) error { return errReset }
-	if _, err := w.close.NeedsClose(t.Context(), executions.Execution{Name: "r1"}); !named.Is(err, named.Unavailable) {
+	if _, err := w.close.DueOf(t.Context(), executions.Execution{Name: "r1"}); !named.Is(err, named.Unavailable) {
 		t.Error(err)
 	}
 }

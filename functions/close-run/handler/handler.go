@@ -145,23 +145,41 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 	var swept []executions.Execution
 	left, err := h.Closer.Sweep(begin, h.Executions, h.pace, func(e executions.Execution) { swept = append(swept, e) })
 	var closed, failed atomic.Int64
-	_ = fanout.Each(ctx, h.Sweepers, len(swept), func(ctx context.Context, i int) error {
-		if begin.Err() != nil {
-			failed.Add(1)
+	each := func(list []executions.Execution, do func(context.Context, executions.Execution) (bool, error)) {
+		_ = fanout.Each(ctx, h.Sweepers, len(list), func(ctx context.Context, i int) error {
+			if begin.Err() != nil {
+				failed.Add(1)
+				return nil
+			}
+			ctx = observe.WithLog(ctx, observe.Log(ctx).With(observe.RunID, list[i].Name))
+			did, err := do(ctx, list[i])
+			if err != nil {
+				failed.Add(1)
+				observe.Log(ctx).WarnContext(ctx, "could not be closed; the next sweep tries again", "cause", err.Error())
+			}
+			if did {
+				closed.Add(1)
+			}
 			return nil
+		})
+	}
+	// What earlier closes left undone comes last: while Cyberun does not answer, cancels
+	// that are tried once more take all the time that there is.
+	var mu sync.Mutex
+	var unfinished []executions.Execution
+	each(swept, func(ctx context.Context, e executions.Execution) (bool, error) {
+		due, err := h.Closer.DueOf(ctx, e)
+		switch due {
+		case lifecycle.CloseDue:
+			return h.sweepOne(ctx, e)
+		case lifecycle.CleanUpDue:
+			mu.Lock()
+			defer mu.Unlock()
+			unfinished = append(unfinished, e)
 		}
-		e := swept[i]
-		ctx = observe.WithLog(ctx, observe.Log(ctx).With(observe.RunID, e.Name))
-		did, err := h.sweepOne(ctx, e)
-		if err != nil {
-			failed.Add(1)
-			observe.Log(ctx).WarnContext(ctx, "could not be closed; the next sweep tries again", "cause", err.Error())
-		}
-		if did {
-			closed.Add(1)
-		}
-		return nil
+		return false, err
 	})
+	each(unfinished, h.sweepOne)
 	return Output{Closed: int(closed.Load()), Failed: int(failed.Load()) + left}, err
 }
 
@@ -174,10 +192,6 @@ func (h *Handler) sweeping() lifecycle.Closer {
 
 // sweepOne closes one run of a sweep, and reports whether it did.
 func (h *Handler) sweepOne(ctx context.Context, e executions.Execution) (bool, error) {
-	needed, err := h.Closer.NeedsClose(ctx, e)
-	if err != nil || !needed {
-		return false, err
-	}
 	if err := h.pace(ctx); err != nil {
 		return false, err
 	}

@@ -149,9 +149,9 @@ func TestSweepOutOfTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Now = time.Now()
-		const hanging, all = 10, 40
+		const hanging, all = 200, 240 // eight at once and 12 s each: more than one call's 300 s
 		for i := range all {
-			id := fmt.Sprintf("r%02d", i) // the hanging ones first, by key
+			id := fmt.Sprintf("r%03d", i) // the hanging ones first, by key
 			w.record(run.Record{RunID: id, Status: run.Waiting, TaskID: "t-" + id})
 			w.execution(id, "ABORTED", "", "")
 		}
@@ -163,7 +163,7 @@ func TestSweepOutOfTime(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-		w.runs.Cyberun, w.runs.Now, w.runs.Sleep = hangs{w.Cyberun, fmt.Sprintf("t-r%02d", hanging)}, time.Now, sleep
+		w.runs.Cyberun, w.runs.Now, w.runs.Sleep = hangs{w.Cyberun, fmt.Sprintf("t-r%03d", hanging)}, time.Now, sleep
 		closed := 0
 		for n := 1; closed < all && n < 4; n++ {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Second)
@@ -181,7 +181,7 @@ func TestSweepOutOfTime(t *testing.T) {
 			t.Errorf("%d of %d runs were closed", closed, all)
 		}
 		for i := range all {
-			if r := w.Run(fmt.Sprintf("r%02d", i)); (r.Cancel.AcceptedAt.IsZero()) != (i < hanging) {
+			if r := w.Run(fmt.Sprintf("r%03d", i)); r.Cancel == nil || (r.Cancel.AcceptedAt.IsZero()) != (i < hanging) {
 				t.Errorf("%s: %+v", r.RunID, r.Cancel)
 			}
 		}
