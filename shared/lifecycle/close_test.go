@@ -162,7 +162,7 @@ func TestClosesOnce(t *testing.T) {
 		w := newWorld(t)
 		r := w.copied("r1", "t1")
 		w.s3.Set(stateBucket, marker1, storetest.Object{Body: []byte("{}")})
-		if err := w.runs.PutCheckpoint(t.Context(), r.RunID, "a", Checkpoint{}); err != nil {
+		if err := w.runs.PutOutputCopy(t.Context(), r.RunID, "a", OutputCopy{}); err != nil {
 			t.Fatal(err)
 		}
 		e := w.execution("r1", executions.Aborted, 0, "", "")

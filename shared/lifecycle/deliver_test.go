@@ -46,7 +46,7 @@ func TestDelivers(t *testing.T) {
 	if got := w.get("r1"); got.Status != run.Copying || !got.CopyStartedAt.Equal(began) || got.Copies != 1 {
 		t.Errorf("%+v", got)
 	}
-	if err := w.runs.PutCheckpoint(t.Context(), "r1", "output", Checkpoint{Upload: &transfer.Checkpoint{UploadID: "u"}}); err != nil {
+	if err := w.runs.PutOutputCopy(t.Context(), "r1", "output", OutputCopy{Checkpoint: &transfer.Checkpoint{UploadID: "u"}}); err != nil {
 		t.Fatal(err)
 	}
 	var order []string

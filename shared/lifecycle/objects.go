@@ -127,23 +127,23 @@ func copyKey(runID, outputID string) string {
 	return copyPrefix + runID + "/" + hex.EncodeToString(sum[:16]) + ".json"
 }
 
-// Checkpoint is the state of an output's copy: its multipart upload as far as it has
+// OutputCopy is the state of an output's copy: its multipart upload as far as it has
 // come, or the finished output.
-type Checkpoint struct {
-	Upload *transfer.Checkpoint `json:"checkpoint,omitempty"`
-	Output *run.Output          `json:"output,omitempty"`
-	Life   int                  `json:"life,omitempty"` // the life of the run in which a call last saw the stored object
+type OutputCopy struct {
+	Checkpoint *transfer.Checkpoint `json:"checkpoint,omitempty"`
+	Output     *run.Output          `json:"output,omitempty"`
+	Life       int                  `json:"life,omitempty"` // the life of the run in which a call last saw the stored object
 }
 
-// PutCheckpoint stores how far the copy of an output has come.
-func (s *Runs) PutCheckpoint(ctx context.Context, runID, outputID string, c Checkpoint) error {
+// PutOutputCopy stores how far the copy of an output has come.
+func (s *Runs) PutOutputCopy(ctx context.Context, runID, outputID string, c OutputCopy) error {
 	return s.put(ctx, copyKey(runID, outputID), c)
 }
 
-// Checkpoint reads how far the copy of an output has come; it is empty for one
+// OutputCopy reads how far the copy of an output has come; it is empty for one
 // that has not begun.
-func (s *Runs) Checkpoint(ctx context.Context, runID, outputID string) (Checkpoint, error) {
-	var c Checkpoint
+func (s *Runs) OutputCopy(ctx context.Context, runID, outputID string) (OutputCopy, error) {
+	var c OutputCopy
 	_, err := s.get(ctx, copyKey(runID, outputID), &c)
 	return c, err
 }
@@ -176,12 +176,12 @@ func (s *Runs) abortMultipartUploads(ctx context.Context, r run.Record) error {
 		return err
 	}
 	if err := s.each(ctx, entries, func(ctx context.Context, e store.Entry) error {
-		var c Checkpoint
+		var c OutputCopy
 		found, err := s.get(ctx, e.Key, &c)
-		if err != nil || !found || c.Upload == nil {
+		if err != nil || !found || c.Checkpoint == nil {
 			return err
 		}
-		return transfer.Abort(ctx, s.Outputs, r.Bucket, *c.Upload)
+		return transfer.Abort(ctx, s.Outputs, r.Bucket, *c.Checkpoint)
 	}); err != nil {
 		return err
 	}

@@ -52,21 +52,21 @@ func TestCheckpoints(t *testing.T) {
 	w := newWorld(t)
 	ids := []string{"9.images.0", "9/images/0", "..", "", "größe", "manifest", "x"}
 	for i, id := range ids {
-		if got, err := w.runs.Checkpoint(t.Context(), "r1", id); err != nil || got != (Checkpoint{}) {
+		if got, err := w.runs.OutputCopy(t.Context(), "r1", id); err != nil || got != (OutputCopy{}) {
 			t.Errorf("%q before it began: %+v, %v", id, got, err)
 		}
-		for _, c := range []Checkpoint{{Upload: &transfer.Checkpoint{UploadID: "first"}}, {Upload: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), Total: -1}}} {
-			if err := w.runs.PutCheckpoint(t.Context(), "r1", id, c); err != nil {
+		for _, c := range []OutputCopy{{Checkpoint: &transfer.Checkpoint{UploadID: "first"}}, {Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), Total: -1}}} {
+			if err := w.runs.PutOutputCopy(t.Context(), "r1", id, c); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := w.runs.PutCheckpoint(t.Context(), "r10", "x", Checkpoint{Output: &run.Output{ID: "another run's"}}); err != nil {
+	if err := w.runs.PutOutputCopy(t.Context(), "r10", "x", OutputCopy{Output: &run.Output{ID: "another run's"}}); err != nil {
 		t.Fatal(err)
 	}
 	for i, id := range ids {
-		got, err := w.runs.Checkpoint(t.Context(), "r1", id)
-		if diff := cmp.Diff(Checkpoint{Upload: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), Total: -1}}, got); err != nil || diff != "" {
+		got, err := w.runs.OutputCopy(t.Context(), "r1", id)
+		if diff := cmp.Diff(OutputCopy{Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), Total: -1}}, got); err != nil || diff != "" {
 			t.Errorf("%q: %v\n%s", id, err, diff)
 		}
 	}
@@ -95,10 +95,10 @@ func checkAbortsUploads(t *testing.T, atOnce int) {
 	w := newWorld(t)
 	w.runs.AtOnce = atOnce
 	r := w.copied("r1", "t1")
-	for id, c := range map[string]Checkpoint{
-		"a": {Upload: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}, "b": {Output: &run.Output{ID: "b"}}, "c": {},
+	for id, c := range map[string]OutputCopy{
+		"a": {Checkpoint: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}, "b": {Output: &run.Output{ID: "b"}}, "c": {},
 	} {
-		if err := w.runs.PutCheckpoint(t.Context(), "r1", id, c); err != nil {
+		if err := w.runs.PutOutputCopy(t.Context(), "r1", id, c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -151,7 +151,7 @@ func TestKeys(t *testing.T) {
 	r := w.copied("r2", "t2")
 	for _, put := range []error{
 		w.runs.PutProgress(t.Context(), run.Progress{RunID: "r2"}), w.runs.PutWakeToken(t.Context(), "r2", "x"),
-		w.runs.PutCheckpoint(t.Context(), "r2", "output", Checkpoint{}), w.runs.put(t.Context(), manifestKey(r.RunID, "id"), "x"),
+		w.runs.PutOutputCopy(t.Context(), "r2", "output", OutputCopy{}), w.runs.put(t.Context(), manifestKey(r.RunID, "id"), "x"),
 	} {
 		if put != nil {
 			t.Fatal(put)

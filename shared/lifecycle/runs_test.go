@@ -286,7 +286,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	w := newWorld(t)
 	r := w.doubt("r1")
 	r, err := w.runs.Note(t.Context(), r, func(rec *run.Record) {
-		rec.Uploads = map[string]run.Upload{"image": {Source: "s3://b/größe +1.png", ETag: `"e"`, FileKey: "f", At: began}}
+		rec.SentFiles = map[string]run.SentFile{"image": {Source: "s3://b/größe +1.png", ETag: `"e"`, FileKey: "f", At: began}}
 		rec.Candidates = []run.Candidate{{TaskID: "t7", CreatedAt: began, TaskStatus: "running"}}
 	})
 	if err != nil {

@@ -76,8 +76,8 @@ type Record struct {
 	// LastAnswer is what Cyberun, or what stands before it, answered to the last POST
 	// that was answered and left in doubt, redacted: the error of a run that gives up
 	// repeats it.
-	LastAnswer string            `json:"last_answer,omitempty"`
-	Uploads    map[string]Upload `json:"uploads,omitempty"` // by file parameter
+	LastAnswer string              `json:"last_answer,omitempty"`
+	SentFiles  map[string]SentFile `json:"uploads,omitempty"` // by file parameter
 	// Candidates are the tasks that a run in doubt may have started.
 	Candidates   []Candidate `json:"candidates,omitempty"`
 	CandidatesAt time.Time   `json:"candidates_at,omitzero"` // when the task list was read for them
@@ -103,9 +103,9 @@ type Record struct {
 	WriteID string `json:"write_id"` // id of the last write, by which a writer recognises its own after a lost reply
 }
 
-// Upload is an input file that a run has uploaded to Cyberun. A later call of submit
+// SentFile is an input file that a run has uploaded to Cyberun. A later call of submit
 // uses it again, as long as Cyberun keeps it.
-type Upload struct {
+type SentFile struct {
 	Source  string    `json:"source"` // s3://bucket/key
 	ETag    string    `json:"etag"`   // of the object at Source
 	FileKey string    `json:"file_key"`

@@ -182,7 +182,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		RequestHash: "hash", Bucket: "outputs", Prefix: "runs/r/", MaxSeconds: 5,
 		TaskID: "t", How: Receipt, Adopted: true, TaskWorkflow: "w", AcceptedAt: now,
 		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, LocalAt: now, EmptyAt: now}, Posts: 2, LastAnswer: "l",
-		Uploads:    map[string]Upload{"image": {"s3://b/k", "e", "f", now}},
+		SentFiles:  map[string]SentFile{"image": {"s3://b/k", "e", "f", now}},
 		Candidates: []Candidate{{TaskID: "t1", CreatedAt: now, TaskStatus: "running", DeliveredBy: "r2"}}, CandidatesAt: now,
 		ExtraTasks: []ExtraTask{{TaskID: "t2", Cancelled: true}}, Decision: &Decision{Attempt: "a", TaskID: "t", NotStarted: true, DecidedBy: "p", DecidedAt: now},
 		Cancel:     &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "cancelled"},

@@ -346,10 +346,10 @@ func TestAbortsUploads(t *testing.T) {
 	for status, want := range map[string]string{"ABORTED": "[up1]", "FAILED": "[]"} {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Copying, TaskID: "t1"})
-		for id, c := range map[string]lifecycle.Checkpoint{
-			"a": {Upload: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1", PartSize: 1}}, "b": {Output: &run.Output{ID: "b"}},
+		for id, c := range map[string]lifecycle.OutputCopy{
+			"a": {Checkpoint: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1", PartSize: 1}}, "b": {Output: &run.Output{ID: "b"}},
 		} {
-			if err := w.runs.PutCheckpoint(t.Context(), "r1", id, c); err != nil {
+			if err := w.runs.PutOutputCopy(t.Context(), "r1", id, c); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -189,7 +189,7 @@ func TestCrashes(t *testing.T) {
 			for n := 1; ; n++ {
 				w := newWorld(t)
 				w.record(run.Record{Status: run.Copying, TaskID: "t1", WorkflowID: "wf-1"})
-				if err := w.runs.PutCheckpoint(t.Context(), "r1", "a", lifecycle.Checkpoint{Upload: &transfer.Checkpoint{UploadID: "up1", PartSize: 1}}); err != nil {
+				if err := w.runs.PutOutputCopy(t.Context(), "r1", "a", lifecycle.OutputCopy{Checkpoint: &transfer.Checkpoint{UploadID: "up1", PartSize: 1}}); err != nil {
 					t.Fatal(err)
 				}
 				w.execution("r1", "ABORTED", "", "")

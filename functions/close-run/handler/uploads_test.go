@@ -18,7 +18,7 @@ func TestUploadBesideTheClose(t *testing.T) {
 		w.execution("r1", "ABORTED", "", "")
 		refused := false
 		met := w.before(n, func() {
-			if err := w.runs.PutCheckpoint(t.Context(), "r1", "a", lifecycle.Checkpoint{Upload: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
+			if err := w.runs.PutOutputCopy(t.Context(), "r1", "a", lifecycle.OutputCopy{Checkpoint: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
 				t.Fatal(err)
 			}
 			r, err := w.runs.Get(t.Context(), "r1") // as copy-result's save does

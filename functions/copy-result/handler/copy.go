@@ -78,7 +78,7 @@ func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run
 		c.unfinished.Store(true)
 		return run.Output{}, nil
 	}
-	checkpoint, err := c.Runs.Checkpoint(ctx, c.run.RunID, o.ID)
+	checkpoint, err := c.Runs.OutputCopy(ctx, c.run.RunID, o.ID)
 	if err != nil {
 		return run.Output{}, err
 	}
@@ -87,7 +87,7 @@ func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run
 	if checkpoint.Output != nil && checkpoint.Life == c.run.Life {
 		return *checkpoint.Output, nil
 	}
-	result, err := c.copy(ctx, o, checkpoint.Upload)
+	result, err := c.copy(ctx, o, checkpoint.Checkpoint)
 	c.stored.Add(result.Stored)
 	if err != nil || !result.Done {
 		c.unfinished.Store(true)
@@ -99,7 +99,7 @@ func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run
 		ID: o.ID, Key: result.Key, Bytes: result.Bytes, CRC32: fmt.Sprintf("%08x", result.CRC32),
 		ContentType: result.ContentType, ETag: result.ETag,
 	}
-	return output, c.Runs.PutCheckpoint(ctx, c.run.RunID, o.ID, lifecycle.Checkpoint{Output: &output, Life: c.run.Life})
+	return output, c.Runs.PutOutputCopy(ctx, c.run.RunID, o.ID, lifecycle.OutputCopy{Output: &output, Life: c.run.Life})
 }
 
 // copy copies one output until the deadline, after which its checkpoint is stored.
@@ -126,7 +126,7 @@ func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *tran
 // in between, its close has already aborted the uploads that it saw: the error
 // makes Copy abort this one. A call of an earlier life of the run is refused too.
 func (c *copying) save(ctx context.Context, outputID string, cp transfer.Checkpoint) error {
-	if err := c.Runs.PutCheckpoint(ctx, c.run.RunID, outputID, lifecycle.Checkpoint{Upload: &cp}); err != nil {
+	if err := c.Runs.PutOutputCopy(ctx, c.run.RunID, outputID, lifecycle.OutputCopy{Checkpoint: &cp}); err != nil {
 		return err
 	}
 	_, err := c.Runs.Check(ctx, c.run)

@@ -21,7 +21,7 @@ func TestCopiedBefore(t *testing.T) {
 	w := newWorld(t).record(nil)
 	key := "runs/r1/output.png"
 	w.S3.Set(outputBucket, key, storetest.Object{})
-	if err := w.runs.PutCheckpoint(t.Context(), "r1", "output", lifecycle.Checkpoint{Output: &run.Output{ID: "output", Key: key, Bytes: 7}}); err != nil {
+	if err := w.runs.PutOutputCopy(t.Context(), "r1", "output", lifecycle.OutputCopy{Output: &run.Output{ID: "output", Key: key, Bytes: 7}}); err != nil {
 		t.Fatal(err)
 	}
 	w.h.NewCopier = func(time.Time, int) Copier { return copyFunc(nil) }

@@ -192,20 +192,20 @@ const fileKept = 18 * time.Hour
 // run as the record stands then.
 func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inputFile, parameters map[string]any) (lifecycle.Run, error) {
 	for _, f := range files {
-		done, ok := r.Uploads[f.parameter]
+		done, ok := r.SentFiles[f.parameter]
 		if !ok || done.Source != f.uri || done.ETag != f.etag || h.Now().Sub(done.At) > fileKept {
 			fileKey, err := h.upload(ctx, f)
 			if err != nil {
 				return r, err
 			}
-			done = run.Upload{Source: f.uri, ETag: f.etag, FileKey: fileKey, At: h.Now().UTC()}
+			done = run.SentFile{Source: f.uri, ETag: f.etag, FileKey: fileKey, At: h.Now().UTC()}
 			if r, err = h.Runs.Note(ctx, r, func(rec *run.Record) {
-				uploads := maps.Clone(rec.Uploads)
+				uploads := maps.Clone(rec.SentFiles)
 				if uploads == nil {
-					uploads = map[string]run.Upload{}
+					uploads = map[string]run.SentFile{}
 				}
 				uploads[f.parameter] = done
-				rec.Uploads = uploads
+				rec.SentFiles = uploads
 			}); err != nil {
 				return r, err
 			}
