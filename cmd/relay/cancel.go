@@ -10,7 +10,8 @@ type cancelCmd struct {
 	RunID string `arg:"" name:"run" type:"run" help:"The run's id."`
 }
 
-// Run stops a run; of one that has ended it says how.
+// Run stops a run. Of one that had ended it says how, and what became of a task that was
+// left running.
 func (c *cancelCmd) Run(ctx context.Context, s *session) error {
 	api, err := s.client(ctx)
 	if err != nil {
@@ -21,9 +22,12 @@ func (c *cancelCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	return s.show(raw, func() {
-		if answer.Status == run.Cancelled {
+		switch {
+		case answer.Status == run.Cancelled:
 			s.console.resultf("run %s is stopped, and %s", c.RunID, stoppedTask[answer.Task])
-		} else {
+		case answer.Task == "cancelled", answer.Task == "cancelling":
+			s.console.resultf("run %s had ended before: %s, and %s", c.RunID, answer.Status, stoppedTask[answer.Task])
+		default:
 			s.console.resultf("run %s had ended before: %s", c.RunID, answer.Status)
 		}
 	})

@@ -45,8 +45,8 @@ type Started struct {
 	Status run.Status `json:"status"`
 }
 
-// Stopped answers DELETE /runs/{id}. Task says what became of the run's task: cancelled,
-// cancelling, left (it was not this run's to cancel) or none (there was none).
+// Stopped answers DELETE /runs/{id}. Task says what became of the run's task: cancelled
+// (or it had ended), cancelling, left (it was not this run's to cancel) or none.
 type Stopped struct {
 	RunID  string     `json:"run_id"`
 	Status run.Status `json:"status"`
