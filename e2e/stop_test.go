@@ -38,7 +38,7 @@ func TestStopAtAnyMoment(t *testing.T) {
 			if v.Status != "cancelled" || v.Error == nil || v.Error.Name != "RunCancelled" {
 				t.Errorf("the run is %s, %+v", v.Status, v.Error)
 			}
-			// A step may meet the mark of a DELETE before the stop itself.
+			// A step may meet the note of a DELETE before the stop itself.
 			if e := s.execution(t, runID); e.Status != types.ExecutionStatusAborted && (i%4 >= 2 || aws.ToString(e.Error) != "RunCancelled") {
 				t.Errorf("Step Functions says %s, %s", e.Status, aws.ToString(e.Error))
 			}

@@ -108,7 +108,7 @@ func (j *judge) run(id string) {
 func (j *judge) receiptsOf(id string, r run.Record) {
 	for _, receipt := range j.receipts {
 		extra := slices.ContainsFunc(r.ExtraTasks, func(x run.ExtraTask) bool { return x.TaskID == receipt })
-		if strings.HasSuffix(receipt, "-"+id) && !extra && (r.TaskID != receipt || r.How != run.Receipt) {
+		if strings.HasSuffix(receipt, "-"+id) && !extra && (r.TaskID != receipt || r.How != run.ByReceipt) {
 			j.note("%s: the receipt for %s is lost: its record has %q by %q", id, receipt, r.TaskID, r.How)
 		}
 	}

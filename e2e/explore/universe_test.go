@@ -135,7 +135,7 @@ var silent = slog.New(slog.DiscardHandler)
 
 func (u *universe) runs() *lifecycle.Runs {
 	return &lifecycle.Runs{
-		Store: &store.Store{S3: buckets{u}, Bucket: stateBucket, NoPause: true}, Outputs: buckets{u}, Cyberun: service{u}, Executions: machine{u},
+		Store: &store.Store{S3: buckets{u}, Bucket: stateBucket, NoPause: true}, OutputS3: buckets{u}, Cyberun: service{u}, Executions: machine{u},
 		Now: u.now, Sleep: u.wait, NewID: u.newID,
 	}
 }
@@ -146,7 +146,7 @@ func (u *universe) doubts() doubt.Investigator {
 
 func (u *universe) submit(inDoubt string) *submit.Handler {
 	runs := u.runs()
-	runs.Outputs = nil
+	runs.OutputS3 = nil
 	if inDoubt == "" {
 		inDoubt = string(submit.PolicyVerify)
 	}
@@ -159,7 +159,7 @@ func (u *universe) submit(inDoubt string) *submit.Handler {
 
 func (u *universe) poll(webhooks bool) *poll.Handler {
 	runs := u.runs()
-	runs.Outputs = nil
+	runs.OutputS3 = nil
 	return &poll.Handler{Cyberun: service{u}, Runs: runs, Resumer: machine{u}, Webhooks: webhooks, Now: u.clock, Sleep: u.wait}
 }
 

@@ -18,7 +18,7 @@ func build(s config.API, cfg aws.Config, log *slog.Logger) (*handler.Handler, er
 		Cyberun:      client,
 		Runs:         s.Runs(cfg, client, outputs),
 		Executions:   s.Executions(cfg),
-		Outputs:      outputs,
+		OutputS3:     outputs,
 		Presign:      s3.NewPresignClient(outputs),
 		OutputBucket: s.OutputBucket,
 		OutputPrefix: s.OutputPrefix,

@@ -80,10 +80,10 @@ const objectsAtOnce = 16
 // Runs returns the stack's runs with everything that their methods may need. client may
 // be nil for a caller that cancels no task, and outputs, the client that writes to the
 // output bucket, for one that delivers nothing.
-func (s State) Runs(cfg aws.Config, client *cyberun.Client, outputs lifecycle.Outputs) *lifecycle.Runs {
+func (s StateStore) Runs(cfg aws.Config, client *cyberun.Client, outputs lifecycle.OutputS3) *lifecycle.Runs {
 	return &lifecycle.Runs{
 		Store:      &store.Store{S3: S3(cfg), Bucket: s.StateBucket},
-		Outputs:    outputs,
+		OutputS3:   outputs,
 		Cyberun:    client,
 		Executions: executions.Machine{API: StepFunctions(cfg)},
 		Now:        time.Now,

@@ -108,7 +108,7 @@ func TestReadReportsEveryFaultAtOnce(t *testing.T) {
 
 func TestReadOfTheProcess(t *testing.T) {
 	t.Setenv("STATE_BUCKET", "here")
-	var s State
+	var s StateStore
 	if err := Read(&s, nil); err != nil || s.StateBucket != "here" {
 		t.Errorf("got %+v, %v", s, err)
 	}
@@ -117,11 +117,11 @@ func TestReadOfTheProcess(t *testing.T) {
 func TestClients(t *testing.T) {
 	client := Cyberun{BaseURL: "https://core.cyberun.cloud/api/v1/", APIKeySecret: "arn:secret"}.Client(aws.Config{})
 	outputs := S3(aws.Config{})
-	runs := State{StateBucket: "state"}.Runs(aws.Config{}, client, outputs)
+	runs := StateStore{StateBucket: "state"}.Runs(aws.Config{}, client, outputs)
 	if client.BaseURL != "https://core.cyberun.cloud/api/v1" || client.Keys.(*Secret).ARN != "arn:secret" || runs.Store.Bucket != "state" || runs.Store.NoPause {
 		t.Errorf("got %+v, %+v", client, runs)
 	}
-	if runs.Cyberun != client || runs.Outputs != outputs || runs.Executions == nil || runs.Now == nil || runs.Sleep == nil || runs.NewID == nil {
+	if runs.Cyberun != client || runs.OutputS3 != outputs || runs.Executions == nil || runs.Now == nil || runs.Sleep == nil || runs.NewID == nil {
 		t.Errorf("a verb of the runs would find nothing: %+v", runs)
 	}
 	if machine := (StateMachine{StateMachineARN: "arn:machine"}).Executions(aws.Config{}); machine.ARN != "arn:machine" || machine.API == nil {

@@ -18,7 +18,7 @@ type (
 	// API holds the settings of functions/api.
 	API struct {
 		Cyberun
-		State
+		StateStore
 		Outputs
 		StateMachine
 	}
@@ -27,14 +27,14 @@ type (
 	// CloseRun holds the settings of functions/close-run.
 	CloseRun struct {
 		Cyberun
-		State
+		StateStore
 		Outputs
 		StateMachine
 	}
 	// CopyResult holds the settings of functions/copy-result.
 	CopyResult struct {
 		Cyberun
-		State
+		StateStore
 		Lambda
 		DownloadHosts Hosts `env:"DOWNLOAD_HOSTS"` // as Hosts of transfer.Policy; none: any public host
 	}
@@ -42,21 +42,21 @@ type (
 	OnUpload struct{ StateMachine }
 	// OnWebhook holds the settings of functions/on-webhook.
 	OnWebhook struct {
-		State
+		StateStore
 		Webhooks
 		Secret string `env:"WEBHOOK_SECRET_ARN,notEmpty"` // the ARN of the secret that webhooks are signed with
 	}
 	// PollStatus holds the settings of functions/poll-status.
 	PollStatus struct {
 		Cyberun
-		State
+		StateStore
 		Webhooks
 		Hold Hold `env:"HOLD_SECONDS" envDefault:"30"` // how long after the submission the task's event stream is followed, and for a second by each later poll; 0: never
 	}
 	// Submit holds the settings of functions/submit.
 	Submit struct {
 		Cyberun
-		State
+		StateStore
 		Outputs
 		Lambda
 		InDoubt string `env:"IN_DOUBT" envDefault:"verify"` // what submit may do after a lost reply: verify, absent-only or stop
@@ -86,8 +86,8 @@ func (s Cyberun) Validate() error {
 	return nil
 }
 
-// State has the name of the bucket in which the runs' state is kept.
-type State struct {
+// StateStore has the name of the bucket in which the runs' state is kept.
+type StateStore struct {
 	StateBucket string `env:"STATE_BUCKET,notEmpty"`
 }
 

@@ -1,4 +1,4 @@
-// Package cyberun is the client of the Cyberun runtime API: workflows, runs, tasks,
+// Package cyberun is the client of the Cyberun runtime API: workflows, tasks,
 // results, input files, the event stream and container services. "Documented" means on
 // https://docs.cyberun.cloud.
 //
@@ -71,7 +71,7 @@
 //   - task_error may be a string, an object or null: it becomes one text.
 //   - The options of a select may be bare values, or objects with value and label.
 //   - The Content-Type is not looked at; only the body counts.
-//   - Any 2xx with a task_id counts as a started run; the documented one is 202.
+//   - Any 2xx with a task_id counts as a started task; the documented one is 202.
 //   - The task list has no documented filter by workflow, date or key: none is sent.
 //   - Retry-After is read as seconds or as an HTTP date.
 //   - Workflows are addressed by slug, the documented path for slug@version.

@@ -29,7 +29,7 @@ type PresignRequest struct {
 // Presigned is the address that an input file is uploaded to, by [Client.Upload],
 // and the key that names the file afterwards.
 type Presigned struct {
-	FileKey       string        `json:"file_key"` // becomes the value of a run's file parameter
+	FileKey       string        `json:"file_key"` // becomes the value of a task's file parameter
 	UploadURL     SignedURL     `json:"upload_url"`
 	UploadHeaders UploadHeaders `json:"upload_headers"`
 	Date          time.Time     `json:"-"` // the server's clock

@@ -21,7 +21,7 @@ func TestFound(t *testing.T) {
 		"delivered by other": func(w *world) {},
 	}
 	for name, spoil := range spoils {
-		for _, how := range []run.How{run.Receipt, run.Exclusion} {
+		for _, how := range []run.How{run.ByReceipt, run.Exclusion} {
 			t.Run(fmt.Sprintf("%s, %s", name, how), func(t *testing.T) {
 				w := newWorld(t) // not even a witness
 				id := w.ours(time.Second)

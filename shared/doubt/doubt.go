@@ -192,7 +192,7 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 		if f.Why = w.fault(list.rows, r.WorkflowID); f.Why == "" {
 			continue
 		}
-		if w.named(list.rows, r.WorkflowID) {
+		if w.hasWorkflowID(list.rows, r.WorkflowID) {
 			return f, nil
 		}
 		// A workflow's id in the list may be another than its detail says: then any

@@ -31,14 +31,14 @@ func TestCandidates(t *testing.T) {
 		{name: "at the window's beginning", want: OnlyCandidate, prepare: func(w *world) []string { return []string{w.ours(-5 * time.Second)} }},
 		{name: "at the window's end", want: OnlyCandidate, prepare: func(w *world) []string { return []string{w.ours(30 * time.Second)} }},
 		{name: "before the window", want: Absent, prepare: func(w *world) []string { w.ours(-6 * time.Second); return nil }},
-		{name: "one that another run started by a receipt", want: Absent, prepare: func(w *world) []string { w.own(w.ours(time.Second), theirs(run.Receipt)); return nil }},
+		{name: "one that another run started by a receipt", want: Absent, prepare: func(w *world) []string { w.own(w.ours(time.Second), theirs(run.ByReceipt)); return nil }},
 		{name: "one that another run started by exclusion", want: Absent, prepare: func(w *world) []string { w.own(w.ours(time.Second), theirs(run.Exclusion)); return nil }},
 		{name: "one that another run started, and a third delivers", want: Absent, prepare: func(w *world) []string {
-			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", How: run.Receipt, DeliveredBy: "third"})
+			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", How: run.ByReceipt, DeliveredBy: "third"})
 			return nil
 		}},
 		{name: "one beside another run's", want: OnlyCandidate, prepare: func(w *world) []string {
-			w.own(w.ours(time.Second), theirs(run.Receipt))
+			w.own(w.ours(time.Second), theirs(run.ByReceipt))
 			return []string{w.ours(2 * time.Second)}
 		}},
 		{name: "two", want: Unclear, why: "2 tasks could be this run's", prepare: func(w *world) []string {
@@ -200,14 +200,14 @@ func TestCrowds(t *testing.T) {
 	t.Run("in the window", func(t *testing.T) {
 		w := witnessed(t)
 		for range maxOwned + 1 {
-			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", How: run.Receipt, DeliveredBy: "other"})
+			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", How: run.ByReceipt, DeliveredBy: "other"})
 		}
 		w.want(Unclear, "over 300 tasks started in the submission's window")
 	})
 	t.Run("since the submission", func(t *testing.T) {
 		w := witnessed(t)
 		for range maxOwned + 1 {
-			w.own(w.ours(time.Minute), run.Ownership{StartedBy: "other", How: run.Receipt, DeliveredBy: "other"})
+			w.own(w.ours(time.Minute), run.Ownership{StartedBy: "other", How: run.ByReceipt, DeliveredBy: "other"})
 		}
 		w.want(Unclear, "over 300 tasks started since the submission")
 	})
@@ -251,7 +251,7 @@ func TestClosedCandidates(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0].TaskID != ours[0] || got[1].TaskID != ours[1] {
 		t.Errorf("%v, %v", got, err)
 	}
-	w.own(ours[1], run.Ownership{StartedBy: "mine", How: run.Receipt, DeliveredBy: "mine"})
+	w.own(ours[1], run.Ownership{StartedBy: "mine", How: run.ByReceipt, DeliveredBy: "mine"})
 	got, err = i.Candidates(t.Context(), w.record)
 	if err != nil || len(got) != 1 || got[0].TaskID != ours[1] || !got[0].CreatedAt.Equal(w.Cyberun.Of(ours[1]).CreatedAt.Time) || got[0].TaskStatus == "" {
 		t.Errorf("%v, %v", got, err)

@@ -61,7 +61,7 @@ func (w witness) fault(rows []cyberun.Task, workflowID string) string {
 // hasWorkflowID reports whether nothing speaks against a workflow's rows having the id
 // that its detail says: the witness is of that workflow, and has that id if it is
 // in the list.
-func (w witness) named(rows []cyberun.Task, workflowID string) bool {
+func (w witness) hasWorkflowID(rows []cyberun.Task, workflowID string) bool {
 	return w.WorkflowID == workflowID && !slices.ContainsFunc(rows, func(t cyberun.Task) bool {
 		return t.ID == w.TaskID && t.WorkflowID != workflowID
 	})
@@ -152,7 +152,7 @@ func (i Investigator) amongEnds(ctx context.Context, r run.Record, now time.Time
 		if err != nil {
 			return nil, err
 		}
-		if json.Unmarshal(object.Body, &w) == nil && w.How == run.Receipt && w.WorkflowID == r.WorkflowID && now.Sub(w.CreatedAt) < oldest {
+		if json.Unmarshal(object.Body, &w) == nil && w.How == run.ByReceipt && w.WorkflowID == r.WorkflowID && now.Sub(w.CreatedAt) < oldest {
 			return []witness{w}, nil
 		}
 	}
@@ -180,11 +180,11 @@ func (i Investigator) amongRuns(ctx context.Context, r run.Record, now time.Time
 		if err != nil {
 			return best, false, err
 		}
-		age := now.Sub(other.AcceptedAt)
-		if other.How != run.Receipt || other.Submission == nil || age < youngest || age >= oldest {
+		age := now.Sub(other.TaskKnownAt)
+		if other.How != run.ByReceipt || other.Submission == nil || age < youngest || age >= oldest {
 			continue
 		}
-		w := witness{TaskID: other.TaskID, WorkflowID: other.WorkflowID, Window: other.Submission.Window(), Ended: !other.CompletedAt.IsZero(), How: run.Receipt}
+		w := witness{TaskID: other.TaskID, WorkflowID: other.WorkflowID, Window: other.Submission.Window(), Ended: !other.CompletedAt.IsZero(), How: run.ByReceipt}
 		if other.Workflow == r.Workflow && other.WorkflowID == r.WorkflowID {
 			return w, true, nil
 		}

@@ -33,7 +33,7 @@ func (e echo) Handle(_ context.Context, in input) (string, error) {
 
 // TestMain is the function itself when a test runs this program again.
 func TestMain(m *testing.M) {
-	build := func(s config.State, cfg aws.Config, log *slog.Logger) (echo, error) {
+	build := func(s config.StateStore, cfg aws.Config, log *slog.Logger) (echo, error) {
 		if s.StateBucket == "refused" || cfg.Region == "" || log == nil {
 			return echo{}, errors.New("the bucket is refused")
 		}

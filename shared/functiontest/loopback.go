@@ -33,7 +33,7 @@ type Loopback struct {
 	World *World
 	// HTMLPage answers a call in the service's place, with a page of a status; 0 lets
 	// it through. With work the service does what it was asked for first. Calls are
-	// named workflow, presign, upload, run, task, list, events, result and cancel.
+	// named workflow, presign, upload, start, task, list, events, result and cancel.
 	HTMLPage func(call string) (status int, work bool)
 
 	server *httptest.Server
@@ -60,7 +60,9 @@ func callOf(r *http.Request) string {
 		return "upload"
 	case last == "tasks":
 		return "list"
-	case last == "presign", last == "run", last == "events", last == "result", last == "cancel":
+	case last == "run":
+		return "start"
+	case last == "presign", last == "events", last == "result", last == "cancel":
 		return last
 	case elements[0] == "tasks":
 		return "task"
@@ -97,7 +99,7 @@ func (l *Loopback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case call == "events":
 		w.Header().Set("Content-Type", "text/event-stream")
 	default:
-		if call == "run" {
+		if call == "start" {
 			w.WriteHeader(http.StatusAccepted)
 		}
 		_ = json.NewEncoder(w).Encode(answer)
@@ -115,7 +117,7 @@ func (l *Loopback) serve(call string, r *http.Request) (any, error) {
 		return map[string]any{"file_key": p.FileKey, "upload_url": l.server.URL + "/put/" + p.FileKey}, err
 	case "upload":
 		return nil, c.Upload(ctx, cyberun.Presigned{FileKey: second}, r.Body, r.ContentLength)
-	case "run":
+	case "start":
 		var body struct{ Parameters map[string]any }
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			return nil, err

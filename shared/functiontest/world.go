@@ -197,7 +197,7 @@ func (w *World) Store() *store.Store {
 // Runs returns the stack's runs, with everything that one of their methods needs.
 func (w *World) Runs() *lifecycle.Runs {
 	return &lifecycle.Runs{
-		Store: w.Store(), Outputs: w.S3, Cyberun: w.Cyberun, Executions: w.Executions,
+		Store: w.Store(), OutputS3: w.S3, Cyberun: w.Cyberun, Executions: w.Executions,
 		Now: w.Time, Sleep: w.Sleep, NewID: w.NewID,
 	}
 }

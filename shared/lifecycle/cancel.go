@@ -63,7 +63,7 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 		rec.Cancel = &result
 		return nil
 	}})
-	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause || s.Outputs == nil {
+	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause || s.OutputS3 == nil {
 		return r, err
 	}
 	return r, s.repairError(ctx, r.RunID)
@@ -107,7 +107,7 @@ func (s *Runs) endOf(ctx context.Context, taskID string) string {
 // that run.
 func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, error) {
 	o, _, err := s.OwnershipOf(ctx, taskID)
-	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, How: run.Receipt, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
+	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, How: run.ByReceipt, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
 		return r, err
 	}
 	accepted, _ := s.cancel(ctx, taskID, callBudget)

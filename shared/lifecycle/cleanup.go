@@ -45,7 +45,7 @@ func (c Closer) cleanUpClosed(ctx context.Context, r Run) error {
 }
 
 // cleanUp cancels what is still to be cancelled, deletes the markers that were listed
-// before the closing write, and aborts the uploads of a stopped run. A run that
+// before the closing write, and aborts the multipart uploads of a stopped run. A run that
 // closed in doubt keeps its markers: it may have started a task, which no other run
 // may adopt. asked says that this call has already tried to cancel the run's task.
 // It returns the run as it is then.

@@ -127,9 +127,9 @@ func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution, sur
 	return err == nil, err
 }
 
-// closeRecorded runs every side effect of a close (cancel the task, write
-// error.json) before the conditional write that closes the record. The effects
-// can be repeated, so of two calls both may run them, and one closes.
+// closeRecorded cancels the task and writes error.json before the conditional write that
+// closes the record; the clean-up follows that write, since CleanUpDue brings the sweep
+// back to it. All of it can be repeated, so of two calls both may do it, and one closes.
 func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution, sure bool) (bool, error) {
 	if r.ExecutionARN != e.ARN || r.StartedAt.Sub(e.StartedAt).Abs() > sameStart {
 		return false, nil

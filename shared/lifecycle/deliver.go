@@ -111,7 +111,7 @@ func (s *Runs) finishDelivery(ctx context.Context, r Run) (Run, error) {
 // writeOutput writes manifest.json or error.json into the output bucket. It returns
 // OutputBucketRefused for an answer that no retry mends, else Unavailable.
 func (s *Runs) writeOutput(ctx context.Context, r run.Record, key string, body []byte) error {
-	_, err := s.Outputs.PutObject(ctx, &s3.PutObjectInput{
+	_, err := s.OutputS3.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &r.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json"), Metadata: run.OutputMetadata(r, ""),
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, // an Object Lock asks for the header that this sends
 	})

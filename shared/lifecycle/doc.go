@@ -27,7 +27,7 @@
 //	doubt/{workflow_id}/{run_id}                  the outcome of a POST is unknown
 //	manifests/{run_id}/{id}.json                  the manifest's bytes, fixed before it is written to the output bucket
 //	copies/{run_id}/{hash}.json                   how far the copy of an output has come
-//	progress/{run_id}.json                        what poll-status last saw
+//	progress/{run_id}.json                        what poll-status last saw, and since when the task or its result is gone
 //	wake/{run_id}.json                            the task token of a run that awaits a webhook
 //	sweep/state.json                              when the sweep last looked nine days back
 //

@@ -96,8 +96,8 @@ func (s *Runs) repairError(ctx context.Context, runID string) error {
 // withdrawError removes the error.json that a close may have written for a run that
 // was redriven. If the run has closed again, it repairs it instead. A run that is yet
 // to deliver keeps it: another close of the earlier life may be about to close the
-// record, and would leave no error.json then. Only of a run that delivers nothing that
-// comes later is sure to remove it.
+// record, and would leave no error.json then. Removing it is safe only once the run is
+// delivering: no close can come after that.
 func (s *Runs) withdrawError(ctx context.Context, r Run) error {
 	for range maxTurns {
 		switch {
@@ -119,8 +119,10 @@ func (s *Runs) withdrawError(ctx context.Context, r Run) error {
 	return named.Errorf(named.Unavailable, "the record of the run %s changed %d times while its error.json was removed", r.RunID, maxTurns)
 }
 
-// WithdrawError removes the error.json of a run whose execution was redriven or has
-// succeeded: a close that died, or came too late, may have written one.
+// WithdrawError puts right the error.json of a run whose execution was redriven or has
+// succeeded, since a close that died or came too late may have written one. It removes
+// that of a run that is delivering or has succeeded, makes that of any other closed run
+// agree with its record, and leaves an open run's alone.
 func (c Closer) WithdrawError(ctx context.Context, runID string) error {
 	r, err := c.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {
@@ -151,7 +153,7 @@ func (s *Runs) removeError(ctx context.Context, r run.Record) error {
 }
 
 func (s *Runs) removeErrorAt(ctx context.Context, bucket, key string) error {
-	_, err := s.Outputs.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
+	_, err := s.OutputS3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
 	if _, refused := s3errors.RefusedByBucket(err); err == nil || refused { // it cannot have been written either
 		return nil
 	}

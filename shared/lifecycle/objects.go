@@ -181,7 +181,7 @@ func (s *Runs) abortMultipartUploads(ctx context.Context, r run.Record) error {
 		if err != nil || !found || c.Checkpoint == nil {
 			return err
 		}
-		return transfer.Abort(ctx, s.Outputs, r.Bucket, *c.Checkpoint)
+		return transfer.Abort(ctx, s.OutputS3, r.Bucket, *c.Checkpoint)
 	}); err != nil {
 		return err
 	}

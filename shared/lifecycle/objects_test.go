@@ -127,10 +127,10 @@ func TestTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	own("t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"})
-	own("t2", run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r2"})
+	own("t1", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"})
+	own("t2", run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"})
 	own("t3", run.Ownership{StartedBy: "r1", How: run.AsCandidate})
-	own("t4", run.Ownership{StartedBy: "r9", How: run.Receipt, DeliveredBy: "r1"})
+	own("t4", run.Ownership{StartedBy: "r9", How: run.ByReceipt, DeliveredBy: "r1"})
 	for taskID, want := range map[string][2]string{
 		"t1": {"r1", "AQ+/=later"}, "t2": {"r2", ""}, "t3": {"", ""}, "t4": {"r1", "AQ+/=later"}, "t5": {"", ""},
 	} {

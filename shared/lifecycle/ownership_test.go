@@ -14,7 +14,7 @@ import (
 // TestOwnershipGrows: what is known more surely replaces what is known less
 // surely, never the other way; a deliverer that stands stays.
 func TestOwnershipGrows(t *testing.T) {
-	receipt := run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}
+	receipt := run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}
 	exclusion := run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}
 	candidate := run.Ownership{StartedBy: "r1", How: run.AsCandidate}
 	rescue := run.Ownership{How: run.Rescue, DeliveredBy: "r1"}
@@ -24,10 +24,10 @@ func TestOwnershipGrows(t *testing.T) {
 		fact run.Ownership
 		want run.Ownership
 	}{
-		{"a receipt after a rescue", rescue, run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r1"}},
-		{"a receipt after a guess", candidate, run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r2"}},
-		{"a receipt after an adoption", exclusion, run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}, receipt},
-		{"another run's receipt after an adoption", exclusion, run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r1"}},
+		{"a receipt after a rescue", rescue, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r1"}},
+		{"a receipt after a guess", candidate, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"}},
+		{"a receipt after an adoption", exclusion, run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}, receipt},
+		{"another run's receipt after an adoption", exclusion, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r1"}},
 		{"a rescue after a receipt", receipt, run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, receipt},
 		{"a guess after a receipt", receipt, run.Ownership{StartedBy: "r2", How: run.AsCandidate}, receipt},
 		{"a guess after an adoption", exclusion, run.Ownership{StartedBy: "r2", How: run.AsCandidate}, exclusion},
@@ -59,12 +59,12 @@ func TestMayCancel(t *testing.T) {
 		own  run.Ownership
 		want bool
 	}{
-		{"its own, by a receipt", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}, true},
-		{"its own, delivered by another", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}, false},
+		{"its own, by a receipt", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}, true},
+		{"its own, delivered by another", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}, false},
 		{"adopted", run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}, false},
 		{"a guess", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r1"}, false},
 		{"rescued", run.Ownership{How: run.Rescue, DeliveredBy: "r1"}, false},
-		{"another's", run.Ownership{StartedBy: "r2", How: run.Receipt, DeliveredBy: "r1"}, false},
+		{"another's", run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r1"}, false},
 	}
 	for _, test := range tests {
 		if got := test.own.MayCancel("r1"); got != test.want {
@@ -121,25 +121,25 @@ func TestRescues(t *testing.T) {
 		want    run.Ownership
 	}{
 		{name: "a task of nobody here", prepare: func(*world) {}, want: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}},
-		{name: "of a live run", prepare: func(w *world) { w.submit("r1", "t1") }, taken: true, want: run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}},
+		{name: "of a live run", prepare: func(w *world) { w.submit("r1", "t1") }, taken: true, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "of a run that failed", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.closes(w.execution("r1", executions.Failed, 0, named.Unavailable, "x"))
-		}, want: run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}},
 		{name: "of a run whose end is not recorded yet", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.execution("r1", executions.Failed, 0, named.Unavailable, "x")
-		}, want: run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}},
 		{name: "of a run whose execution is forgotten", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			delete(w.executions, "r1")
-		}, want: run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}},
 		{name: "of a run that has succeeded, its execution in its last state", prepare: func(w *world) {
 			r := w.copied("r1", "t1")
 			if _, err := w.runs.Deliver(w.t.Context(), r, manifestOf(r)); err != nil {
 				w.t.Fatal(err)
 			}
-		}, want: run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}},
 		{name: "of a run without a record", prepare: func(w *world) {
 			if _, err := w.runs.addOwnership(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "gone"}); err != nil {
 				w.t.Fatal(err)

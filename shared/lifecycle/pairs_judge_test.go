@@ -274,7 +274,7 @@ func (p *pair) judge() {
 	for _, taskID := range p.receipts {
 		r, o := p.records["r1"], p.ownerships[taskID]
 		extra := slices.ContainsFunc(r.ExtraTasks, func(x run.ExtraTask) bool { return x.TaskID == taskID })
-		if (r.TaskID != taskID || r.How != run.Receipt) && !extra || o.StartedBy != "r1" || o.How != run.Receipt {
+		if (r.TaskID != taskID || r.How != run.ByReceipt) && !extra || o.StartedBy != "r1" || o.How != run.ByReceipt {
 			p.errorf("the receipt of %s is lost: %+v, %+v", taskID, r, o)
 		}
 	}

@@ -29,9 +29,9 @@ type Executions interface {
 	Describe(ctx context.Context, arn string) (executions.Execution, error)
 }
 
-// Outputs is the part of an S3 client that this package calls for the output bucket: to
+// OutputS3 is the part of an S3 client that this package calls for the output bucket: to
 // write and delete manifest.json and error.json, and to abort multipart uploads.
-type Outputs interface {
+type OutputS3 interface {
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
 	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
@@ -42,7 +42,7 @@ type Outputs interface {
 // more than that.
 type Runs struct {
 	Store      *store.Store
-	Outputs    Outputs
+	OutputS3   OutputS3
 	Cyberun    Cyberun
 	Executions Executions
 	Now        func() time.Time
@@ -295,7 +295,7 @@ func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 		return r, err
 	case cell.Then&doEndStep != 0:
 		return r, refusal(named.RunCancelled, r.Record)
-	case cell.Then&doFinish != 0 && s.Outputs != nil:
+	case cell.Then&doFinish != 0 && s.OutputS3 != nil:
 		return s.finishDelivery(ctx, r)
 	}
 	return r, nil

@@ -86,7 +86,7 @@ func TestExtraTaskOfAnother(t *testing.T) {
 	if _, err := w.runs.Accept(t.Context(), r, "t1"); err != nil {
 		t.Fatal(err)
 	}
-	if o := w.ownership("t1"); len(w.asked) > 0 || o.StartedBy != "r1" || o.How != run.Receipt || o.DeliveredBy != "r5" {
+	if o := w.ownership("t1"); len(w.asked) > 0 || o.StartedBy != "r1" || o.How != run.ByReceipt || o.DeliveredBy != "r5" {
 		t.Errorf("cancelled %v, %+v", w.asked, o)
 	}
 }
@@ -166,7 +166,7 @@ func TestReceiptAfterTheClose(t *testing.T) {
 			w.advance(time.Minute)
 			submits := *w.runs
 			if !outputs {
-				submits.Outputs = nil
+				submits.OutputS3 = nil
 			}
 			if _, err := submits.Accept(t.Context(), r, "t1"); err != nil {
 				t.Fatal(err)

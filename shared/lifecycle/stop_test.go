@@ -14,35 +14,35 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// stops marks the stop with what Step Functions says of the run's execution.
+// stops notes the stop with what Step Functions says of the run's execution.
 func (w *world) stops(id string) (Run, Effect, error) {
 	return w.runs.Stop(w.t.Context(), id, w.executions[id], outputBucket, "")
 }
 
-// TestStops in each phase: what is marked, what is left to do, and what DELETE
+// TestStops in each phase: what is noted, what is left to do, and what DELETE
 // says of the task.
 func TestStops(t *testing.T) {
 	tests := []struct {
 		name    string
 		prepare func(w *world)
 		status  run.Status
-		marked  bool
+		noted   bool
 		effects Effect
 		task    string // what a cancel then says
 	}{
-		{name: "nothing was posted", prepare: func(w *world) { w.begin("r1", 0) }, status: run.Submitting, marked: true, effects: CancelTask | StopExecution, task: "none"},
-		{name: "in doubt", prepare: func(w *world) { w.doubt("r1") }, status: run.Submitting, marked: true, effects: CancelTask | StopExecution, task: "cancelling"},
-		{name: "waiting", prepare: func(w *world) { w.submit("r1", "t1") }, status: run.Waiting, marked: true, effects: CancelTask | StopExecution, task: "cancelled"},
-		{name: "copying", prepare: func(w *world) { w.copied("r1", "t1") }, status: run.Copying, marked: true, effects: CancelTask | StopExecution, task: "cancelled"},
+		{name: "nothing was posted", prepare: func(w *world) { w.begin("r1", 0) }, status: run.Submitting, noted: true, effects: CancelTask | StopExecution, task: "none"},
+		{name: "in doubt", prepare: func(w *world) { w.doubt("r1") }, status: run.Submitting, noted: true, effects: CancelTask | StopExecution, task: "cancelling"},
+		{name: "waiting", prepare: func(w *world) { w.submit("r1", "t1") }, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "cancelled"},
+		{name: "copying", prepare: func(w *world) { w.copied("r1", "t1") }, status: run.Copying, noted: true, effects: CancelTask | StopExecution, task: "cancelled"},
 		{name: "the cancel is not accepted", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 9)
-		}, status: run.Waiting, marked: true, effects: CancelTask | StopExecution, task: "cancelling"},
+		}, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "cancelling"},
 		{name: "adopted", prepare: func(w *world) {
 			if _, _, err := w.runs.Adopt(w.t.Context(), w.doubt("r1"), "t1", run.Exclusion); err != nil {
 				w.t.Fatal(err)
 			}
-		}, status: run.Waiting, marked: true, effects: CancelTask | StopExecution, task: "left"},
+		}, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "left"},
 		{name: "failed: its task was left running", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.closes(w.execution("r1", executions.Failed, 0, named.Unavailable, "x"))
@@ -51,7 +51,7 @@ func TestStops(t *testing.T) {
 			w.submit("r1", "t1")
 			w.closes(w.execution("r1", executions.Failed, 0, named.Unavailable, "x"))
 			w.execution("r1", executions.Running, 1, "", "")
-		}, status: run.Waiting, marked: true, effects: CancelTask | StopExecution, task: "cancelled"},
+		}, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "cancelled"},
 		{name: "cancelled, its task not yet", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 99)
@@ -74,8 +74,8 @@ func TestStops(t *testing.T) {
 				}
 				w.advance(time.Minute)
 			}
-			if got := w.get("r1"); test.marked != got.StopRequestedAt.Equal(asked) || !test.marked && !got.StopRequestedAt.IsZero() {
-				t.Errorf("marked at %s, asked at %s", got.StopRequestedAt, asked)
+			if got := w.get("r1"); test.noted != got.StopRequestedAt.Equal(asked) || !test.noted && !got.StopRequestedAt.IsZero() {
+				t.Errorf("noted at %s, asked at %s", got.StopRequestedAt, asked)
 			}
 			if _, task, err := w.runs.StopCancel(t.Context(), r); err != nil || task != test.task {
 				t.Errorf("its task is %q, %v", task, err)

@@ -124,12 +124,12 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	c := change{event: onAccept, do: func(rec *run.Record) error {
 		switch rec.TaskID {
 		case "":
-			rec.SetTask(taskID, run.Receipt, now)
+			rec.SetTask(taskID, run.ByReceipt, now)
 			if !rec.Status.Open() && rec.Error != nil {
 				rec.Error = outOfDoubt(*rec)
 			}
 		case taskID:
-			rec.How, rec.Adopted = run.Receipt, false
+			rec.How, rec.Adopted = run.ByReceipt, false
 		default:
 			for _, extra := range rec.ExtraTasks {
 				if extra.TaskID == taskID {
@@ -149,7 +149,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	})
 	if err == nil {
 		err = s.persist(ctx, func(ctx context.Context) error {
-			_, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: run.Receipt, DeliveredBy: r.RunID})
+			_, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: run.ByReceipt, DeliveredBy: r.RunID})
 			return err
 		})
 	}

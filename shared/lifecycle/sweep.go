@@ -13,9 +13,9 @@ import (
 
 const (
 	sweepKey = "sweep/state.json"
-	// Each sweep looks at the executions that ended in the last 30 hours, an hour
-	// more than what a day of lost events needs; once a day at those of the last 9
-	// days, since a cancel is confirmed for 7.
+	// Each sweep looks at the executions that ended in the last 30 hours: a
+	// day of lost events, and six hours in which the sweep itself may fail. Once a day it
+	// looks at those of the last 9 days, since a cancel is confirmed for 7.
 	recentlyEnded = 30 * time.Hour
 	daily         = 24 * time.Hour
 	// oldestStart is the oldest start of an execution that may have ended just
@@ -98,7 +98,7 @@ type Due int
 // The values of [Due].
 const (
 	NothingDue Due = iota
-	CleanUpDue     // what an earlier close left undone, such as a cancel that was not accepted
+	WorkDue        // an earlier close left something undone: Record.Pending, or an error.json beside a success
 	CloseDue
 )
 
@@ -114,7 +114,7 @@ func (c Closer) DueOf(ctx context.Context, e executions.Execution) (Due, error) 
 	case r.Status.Open() && e.Redrives >= r.Life, r.Status == run.Failed && e.Redrives > r.Life:
 		return CloseDue, nil
 	case r.Pending(c.Now()), r.Status == run.Succeeded && e.State.Unsuccessful():
-		return CleanUpDue, nil
+		return WorkDue, nil
 	}
 	return NothingDue, nil
 }

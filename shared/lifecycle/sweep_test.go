@@ -161,12 +161,12 @@ func TestDue(t *testing.T) {
 		{name: "open, in a later life", prepare: func(w *world) { w.begin("r1", 1) }},
 		{name: "open, of the life that ended", prepare: func(w *world) { w.begin("r1", 1) }, redrives: 1, want: CloseDue},
 		{name: "closed", prepare: func(w *world) { w.submit("r1", "t1"); fails(w) }},
-		{name: "closed in doubt", prepare: func(w *world) { w.doubt("r1"); fails(w) }, want: CleanUpDue},
+		{name: "closed in doubt", prepare: func(w *world) { w.doubt("r1"); fails(w) }, want: WorkDue},
 		{name: "its cancel is not confirmed", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 99)
 			w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
-		}, want: CleanUpDue},
+		}, want: WorkDue},
 		{name: "its cancel is not confirmed for 7 days", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 99)
@@ -179,7 +179,7 @@ func TestDue(t *testing.T) {
 			if _, err := w.runs.Accept(w.t.Context(), r, "t1"); err != nil {
 				w.t.Fatal(err)
 			}
-		}, want: CleanUpDue},
+		}, want: WorkDue},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

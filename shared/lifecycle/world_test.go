@@ -90,7 +90,7 @@ func newWorld(t *testing.T) *world {
 		return w.around(c.String(), do)
 	}
 	w.runs = &Runs{
-		Store: &store.Store{S3: w.s3, Bucket: stateBucket, NoPause: true}, Outputs: w.s3,
+		Store: &store.Store{S3: w.s3, Bucket: stateBucket, NoPause: true}, OutputS3: w.s3,
 		Cyberun: fakeCyberun{w.task, w.cancel}, Executions: fakeExecutions{describe: w.describe},
 		Now: w.clock,
 		Sleep: func(_ context.Context, d time.Duration) error {

@@ -22,7 +22,10 @@
 //     has to show.
 //   - A task is adopted if the run found it in the task list after a lost reply, and
 //     rescued if a person names it for a new run.
-//   - The run that delivers a task copies the task's outputs and writes the manifest.
+//   - The run that delivers a task copies the task's outputs and writes the manifest. The
+//     task's ownership names it (DeliveredBy) from the moment at which it gets the task.
+//     The status [Delivering] is only the last part of that: all outputs are stored, and
+//     the manifest is to be written.
 //   - A call is fenced if it is refused once a later life of its run has begun.
 //   - A task is cancelled; a run is stopped, by a person, and then ends as [Cancelled]. A run is closed when its
 //     record gets one of the statuses [Succeeded], [Failed] and [Cancelled].

@@ -31,7 +31,7 @@ func NewManifest(r Record, p Progress, outputs []Output, now time.Time) Manifest
 	return Manifest{
 		RunID: r.RunID, TaskID: r.TaskID, Workflow: cmp.Or(r.TaskWorkflow, r.Workflow), Adopted: r.Adopted, Outputs: outputs,
 		Timings: Timings{
-			StartedAt: r.StartedAt, SubmittedAt: r.AcceptedAt, TaskCompletedAt: r.CompletedAt,
+			StartedAt: r.StartedAt, SubmittedAt: r.TaskKnownAt, TaskCompletedAt: r.CompletedAt,
 			CopyStartedAt: r.CopyStartedAt, FinishedAt: now.UTC(),
 		},
 		Usage: Usage{
@@ -54,7 +54,7 @@ type Output struct {
 // Timings are when a run began, got its task, and so on, in UTC.
 type Timings struct {
 	StartedAt       time.Time `json:"started_at"`
-	SubmittedAt     time.Time `json:"submitted_at"`               // when the run got its task: by its receipt, or by adopting or rescuing it ([Record].AcceptedAt)
+	SubmittedAt     time.Time `json:"submitted_at"`               // when the run got its task: by its receipt, or by adopting or rescuing it ([Record].TaskKnownAt)
 	TaskCompletedAt time.Time `json:"task_completed_at,omitzero"` // by Cyberun's clock
 	CopyStartedAt   time.Time `json:"copy_started_at"`
 	FinishedAt      time.Time `json:"finished_at"`

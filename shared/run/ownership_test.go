@@ -4,7 +4,7 @@ import "testing"
 
 // ownerships are all that can be known of a task among two runs.
 func ownerships() (all []Ownership) {
-	for _, how := range []How{Rescue, AsCandidate, Exclusion, Receipt} {
+	for _, how := range []How{Rescue, AsCandidate, Exclusion, ByReceipt} {
 		for _, starter := range []string{"", "r1", "r2"} {
 			for _, deliverer := range []string{"", "r1", "r2"} {
 				all = append(all, Ownership{StartedBy: starter, How: how, DeliveredBy: deliverer})
@@ -43,7 +43,7 @@ func TestOwnershipOnlyGrows(t *testing.T) {
 func TestMayCancel(t *testing.T) {
 	may := 0
 	for _, o := range ownerships() {
-		want := o == Ownership{StartedBy: "r1", How: Receipt, DeliveredBy: "r1"}
+		want := o == Ownership{StartedBy: "r1", How: ByReceipt, DeliveredBy: "r1"}
 		if o.MayCancel("r1") != want {
 			t.Errorf("%+v: %v", o, !want)
 		}
@@ -57,7 +57,7 @@ func TestMayCancel(t *testing.T) {
 }
 
 func TestCertain(t *testing.T) {
-	for how, want := range map[How]bool{Receipt: true, Exclusion: true, AsCandidate: false, Rescue: false, "": false} {
+	for how, want := range map[How]bool{ByReceipt: true, Exclusion: true, AsCandidate: false, Rescue: false, "": false} {
 		if how.Certain() != want {
 			t.Errorf("%q: %v", how, !want)
 		}

@@ -98,7 +98,7 @@ func TestOutputPrefix(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := Record{RunID: "run-1", Prefix: test.prefix}
 			if test.task != "" {
-				r.SetTask(test.task, Receipt, time.Unix(1, 0))
+				r.SetTask(test.task, ByReceipt, time.Unix(1, 0))
 				if r.Prefix != test.kept {
 					t.Errorf("keeps %q, want %q", r.Prefix, test.kept)
 				}
@@ -121,7 +121,7 @@ func FuzzPrefix(f *testing.F) {
 		}
 		run, task, slug := strings.Repeat("r", 80), strings.Repeat("t", 200), strings.Repeat("w", 200)
 		record := Record{RunID: run, Prefix: RenderPrefix(strings.Repeat("p", maxOutputPrefix-1), prefix, run, slug, time.Time{})}
-		record.SetTask(task, Receipt, time.Time{})
+		record.SetTask(task, ByReceipt, time.Time{})
 		rendered := record.OutputPrefix()
 		if key := rendered + OutputName(strings.Repeat("o", 5000), "f."+strings.Repeat("e", maxExtension), ""); len(key) > 1024 {
 			t.Fatalf("%q makes a key of %d bytes", prefix, len(key))

@@ -6,8 +6,9 @@ import (
 )
 
 // Progress is the object progress/{run_id}.json in the state bucket, which poll-status
-// writes again while it waits for the task: what `relay status` shows, and the counts
-// of which the manifest's usage is made.
+// writes while it waits for the task, and copy-result while Cyberun says that the result
+// is gone: what `relay status` shows, and the counts of which the manifest's usage is
+// made.
 type Progress struct {
 	RunID       string    `json:"run_id"`
 	TaskStatus  string    `json:"task_status,omitempty"`

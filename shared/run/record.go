@@ -67,7 +67,7 @@ type Record struct {
 	How          How       `json:"how,omitempty"`           // how it is known which run started the task
 	Adopted      bool      `json:"adopted,omitempty"`       // found in the task list after a lost reply
 	TaskWorkflow string    `json:"task_workflow,omitempty"` // of a rescued task: its own
-	AcceptedAt   time.Time `json:"accepted_at,omitzero"`    // when the task became known
+	TaskKnownAt  time.Time `json:"accepted_at,omitzero"`    // when the run got its task: by its receipt, or by adopting or rescuing it
 
 	// Submission is the last POST that was marked. It is kept after the task is
 	// known, so that later runs can compare clocks with it.
@@ -135,7 +135,7 @@ func (d Decision) Same(o Decision) bool {
 }
 
 // Cancel is the cancel of a run's task: when the relay first tried it, when Cyberun
-// accepted it, and how the task ended.
+// accepted it or the task was seen to have ended, and how it ended.
 type Cancel struct {
 	AskedAt    time.Time `json:"asked_at"`
 	AcceptedAt time.Time `json:"accepted_at,omitzero"`
@@ -177,7 +177,7 @@ func (r Record) OutputPrefix() string {
 // SetTask sets the run's task, how it is known that the run started it, and the time at
 // which that became known. The run has no candidates from then on.
 func (r *Record) SetTask(taskID string, how How, at time.Time) {
-	r.TaskID, r.How, r.AcceptedAt, r.Candidates = taskID, how, at, nil
+	r.TaskID, r.How, r.TaskKnownAt, r.Candidates = taskID, how, at, nil
 	r.Prefix = strings.ReplaceAll(r.Prefix, taskPlaceholder, taskID)
 }
 

@@ -72,8 +72,8 @@ func TestInDoubt(t *testing.T) {
 	if !r.InDoubt() {
 		t.Error("a submission without a task is in doubt")
 	}
-	r.SetTask("t", Receipt, time.Unix(1, 0))
-	if r.InDoubt() || r.Submission == nil || r.Candidates != nil || r.How != Receipt || r.TaskID != "t" || !r.AcceptedAt.Equal(time.Unix(1, 0)) {
+	r.SetTask("t", ByReceipt, time.Unix(1, 0))
+	if r.InDoubt() || r.Submission == nil || r.Candidates != nil || r.How != ByReceipt || r.TaskID != "t" || !r.TaskKnownAt.Equal(time.Unix(1, 0)) {
 		t.Errorf("with its task: %+v", r)
 	}
 }
@@ -180,7 +180,7 @@ func TestRecordRoundTrip(t *testing.T) {
 	want := Record{
 		RunID: "r", ExecutionARN: "arn", StartedAt: now, Life: 2, LifeStartedAt: now, Status: Failed, Workflow: "w@1", WorkflowID: "wf",
 		RequestHash: "hash", Bucket: "outputs", Prefix: "runs/r/", MaxSeconds: 5,
-		TaskID: "t", How: Receipt, Adopted: true, TaskWorkflow: "w", AcceptedAt: now,
+		TaskID: "t", How: ByReceipt, Adopted: true, TaskWorkflow: "w", TaskKnownAt: now,
 		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, LocalAt: now, EmptyAt: now}, Posts: 2, LastAnswer: "l",
 		SentFiles:  map[string]SentFile{"image": {"s3://b/k", "e", "f", now}},
 		Candidates: []Candidate{{TaskID: "t1", CreatedAt: now, TaskStatus: "running", DeliveredBy: "r2"}}, CandidatesAt: now,

@@ -17,10 +17,10 @@ const (
 	// Step Functions keeps at most 25,000 events in the history of an execution, and
 	// redrives only one that has fewer than 24,999. A poll with its choice and its wait
 	// adds PollEvents, a wait for a webhook that times out ParkEvents, a retry of a state
-	// AttemptEvents.
-	PollEvents    = 9
-	ParkEvents    = 5
-	AttemptEvents = 3
+	// RetryEvents.
+	PollEvents  = 9
+	ParkEvents  = 5
+	RetryEvents = 3
 	// fillingHistory is the number of events from which the waits grow, so that the polls
 	// which are left fit below FullHistory.
 	fillingHistory = 20_000

@@ -108,7 +108,7 @@ func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpo
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	retry := retryPolicy{attempts: c.attempts, backoff: c.backoff}
-	j := &job{
+	j := &outputCopy{
 		pool: c.pool, partSize: c.partSize, retry: retry, key: dst.Key, save: save,
 		origin: &origin{
 			client: c.Origin, now: c.now, url: refreshableURL{url: src.URL, refresh: src.Refresh},

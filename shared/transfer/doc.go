@@ -82,7 +82,7 @@
 //	              run.go           resumes, starts again, chooses the way
 //	the ways      multipart.go     in parts, each from a range
 //	              stream.go        from one answer, through buffers
-//	              job.go           what both share: one output in one call
+//	              outputcopy.go    what both share: one output in one call
 //	the origin    rangereader.go   the bytes of a range, as one stream
 //	              origin.go        one GET, with a URL that is refreshed
 //	              response.go      is it what was asked for, and of the same output

@@ -14,7 +14,7 @@ const maxRestarts = 3
 
 // multipart copies an output in parts, each from a range of its own. first is the
 // open answer to the range of the first part, and holds a connection of the pool.
-func (j *job) multipart(ctx context.Context, key string, first *rangeReader) (Result, error) {
+func (j *outputCopy) multipart(ctx context.Context, key string, first *rangeReader) (Result, error) {
 	up, err := j.create(ctx, key, first.known, j.partSize)
 	if err != nil {
 		first.close()
@@ -28,7 +28,7 @@ func (j *job) multipart(ctx context.Context, key string, first *rangeReader) (Re
 // resume copies the rest of an earlier call's upload. Each range is compared with
 // the checkpoint: if the output has changed since, the upload is aborted and the
 // error is errRestart, as it is for a checkpoint that nothing can resume.
-func (j *job) resume(ctx context.Context, cp Checkpoint) (Result, error) {
+func (j *outputCopy) resume(ctx context.Context, cp Checkpoint) (Result, error) {
 	if cp.UploadID == "" {
 		return Result{}, errRestart
 	}
@@ -62,7 +62,7 @@ func (j *job) resume(ctx context.Context, cp Checkpoint) (Result, error) {
 // copyAndComplete copies the parts that are missing and completes the upload. It
 // does so again if S3 then misses a part, as when another call works on the same
 // upload.
-func (j *job) copyAndComplete(ctx context.Context, up *upload, first *rangeReader) (Result, error) {
+func (j *outputCopy) copyAndComplete(ctx context.Context, up *upload, first *rangeReader) (Result, error) {
 	const rounds = 3 // two calls that meet need two; a store that never agrees is given up
 	var err error
 	for range rounds {
@@ -91,7 +91,7 @@ func (j *job) copyAndComplete(ctx context.Context, up *upload, first *rangeReade
 // copyParts has as many workers as there are connections copy the missing parts,
 // until none is left or it is time to stop. The first worker begins with the
 // probe's open answer, unless that is nil, and with its connection.
-func (j *job) copyParts(ctx context.Context, up *upload, first *rangeReader) error {
+func (j *outputCopy) copyParts(ctx context.Context, up *upload, first *rangeReader) error {
 	missing := up.missing()
 	workers := min(cap(j.connections), len(missing))
 	if first != nil {
@@ -111,7 +111,7 @@ func (j *job) copyParts(ctx context.Context, up *upload, first *rangeReader) err
 	return group.Wait()
 }
 
-func (j *job) work(ctx context.Context, up *upload, queue <-chan int, first *rangeReader) error {
+func (j *outputCopy) work(ctx context.Context, up *upload, queue <-chan int, first *rangeReader) error {
 	if first != nil {
 		err := j.copyPart(ctx, up, 0, first)
 		first.close()
@@ -141,7 +141,7 @@ func (j *job) work(ctx context.Context, up *upload, queue <-chan int, first *ran
 }
 
 // copyPart copies a range of the origin straight into part i.
-func (j *job) copyPart(ctx context.Context, up *upload, i int, first *rangeReader) error {
+func (j *outputCopy) copyPart(ctx context.Context, up *upload, i int, first *rangeReader) error {
 	from, size := int64(i)*up.PartSize, up.size(i)
 	err := up.put(ctx, i, j.source(first, up.originFile(), from, from+size))
 	if err == nil {

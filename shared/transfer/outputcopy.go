@@ -9,8 +9,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
-// job is the copy of one output in one call.
-type job struct {
+// outputCopy is the copy of one output in one call.
+type outputCopy struct {
 	*pool
 	origin   *origin
 	store    *store
@@ -29,7 +29,7 @@ type job struct {
 
 // giveUpRanges makes the next start copy the output in one stream. The parts that
 // were stored have been aborted: no later call can resume them.
-func (j *job) giveUpRanges() {
+func (j *outputCopy) giveUpRanges() {
 	j.oneStream = true
 	j.stored.Store(0)
 }
@@ -37,7 +37,7 @@ func (j *job) giveUpRanges() {
 // source returns what opens the bytes [from, to) for each attempt to send them:
 // the probe's answer for the first one, unless it is nil, and then a range of its
 // own.
-func (j *job) source(first *rangeReader, known OriginFile, from, to int64) openBody {
+func (j *outputCopy) source(first *rangeReader, known OriginFile, from, to int64) openBody {
 	return func(ctx context.Context) bodySource {
 		if first == nil {
 			return j.origin.newRangeReader(ctx, known, from, to)
@@ -52,7 +52,7 @@ func (j *job) source(first *rangeReader, known OriginFile, from, to int64) openB
 // create begins a multipart upload, of parts of the usual size if that will do, and
 // has the caller save its checkpoint before the first byte: an upload that nobody
 // knows is paid for until the bucket's rule for incomplete uploads ends it.
-func (j *job) create(ctx context.Context, key string, file OriginFile, usual int64) (*upload, error) {
+func (j *outputCopy) create(ctx context.Context, key string, file OriginFile, usual int64) (*upload, error) {
 	partSize, err := partSizeFor(file.Total, usual)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (j *job) create(ctx context.Context, key string, file OriginFile, usual int
 // some stores, only ever breaks the connection, that is the result. An upload that
 // is gone without one is started again. Of the rest, what no later call could
 // resume is aborted.
-func (j *job) abandon(ctx context.Context, up *upload, err error) (Result, error) {
+func (j *outputCopy) abandon(ctx context.Context, up *upload, err error) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, err
 	}

@@ -11,7 +11,7 @@ import (
 // run resumes the checkpoint's upload, and starts again where that has become
 // impossible: at most once since the upload was aborted or the origin has another
 // file, and once since ranges cannot be joined.
-func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
+func (j *outputCopy) run(ctx context.Context, from *Checkpoint) (Result, error) {
 	if j.stopped() {
 		return Result{}, nil
 	}
@@ -38,7 +38,7 @@ func (j *job) run(ctx context.Context, from *Checkpoint) (Result, error) {
 
 // start asks the origin for the first part and copies by the way that its answer
 // allows: in a single request, in parts from ranges, or in one stream.
-func (j *job) start(ctx context.Context) (Result, error) {
+func (j *outputCopy) start(ctx context.Context) (Result, error) {
 	if err := j.acquire(ctx); err != nil {
 		return Result{}, err
 	}
@@ -77,7 +77,7 @@ func (j *job) start(ctx context.Context) (Result, error) {
 }
 
 // single stores an output of at most one part straight from the open answer.
-func (j *job) single(ctx context.Context, key string, first *rangeReader) (Result, error) {
+func (j *outputCopy) single(ctx context.Context, key string, first *rangeReader) (Result, error) {
 	if first.known.Total == 0 {
 		if _, err := first.Read(make([]byte, 1)); err != io.EOF {
 			return Result{}, err

@@ -13,13 +13,13 @@ import (
 // stream copies an output that can only be had in one answer: the origin has no
 // ranges, or nothing that ties them to one content. A stream that breaks is read
 // again from its start, and no later call can resume it.
-func (j *job) stream(ctx context.Context, key string, first *rangeReader) (Result, error) {
+func (j *outputCopy) stream(ctx context.Context, key string, first *rangeReader) (Result, error) {
 	file := first.known
 	file.Ranges = false
 	if file.Total > j.bufferSize*maxParts {
 		return Result{}, named.Errorf(named.Unavailable, "the output has %d bytes, more than can be copied from an origin without ranges", file.Total)
 	}
-	s := &streaming{job: j, key: key, file: file, open: j.source(first, file, 0, file.Total)}
+	s := &streaming{outputCopy: j, key: key, file: file, open: j.source(first, file, 0, file.Total)}
 	var res Result
 	err := j.retry.do(ctx, func() (err error) {
 		res, err = s.attempt(ctx)
@@ -36,7 +36,7 @@ func (j *job) stream(ctx context.Context, key string, first *rangeReader) (Resul
 
 // streaming is the copy of one stream over its attempts.
 type streaming struct {
-	*job
+	*outputCopy
 	key  string
 	file OriginFile
 	open openBody

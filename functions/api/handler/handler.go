@@ -32,8 +32,8 @@ type Executions interface {
 	Redrive(ctx context.Context, arn string) error
 }
 
-// Outputs reads manifests.
-type Outputs interface {
+// OutputS3 reads manifests.
+type OutputS3 interface {
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
 }
 
@@ -48,7 +48,7 @@ type Handler struct {
 	Cyberun      Cyberun
 	Runs         *lifecycle.Runs
 	Executions   Executions
-	Outputs      Outputs
+	OutputS3     OutputS3
 	Presign      Presigner
 	OutputBucket string
 	OutputPrefix string

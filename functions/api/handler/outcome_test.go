@@ -111,15 +111,17 @@ func TestOutcomeRefuses(t *testing.T) {
 			w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"})
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "another run started it", word: task, prepare: func(w *world) {
-			w.Set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.Receipt})
+			w.Set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.ByReceipt})
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "no such run", id: "nope", word: task, status: 404, title: "RunNotFound", violations: "[]"},
-		{name: "a run that waits", word: task, prepare: func(w *world) { w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}) }, status: 409, title: "NotInDoubt", violations: "[]"},
+		{name: "a run that waits", word: task, prepare: func(w *world) {
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt})
+		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that waits, and a task that Cyberun does not know", word: `{"task_id":"t9"}`, prepare: func(w *world) {
-			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that failed otherwise", word: `{"not_started":true}`, prepare: func(w *world) {
-			w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+			w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.ByReceipt, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run in doubt that has not ended", word: task, prepare: func(w *world) {
 			w.Record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{Attempt: "a1"}})

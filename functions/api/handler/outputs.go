@@ -34,7 +34,7 @@ const (
 // and this function's role may read all of it. A manifest that was moved or has
 // expired is no fault of the run.
 func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after string) (views []api.Output, next string, err error) {
-	object, err := h.Outputs.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &r.ManifestKey})
+	object, err := h.OutputS3.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &r.ManifestKey})
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusNotFound {
 		return nil, "", nil

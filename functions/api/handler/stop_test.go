@@ -19,7 +19,7 @@ import (
 
 var away = named.Errorf(named.Unavailable, "Step Functions is away")
 
-// TestStops marks, cancels and stops; what a run did not start it does not cancel,
+// TestStops notes the stop, cancels and stops; what a run did not start it does not cancel,
 // and the answer says what became of the task.
 func TestStops(t *testing.T) {
 	submission := &run.Submission{Attempt: "a1"}
@@ -34,14 +34,14 @@ func TestStops(t *testing.T) {
 	}{
 		{name: "submitting", record: run.Record{Status: run.Submitting}, task: "none", cancelled: "[]"},
 		{name: "in doubt", record: run.Record{Status: run.Submitting, Submission: submission}, task: "cancelling", cancelled: "[]"},
-		{name: "waiting", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, task: "cancelled", cancelled: "[t1]"},
-		{name: "copying", record: run.Record{Status: run.Copying, TaskID: "t1", How: run.Receipt}, task: "cancelled", cancelled: "[t1]"},
+		{name: "waiting", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, task: "cancelled", cancelled: "[t1]"},
+		{name: "copying", record: run.Record{Status: run.Copying, TaskID: "t1", How: run.ByReceipt}, task: "cancelled", cancelled: "[t1]"},
 		{name: "adopted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Exclusion, Adopted: true}, task: "left", cancelled: "[]"},
 		{name: "rescued", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Rescue}, task: "left", cancelled: "[]"},
-		{name: "two 500 first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: never[:2], task: "cancelled", cancelled: "[t1]"},
-		{name: "denied and a page first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: []error{&cyberun.AnswerError{Status: 200}, functiontest.HTMLPage(404)}, task: "cancelled", cancelled: "[t1]"},
-		{name: "never accepted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: never, task: "cancelling", cancelled: "[]"},
-		{name: "denied, since it has completed", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Receipt}, answers: []error{&cyberun.AnswerError{Status: 200}}, ended: "completed", task: "cancelled", cancelled: "[]"},
+		{name: "two 500 first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: never[:2], task: "cancelled", cancelled: "[t1]"},
+		{name: "denied and a page first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: []error{&cyberun.AnswerError{Status: 200}, functiontest.HTMLPage(404)}, task: "cancelled", cancelled: "[t1]"},
+		{name: "never accepted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: never, task: "cancelling", cancelled: "[]"},
+		{name: "denied, since it has completed", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: []error{&cyberun.AnswerError{Status: 200}}, ended: "completed", task: "cancelled", cancelled: "[]"},
 	}
 	for _, test := range tests {
 		for _, beside := range []bool{false, true} {
@@ -104,7 +104,7 @@ func TestStopsWhatEnded(t *testing.T) {
 // TestStopsOnePastItsPointOfNoReturn: it is delivered instead, and says so.
 func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", How: run.Receipt, ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
+	w.Record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", How: run.ByReceipt, ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
 	w.S3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("{}")})
 	w.start("r1", body, executions.Running)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "succeeded" || a.body["task"] != "left" || w.Executions.Stopped != nil || w.Cyberun.Cancelled != nil {
@@ -120,9 +120,9 @@ func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 func TestStopsPayingForAFailedRun(t *testing.T) {
 	for deliverer, want := range map[string][2]string{"r1": {"[t1]", "cancelled"}, "r9": {"[]", "left"}, "": {"[t1]", "cancelled"}} {
 		w := newWorld(t)
-		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.ByReceipt, EndedAt: began})
 		w.start("r1", body, executions.Failed)
-		if w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: deliverer}); deliverer == "" { // Submit died before it wrote it
+		if w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: deliverer}); deliverer == "" { // Submit died before it wrote it
 			w.S3.Remove(stateBucket, "tasks/t1")
 		}
 		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || fmt.Sprint(w.Cyberun.Cancelled) != want[0] || a.body["task"] != want[1] {
@@ -130,7 +130,7 @@ func TestStopsPayingForAFailedRun(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.ByReceipt, EndedAt: began})
 	w.Cyberun.Cancels = slices.Repeat([]error{functiontest.Answered(503)}, 9)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" {
 		t.Errorf("%+v", a)
@@ -175,7 +175,7 @@ func TestStopMeetsSubmit(t *testing.T) {
 	w.Around = func(call string, do func() error) error {
 		if strings.HasPrefix(call, "PutObject state/runs/") {
 			w.Around = nil
-			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt})
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt})
 		}
 		return do()
 	}
@@ -199,7 +199,7 @@ func TestStopsUnrecordedThatEnded(t *testing.T) {
 
 // TestStopsThroughOutages: the mark is what counts, every step honours it.
 func TestStopsThroughOutages(t *testing.T) {
-	waiting := run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.Receipt}
+	waiting := run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}
 	w := newWorld(t)
 	w.Record(waiting)
 	w.start("r1", body, executions.Running)
@@ -231,7 +231,7 @@ func TestStopsThroughOutages(t *testing.T) {
 // TestStopAgain cancels a task that could not be cancelled at the first stop.
 func TestStopAgain(t *testing.T) {
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", How: run.Receipt, StopRequestedAt: began, EndedAt: began.Add(time.Second),
+	w.Record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", How: run.ByReceipt, StopRequestedAt: began, EndedAt: began.Add(time.Second),
 		Cancel: &run.Cancel{AskedAt: began}, Error: named.Errorf(named.RunCancelled, "the run was stopped; its task t1 could not be cancelled yet")})
 	a := w.call("DELETE", "/runs/r1", "")
 	if fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" || a.body["task"] != "cancelled" || a.body["status"] != "cancelled" {
@@ -247,7 +247,7 @@ func TestStopAgain(t *testing.T) {
 func TestStopsRedriven(t *testing.T) {
 	for task, cancelled := range map[string]string{"": "[]", "t1": "[t1]"} {
 		w := newWorld(t)
-		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, How: run.Receipt, EndedAt: began, Error: named.Errorf(named.Unavailable, "x")})
+		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, How: run.ByReceipt, EndedAt: began, Error: named.Errorf(named.Unavailable, "x")})
 		w.start("r1", body, executions.Running)
 		w.Executions.Of("r1").Redrives = 1
 		for range 2 {
@@ -264,7 +264,7 @@ func TestStopsRedriven(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.Receipt, EndedAt: began})
+	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.ByReceipt, EndedAt: began})
 	w.start("r1", body, executions.Failed)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || w.Run("r1").WasStopped() {
 		t.Errorf("not redriven: %+v", a)

@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 		return cyberun.WorkflowList{Workflows: []cyberun.Workflow{w.Cyberun.Flow}}
 	}
 	w.h = &Handler{
-		Cyberun: fakeCyberun{w.Cyberun, w}, Runs: w.runs, Executions: w.Executions, Outputs: w.S3, Presign: presigner{},
+		Cyberun: fakeCyberun{w.Cyberun, w}, Runs: w.runs, Executions: w.Executions, OutputS3: w.S3, Presign: presigner{},
 		OutputBucket: outputBucket, Log: slog.New(slog.DiscardHandler), Now: w.Time, NewID: w.NewID, Sleep: w.Sleep,
 	}
 	return w

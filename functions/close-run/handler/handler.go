@@ -172,7 +172,7 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 		switch due {
 		case lifecycle.CloseDue:
 			return h.sweepOne(ctx, e)
-		case lifecycle.CleanUpDue:
+		case lifecycle.WorkDue:
 			mu.Lock()
 			defer mu.Unlock()
 			unfinished = append(unfinished, e)

@@ -20,7 +20,7 @@ import (
 const lambdaCause = `{"errorMessage":"CUDA out of memory\nHint: use a smaller image","errorType":"TaskFailed"}`
 
 func TestCloses(t *testing.T) {
-	waiting := run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1", AcceptedAt: began}
+	waiting := run.Record{Status: run.Waiting, TaskID: "t1", WorkflowID: "wf-1", TaskKnownAt: began}
 	with := func(r run.Record, change func(*run.Record)) run.Record { change(&r); return r }
 	doubtful := run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission}
 	named2 := with(doubtful, func(r *run.Record) {
@@ -128,7 +128,7 @@ func TestNamesCandidates(t *testing.T) {
 		w.Now = began.Add(2 * time.Second) // a second after the POST
 		w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission})
 		w.execution("r1", status, named.Unauthorized, "x")
-		w.Set("tasks/t3", run.Ownership{StartedBy: "r3", How: run.Receipt, DeliveredBy: "r3"})
+		w.Set("tasks/t3", run.Ownership{StartedBy: "r3", How: run.ByReceipt, DeliveredBy: "r3"})
 		looked := time.Duration(0)
 		w.Cyberun.Started = nil
 		w.Around = func(call string, do func() error) error {

@@ -72,7 +72,7 @@ func TestMeanwhile(t *testing.T) {
 		"Submit marks": {run.Record{Status: run.Submitting, WorkflowID: "wf-1"}, "ABORTED",
 			func(r *run.Record) { r.Submission = &submission }, "was in doubt", "[]"},
 		"Submit stores its task": {run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission}, "ABORTED",
-			func(r *run.Record) { r.TaskID, r.How, r.Status = "t1", run.Receipt, run.Waiting }, "its task t1 was cancelled", "[t1]"},
+			func(r *run.Record) { r.TaskID, r.How, r.Status = "t1", run.ByReceipt, run.Waiting }, "its task t1 was cancelled", "[t1]"},
 		"a person stops a failed run: the caller was told that it is cancelled": {run.Record{Status: run.Waiting, TaskID: "t1"}, "FAILED",
 			func(r *run.Record) { r.StopRequestedAt = began }, "its task t1 was cancelled", "[t1]"},
 	}
@@ -118,7 +118,7 @@ func TestTaskStoredAfterTheClose(t *testing.T) {
 func TestTakenOverIsNotCancelled(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"})
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"})
 	w.execution("r1", "ABORTED", "", "")
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
@@ -245,7 +245,7 @@ func TestOwnershipBeforeMarkersGo(t *testing.T) {
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if o, _, err := w.runs.OwnershipOf(t.Context(), "t1"); err != nil || o.StartedBy != "r1" || o.How != run.Receipt {
+	if o, _, err := w.runs.OwnershipOf(t.Context(), "t1"); err != nil || o.StartedBy != "r1" || o.How != run.ByReceipt {
 		t.Errorf("%+v, %v", o, err)
 	}
 	if markers := w.S3.Keys(stateBucket, "submitting/"); len(markers) != 0 {

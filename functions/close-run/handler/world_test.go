@@ -59,7 +59,7 @@ func (w *world) record(r run.Record) {
 	r.RunID, r.StartedAt = cmp.Or(r.RunID, "r1"), cmp.Or(r.StartedAt, began)
 	r.LifeStartedAt, r.Workflow, r.MaxSeconds = r.StartedAt, functiontest.WorkflowRef, run.DefaultMaxSeconds
 	if r.TaskID != "" {
-		r.How = cmp.Or(r.How, run.Receipt)
+		r.How = cmp.Or(r.How, run.ByReceipt)
 		if w.Cyberun.Of(r.TaskID) == nil {
 			w.Cyberun.Has(r.TaskID, cyberun.StatusRunning)
 		}

@@ -29,7 +29,7 @@ func TestStateFits(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{RunID: "r", RedriveCount: new(int), Attempts: 1})); diff != "" {
+	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{RunID: "r", RedriveCount: new(int), Retries: 1})); diff != "" {
 		t.Error(diff)
 	}
 }

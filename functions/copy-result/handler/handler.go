@@ -19,7 +19,7 @@ import (
 type Input struct {
 	RunID        string `json:"run_id"`
 	RedriveCount *int   `json:"redrive_count,omitempty"` // as [lifecycle.Call].Redrives
-	Attempts     int    `json:"attempts,omitempty"`      // how often this state was tried before this call
+	Retries      int    `json:"attempts,omitempty"`      // how often this state was tried before this call
 }
 
 // ID returns the run's id, for the log.

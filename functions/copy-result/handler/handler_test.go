@@ -243,7 +243,7 @@ func TestPagesForFiveMinutes(t *testing.T) {
 // a place of its own.
 func TestRescuedByAnother(t *testing.T) {
 	w := newWorld(t).record(nil)
-	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "rescuer"})
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "rescuer"})
 	out, err := w.handle()
 	if err != nil {
 		t.Fatal(err)

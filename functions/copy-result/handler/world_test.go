@@ -88,8 +88,8 @@ func (w *world) copiesBy(do copyFunc) { w.h.NewCopier = func(time.Time, int) Cop
 func (w *world) record(change func(*run.Record)) *world {
 	w.t.Helper()
 	r := run.Record{
-		RunID: "r1", ExecutionARN: functiontest.ARN("r1"), StartedAt: began, LifeStartedAt: began, AcceptedAt: began.Add(time.Second), CompletedAt: began.Add(50 * time.Second),
-		Status: run.Waiting, TaskID: "t1", How: run.Receipt, Workflow: functiontest.WorkflowRef, Bucket: outputBucket, Prefix: "runs/r1/", MaxSeconds: 3600,
+		RunID: "r1", ExecutionARN: functiontest.ARN("r1"), StartedAt: began, LifeStartedAt: began, TaskKnownAt: began.Add(time.Second), CompletedAt: began.Add(50 * time.Second),
+		Status: run.Waiting, TaskID: "t1", How: run.ByReceipt, Workflow: functiontest.WorkflowRef, Bucket: outputBucket, Prefix: "runs/r1/", MaxSeconds: 3600,
 	}
 	if change != nil {
 		change(&r)

@@ -23,7 +23,7 @@ import (
 type Input struct {
 	RunID        string `json:"run_id"`
 	RedriveCount *int   `json:"redrive_count,omitempty"` // as [lifecycle.Call].Redrives
-	Attempts     int    `json:"attempts,omitempty"`      // how often this state was tried before this call
+	Retries      int    `json:"attempts,omitempty"`      // how often this state was tried before this call
 	TaskToken    string `json:"task_token,omitempty"`
 }
 
@@ -90,15 +90,15 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		return h.park(ctx, r, &progress, in)
 	}
 	progress.Polls++
-	progress.Events += run.PollEvents + in.Attempts*run.AttemptEvents
+	progress.Events += run.PollEvents + in.Retries*run.RetryEvents
 	task, err := h.readTask(ctx, r)
 	if err == nil && !task.Status.Terminal() {
-		if most := h.streamTime(ctx, r.Record, in.Attempts); most > 0 {
+		if most := h.streamTime(ctx, r.Record, in.Retries); most > 0 {
 			progress.TaskStatus = string(task.Status)
 			h.hold(ctx, r.TaskID, &progress, most)
 			task, err = h.readTask(ctx, r)
 		} else {
-			task, err = h.pollInline(ctx, r, task, in.Attempts)
+			task, err = h.pollInline(ctx, r, task, in.Retries)
 		}
 	}
 	if err == nil {
@@ -125,9 +125,9 @@ func (h *Handler) readTask(ctx context.Context, r lifecycle.Run) (cyberun.Task, 
 const inlinePolling = 2 * run.MinWait
 
 // pollInline polls a task that started a moment ago without leaving the call. As for
-// the event stream, a call after a failed attempt does not wait.
-func (h *Handler) pollInline(ctx context.Context, r lifecycle.Run, task cyberun.Task, attempts int) (cyberun.Task, error) {
-	for h.Hold == 0 && attempts == 0 && !h.Webhooks && h.Now().Sub(r.AcceptedAt) < inlinePolling && h.Now().Before(r.Deadline()) {
+// the event stream, a call after a failed try does not wait.
+func (h *Handler) pollInline(ctx context.Context, r lifecycle.Run, task cyberun.Task, retries int) (cyberun.Task, error) {
+	for h.Hold == 0 && retries == 0 && !h.Webhooks && h.Now().Sub(r.TaskKnownAt) < inlinePolling && h.Now().Before(r.Deadline()) {
 		if err := h.Sleep(ctx, run.MinWait); err != nil {
 			return task, nil
 		}
@@ -167,7 +167,7 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 		out.Park = true
 		return out, nil
 	}
-	wait := run.NextWait(now.Sub(r.AcceptedAt), r.Deadline().Sub(now), progress.Events)
+	wait := run.NextWait(now.Sub(r.TaskKnownAt), r.Deadline().Sub(now), progress.Events)
 	if progress.Checks > 0 {
 		wait = run.CheckWait(progress.Checks)
 	}
@@ -234,7 +234,7 @@ func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task
 		return Output{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", r.TaskID, message)
 	case cyberun.StatusCancelled:
 		switch late := !h.Now().Before(r.Deadline()); {
-		case late && (r.Cancel != nil || r.How == run.Receipt): // by a call of the relay that died after it, most likely
+		case late && (r.Cancel != nil || r.How == run.ByReceipt): // by a call of the relay that died after it, most likely
 			return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", r.MaxSeconds, r.TaskID)
 		case r.Cancel != nil:
 			return Output{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled before the run was redriven: its max_seconds had passed, or a person had stopped it", r.TaskID)

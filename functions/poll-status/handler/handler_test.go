@@ -191,7 +191,7 @@ func TestRefuses(t *testing.T) {
 // TestRescuedByAnother: two runs that deliver one task do no harm, but the rescuer's
 // task is not this run's to cancel, also when it is rescued while this one looks.
 func TestRescuedByAnother(t *testing.T) {
-	rescued := run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r9"}
+	rescued := run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}
 	var w *world
 	w = newWorld(t, look{status: "running", change: func(*cyberun.Task) { w.Set("tasks/t1", rescued) }}).record(nil)
 	if out, err := w.handle(); err != nil || out.Done {
@@ -252,13 +252,13 @@ func TestCountsTheHistory(t *testing.T) {
 	w := newWorld(t, look{status: "running"}).record(func(r *run.Record) { r.MaxSeconds = 86400 })
 	w.Now = began.Add(time.Hour)
 	in := w.input()
-	in.Attempts = 4
+	in.Retries = 4
 	for _, call := range []Input{w.input(), in} {
 		if _, err := w.h.Handle(t.Context(), call); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if p := w.progress(); p.Events != 2*run.PollEvents+4*run.AttemptEvents || p.Polls != 2 {
+	if p := w.progress(); p.Events != 2*run.PollEvents+4*run.RetryEvents || p.Polls != 2 {
 		t.Errorf("%+v", p)
 	}
 	for _, test := range []struct {
@@ -339,7 +339,7 @@ func TestPollsInline(t *testing.T) {
 	w := newWorld(t, look{status: "running"}).record(nil)
 	w.Now = began.Add(time.Second)
 	in := w.input()
-	in.Attempts = 1 // which may have been throttled
+	in.Retries = 1 // which may have been throttled
 	if _, err := w.h.Handle(t.Context(), in); err != nil || w.did("sleep") != nil {
 		t.Errorf("%v, %v", err, w.log)
 	}

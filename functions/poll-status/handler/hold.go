@@ -23,14 +23,14 @@ const (
 )
 
 // streamTime returns how long this call may follow the task's events; 0: not at all. A
-// call after a failed attempt does not: it may have been throttled, and waiting
+// call after a failed try does not: it may have been throttled, and waiting
 // calls are what uses up an account's concurrency.
-func (h *Handler) streamTime(ctx context.Context, record run.Record, attempts int) time.Duration {
-	if h.Hold == 0 || attempts > 0 {
+func (h *Handler) streamTime(ctx context.Context, record run.Record, retries int) time.Duration {
+	if h.Hold == 0 || retries > 0 {
 		return 0
 	}
 	now := h.Now()
-	most := max(h.Hold-now.Sub(record.AcceptedAt), minStream)
+	most := max(h.Hold-now.Sub(record.TaskKnownAt), minStream)
 	if deadline, ok := ctx.Deadline(); ok {
 		most = min(most, deadline.Sub(now)-callReserve)
 	}

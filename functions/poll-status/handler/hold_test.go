@@ -89,7 +89,7 @@ func TestHoldIsBounded(t *testing.T) {
 		max      int
 		want     time.Duration
 		webhooks bool
-		attempts int
+		retries  int
 	}{
 		{name: "a fresh task, for HoldSeconds", hold: 30 * time.Second, max: 3600, want: 30 * time.Second},
 		{name: "a task of 20 s, for the rest", hold: 30 * time.Second, age: 20 * time.Second, max: 3600, want: 10 * time.Second},
@@ -100,7 +100,7 @@ func TestHoldIsBounded(t *testing.T) {
 		{name: "within the run", hold: 300 * time.Second, max: 7, want: 7 * time.Second},
 		{name: "the deadline has passed", hold: 300 * time.Second, age: 8 * time.Second, max: 7},
 		{name: "never", age: 10 * time.Minute, max: 3600},
-		{name: "after a throttled attempt", hold: 30 * time.Second, max: 3600, attempts: 1},
+		{name: "after a throttled attempt", hold: 30 * time.Second, max: 3600, retries: 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestHoldIsBounded(t *testing.T) {
 				start := time.Now()
 				w.h.Now, w.runs.Now = time.Now, time.Now
 				w.record(func(r *run.Record) {
-					r.StartedAt, r.LifeStartedAt, r.AcceptedAt, r.MaxSeconds = start, start, start, test.max
+					r.StartedAt, r.LifeStartedAt, r.TaskKnownAt, r.MaxSeconds = start, start, start, test.max
 				})
 				time.Sleep(test.age)
 				held := time.Duration(-1)
@@ -129,7 +129,7 @@ func TestHoldIsBounded(t *testing.T) {
 					defer cancel()
 				}
 				in := w.input()
-				in.Attempts = test.attempts
+				in.Retries = test.retries
 				_, err := w.h.Handle(ctx, in)
 				if test.max == 7 {
 					namedtest.Want(t, err, named.RunTimedOut, "")

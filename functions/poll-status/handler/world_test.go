@@ -68,7 +68,7 @@ func newWorld(t *testing.T, looks ...look) *world {
 	service := service{w.Cyberun, w}
 	w.runs = w.Runs()
 	w.runs.Cyberun, w.runs.Sleep = service, w.sleep
-	w.runs.Outputs = nil // as the function has it
+	w.runs.OutputS3 = nil // as the function has it
 	w.h = &Handler{
 		Cyberun: service, Runs: w.runs, Now: w.Time, Sleep: w.sleep,
 		Resumer: resumer(func(token string) error { w.note("resume " + token); return nil }),
@@ -144,7 +144,7 @@ func (w *world) did(prefix string) (entries []string) {
 // record puts a waiting run there, as Submit leaves it.
 func (w *world) record(change func(*run.Record)) *world {
 	r := run.Record{
-		RunID: "r1", LifeStartedAt: began, AcceptedAt: began, Status: run.Waiting, TaskID: "t1", How: run.Receipt, MaxSeconds: 3600, Workflow: "x",
+		RunID: "r1", LifeStartedAt: began, TaskKnownAt: began, Status: run.Waiting, TaskID: "t1", How: run.ByReceipt, MaxSeconds: 3600, Workflow: "x",
 	}
 	if change != nil {
 		change(&r)

@@ -191,13 +191,13 @@ func TestWhoseTask(t *testing.T) {
 	}{
 		{name: "nobody else", prepare: func(*world, string) {}},
 		{name: "another's by a receipt", prepare: func(w *world, _ string) {
-			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), named9(run.Receipt))
+			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), named9(run.ByReceipt))
 		}},
 		{name: "another's by exclusion", prepare: func(w *world, _ string) {
 			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), named9(run.Exclusion))
 		}},
 		{name: "another's that was rescued", prepare: func(w *world, _ string) {
-			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), run.Ownership{StartedBy: "r9", How: run.Receipt, DeliveredBy: "r10"})
+			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), run.Ownership{StartedBy: "r9", How: run.ByReceipt, DeliveredBy: "r10"})
 		}},
 		{name: "a stranger's", prepare: func(w *world, _ string) { w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)) }, want: named.SubmitOutcomeUnknown, names: 2},
 		{name: "another workflow's", prepare: func(w *world, _ string) { w.Cyberun.Strangers(3, "wf-2", began.Add(time.Second)) }},
@@ -208,7 +208,7 @@ func TestWhoseTask(t *testing.T) {
 		}},
 		{name: "mine by a receipt, beside two strangers'", prepare: func(w *world, mine string) {
 			w.Cyberun.Strangers(2, workflowID, began.Add(time.Second))
-			w.own(mine, run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"})
+			w.own(mine, run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"})
 		}},
 		{name: "mine, but a candidate of another", prepare: func(w *world, mine string) {
 			w.own(mine, run.Ownership{StartedBy: "r9", How: run.AsCandidate})
@@ -230,7 +230,7 @@ func TestWhoseTask(t *testing.T) {
 			out, err := w.drive(in)
 			record := w.Run("r1")
 			if test.want == "" {
-				if err != nil || out.TaskID != mine || !record.Adopted || record.How != run.Exclusion && record.How != run.Receipt {
+				if err != nil || out.TaskID != mine || !record.Adopted || record.How != run.Exclusion && record.How != run.ByReceipt {
 					t.Fatalf("%+v, %v, %+v", out, err, record.Record)
 				}
 				w.checkNoTraces("r1")

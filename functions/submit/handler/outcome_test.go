@@ -78,7 +78,7 @@ func TestPersonsWord(t *testing.T) {
 	t.Run("a task that another run is known to have started", func(t *testing.T) {
 		w, in := undecided(t, true)
 		theirs := w.Cyberun.Paid("a stranger's")[0]
-		w.own(theirs, named9(run.Receipt))
+		w.own(theirs, named9(run.ByReceipt))
 		w.decide("r1", run.Decision{TaskID: theirs})
 		_, _, err, _ := w.once(w.redrive(in))
 		if err == nil || w.Run("r1").TaskID != "" {
@@ -212,7 +212,7 @@ func TestInDoubt(t *testing.T) {
 // candidate; whatever the setting, it is the run's.
 func TestFoundInEverySetting(t *testing.T) {
 	for _, setting := range []DoubtPolicy{PolicyVerify, PolicyAbsentOnly, PolicyStop} {
-		for _, how := range []run.How{run.Receipt, run.Exclusion} {
+		for _, how := range []run.How{run.ByReceipt, run.Exclusion} {
 			t.Run(fmt.Sprintf("%s, %s", setting, how), func(t *testing.T) {
 				w, in := doubtful(t, true)
 				w.inDoubt = setting

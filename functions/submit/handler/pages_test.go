@@ -23,7 +23,7 @@ func TestPages(t *testing.T) {
 		{call: "workflow"}, {call: "workflow", last: 5 * time.Minute},
 		{call: "presign"}, {call: "presign", work: true}, {call: "presign", last: 5 * time.Minute},
 		{call: "upload"}, {call: "upload", work: true}, {call: "upload", last: 5 * time.Minute},
-		{call: "run"}, {call: "run", work: true},
+		{call: "start"}, {call: "start", work: true},
 		{call: "list"}, {call: "list", last: 5 * time.Minute},
 		{call: "all"}, {call: "all", work: true}, {call: "all", last: 5 * time.Minute}, {call: "all", work: true, last: 5 * time.Minute},
 	} {
@@ -39,11 +39,11 @@ func TestPages(t *testing.T) {
 				w.S3.Set(inboxBucket, "x.png", storetest.Object{Body: []byte("x"), ContentType: "image/png"})
 				met, lost, until := 0, false, time.Time{}
 				l.World, l.HTMLPage = w.World, func(call string) (int, bool) {
-					if test.call == "list" && call == "run" && !lost { // a list is read in a doubt alone
+					if test.call == "list" && call == "start" && !lost { // a list is read in a doubt alone
 						lost = true
 						return http.StatusBadGateway, true
 					}
-					if call != test.call && (test.call != "all" || met == 0 && call != "run") {
+					if call != test.call && (test.call != "all" || met == 0 && call != "start") {
 						return 0, true
 					}
 					if until.IsZero() {

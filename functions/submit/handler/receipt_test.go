@@ -53,7 +53,7 @@ func TestReceiptIsSurer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if o := w.ownership(out.TaskID); (o != run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: test.deliverer}) {
+			if o := w.ownership(out.TaskID); (o != run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: test.deliverer}) {
 				t.Errorf("%+v", o)
 			}
 			w.checkNoTraces("r1")
@@ -91,22 +91,22 @@ func TestLateReceipt(t *testing.T) {
 			if _, err := w.drive(in); err != nil {
 				w.T.Fatal(err)
 			}
-		}, status: run.Waiting, how: run.Receipt, ends: cyberun.StatusPending},
+		}, status: run.Waiting, how: run.ByReceipt, ends: cyberun.StatusPending},
 		{name: "failed", meanwhile: func(w *world, _ Input, _ string) { w.fail("r1", named.Errorf(named.Unavailable, "x")) },
-			status: run.Failed, how: run.Receipt, ends: cyberun.StatusPending, text: "Superseded"},
+			status: run.Failed, how: run.ByReceipt, ends: cyberun.StatusPending, text: "Superseded"},
 		{name: "failed and redriven", meanwhile: func(w *world, in Input, _ string) {
 			w.fail("r1", named.Errorf(named.Unavailable, "x"))
 			in = w.redrive(in)
 			w.once(in) // in doubt
-		}, status: run.Waiting, how: run.Receipt, ends: cyberun.StatusPending, text: "Superseded"},
+		}, status: run.Waiting, how: run.ByReceipt, ends: cyberun.StatusPending, text: "Superseded"},
 		{name: "stopped", meanwhile: func(w *world, _ Input, _ string) { w.stop("r1") },
-			status: run.Waiting, how: run.Receipt, ends: cyberun.StatusCancelled, text: "RunCancelled"},
+			status: run.Waiting, how: run.ByReceipt, ends: cyberun.StatusCancelled, text: "RunCancelled"},
 		{name: "cancelled", meanwhile: func(w *world, _ Input, _ string) { aborted(w) },
-			status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
+			status: run.Cancelled, how: run.ByReceipt, ends: cyberun.StatusCancelled, text: "Superseded"},
 		{name: "cancelled, and named as a candidate", meanwhile: func(w *world, _ Input, id string) {
 			aborted(w)
 			w.own(id, run.Ownership{StartedBy: "r1", How: run.AsCandidate})
-		}, status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
+		}, status: run.Cancelled, how: run.ByReceipt, ends: cyberun.StatusCancelled, text: "Superseded"},
 		{name: "cancelled, and its candidates named", meanwhile: func(w *world, _ Input, id string) {
 			aborted(w)
 			w.Undisturbed(func() {
@@ -118,14 +118,14 @@ func TestLateReceipt(t *testing.T) {
 			if w.Run("r1").Pending(w.Now) {
 				w.T.Error("the sweep would look at it again and again")
 			}
-		}, status: run.Cancelled, how: run.Receipt, ends: cyberun.StatusCancelled, text: "Superseded"},
+		}, status: run.Cancelled, how: run.ByReceipt, ends: cyberun.StatusCancelled, text: "Superseded"},
 		{name: "a person said that it is this one", meanwhile: func(w *world, in Input, id string) {
 			w.fail("r1", named.Errorf(named.SubmitOutcomeUnknown, "x"))
 			w.decide("r1", run.Decision{TaskID: id})
 			if _, err := w.drive(w.redrive(in)); err != nil {
 				w.T.Fatal(err)
 			}
-		}, status: run.Waiting, how: run.Receipt, ends: cyberun.StatusPending, text: "Superseded"},
+		}, status: run.Waiting, how: run.ByReceipt, ends: cyberun.StatusPending, text: "Superseded"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestLateReceipt(t *testing.T) {
 			if got := w.Cyberun.Of(id).Status; got != test.ends {
 				t.Errorf("the task is %s, want %s", got, test.ends)
 			}
-			if o := w.ownership(id); o.How != run.Receipt || o.StartedBy != "r1" || o.DeliveredBy != "r1" {
+			if o := w.ownership(id); o.How != run.ByReceipt || o.StartedBy != "r1" || o.DeliveredBy != "r1" {
 				t.Errorf("%+v", o)
 			}
 			if len(record.ExtraTasks) > 0 || len(w.Cyberun.Paid("r1")) != 1 {
@@ -207,7 +207,7 @@ func TestSecondReceipt(t *testing.T) {
 			if record.TaskID != kept || len(record.ExtraTasks) != 1 || record.ExtraTasks[0] != (run.ExtraTask{TaskID: extra, Cancelled: test.cancelled}) {
 				t.Errorf("%+v", record.Record)
 			}
-			if o := w.ownership(extra); (o != run.Ownership{StartedBy: "r1", How: run.Receipt, DeliveredBy: "r1"}) {
+			if o := w.ownership(extra); (o != run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}) {
 				t.Errorf("%+v", o)
 			}
 			if ended := w.Cyberun.Of(extra).Status == cyberun.StatusCancelled; ended != test.cancelled {

@@ -36,7 +36,7 @@ func (w *world) standing(runID, taskID string, status run.Status, running bool) 
 	if !running {
 		w.Executions.End(runID, executions.Failed, named.Errorf(named.Unavailable, "x"))
 	}
-	w.Set("runs/"+runID+".json", run.Record{RunID: runID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: status, TaskID: taskID, How: run.Receipt, MaxSeconds: 60})
+	w.Set("runs/"+runID+".json", run.Record{RunID: runID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: status, TaskID: taskID, How: run.ByReceipt, MaxSeconds: 60})
 }
 
 func TestRescue(t *testing.T) {
@@ -53,37 +53,37 @@ func TestRescue(t *testing.T) {
 		{name: "a candidate of a run that has ended", prepare: func(w *world, id string) {
 			w.own(id, run.Ownership{StartedBy: "r0", How: run.AsCandidate})
 		}, after: run.Ownership{StartedBy: "r0", How: run.AsCandidate, DeliveredBy: "r1"}},
-		{name: "a live run's", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Waiting, true) }, want: named.TaskTaken, text: "the run r0"},
+		{name: "a live run's", prepare: func(w *world, id string) { w.owned(id, run.ByReceipt, run.Waiting, true) }, want: named.TaskTaken, text: "the run r0"},
 		{name: "a live run's by exclusion", prepare: func(w *world, id string) { w.owned(id, run.Exclusion, run.Copying, true) }, want: named.TaskTaken, text: "r0"},
-		{name: "a failed run's", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Failed, false) },
-			after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
-		{name: "a cancelled run's", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Cancelled, false) },
-			after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+		{name: "a failed run's", prepare: func(w *world, id string) { w.owned(id, run.ByReceipt, run.Failed, false) },
+			after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
+		{name: "a cancelled run's", prepare: func(w *world, id string) { w.owned(id, run.ByReceipt, run.Cancelled, false) },
+			after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "a delivered run's", prepare: func(w *world, id string) { w.owned(id, run.Exclusion, run.Succeeded, false) },
 			after: run.Ownership{StartedBy: "r0", How: run.Exclusion, DeliveredBy: "r1"}},
-		{name: "a run's that ended, not closed yet", prepare: func(w *world, id string) { w.owned(id, run.Receipt, run.Waiting, false) },
-			after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+		{name: "a run's that ended, not closed yet", prepare: func(w *world, id string) { w.owned(id, run.ByReceipt, run.Waiting, false) },
+			after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "a live run's that is about to record it", prepare: func(w *world, id string) {
-			w.owned(id, run.Receipt, run.Submitting, true)
+			w.owned(id, run.ByReceipt, run.Submitting, true)
 			w.standing("r0", "", run.Submitting, true)
 		},
 			want: named.TaskTaken, text: "the run r0"},
 		{name: "a run's that never got it", prepare: func(w *world, id string) {
-			w.owned(id, run.Receipt, run.Waiting, true)
+			w.owned(id, run.ByReceipt, run.Waiting, true)
 			w.standing("r0", "another", run.Waiting, true)
-		}, after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+		}, after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "an expired run's", prepare: func(w *world, id string) {
-			w.own(id, run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r0"})
-		}, after: run.Ownership{StartedBy: "r0", How: run.Receipt, DeliveredBy: "r1"}},
+			w.own(id, run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r0"})
+		}, after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "a live rescue's", prepare: func(w *world, id string) {
-			w.own(id, run.Ownership{StartedBy: "r9", How: run.Receipt, DeliveredBy: "r0"})
+			w.own(id, run.Ownership{StartedBy: "r9", How: run.ByReceipt, DeliveredBy: "r0"})
 			w.standing("r0", id, run.Waiting, true)
 		}, want: named.TaskTaken, text: "the run r0"},
 		{name: "key refused", prepare: func(w *world, _ string) { w.Fails("Task", functiontest.Answered(http.StatusUnauthorized)) }, want: named.Unauthorized},
 		{name: "Cyberun away", prepare: func(w *world, _ string) { w.Fails("Task", errNetwork) }, want: named.Unavailable},
 		{name: "not there, says a proxy", prepare: func(w *world, _ string) { w.Fails("Task", functiontest.HTMLPage(http.StatusNotFound)) }, want: named.Unavailable},
 		{name: "Step Functions away", prepare: func(w *world, id string) {
-			w.owned(id, run.Receipt, run.Waiting, false)
+			w.owned(id, run.ByReceipt, run.Waiting, false)
 			w.Fails("DescribeExecution", named.Errorf(named.Unavailable, "x"))
 		}, want: named.Unavailable},
 	}
@@ -136,7 +136,7 @@ func TestRescueWithAFault(t *testing.T) {
 func TestRescuedTwice(t *testing.T) {
 	for n := 1; ; n++ {
 		w, in, id := rescuing(t)
-		w.owned(id, run.Receipt, run.Failed, false)
+		w.owned(id, run.ByReceipt, run.Failed, false)
 		other := w.input("r2", string(in.Request))
 		var otherErr error
 		count := 0
@@ -166,7 +166,7 @@ func TestRescuedTwice(t *testing.T) {
 func TestRescueCrashes(t *testing.T) {
 	prepare := func(w *world) Input {
 		id := w.Cyberun.Start(map[string]any{"prompt": "r1"})
-		w.owned(id, run.Receipt, run.Waiting, false)
+		w.owned(id, run.ByReceipt, run.Waiting, false)
 		return w.input("r1", rescueOf(id))
 	}
 	w := newWorld(t)
@@ -187,7 +187,7 @@ func TestRescueCrashes(t *testing.T) {
 			}
 			w.Around = nil
 			o, record := w.ownership(out.TaskID), w.Run("r1")
-			if o.DeliveredBy != "r1" || o.StartedBy != "r0" || o.How != run.Receipt || record.How != run.Rescue || record.TaskID != out.TaskID {
+			if o.DeliveredBy != "r1" || o.StartedBy != "r0" || o.How != run.ByReceipt || record.How != run.Rescue || record.TaskID != out.TaskID {
 				t.Errorf("%s at %d %s: %+v, %+v", f.name, n+1, call, o, record.Record)
 			}
 		}

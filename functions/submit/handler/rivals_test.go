@@ -66,7 +66,7 @@ func TestOwnedJustNow(t *testing.T) {
 		o    run.Ownership
 		want string // "": found
 	}{
-		{name: "another's receipt", o: named9(run.Receipt), want: "found to be the run r9's"},
+		{name: "another's receipt", o: named9(run.ByReceipt), want: "found to be the run r9's"},
 		{name: "another's exclusion", o: named9(run.Exclusion), want: "found to be the run r9's"},
 		{name: "another's candidate: exclusion is surer", o: run.Ownership{StartedBy: "r9", How: run.AsCandidate}},
 		{name: "its own", o: run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}},

@@ -14,7 +14,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// stop is the mark that DELETE /runs/{id} leaves, before it cancels anything.
+// stop notes a stop as DELETE /runs/{id} does, before it cancels anything.
 func (w *world) stop(runID string) {
 	w.Undisturbed(func() {
 		if _, _, err := w.Runs().Stop(w.T.Context(), runID, *w.Executions.Of(runID), outputBucket, ""); err != nil {
@@ -132,7 +132,7 @@ func TestFailedBeforeTheReceipt(t *testing.T) {
 	w.After("StartTask", func() { w.fail("r1", named.Errorf(named.Unavailable, "ten deaths")) })
 	w.once(in)
 	record, id := w.Run("r1"), w.Cyberun.Paid("r1")[0]
-	if record.Status != run.Failed || record.TaskID != id || record.How != run.Receipt || w.Cyberun.Of(id).Status.Terminal() {
+	if record.Status != run.Failed || record.TaskID != id || record.How != run.ByReceipt || w.Cyberun.Of(id).Status.Terminal() {
 		t.Errorf("%+v, %+v", record.Record, w.Cyberun.Started)
 	}
 	w.submits("r1", w.redrive(in))

@@ -196,7 +196,7 @@ func (w *world) checkSettled(runID string, out Output) {
 	if len(paid) != 1 || out.TaskID != paid[0] || record.TaskID != paid[0] || out.RunID != runID {
 		w.T.Errorf("paid %v, answered %+v, recorded %q", paid, out, record.TaskID)
 	}
-	if record.InDoubt() || record.Candidates != nil || record.Status != run.Waiting || record.AcceptedAt.IsZero() || len(record.ExtraTasks) > 0 {
+	if record.InDoubt() || record.Candidates != nil || record.Status != run.Waiting || record.TaskKnownAt.IsZero() || len(record.ExtraTasks) > 0 {
 		w.T.Errorf("the record is not settled: %+v", record.Record)
 	}
 	o := w.ownership(record.TaskID)
