@@ -65,8 +65,7 @@ func IsNotFound(err error) bool {
 }
 
 // SaysMissing reports whether an answer about a task or its result says that it is
-// not there, or not for this key: by a 403, 404 or 410, which
-// need not be Cyberun's own.
+// not there, or not for this key: by a 403, 404 or 410, which need not be Cyberun's own.
 func SaysMissing(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
 	return ok && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound || e.Status == http.StatusGone)

@@ -22,7 +22,8 @@ type Receipt struct {
 	Date   time.Time // the server's clock
 }
 
-// Outcome says whether an error of [Client.StartTask] leaves it open that a task was started.
+// Outcome says whether an error of [Client.StartTask] leaves it open that a task was
+// started.
 type Outcome int
 
 const (
@@ -74,9 +75,9 @@ var refusals = []int{400, 401, 402, 403, 404, 405, 415, 422}
 // ADR 4 lists this among its assumptions.
 var refusedAnyway = []int{413, 429}
 
-// StartTask starts a task of a workflow, once: ref is the workflow's slug, or slug@version,
-// and parameters are its inputs by their keys. Every error is a [*StartError], whose
-// Outcome says whether a task may have been started all the same.
+// StartTask starts a task of a workflow, once: ref is the workflow's slug, or
+// slug@version, and parameters are its inputs by their keys. Every error is a
+// [*StartError], whose Outcome says whether a task may have been started all the same.
 //
 // The request is posted once. No redirect is followed and net/http cannot replay it,
 // since there is no GetBody, and it has a connection of its own, so that one which

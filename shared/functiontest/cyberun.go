@@ -140,8 +140,8 @@ func (c *Cyberun) WorkflowByID(ctx context.Context, id string) (w cyberun.Workfl
 	return w, err
 }
 
-// StartTask starts a task, as [cyberun.Client.StartTask] does. It starts none if the world's clock
-// has passed the caller's deadline since the call began.
+// StartTask starts a task, as [cyberun.Client.StartTask] does. It starts none if the
+// world's clock has passed the caller's deadline since the call began.
 func (c *Cyberun) StartTask(ctx context.Context, _ string, parameters map[string]any) (cyberun.Receipt, error) {
 	entered := c.world.Now
 	deadline, _ := ctx.Deadline()

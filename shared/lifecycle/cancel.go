@@ -28,9 +28,10 @@ const (
 
 // CancelTask cancels the run's task, if the run started it by a receipt and delivers
 // it. It tries until Cyberun accepts or the budget is over, asks for the
-// task's status after each try, and notes the result in the record. If Cancel is nil in the record that it
-// returns, the run has no task, or one that it may not cancel. It needs Cyberun and
-// Sleep; without Outputs it leaves the error.json of a closed run to the sweep.
+// task's status after each try, and notes the result in the record. If Cancel is nil in
+// the record that it returns, the run has no task, or one that it may not cancel. It
+// needs Cyberun and Sleep; without OutputS3 it leaves the error.json of a closed run to
+// the sweep.
 func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run, error) {
 	if r.TaskID == "" || r.Cancel != nil && r.Cancel.EndedAs != "" {
 		return r, nil

@@ -24,7 +24,7 @@ const manifestPrefix = "manifests/"
 
 // StartCopy notes in the record that copy-result is about to copy the outputs. It
 // returns a run that has succeeded as it is, and finishes a delivery that an earlier
-// call began. It needs Outputs.
+// call began. It needs OutputS3.
 func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	now := s.Now().UTC()
 	r, cell, err := s.update(ctx, r, change{event: onCopy, life: r.life, fenced: true, do: func(rec *run.Record) error {
@@ -46,7 +46,7 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 // Deliver makes it certain that the run succeeds: it stores the manifest's bytes in the
 // state bucket, then sets the record's status to Delivering. Whichever call does the
 // rest, the run can only succeed from that write on; Deliver does the rest at once. It
-// returns RunCancelled if a person stopped the run before. It needs Outputs.
+// returns RunCancelled if a person stopped the run before. It needs OutputS3.
 func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, error) {
 	body, err := json.MarshalIndent(manifest, "", "  ")
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 // finishDelivery does the rest of a delivery: it writes the manifest's bytes to the
 // output bucket, removes an error.json, and closes the record as succeeded. It may be
 // repeated, and several callers may do it at once. It returns OutputBucketRefused if
-// the bucket does not take the manifest. It needs Outputs.
+// the bucket does not take the manifest. It needs OutputS3.
 func (s *Runs) finishDelivery(ctx context.Context, r Run) (Run, error) {
 	if r.Status == run.Succeeded {
 		return r, nil

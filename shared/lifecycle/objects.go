@@ -53,14 +53,14 @@ const indexPrefix = "index/"
 
 func indexKey(r run.Record) string { return indexPrefix + CursorOf(r) }
 
-// CursorOf returns the cursor of a run in the index, for [Runs.EachNewestFirst]. Two callers may
-// see start times of a run that differ by milliseconds, and write two entries; skip the
-// entry whose cursor is not that of the record.
+// CursorOf returns the cursor of a run in the index, for [Runs.EachNewestFirst]. Two
+// callers may see start times of a run that differ by milliseconds, and write two
+// entries; skip the entry whose cursor is not that of the record.
 func CursorOf(r run.Record) string { return store.DescendingKey(r.StartedAt) + "-" + r.RunID }
 
-// EachNewestFirst calls each with the id and the cursor of every run in the index, the newest
-// first, after the entry with the given cursor (empty: from the first), until each
-// returns false.
+// EachNewestFirst calls each with the id and the cursor of every run in the index, the
+// newest first, after the entry with the given cursor (empty: from the first), until
+// each returns false.
 func (s *Runs) EachNewestFirst(ctx context.Context, cursor string, each func(runID, cursor string) bool) error {
 	after := ""
 	if cursor != "" {

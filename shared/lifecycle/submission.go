@@ -16,8 +16,8 @@ const (
 
 	// tryTime bounds one try at a write that must not be lost.
 	tryTime = 5 * time.Second
-	// answerReserve is kept of a call's time: Lambda ends a call at its deadline, and nobody
-	// hears an error that it returns only then.
+	// answerReserve is kept of a call's time: Lambda ends a call at its deadline, and
+	// nobody hears an error that it returns only then.
 	answerReserve = tryTime + 2*time.Second
 	// unmarkTime is for the small writes of Unmark, which must happen although the call's
 	// own time is over.
@@ -245,8 +245,9 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 }
 
 // Adopt makes taskID the task of a run in doubt: the only candidate, which is then
-// adopted, or the one that a person named. It writes the ownership first, by which only one of two runs
-// gets the task. taken is the id of the other run if that has the task, else empty.
+// adopted, or the one that a person named. It writes the ownership first, by which only
+// one of two runs gets the task. taken is the id of the other run if that has the task,
+// else empty.
 func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (found Run, taken string, err error) {
 	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: how, DeliveredBy: r.RunID})
 	if err != nil {

@@ -47,9 +47,9 @@ var rules = sync.OnceValue(func() []rule {
 	}
 })
 
-// Text returns s with [Placeholder] in place of every secret: the given ones, also as JSON, Go
-// or a URL would quote them, and whatever looks like one, such as the query of an
-// address, a signature, a bearer token, or an sk-… key. Line breaks stay, and bytes
+// Text returns s with [Placeholder] in place of every secret: the given ones, also as
+// JSON, Go or a URL would quote them, and whatever looks like one, such as the query of
+// an address, a signature, a bearer token, or an sk-… key. Line breaks stay, and bytes
 // that are not UTF-8 become question marks.
 func Text(s string, secrets ...string) string {
 	s = replaceAll(strings.ToValidUTF8(s, "?"), secrets)

@@ -11,8 +11,8 @@ import (
 // string(u) is the whole address: use it only to make the request.
 type SignedURL string
 
-// String returns the address with [Placeholder] for its query. It returns only Placeholder for what
-// cannot be parsed as an address, and "" for "".
+// String returns the address with [Placeholder] for its query. It returns only
+// Placeholder for what cannot be parsed as an address, and "" for "".
 func (u SignedURL) String() string {
 	if u == "" {
 		return ""

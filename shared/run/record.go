@@ -97,7 +97,8 @@ type Record struct {
 	ManifestKey     string       `json:"manifest_key,omitempty"`
 	ManifestBody    string       `json:"manifest_body,omitempty"` // from Delivering on: the key, in the state bucket, of the manifest's fixed bytes
 	// CleanUpDue says that the close left work to the sweep: markers to delete, extra
-	// tasks to cancel, or candidates to name. A cancel that is to be confirmed is in Cancel.
+	// tasks to cancel, or candidates to name. A cancel that is to be confirmed is in
+	// Cancel.
 	CleanUpDue bool `json:"clean_up_due,omitempty"`
 
 	WriteID string `json:"write_id"` // id of the last write, by which a writer recognises its own after a lost reply

@@ -30,9 +30,9 @@
 // CRC32 of each part.
 //
 // An origin without ranges, or without an ETag or Last-Modified that ties a range to
-// one content, is read in one stream through a few pooled buffers, and again from its start if it
-// breaks off. So is one whose ranges turn out not to be usable: a 206 of another
-// range, of an unknown total or without Content-Range, a range that is ignored
+// one content, is read in one stream through a few pooled buffers, and again from its
+// start if it breaks off. So is one whose ranges turn out not to be usable: a 206 of
+// another range, of an unknown total or without Content-Range, a range that is ignored
 // later, or an ETag that changes from answer to answer, as with a store each node of
 // which has its own. The upload of the ranges is aborted then.
 //

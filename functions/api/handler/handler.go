@@ -56,6 +56,7 @@ type Handler struct {
 	Now          func() time.Time
 	NewID        func() string
 	Sleep        func(ctx context.Context, d time.Duration) error
-	// Concurrently calls two functions at the same time, for a stop; nil: one after the other.
+	// Concurrently calls two functions at the same time, for a stop; nil: one after the
+	// other.
 	Concurrently func(a, b func())
 }

@@ -19,8 +19,8 @@ import (
 // maxOutcome bounds the body of an outcome, in bytes: a task's id and some room.
 const maxOutcome = 4 << 10
 
-// decisionBody is the body of the route: the task that the submission in doubt started, or
-// that it started none. Exactly one of its fields is set.
+// decisionBody is the body of the route: the task that the submission in doubt started,
+// or that it started none. Exactly one of its fields is set.
 type decisionBody struct {
 	TaskID     *string `json:"task_id"`
 	NotStarted *bool   `json:"not_started"`

@@ -15,8 +15,8 @@ import (
 )
 
 // stopRun notes the stop in the record, then cancels the task and stops the execution
-// side by side; close-run closes the record. Of a run that has ended
-// it changes no status, and cancels a task that was left running.
+// side by side; close-run closes the record. Of a run that has ended it changes no
+// status, and cancels a task that was left running.
 func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
 	id := r.PathParameters["id"]
 	record, effects, execution, err := h.requestStop(ctx, id)

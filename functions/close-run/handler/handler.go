@@ -144,30 +144,11 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 	}
 	var swept []executions.Execution
 	left, err := h.Closer.Sweep(begin, h.Executions, h.pace, func(e executions.Execution) { swept = append(swept, e) })
-	var closed, failed atomic.Int64
-	each := func(list []executions.Execution, do func(context.Context, executions.Execution) (bool, error)) {
-		_ = fanout.Each(ctx, h.Sweepers, len(list), func(ctx context.Context, i int) error {
-			if begin.Err() != nil {
-				failed.Add(1)
-				return nil
-			}
-			ctx = observe.WithLog(ctx, observe.Log(ctx).With(observe.RunID, list[i].Name))
-			did, err := do(ctx, list[i])
-			if err != nil {
-				failed.Add(1)
-				observe.Log(ctx).WarnContext(ctx, "could not be closed; the next sweep tries again", "cause", err.Error())
-			}
-			if did {
-				closed.Add(1)
-			}
-			return nil
-		})
-	}
 	// What earlier closes left undone comes last: while Cyberun does not answer, cancels
 	// that are tried once more take all the time that there is.
 	var mu sync.Mutex
 	var unfinished []executions.Execution
-	each(swept, func(ctx context.Context, e executions.Execution) (bool, error) {
+	closed, failed := h.each(ctx, begin, swept, func(ctx context.Context, e executions.Execution) (bool, error) {
 		due, err := h.Closer.DueOf(ctx, e)
 		switch due {
 		case lifecycle.CloseDue:
@@ -179,8 +160,31 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 		}
 		return false, err
 	})
-	each(unfinished, h.sweepOne)
-	return Output{Closed: int(closed.Load()), Failed: int(failed.Load()) + left}, err
+	closedLast, failedLast := h.each(ctx, begin, unfinished, h.sweepOne)
+	return Output{Closed: closed + closedLast, Failed: failed + failedLast + left}, err
+}
+
+// each calls do for every execution, several side by side, until begin has ended. It
+// counts the runs that do closed, and those that failed or were not reached.
+func (h *Handler) each(ctx, begin context.Context, list []executions.Execution, do func(context.Context, executions.Execution) (bool, error)) (int, int) {
+	var closed, failed atomic.Int64
+	_ = fanout.Each(ctx, h.Sweepers, len(list), func(ctx context.Context, i int) error {
+		if begin.Err() != nil {
+			failed.Add(1)
+			return nil
+		}
+		ctx = observe.WithLog(ctx, observe.Log(ctx).With(observe.RunID, list[i].Name))
+		did, err := do(ctx, list[i])
+		if err != nil {
+			failed.Add(1)
+			observe.Log(ctx).WarnContext(ctx, "could not be closed; the next sweep tries again", "cause", err.Error())
+		}
+		if did {
+			closed.Add(1)
+		}
+		return nil
+	})
+	return int(closed.Load()), int(failed.Load())
 }
 
 // sweeping returns the closer with the sweep's budget for one cancel.

@@ -127,11 +127,11 @@ type skipped struct {
 
 func (s *skipped) Error() string { return s.why }
 
-// skip skips an upload that never asked for a run.
+// skip returns why an upload that never asked for a run starts none.
 func skip(why string) error { return &skipped{slog.LevelInfo, why} }
 
-// skipWithWarning skips an upload that asked for a run and can no longer be read. It logs a
-// warning, since a person may want to know.
+// skipWithWarning returns why an upload that asked for a run, and can no longer be read,
+// starts none. Its line in the log is a warning, since a person may want to know.
 func skipWithWarning(why string) error { return &skipped{slog.LevelWarn, why} }
 
 // request returns the request that an upload stands for, checked as far as it can

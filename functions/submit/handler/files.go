@@ -37,8 +37,8 @@ type inputFile struct {
 
 // inputFiles checks every s3:// value before anything is uploaded: an object that is
 // missing, forbidden, too large or of the wrong type is a violation. pins are the
-// request's input_versions: of a parameter that has one, that version is checked and no other; InputReplaced and InputGone say that it no longer
-// exists.
+// request's input_versions: of a parameter that has one, that version is checked and no
+// other; InputReplaced and InputGone say that it no longer exists.
 func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters map[string]any, pins map[string]run.InputVersion) ([]inputFile, named.Violations, error) {
 	var files []inputFile
 	var violations named.Violations

@@ -80,8 +80,8 @@ type Handler struct {
 	writeCheck writeCheck
 }
 
-// DoubtPolicy is the value of the stack parameter InDoubt: what submit may do after a lost
-// reply without a person's decision.
+// DoubtPolicy is the value of the stack parameter InDoubt: what submit may do after a
+// lost reply without a person's decision.
 type DoubtPolicy string
 
 // The settings of the stack parameter InDoubt.
