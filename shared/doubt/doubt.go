@@ -24,7 +24,7 @@ type Investigator struct {
 	Now     func() time.Time
 }
 
-// Verdict says what a look found out about a submission.
+// Verdict says what an investigation found out about a submission.
 type Verdict int
 
 const (

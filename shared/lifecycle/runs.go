@@ -262,7 +262,7 @@ func (s *Runs) lifeOf(ctx context.Context, call Call) (int, error) {
 // Continue enters a run for poll-status or copy-result. It returns RunCancelled for a
 // run that was stopped, Superseded for a call of an earlier life or of a closed run,
 // and RunNotFound without a record. A run that has succeeded is returned as it is. With
-// Outputs it finishes a delivery that an earlier call began; without them it returns
+// OutputS3 it finishes a delivery that an earlier call began; without it, it returns
 // such a run as it is. It needs Executions if call.Redrives is nil.
 func (s *Runs) Continue(ctx context.Context, call Call) (Run, error) {
 	r, err := s.Get(ctx, call.RunID)

@@ -58,7 +58,8 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 
 // StopCancel cancels the task of a stopped run within the time that an HTTP caller
 // has, and returns what became of it as DELETE /runs/{id} answers it: none,
-// cancelling, cancelled or left. It needs Cyberun and Sleep.
+// cancelling, cancelled (also of a task that had ended) or left. It needs Cyberun and
+// Sleep.
 func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 	r, err := s.CancelTask(ctx, r, callBudget)
 	switch {

@@ -99,7 +99,7 @@ type Due int
 const (
 	NothingDue Due = iota
 	WorkDue        // an earlier close left something undone: Record.Pending, or an error.json beside a success
-	CloseDue
+	CloseDue       // the run is open, or was never recorded
 )
 
 // DueOf returns what a sweep has to do for a listed execution. It reads the record
