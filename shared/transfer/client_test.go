@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -33,16 +34,18 @@ func TestRefusedWhenDialled(t *testing.T) {
 // to allowed hosts alone.
 func TestRedirects(t *testing.T) {
 	f := newFixture(t, 3*testPart)
-	var referer string
+	var referer atomic.Value // parts are fetched side by side
 	f.origin.fault = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
-		referer += r.Header.Get("Referer")
+		if sent := r.Header.Get("Referer"); sent != "" {
+			referer.Store(sent)
+		}
 		return false
 	}
 	front := httptest.NewServer(http.RedirectHandler(string(f.src.URL), http.StatusTemporaryRedirect))
 	defer front.Close()
 	f.src.URL = redact.SignedURL(front.URL + "/x?signed=secret")
-	if f.copied(); referer != "" {
-		t.Errorf("the signed URL went to another host: %q", referer)
+	if f.copied(); referer.Load() != nil {
+		t.Errorf("the signed URL went to another host: %q", referer.Load())
 	}
 	f.saved = nil
 	f.copier.Origin = NewOrigin(Policy{AllowInsecure: true, Hosts: []string{strings.TrimPrefix(front.URL, "http://")}})
