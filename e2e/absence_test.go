@@ -34,7 +34,7 @@ const (
 // begin starts the run, in a workflow of which the stack has had one task or none.
 func (l *lostReply) begin(t *testing.T, s *stack) {
 	t.Helper()
-	l.prompt = mark(t) + " " + l.name
+	l.prompt = uniqueWord(t) + " " + l.name
 	if l.list != "" {
 		s.addFault(t, fmt.Sprintf(`{"match":{"workflow":%q},"action":%s}`, l.workflow, l.list))
 	}

@@ -20,7 +20,7 @@ func TestOutputBucketRefused(t *testing.T) {
 	const tries = 5
 	for try := range int32(tries) {
 		s.timeOut(t, "SubmitFunction", 899-try)
-		word := mark(t)
+		word := uniqueWord(t)
 		v := s.end(t, s.start(t, mustJSON(t, map[string]any{
 			"workflow": "text-to-image", "parameters": map[string]any{"prompt": word}, "destination": map[string]any{"prefix": "refused/{run_id}/"},
 		})))
@@ -40,7 +40,7 @@ func TestOutputBucketRefused(t *testing.T) {
 // delivers the same task when the bucket is right again.
 func TestOutputBucketRefusedLater(t *testing.T) {
 	s := open(t)
-	word := mark(t)
+	word := uniqueWord(t)
 	runID := s.start(t, mustJSON(t, map[string]any{
 		"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 30}, "destination": map[string]any{"prefix": "later/{run_id}/"},
 	}))

@@ -131,7 +131,7 @@ func TestKeyRotation(t *testing.T) {
 		s.setKeys(t, s.key)
 		s.setSecret(t, s.key)
 	})
-	word := mark(t)
+	word := uniqueWord(t)
 	request := mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word}})
 	s.delivered(t, s.end(t, s.start(t, request))) // every function has the old key by now
 	s.setKeys(t, fresh)

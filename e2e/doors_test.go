@@ -36,7 +36,7 @@ func (s *stack) inboxRun(t *testing.T, name string) string {
 func TestJobFile(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word, name := mark(t), runName(t)
+	word, name := uniqueWord(t), runName(t)
 	s.put(t, s.inbox, "jobs/"+name+".json", []byte(mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word}})), nil)
 	s.delivered(t, s.end(t, s.inboxRun(t, name)))
 	if paid := s.paid(t, word); len(paid) != 1 {
@@ -82,7 +82,7 @@ func TestDroppedPhoto(t *testing.T) {
 // photo is a picture that a run made.
 func (s *stack) photo(t *testing.T) []byte {
 	t.Helper()
-	v := s.end(t, s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image@2", "parameters": map[string]any{"prompt": mark(t), "width": 128, "height": 128}})))
+	v := s.end(t, s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image@2", "parameters": map[string]any{"prompt": uniqueWord(t), "width": 128, "height": 128}})))
 	return s.object(t, s.outputs, s.delivered(t, v).Outputs[0].Key)
 }
 
@@ -114,7 +114,7 @@ func TestNoLoop(t *testing.T) {
 func TestManyJobs(t *testing.T) {
 	s := open(t)
 	const jobs = 100
-	word, name := mark(t), runName(t)
+	word, name := uniqueWord(t), runName(t)
 	var all sync.WaitGroup
 	for i := range jobs {
 		all.Go(func() {
@@ -163,7 +163,7 @@ func (s *stack) runsNamed(t *testing.T, name, status string) (ids []string) {
 func TestEventTwice(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word, name := mark(t), runName(t)
+	word, name := uniqueWord(t), runName(t)
 	key := "jobs/" + name + ".json"
 	s.put(t, s.inbox, key, []byte(mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word}})), nil)
 	s.inboxRun(t, name)

@@ -89,7 +89,7 @@ func TestPersonSaysNotStarted(t *testing.T) {
 func TestLostReply(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	// A workflow that no other test submits to meanwhile: rivals are another test's matter.
 	request := map[string]any{"workflow": "nerf-train", "parameters": map[string]any{"scene": word, "seconds": 2}}
 	s.addFault(t, fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/run$","body_contains":%q},"times":1,"action":{"type":"accept_then_reset"}}`, word))

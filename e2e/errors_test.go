@@ -21,7 +21,7 @@ func (s *stack) execute(t *testing.T, name, input string) {
 
 // runName is a name that no other execution has.
 func runName(t *testing.T) string {
-	return strings.NewReplacer(" ", "-", ".", "-", "/", "-").Replace(strings.ToLower(mark(t)))
+	return strings.NewReplacer(" ", "-", ".", "-", "/", "-").Replace(strings.ToLower(uniqueWord(t)))
 }
 
 // TestNamedErrors: each way a run can fail has one name, everywhere: in Step
@@ -51,7 +51,7 @@ func TestNamedErrors(t *testing.T) {
 	for i, c := range cases {
 		t.Run(fmt.Sprintf("%s-%d", c.name, i), func(t *testing.T) {
 			t.Parallel()
-			word := mark(t)
+			word := uniqueWord(t)
 			if c.request == nil || c.request["max_seconds"] != nil {
 				request := map[string]any{"workflow": "text-to-image", "parameters": prompt(word)}
 				for k, v := range c.request {

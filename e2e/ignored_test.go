@@ -105,7 +105,7 @@ func TestCopyOntoItself(t *testing.T) {
 // passed waits until an upload of now is paid for: those before it have been seen.
 func (s *stack) passed(t *testing.T) {
 	t.Helper()
-	word := mark(t)
+	word := uniqueWord(t)
 	s.put(t, s.inbox, "jobs/"+runName(t)+"-barrier.json", []byte(mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word}})), nil)
 	eventually(t, "a later job ran", func() (bool, any) { return len(s.paid(t, word)) > 0, nil })
 }

@@ -12,7 +12,7 @@ import (
 func TestPageInsteadOfCyberun(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	runID, taskID := s.waiting(t, word, 30)
 	for _, status := range []int{401, 403, 404, 410, 502} {
 		s.addFault(t, fmt.Sprintf(`{"match":{"method":"GET","path_regexp":"/r/tasks/%s(/result)?$"},"times":2,"action":{"type":"status","status":%d,"body":"<html>away</html>"}}`, taskID, status))
@@ -27,7 +27,7 @@ func TestPageInsteadOfCyberun(t *testing.T) {
 func TestPageForMinutes(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	runID, taskID := s.waiting(t, word, 30)
 	const page = `{"type":"status","status":404,"body":"<html><h1>default backend - 404</h1></html>"}`
 	away := func(below string) (fired func() int, end func()) {
@@ -102,7 +102,7 @@ func TestPageToEachCall(t *testing.T) {
 func TestResultNotThere(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	runID, taskID := s.waiting(t, word, 30)
 	s.addFault(t, fmt.Sprintf(`{"match":{"method":"GET","path_regexp":"/r/tasks/%s/result$"},"times":2,"action":{"type":"status","status":404,"body":"{\"message\":\"Task not found\"}"}}`, taskID))
 	v := s.end(t, runID)

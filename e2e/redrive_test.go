@@ -20,7 +20,7 @@ import (
 func TestRedriveAfterRevokedKey(t *testing.T) {
 	s := open(t)
 	t.Cleanup(func() { s.setKeys(t, s.key) })
-	word := mark(t)
+	word := uniqueWord(t)
 	runID, _ := s.waiting(t, word, 60)
 	s.setKeys(t, "sk-local-another")
 	v := s.end(t, runID)
@@ -51,7 +51,7 @@ func TestRedriveAfterOutage(t *testing.T) {
 	s := open(t)
 	s.fewTries(t, "Unavailable", 2)
 	t.Run("before anything is submitted", func(t *testing.T) {
-		word, runID := mark(t), runName(t)
+		word, runID := uniqueWord(t), runName(t)
 		fired, end := s.outage(t, word, `{"method":"GET","path_regexp":"/r/workflows/slug/text-to-image$"}`, away)
 		s.execute(t, runID, prompted(t, word, 10)) // the API would not take it
 		s.checkFailure(t, s.end(t, runID), "Unavailable")
@@ -62,7 +62,7 @@ func TestRedriveAfterOutage(t *testing.T) {
 		s.checkRedrive(t, runID, word)
 	})
 	t.Run("at the result", func(t *testing.T) {
-		word := mark(t)
+		word := uniqueWord(t)
 		runID, taskID := s.waiting(t, word, 30)
 		fired, end := s.outage(t, word, fmt.Sprintf(`{"path_regexp":"/r/tasks/%s/result$"}`, taskID), away)
 		s.checkFailure(t, s.end(t, runID), "Unavailable")
@@ -80,7 +80,7 @@ func TestRedriveAfterOutage(t *testing.T) {
 func TestRedriveAfterDeadline(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	runID := s.start(t, mustJSON(t, map[string]any{
 		"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 100}, "max_seconds": 30, // time enough for a busy machine to submit
 	}))
@@ -131,7 +131,7 @@ func (s *stack) fewTries(t *testing.T, name string, tries int) {
 func TestStoppedRunRedriven(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	runID, _ := s.waiting(t, word, 600)
 	s.call(t, http.MethodDelete, "/runs/"+runID, "")
 	if v := s.end(t, runID); v.Status != "cancelled" {
@@ -154,7 +154,7 @@ func TestRedriveBesideClose(t *testing.T) {
 	const runs, atOnce = 50, 10
 	var group errgroup.Group
 	group.SetLimit(atOnce)
-	word := mark(t)
+	word := uniqueWord(t)
 	for i := range runs {
 		group.Go(func() error {
 			prompt := fmt.Sprintf("%s-%d.", word, i)
@@ -188,7 +188,7 @@ func TestRedriveBesideClose(t *testing.T) {
 func TestRescue(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	owner, taskID := s.waiting(t, word, 60)
 	refused := s.end(t, s.start(t, mustJSON(t, map[string]any{"task_id": taskID})))
 	s.checkFailure(t, refused, "TaskTaken")

@@ -66,7 +66,7 @@ func (s *stack) delivered(t *testing.T, v runView) manifest {
 func TestRunLandsItsFile(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image@2", "parameters": map[string]any{"prompt": word, "steps": 30}}))
 	if v := s.view(t, runID, ""); v.RunID != runID {
 		t.Errorf("right after the 202 the run is %+v", v)
@@ -186,7 +186,7 @@ func TestSeveralOutputs(t *testing.T) {
 			t.Parallel()
 			request := map[string]any{"workflow": workflow}
 			if workflow != "odd-names" { // that one takes no prompt
-				request["parameters"] = map[string]any{"prompt": mark(t)}
+				request["parameters"] = map[string]any{"prompt": uniqueWord(t)}
 			}
 			v := s.end(t, s.start(t, mustJSON(t, request)))
 			m := s.delivered(t, v)
@@ -217,7 +217,7 @@ func TestPolledRun(t *testing.T) {
 	s := open(t)
 	s.withPolling(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	v := s.end(t, s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 30}})))
 	m := s.delivered(t, v)
 	const most = 100
@@ -243,7 +243,7 @@ func (s *stack) setting(t *testing.T, function, name string) string {
 func TestManyFaultsAtOnce(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	a := s.call(t, http.MethodPost, "/runs", mustJSON(t, map[string]any{
 		"workflow":    "text-to-image@2",
 		"colour":      "red",
@@ -334,8 +334,8 @@ func TestUnsigned(t *testing.T) {
 // TestDiscovery pages through the workflows, and through the runs.
 func TestDiscovery(t *testing.T) {
 	s := open(t)
-	s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": mark(t)}}))
-	s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": mark(t)}}))
+	s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": uniqueWord(t)}}))
+	s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": uniqueWord(t)}}))
 	for _, list := range []struct{ path, field, id string }{{"/workflows", "workflows", "workflow_slug"}, {"/runs", "runs", "run_id"}} {
 		seen := map[string]bool{}
 		cursor := ""

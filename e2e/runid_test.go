@@ -13,7 +13,7 @@ import (
 func TestOneKeyOneRun(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	// Two spellings of one JSON value.
 	requests := []string{
 		fmt.Sprintf(`{"workflow":"text-to-image","parameters":{"prompt":%q,"steps":30}}`, word),
@@ -68,7 +68,7 @@ func TestNameOfLongAgo(t *testing.T) {
 		"run_id": runID, "status": "succeeded", "started_at": time.Now().AddDate(0, 0, -91).UTC(),
 		"execution_arn": strings.Replace(s.stateMachineARN, ":stateMachine:", ":execution:", 1) + ":" + runID,
 	})), nil)
-	word := mark(t)
+	word := uniqueWord(t)
 	s.execute(t, runID, prompted(t, word, 30))
 	s.taskOf(t, runID)
 	for _, key := range left[1:] {

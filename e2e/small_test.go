@@ -46,7 +46,7 @@ func small(t *testing.T) (*stack, int) {
 // upload becomes one run, one paid task and one manifest, and none ends otherwise.
 func TestSmallAccount(t *testing.T) {
 	s, n := small(t)
-	word, name, began := mark(t), runName(t), time.Now()
+	word, name, began := uniqueWord(t), runName(t), time.Now()
 	body := []byte(mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "width": 128, "height": 128}}))
 	var uploads errgroup.Group
 	uploads.SetLimit(16)

@@ -341,8 +341,8 @@ func mustJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// mark is a word that no other test's prompt has.
-func mark(t *testing.T) string {
+// uniqueWord is a word that no other test's prompt has.
+func uniqueWord(t *testing.T) string {
 	return strings.ReplaceAll(t.Name(), "/", " ") + " " + time.Now().Format("150405.000000")
 }
 

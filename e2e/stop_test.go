@@ -22,7 +22,7 @@ func TestStopAtAnyMoment(t *testing.T) {
 	for i := range moments {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			word := mark(t)
+			word := uniqueWord(t)
 			runID := s.start(t, prompted(t, word, 600))
 			// Half of them within the submission, half while it waits.
 			span := []int{400, 4000}[i%2]
@@ -91,7 +91,7 @@ func (s *stack) checkCancelAnswers(t *testing.T, state string) {
 		for _, by := range []string{"DELETE", "StopExecution"} {
 			t.Run(by+" "+name, func(t *testing.T) {
 				t.Parallel()
-				word := mark(t)
+				word := uniqueWord(t)
 				runID, taskID := s.waiting(t, word, 600)
 				eventually(t, "it has entered "+state, func() (bool, any) { n := s.entered(t, runID, state); return n > 0, n })
 				s.addFault(t, fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/r/tasks/%s/cancel$"},"times":%d,"action":%s}`, taskID, refused, action))
@@ -132,7 +132,7 @@ func (s *stack) checkCancelAnswers(t *testing.T, state string) {
 func TestStopAfterDeaths(t *testing.T) {
 	s := open(t)
 	t.Parallel()
-	word := mark(t)
+	word := uniqueWord(t)
 	runID, taskID := s.waiting(t, word, 600)
 	eventually(t, "the task is owned", func() (bool, any) { return s.object(t, s.state, "tasks/"+taskID) != nil, taskID })
 	var record struct {
@@ -176,7 +176,7 @@ func TestDeathPastNoReturn(t *testing.T) {
 		"StopExecution": s.stopExecution,
 	} {
 		t.Run(name, func(t *testing.T) {
-			word := mark(t)
+			word := uniqueWord(t)
 			runID, _ := s.waiting(t, word, 600)
 			prefix, key := "runs/"+runID+"/", "runs/"+runID+".json"
 			s.put(t, s.outputs, prefix+"error.json", []byte("{}"), nil) // of a life before

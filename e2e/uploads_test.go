@@ -23,7 +23,7 @@ import (
 func picture(t *testing.T) []byte {
 	t.Helper()
 	img := image.NewRGBA(image.Rect(0, 0, 16, 16))
-	sum := sha256.Sum256([]byte(mark(t)))
+	sum := sha256.Sum256([]byte(uniqueWord(t)))
 	for i := range img.Bounds().Dx() {
 		for j := range img.Bounds().Dy() {
 			img.Set(i, j, color.RGBA{sum[i], sum[16+j], sum[(i+j)%len(sum)], 255})
@@ -278,7 +278,7 @@ func TestTextAsItIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			word := strings.ReplaceAll(mark(t), ",", "")
+			word := strings.ReplaceAll(uniqueWord(t), ",", "")
 			answer := s.call(t, "POST", "/runs", fmt.Sprintf(test.body, word))
 			if answer.status != test.status {
 				t.Fatalf("HTTP %d, want %d: %.500s", answer.status, test.status, answer.body)

@@ -61,7 +61,7 @@ func TestWebhookWakes(t *testing.T) {
 	var all sync.WaitGroup
 	for range 5 {
 		all.Go(func() {
-			runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": mark(t), "seconds": 6}}))
+			runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": uniqueWord(t), "seconds": 6}}))
 			s.delivered(t, s.end(t, runID))
 			if n := s.entered(t, runID, "AwaitWebhook"); n != 1 {
 				t.Errorf("parked %d times, want once", n)
@@ -79,7 +79,7 @@ func TestWebhookOfAFailedTask(t *testing.T) {
 	s := open(t)
 	s.withWebhooks(t)
 	s.atStandIn(t, http.MethodPost, "/webhook", mustJSON(t, map[string]any{"url": s.webhookURL, "secret": s.webhookSecret}))
-	word := mark(t)
+	word := uniqueWord(t)
 	s.addFault(t, fmt.Sprintf(`{"match":{"method":"POST","path_regexp":"/run$","body_contains":%q},"action":{"type":"task_fail"}}`, word))
 	v := s.end(t, s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": word, "seconds": 6}})))
 	s.checkFailure(t, v, "TaskFailed")
@@ -90,7 +90,7 @@ func TestWebhookLost(t *testing.T) {
 	s := open(t)
 	s.withWebhooks(t)
 	s.atStandIn(t, http.MethodPost, "/webhook", `{"url":""}`)
-	runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": mark(t), "seconds": 6}}))
+	runID := s.start(t, mustJSON(t, map[string]any{"workflow": "text-to-image", "parameters": map[string]any{"prompt": uniqueWord(t), "seconds": 6}}))
 	s.delivered(t, s.end(t, runID))
 }
 

@@ -140,7 +140,7 @@ func TestStopsPayingForAFailedRun(t *testing.T) {
 	}
 }
 
-// TestStopsBeforeTheRecord leaves a mark in its place that Submit honours.
+// TestStopsBeforeTheRecord leaves a request to stop in its place that Submit honours.
 func TestStopsBeforeTheRecord(t *testing.T) {
 	w := newWorld(t)
 	id := w.post(`{"workflow":"text-to-image@2","parameters":{"prompt":"x"},"destination":{"prefix":"p/{run_id}/"},"max_seconds":60}`).body["run_id"].(string)
@@ -168,7 +168,7 @@ func TestStopsAMomentAfterTheStart(t *testing.T) {
 	}
 }
 
-// TestStopMeetsSubmit: the record comes while the mark is written in its place.
+// TestStopMeetsSubmit: the record comes while the request to stop is written in its place.
 func TestStopMeetsSubmit(t *testing.T) {
 	w := newWorld(t)
 	w.start("r1", body, executions.Running)
@@ -197,7 +197,7 @@ func TestStopsUnrecordedThatEnded(t *testing.T) {
 	}
 }
 
-// TestStopsThroughOutages: the mark is what counts, every step honours it.
+// TestStopsThroughOutages: the request to stop is what counts, every step honours it.
 func TestStopsThroughOutages(t *testing.T) {
 	waiting := run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}
 	w := newWorld(t)
@@ -218,7 +218,7 @@ func TestStopsThroughOutages(t *testing.T) {
 		t.Errorf("S3 away: %+v", a)
 	}
 
-	// Whose the task is cannot be read: it is not cancelled, the mark stands.
+	// Whose the task is cannot be read: it is not cancelled, the request to stop stands.
 	w = newWorld(t)
 	w.Record(waiting)
 	w.start("r1", body, executions.Running)

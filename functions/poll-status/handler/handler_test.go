@@ -170,7 +170,7 @@ func TestRefuses(t *testing.T) {
 		change func(*run.Record)
 		want   string
 	}{
-		"stop marked":             {func(r *run.Record) { r.StopRequestedAt = began }, named.RunCancelled},
+		"stop requested":          {func(r *run.Record) { r.StopRequestedAt = began }, named.RunCancelled},
 		"cancelled":               {func(r *run.Record) { r.Status = run.Cancelled }, named.Superseded},
 		"failed":                  {func(r *run.Record) { r.Status = run.Failed }, named.Superseded},
 		"of an earlier life":      {func(r *run.Record) { r.Life = 1 }, named.Superseded},
