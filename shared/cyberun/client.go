@@ -65,6 +65,9 @@ type request struct {
 	body   []byte // JSON; nil: none
 	accept string // the type of the stream to be read; empty: JSON
 	most   int64  // bytes of the answer; 0: maxAnswer
+	// billed is set for the call that starts a task. Only a 401 that is Cyberun's own
+	// lets it be sent again: any other may stand in place of a task's receipt.
+	billed bool
 	// container is set for a call to a container service: its method, headers,
 	// query and body go out, and an answer of any status is handed back.
 	container *ContainerCall
@@ -135,7 +138,7 @@ func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response
 		return nil, nil, err
 	}
 	res, err := c.send(ctx, r, do, key)
-	if !keyRejected(res, err) {
+	if !keyRejected(r, res, err) {
 		return res, []string{key}, err
 	}
 	fresh, keyErr := c.key(ctx, func(ctx context.Context) (string, error) { return c.Keys.Refresh(ctx, key) })
@@ -157,10 +160,10 @@ func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response
 }
 
 // keyRejected reports whether a 401 came back, as an error or as the answer to a
-// container call.
-func keyRejected(res *http.Response, err error) bool {
+// container call, after which the request may be sent again.
+func keyRejected(r request, res *http.Response, err error) bool {
 	if apiErr, ok := errors.AsType[*APIError](err); ok {
-		return apiErr.Status == http.StatusUnauthorized
+		return apiErr.Status == http.StatusUnauthorized && (apiErr.JSON || !r.billed)
 	}
 	return err == nil && res.StatusCode == http.StatusUnauthorized
 }

@@ -28,11 +28,11 @@
 // # Retries and time
 //
 // The client never waits, and it never retries, with two exceptions: after a 401 the
-// key is read again, and if it changed the call is made once more (a 401 surely
-// started nothing, so this holds for StartTask as well); and CallContainer dials once more
-// for a GET or HEAD. An APIError's RetryAfter is for the caller. A call takes as long
-// as its context allows: give every one but [Client.Events], Upload and CallContainer
-// some 20 s.
+// key is read again, and if it changed the call is made once more (StartTask's only
+// if the 401 came with a JSON object: without one it may be a firewall's, and a task
+// may have been started); and CallContainer dials once more for a GET or HEAD. An
+// APIError's RetryAfter is for the caller. A call takes as long as its context allows:
+// give every one but [Client.Events], Upload and CallContainer some 20 s.
 //
 // # Secrets
 //
@@ -50,7 +50,8 @@
 //
 // # Limits
 //
-// An answer is read up to 10 MiB and an event up to 256 KiB; beyond that the call or
+// An answer is read up to 10 MiB, a [Result] up to 48 MiB, a container's up to the
+// call's MaxAnswer, and an event up to 256 KiB; beyond that the call or
 // the stream fails. Of an error's body 64 KiB are read and 500 bytes shown; of a
 // task's error 4 KiB are kept. An id has at most 200 bytes. Up to 3 redirects are
 // followed, for a GET and to the same scheme and host only. An upload is stored whole

@@ -82,6 +82,20 @@ func TestRotatedKey(t *testing.T) {
 	}
 }
 
+// TestUnknown401 starts a task, and a firewall answers 401 with a page instead of the
+// receipt. The task may have been started, whatever became of the key: nothing is posted
+// again, and the outcome is in doubt.
+func TestUnknown401(t *testing.T) {
+	for name, fresh := range map[string]string{"a new key": "sk-local-2", "the same key": "sk-local-1", "no key": ""} {
+		s, c := serve(t, raw(401, "<html>blocked</html>"))
+		c.Keys = keys{func() (string, error) { return "sk-local-1", nil }, func(string) (string, error) { return fresh, nil }}
+		_, err := c.StartTask(context.Background(), "x", nil)
+		if e, ok := errors.AsType[*StartError](err); !ok || e.Outcome != InDoubt || len(s.asked) != 1 {
+			t.Errorf("%s: asked %v: %#v", name, s.asked, err)
+		}
+	}
+}
+
 func TestNoCallWithoutAKey(t *testing.T) {
 	down := errors.New("down")
 	for name, source := range map[string]KeySource{
