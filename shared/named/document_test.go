@@ -52,8 +52,7 @@ func documentedIn(t *testing.T, path, header string) map[string]documented {
 	return rows
 }
 
-// statusText is how a document writes the status of a name: a dash where no answer
-// of the API has it.
+// statusText is how a document writes the status of a name: a dash where it has none.
 func statusText(row Spec) string {
 	if row.HTTPStatus == 0 {
 		return "–"
@@ -72,7 +71,7 @@ A run that fails has one of these names: in its execution, in ` + "`relay status
 refuses has one as the ` + "`title`" + ` of the problem document. With the name come a cause, which says what went wrong and where, and a hint,
 which says what to do. The hints below are the usual ones; where more is known, the error carries a more precise one.
 
-- **API** is the HTTP status of the API's answer; a dash where no answer has the name.
+- **API** is the HTTP status that belongs to the name, where one does; [openapi.yaml](openapi.yaml) says which routes answer with it.
 - **Redrive** says whether ` + "`relay redrive RUN`" + ` can get past the error once its cause is gone. It goes on where the run failed and never submits
   a task again that Cyberun had accepted. Step Functions takes a redrive within 14 days of the failure, and while the execution's history has fewer than
   24,999 events. A dash: no run ends by this error.
