@@ -2,9 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,14 +20,12 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/retryafter"
 )
 
-// client calls the relay's API. Every call takes the one path through do.
+// client calls the relay's API. Every call but those of containers takes the one path
+// through [do].
 type client struct {
-	base    *url.URL
-	http    *http.Client
-	sign    func(ctx context.Context, r *http.Request, payloadHash string) error
-	backoff func() backoff.BackOff
-	now     func() time.Time
-	notef   func(format string, args ...any) // says that a call is tried again
+	app  *app
+	base *url.URL
+	sign func(ctx context.Context, r *http.Request, body []byte) error
 }
 
 const (
@@ -58,134 +55,76 @@ func apiHTTP() *http.Client {
 
 type call struct {
 	method   string
-	path     string // escaped, with the query
-	body     []byte
+	path     string        // escaped, with the query
+	body     any           // to be sent as JSON; nil: none
 	key      string        // Idempotency-Key
 	patience time.Duration // how long the call is tried; 0: [patience]
 }
 
-// problem is an answer that is not a success: the relay's own of RFC 9457, or, without
-// a title, what stood in front of it.
-type problem struct {
-	Status int              `json:"status"`
-	Title  string           `json:"title"`
-	Detail string           `json:"detail"`
-	Hint   string           `json:"hint"`
-	Errors named.Violations `json:"errors"`
-
-	skew time.Duration // how far this machine's clock was ahead of the answer's Date
-}
-
-func (p *problem) Error() string { return p.failure().what }
-
-// retryable reports whether the same call may fare better in a while: of the relay's
-// own answers the table of named errors says it.
-func (p *problem) retryable() bool {
-	if spec, ours := named.Lookup(p.Title); ours {
-		return spec.Retried
+// do makes a call and decodes its answer; the raw answer is what --json prints. All calls
+// can be repeated: POST /runs carries its Idempotency-Key.
+func do[T any](ctx context.Context, c *client, k call) (answer T, raw json.RawMessage, err error) {
+	var body []byte
+	if k.body != nil {
+		if body, err = json.Marshal(k.body); err != nil {
+			return answer, nil, err
+		}
 	}
-	return p.Status == http.StatusTooManyRequests || p.Status >= http.StatusInternalServerError
-}
-
-// do makes a call and decodes its answer into out; the raw answer is what --json
-// prints. All calls can be repeated: POST /runs carries its Idempotency-Key.
-func (c *client) do(ctx context.Context, k call, out any) (json.RawMessage, error) {
 	if k.patience == 0 {
 		k.patience = patience
 	}
-	var last error
+	var last *failure
 	tries := 0
-	raw, err := backoff.Retry(ctx, func() (json.RawMessage, error) {
-		raw, wait, err := c.once(ctx, k, out)
-		last = err
-		tries++
-		var p *problem
-		switch {
-		case err == nil:
+	raw, err = backoff.Retry(ctx, func() (json.RawMessage, error) {
+		raw, err := c.once(ctx, k, body, &answer)
+		if err == nil {
 			return raw, nil
-		case ctx.Err() != nil, errors.As(err, &p) && !p.retryable(), isFailure(err):
+		}
+		last = c.failure(err)
+		tries++
+		switch {
+		case ctx.Err() != nil, !last.passing, k.patience < patienceWatching && isUnreachable(err, tries):
 			return nil, backoff.Permanent(err)
-		case k.patience < patienceWatching && isUnreachable(err, tries):
-			return nil, backoff.Permanent(err)
-		case wait > 0:
-			return nil, errors.Join(err, &backoff.RetryAfterError{Duration: wait})
+		case last.wait > 0:
+			return nil, &backoff.RetryAfterError{Duration: last.wait}
 		}
 		return nil, err
-	}, backoff.WithBackOff(c.backoff()), backoff.WithMaxElapsedTime(k.patience), backoff.WithNotify(func(_ error, wait time.Duration) {
-		c.notef("%s; trying again in %s", failureFor(c.wrapUnreachable(last)).what, wait.Round(100*time.Millisecond))
+	}, backoff.WithBackOff(c.app.backoff()), backoff.WithMaxElapsedTime(k.patience), backoff.WithNotify(func(_ error, wait time.Duration) {
+		c.app.console.notef("%s; trying again in %s", last.what, wait.Round(100*time.Millisecond))
 	}))
 	switch {
 	case err == nil:
-		return raw, nil
+		return answer, raw, nil
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return answer, nil, context.Cause(ctx)
 	}
-	return nil, c.wrapUnreachable(last)
+	return answer, nil, last
 }
 
 // isUnreachable reports whether there is no such host, or after some tries none that
 // answers.
 func isUnreachable(err error, tries int) bool {
-	var name *net.DNSError
-	var op *net.OpError
-	return errors.As(err, &name) && name.IsNotFound || errors.As(err, &op) && op.Op == "dial" && tries >= dialTries
+	name, noName := errors.AsType[*net.DNSError](err)
+	op, noCall := errors.AsType[*net.OpError](err)
+	return noName && name.IsNotFound || noCall && op.Op == "dial" && tries >= dialTries
 }
 
-func isFailure(err error) bool {
-	var f *failure
-	return errors.As(err, &f)
-}
-
-// wrapUnreachable makes a network's error the failure of a call to this API. Failures and
-// problems stay as they are.
-func (c *client) wrapUnreachable(err error) error {
-	var p *problem
-	if errors.As(err, &p) || isFailure(err) {
-		return err
+// failure explains the error of a call: one that is no failure yet is the network's, and
+// may pass.
+func (c *client) failure(err error) *failure {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f
 	}
-	return unreachable("the API at "+c.base.Host+" cannot be reached", err, "check the network and --api-url (RELAY_API_URL): it must be the stack's output ApiUrl")
+	f := unreachable("the API at "+c.base.Host+" cannot be reached", err, "check the network and --api-url (RELAY_API_URL): it must be the stack's output ApiUrl")
+	f.passing = true
+	return f
 }
 
-// once makes one try. It looks at the status before it decodes the body.
-func (c *client) once(ctx context.Context, k call, out any) (raw json.RawMessage, wait time.Duration, err error) {
+// once makes one try. It looks at the status before it decodes the answer into out.
+func (c *client) once(ctx context.Context, k call, body []byte, out any) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	request, err := c.request(ctx, k)
-	if err != nil {
-		return nil, 0, err
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	if err != nil {
-		return nil, 0, err
-	}
-	if response.StatusCode/100 != 2 {
-		return nil, retryafter.Wait(response.Header, c.now(), maxRetryAfter), problemOf(response, body, c.now())
-	}
-	if len(body) > maxAnswer {
-		return nil, 0, notRelayAPI("the API's answer is larger than %s", formatBytes(maxAnswer))
-	}
-	if err := json.Unmarshal(body, out); err != nil {
-		why := withoutURL(err)
-		if !strings.Contains(response.Header.Get("Content-Type"), "json") {
-			why = excerpt(response, body) // never of the relay's own: it may hold signed addresses
-		}
-		return nil, 0, notRelayAPI("the API's answer is not what the relay's would be: %s", why)
-	}
-	return bytes.TrimSpace(body), 0, nil
-}
-
-// notRelayAPI explains an answer that says success but is not the relay's.
-func notRelayAPI(format string, args ...any) *failure {
-	return &failure{code: codeUnreachable, what: fmt.Sprintf(format, args...), hint: "is --api-url (RELAY_API_URL) the stack's output ApiUrl, and this program as new as the stack?"}
-}
-
-func (c *client) request(ctx context.Context, k call) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, k.method, strings.TrimRight(c.base.String(), "/")+k.path, bytes.NewReader(k.body))
+	request, err := http.NewRequestWithContext(ctx, k.method, strings.TrimRight(c.base.String(), "/")+k.path, bytes.NewReader(body))
 	if err != nil {
 		return nil, &failure{code: codeUsage, what: withoutURL(err)}
 	}
@@ -197,38 +136,110 @@ func (c *client) request(ctx context.Context, k call) (*http.Request, error) {
 	if k.key != "" {
 		request.Header.Set("Idempotency-Key", k.key)
 	}
-	hash := sha256.Sum256(k.body)
-	return request, c.sign(ctx, request, hex.EncodeToString(hash[:]))
+	if err := c.sign(ctx, request, body); err != nil {
+		return nil, err
+	}
+	response, content, err := exchange(c.app.api, request, maxAnswer+1)
+	switch {
+	case err != nil:
+		return nil, err
+	case response.StatusCode/100 != 2:
+		return nil, refusal(response, content, c.app.now())
+	case len(content) > maxAnswer:
+		return nil, notRelayAPI("the API's answer is larger than %s", formatBytes(maxAnswer))
+	}
+	if err := json.Unmarshal(content, out); err != nil {
+		why := err.Error()
+		if !strings.Contains(response.Header.Get("Content-Type"), "json") {
+			why = excerpt(response, content) // never of the relay's own: it may hold signed addresses
+		}
+		return nil, notRelayAPI("the API's answer is not what the relay's would be: %s", why)
+	}
+	return bytes.TrimSpace(content), nil
 }
 
-// problemOf reads an error's body: the relay's problem, the {"message": …} of the
-// gateway before it, or neither, of which an excerpt is kept.
-func problemOf(response *http.Response, body []byte, now time.Time) *problem {
-	p := &problem{}
+// exchange sends a request and reads its answer, of the body at most so many bytes.
+func exchange(client *http.Client, request *http.Request, most int64) (*http.Response, []byte, error) {
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(response.Body, most))
+	return response, content, err
+}
+
+// notRelayAPI explains an answer that says success but is not the relay's.
+func notRelayAPI(format string, args ...any) *failure {
+	return &failure{code: codeUnreachable, what: fmt.Sprintf(format, args...), hint: "is --api-url (RELAY_API_URL) the stack's output ApiUrl, and this program as new as the stack?"}
+}
+
+const wrongAPIHint = "this is not the relay's API: --api-url (RELAY_API_URL) must be the stack's output ApiUrl"
+
+// refusal explains an answer that is not a success: the relay's problem document
+// (RFC 9457), or what stood in front of the relay.
+func refusal(response *http.Response, body []byte, now time.Time) *failure {
+	var problem struct {
+		Title, Detail, Hint string
+		Errors              named.Violations
+	}
+	status := response.StatusCode
+	passing := status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
+	var f *failure
 	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	if kind == "application/problem+json" && json.Unmarshal(body, p) == nil && p.Title != "" {
-		p.Status = response.StatusCode
-		return p
-	}
-	*p = problem{Status: response.StatusCode}
-	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
-		p.skew = now.Sub(date)
-	}
-	var gateway struct{ Message string }
-	if json.Unmarshal(body, &gateway) == nil && gateway.Message != "" {
-		p.Detail = gateway.Message
+	if kind == "application/problem+json" && json.Unmarshal(body, &problem) == nil && problem.Title != "" {
+		f = namedFailure(problem.Title, problem.Detail, problem.Hint, problem.Errors)
+		if spec, ours := named.Lookup(problem.Title); ours {
+			passing = spec.Retried
+		}
+		switch {
+		case problem.Title == named.NotFound && status == http.StatusNotFound:
+			f.code, f.hint = codeUnreachable, wrongAPIHint
+		case status >= http.StatusInternalServerError:
+			f.code = codeUnreachable
+		}
 	} else {
-		p.Detail = excerpt(response, body)
+		f = gatewayRefusal(response, body, now)
 	}
-	return p
+	f.passing, f.wait = passing, retryafter.Wait(response.Header, now, maxRetryAfter)
+	return f
+}
+
+// gatewayRefusal explains an answer that is not the relay's: the {"message": …} of the
+// gateway before it, or another, of which an excerpt is shown.
+func gatewayRefusal(response *http.Response, body []byte, now time.Time) *failure {
+	var gateway struct{ Message string }
+	_ = json.Unmarshal(body, &gateway)
+	detail := cmp.Or(gateway.Message, excerpt(response, body))
+	status := response.StatusCode
+	f := &failure{code: codeUnreachable, what: fmt.Sprintf("the API answered %d %s", status, http.StatusText(status))}
+	if detail != http.StatusText(status) {
+		f.what += ": " + detail
+	}
+	var ahead time.Duration // of this machine's clock
+	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+		ahead = now.Sub(date)
+	}
+	unsigned := status == http.StatusUnauthorized || status == http.StatusForbidden
+	clock := clockHint(detail, ahead)
+	switch {
+	case status == http.StatusNotFound:
+		f.hint = wrongAPIHint
+	case unsigned && clock != "":
+		f.hint = clock
+	case unsigned && strings.Contains(detail, "expired"):
+		f.hint = "sign in again (`aws sso login`), or choose another --profile"
+	case unsigned:
+		f.hint = "your AWS identity needs execute-api:Invoke on the stack's API; `aws sts get-caller-identity` says who you are, --profile and --region choose another"
+	default:
+		f.hint = "if it stays so: is --api-url (RELAY_API_URL) the stack's output ApiUrl? The function's logs are in CloudWatch"
+	}
+	return f
 }
 
 // excerpt shows what kind of answer came, without pages of HTML.
 func excerpt(response *http.Response, body []byte) string {
-	kind := response.Header.Get("Content-Type")
-	if kind == "" {
-		kind = "no content type"
-	}
+	kind := cmp.Or(response.Header.Get("Content-Type"), "no content type")
 	text := oneLine(strings.ToValidUTF8(string(body[:min(len(body), 4*maxExcerpt)]), ""))
 	if text == "" {
 		return "an empty body"

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -33,18 +34,21 @@ func TestUnreachable(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tries := 0
-			c := client{
-				base: &url.URL{Scheme: "http", Host: "x"}, notef: func(string, ...any) {}, now: time.Now,
-				backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} },
-				sign:    func(context.Context, *http.Request, string) error { return nil },
-				http: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
-					if tries++; tries >= 10 {
-						return nil, &failure{code: codeUnreachable, what: "that is enough: it cannot be reached"}
-					}
-					return nil, test.err
-				})},
+			c := &client{
+				base: &url.URL{Scheme: "http", Host: "x"},
+				sign: func(context.Context, *http.Request, []byte) error { return nil },
+				app: &app{
+					console: &console{stderr: io.Discard}, now: time.Now,
+					backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} },
+					api: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+						if tries++; tries >= 10 {
+							return nil, &failure{code: codeUnreachable, what: "that is enough: it cannot be reached"}
+						}
+						return nil, test.err
+					})},
+				},
 			}
-			_, err := c.do(t.Context(), call{method: "GET", path: "/runs", patience: test.patience}, new(view))
+			_, _, err := do[view](t.Context(), c, call{method: "GET", path: "/runs", patience: test.patience})
 			f := failureFor(err)
 			if tries != test.tries || f.code != codeUnreachable || !strings.Contains(f.what, "cannot be reached") || strings.Contains(fmt.Sprint(f), "secret") {
 				t.Errorf("%d tries, want %d: %+v", tries, test.tries, f)

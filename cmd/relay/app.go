@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	smithytime "github.com/aws/smithy-go/time"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/rs/xid"
@@ -22,36 +24,36 @@ import (
 
 // app holds the program's world: all that the commands read, write and wait for.
 type app struct {
-	stdin    io.Reader
-	stdout   io.Writer
-	stderr   io.Writer
-	terminal bool       // stderr is a terminal, on which a bar can be drawn
-	width    func() int // of that terminal, in columns
-	now      func() time.Time
-	ticks    func(time.Duration) (<-chan time.Time, func())
-	sleep    func(context.Context, time.Duration) error
-	newKey   func() string // a new Idempotency-Key
-	api      *http.Client
-	files    *http.Client // for downloads
-	loadAWS  func(ctx context.Context, region, profile string) (aws.Config, error)
-	backoff  func() backoff.BackOff
+	stdin   io.Reader
+	console *console
+	now     func() time.Time
+	ticks   func(time.Duration) (<-chan time.Time, func())
+	sleep   func(context.Context, time.Duration) error
+	newKey  func() string // a new Idempotency-Key
+	api     *http.Client
+	files   *http.Client // for downloads
+	loadAWS func(ctx context.Context, region, profile string) (aws.Config, error)
+	backoff func() backoff.BackOff
 }
 
 func newApp() *app {
 	fd := int(os.Stderr.Fd())
 	return &app{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		terminal: term.IsTerminal(fd) && os.Getenv("TERM") != "dumb",
-		width: func() int {
-			columns, _, err := term.GetSize(fd)
-			if err != nil || columns <= 0 {
-				return defaultWidth
-			}
-			return columns
+		stdin: os.Stdin,
+		console: &console{
+			stdout: os.Stdout, stderr: os.Stderr,
+			terminal: term.IsTerminal(fd) && os.Getenv("TERM") != "dumb",
+			width: func() int {
+				columns, _, err := term.GetSize(fd)
+				if err != nil || columns <= 0 {
+					return defaultWidth
+				}
+				return columns
+			},
 		},
 		now:     time.Now,
 		ticks:   func(d time.Duration) (<-chan time.Time, func()) { t := time.NewTicker(d); return t.C, t.Stop },
-		sleep:   sleep,
+		sleep:   smithytime.SleepWithContext,
 		newKey:  func() string { return "relay-cli-" + xid.New().String() },
 		api:     apiHTTP(),
 		files:   filesHTTP(),
@@ -62,18 +64,6 @@ func newApp() *app {
 
 // defaultWidth stands in for the width of a terminal that does not say: the VT100's.
 const defaultWidth = 80
-
-// sleep waits, and ends early with the context.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
 
 // grammar declares the commands and their flags for kong.
 type grammar struct {
@@ -132,23 +122,23 @@ const defaultStack = "cyberun-relay"
 
 // execute runs one command line and returns the exit code.
 func (a *app) execute(ctx context.Context, args []string) int {
-	out := &console{stdout: a.stdout, stderr: a.stderr, terminal: a.terminal, width: a.width}
-	err := a.run(ctx, args, out)
+	err := a.run(ctx, args)
 	if err == nil {
-		return out.report(nil)
+		return a.console.report(nil)
 	}
 	f := failureFor(err)
 	if ctx.Err() != nil && f.code != codeInterrupted {
 		// Whatever broke, it broke since someone pressed Ctrl-C.
 		f = &failure{code: codeInterrupted, what: "interrupted", hint: f.hint, followUps: f.followUps}
 	}
-	return out.report(f)
+	return a.console.report(f)
 }
 
-func (a *app) run(ctx context.Context, args []string, out *console) error {
+func (a *app) run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		// Asked for nothing it shows what there is, but as the mistake that it is.
-		_ = a.run(ctx, []string{"--help"}, &console{stdout: a.stderr, stderr: a.stderr})
+		a.console.stdout = a.console.stderr
+		_ = a.run(ctx, []string{"--help"})
 		return &failure{code: codeUsage}
 	}
 	if err := checkUTF8(args); err != nil {
@@ -158,7 +148,7 @@ func (a *app) run(ctx context.Context, args []string, out *console) error {
 	helped := false
 	parser, err := kong.New(&line,
 		kong.Name("relay"), kong.Description(description), kong.Vars{"stack": defaultStack},
-		kong.Writers(out, a.stderr),
+		kong.Writers(a.console, a.console.stderr),
 		kong.Exit(func(int) { helped = true }), // called after --help only: execute returns the exit code
 		kong.NamedMapper("run", kong.MapperFunc(decodeRunID)),
 		kong.Help(printHelp),
@@ -169,17 +159,18 @@ func (a *app) run(ctx context.Context, args []string, out *console) error {
 		return err
 	}
 	parsed, err := parser.Parse(args)
-	if helped || out.writeErr != nil { // of the help
+	if helped || a.console.writeErr != nil { // of the help
 		return nil
 	}
 	if err != nil {
 		return usage(err)
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	flags := line.globals
-	return parsed.Run(&session{app: a, console: out, flags: flags, account: &account{
-		load: a.loadAWS, now: a.now, region: flags.Region, profile: flags.Profile, stack: cmp.Or(flags.Stack, defaultStack),
-	}})
+	if err := parsed.BindToProvider((*session).client); err != nil { // for the commands that take one
+		return err
+	}
+	line.Stack = cmp.Or(line.Stack, defaultStack)
+	return parsed.Run(&session{app: a, globals: line.globals})
 }
 
 // checkUTF8 refuses arguments that are not UTF-8: their bytes would reach the
@@ -207,8 +198,12 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
-// usage says what is wrong with a command line, and whose help to read.
+// usage says what is wrong with a command line, and whose help to read unless a command's
+// own check says better what to do.
 func usage(err error) *failure {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f
+	}
 	what := err.Error()
 	if missing, ok := strings.CutPrefix(what, `expected "<`); ok {
 		what = `missing: "<` + missing

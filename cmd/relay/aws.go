@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +14,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -21,17 +22,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/smithy-go"
 )
-
-// account looks up the caller's credentials and the outputs of the relay's stack. It asks
-// AWS once for each, and only if a command needs it.
-type account struct {
-	load                   func(ctx context.Context, region, profile string) (aws.Config, error)
-	now                    func() time.Time
-	region, profile, stack string // as the command line has them
-
-	cfg     *aws.Config
-	outputs map[string]string // the stack's
-}
 
 // loadAWS reads the configuration that the AWS tools share.
 func loadAWS(ctx context.Context, region, profile string) (aws.Config, error) {
@@ -62,25 +52,25 @@ func askToken(in io.Reader, out io.Writer) (string, error) {
 }
 
 // config returns the SDK's configuration.
-func (a *account) config(ctx context.Context) (aws.Config, error) {
-	if a.cfg != nil {
-		return *a.cfg, nil
+func (s *session) config(ctx context.Context) (aws.Config, error) {
+	if s.cfg != nil {
+		return *s.cfg, nil
 	}
-	cfg, err := a.load(ctx, a.region, a.profile)
+	cfg, err := s.loadAWS(ctx, s.Region, s.Profile)
 	if err != nil {
 		return cfg, unreachable("the AWS configuration cannot be loaded", err, "check --profile, AWS_PROFILE and ~/.aws/config")
 	}
-	a.cfg = &cfg
+	s.cfg = &cfg
 	return cfg, nil
 }
 
 // gatewayHost is an HTTP API's own name, which contains its region.
 var gatewayHost = regexp.MustCompile(`^[a-z0-9]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$`)
 
-// signer returns a function that signs requests to the API at base, for the region
-// that its name contains: that need not be the caller's own.
-func (a *account) signer(ctx context.Context, base *url.URL) (func(context.Context, *http.Request, string) error, error) {
-	cfg, err := a.config(ctx)
+// signer returns a function that signs requests, given with their bodies, to the API at
+// base, for the region that its name contains: that need not be the caller's own.
+func (s *session) signer(ctx context.Context, base *url.URL) (func(context.Context, *http.Request, []byte) error, error) {
+	cfg, err := s.config(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -92,12 +82,13 @@ func (a *account) signer(ctx context.Context, base *url.URL) (func(context.Conte
 		return nil, noRegion()
 	}
 	signer := v4.NewSigner()
-	return func(ctx context.Context, r *http.Request, payloadHash string) error {
+	return func(ctx context.Context, r *http.Request, body []byte) error {
 		credentials, err := retrieve(ctx, cfg)
 		if err != nil {
 			return err
 		}
-		return signer.SignHTTP(ctx, credentials, r, payloadHash, "execute-api", region, a.now())
+		hash := sha256.Sum256(body)
+		return signer.SignHTTP(ctx, credentials, r, hex.EncodeToString(hash[:]), "execute-api", region, s.now())
 	}, nil
 }
 
@@ -129,21 +120,21 @@ func noCredentials(err error) *failure {
 
 // stackOutput returns one of the stack's outputs; otherwise names the flag that does
 // without.
-func (a *account) stackOutput(ctx context.Context, name, otherwise string) (string, error) {
-	if a.outputs == nil {
+func (s *session) stackOutput(ctx context.Context, name, otherwise string) (string, error) {
+	if s.outputs == nil {
 		var err error
-		if a.outputs, err = a.describeStack(ctx, otherwise); err != nil {
+		if s.outputs, err = s.describeStack(ctx, otherwise); err != nil {
 			return "", err
 		}
 	}
-	if a.outputs[name] == "" {
-		return "", &failure{code: codeUnreachable, what: fmt.Sprintf("the stack %s has no output %s", a.stack, name), hint: "is it cyberun-relay's, and up to date? Another is named with --stack (RELAY_STACK); or give " + otherwise}
+	if s.outputs[name] == "" {
+		return "", &failure{code: codeUnreachable, what: fmt.Sprintf("the stack %s has no output %s", s.Stack, name), hint: "is it cyberun-relay's, and up to date? Another is named with --stack (RELAY_STACK); or give " + otherwise}
 	}
-	return a.outputs[name], nil
+	return s.outputs[name], nil
 }
 
-func (a *account) describeStack(ctx context.Context, otherwise string) (map[string]string, error) {
-	cfg, err := a.config(ctx)
+func (s *session) describeStack(ctx context.Context, otherwise string) (map[string]string, error) {
+	cfg, err := s.config(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -155,13 +146,13 @@ func (a *account) describeStack(ctx context.Context, otherwise string) (map[stri
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	found, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &a.stack})
+	found, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &s.Stack})
 	var refused smithy.APIError
 	switch {
 	case errors.As(err, &refused) && refused.ErrorCode() == "ValidationError", err == nil && len(found.Stacks) == 0:
-		return nil, &failure{code: codeUnreachable, what: fmt.Sprintf("there is no stack %s in %s", a.stack, cfg.Region), hint: "name it with --stack (RELAY_STACK) and --region, or give " + otherwise}
+		return nil, &failure{code: codeUnreachable, what: fmt.Sprintf("there is no stack %s in %s", s.Stack, cfg.Region), hint: "name it with --stack (RELAY_STACK) and --region, or give " + otherwise}
 	case err != nil:
-		return nil, awsFailure("the stack "+a.stack+" cannot be looked up", err, "cloudformation:DescribeStacks", otherwise)
+		return nil, awsFailure("the stack "+s.Stack+" cannot be looked up", err, "cloudformation:DescribeStacks", otherwise)
 	}
 	outputs := map[string]string{}
 	for _, o := range found.Stacks[0].Outputs {

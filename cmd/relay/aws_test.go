@@ -14,15 +14,14 @@ func TestRegionOfTheSignature(t *testing.T) {
 		"https://abc123.execute-api.cn-north-1.amazonaws.com.cn": "cn-north-1",
 		"https://relay.example.com":                              "eu-west-1",
 	} {
-		app := scriptApp()
-		a := &account{load: app.loadAWS, now: app.now}
+		s := &session{app: scriptApp()}
 		base, _ := url.Parse(address)
-		sign, err := a.signer(t.Context(), base)
+		sign, err := s.signer(t.Context(), base)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r, _ := http.NewRequest(http.MethodGet, address, nil)
-		if err := sign(t.Context(), r, ""); err != nil {
+		if err := sign(t.Context(), r, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := r.Header.Get("Authorization"); !strings.Contains(got, "/"+want+"/execute-api/") {

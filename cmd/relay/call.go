@@ -2,16 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
@@ -36,7 +34,7 @@ func (c *callCmd) Run(ctx context.Context, s *session) error {
 	if !cyberun.IsContainerSlug(c.Slug) {
 		return notContainerSlug(c.Slug)
 	}
-	body, err := c.body(s.app.stdin)
+	body, err := c.body(s.stdin)
 	if err != nil {
 		return err
 	}
@@ -44,11 +42,11 @@ func (c *callCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	api, err := s.client(ctx)
+	relay, err := s.client(ctx)
 	if err != nil {
 		return err
 	}
-	response, content, err := api.callContainer(ctx, c.Slug, c.Path, c.method(), header, body)
+	response, content, err := relay.callContainer(ctx, c.Slug, c.Path, c.method(), header, body)
 	if err != nil {
 		return err
 	}
@@ -155,16 +153,7 @@ func (c *callCmd) write(stdout *console, response *http.Response, content []byte
 	var out bytes.Buffer
 	if c.Include {
 		fmt.Fprintf(&out, "%s %s\r\n", response.Proto, response.Status)
-		names := make([]string, 0, len(response.Header))
-		for name := range response.Header {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			for _, value := range response.Header[name] {
-				fmt.Fprintf(&out, "%s: %s\r\n", name, value)
-			}
-		}
+		_ = response.Header.Write(&out) // a buffer takes all
 		out.WriteString("\r\n")
 	}
 	out.Write(content)
@@ -207,17 +196,12 @@ func (c *client) callContainer(ctx context.Context, slug, target, method string,
 		return nil, nil, err
 	}
 	request.GetBody = nil // net/http must not send it again
-	response, err := c.http.Do(request)
+	response, content, err := exchange(c.app.api, request, maxAnswer)
 	if err != nil {
-		return nil, nil, c.wrapUnreachable(err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return nil, nil, c.wrapUnreachable(err)
+		return nil, nil, c.failure(err)
 	}
 	if response.Header.Get("Relay-Error") != "" || isGatewayAnswer(response, content) {
-		return nil, nil, problemOf(response, content, c.now())
+		return nil, nil, refusal(response, content, c.app.now())
 	}
 	return response, content, nil
 }
@@ -230,8 +214,7 @@ func (c *client) signNormalized(ctx context.Context, request *http.Request, body
 	if path, err := url.PathUnescape(normalPath(sent.EscapedPath())); err == nil {
 		request.URL.RawPath, request.URL.Path = normalPath(sent.EscapedPath()), path
 	}
-	hash := sha256.Sum256(body)
-	err := c.sign(ctx, request, hex.EncodeToString(hash[:]))
+	err := c.sign(ctx, request, body)
 	query := request.URL.RawQuery
 	*request.URL = sent
 	if _, unclear := url.ParseQuery(sent.RawQuery); unclear != nil {
@@ -263,14 +246,11 @@ func isGatewayAnswer(response *http.Response, content []byte) bool {
 	if response.StatusCode < http.StatusBadRequest {
 		return false
 	}
-	var body map[string]any
+	var body map[string]string
 	if json.Unmarshal(content, &body) != nil || len(body) != 1 {
 		return false
 	}
-	message, _ := body["message"].(string)
-	if message == "" {
-		message, _ = body["Message"].(string)
-	}
+	message := cmp.Or(body["message"], body["Message"])
 	switch response.StatusCode {
 	case http.StatusForbidden:
 		return message == "Forbidden" || strings.Contains(message, "security token") || strings.Contains(message, "signature") || strings.Contains(message, "Signature") || strings.Contains(message, "execute-api:Invoke")

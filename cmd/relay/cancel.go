@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"net/http"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -12,12 +14,8 @@ type cancelCmd struct {
 
 // Run stops a run. Of one that had ended it says how, and what became of a task that was
 // left running.
-func (c *cancelCmd) Run(ctx context.Context, s *session) error {
-	api, err := s.client(ctx)
-	if err != nil {
-		return err
-	}
-	answer, raw, err := api.cancel(ctx, c.RunID)
+func (c *cancelCmd) Run(ctx context.Context, s *session, relay *client) error {
+	answer, raw, err := do[api.Stopped](ctx, relay, call{method: http.MethodDelete, path: runPath(c.RunID)})
 	if err != nil {
 		return err
 	}

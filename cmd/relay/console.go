@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/rivo/uniseg"
@@ -84,6 +85,11 @@ func (c *console) table(rows [][]string) {
 		}
 		fmt.Fprintln(c, strings.TrimRight(line.String(), " "))
 	}
+}
+
+// facts writes rows of a name and a value as a table, without those that have no value.
+func (c *console) facts(rows [][]string) {
+	c.table(slices.DeleteFunc(rows, func(row []string) bool { return row[1] == "" }))
 }
 
 // barCells is a bar's length at most: a narrow terminal needs its columns for the words.

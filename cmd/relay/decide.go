@@ -1,6 +1,11 @@
 package main
 
-import "context"
+import (
+	"context"
+	"net/http"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
+)
 
 type decideCmd struct {
 	RunID      string `arg:"" name:"run" type:"run" help:"The id of a run that failed in doubt: relay status shows its candidates."`
@@ -9,30 +14,34 @@ type decideCmd struct {
 	watchFlags
 }
 
-// Run stores a person's decision on a submission whose outcome is unknown, and lets the
-// run go on with it.
-func (c *decideCmd) Run(ctx context.Context, s *session) error {
-	if err := c.check(); err != nil {
-		return err
-	}
+// Validate refuses a decision that names a task and none, or neither.
+func (c *decideCmd) Validate() error {
 	if (c.TaskID == "") != c.NotStarted {
 		return &failure{code: codeUsage, what: "say which task the run started, or --not-started", hint: "relay status " + c.RunID + " shows the candidates"}
 	}
-	api, err := s.client(ctx)
+	return c.watchFlags.Validate()
+}
+
+// decisionBody is the body of POST /runs/{id}/outcome.
+type decisionBody struct {
+	TaskID     string `json:"task_id,omitempty"`
+	NotStarted bool   `json:"not_started,omitempty"`
+}
+
+// Run stores a person's decision on a submission whose outcome is unknown, and lets the
+// run go on with it.
+func (c *decideCmd) Run(ctx context.Context, s *session, relay *client) error {
+	before, err := relay.run(ctx, c.RunID, 0, patience)
 	if err != nil {
 		return err
 	}
-	before, err := api.run(ctx, c.RunID, 0, patience)
-	if err != nil {
-		return err
-	}
-	raw, err := api.decide(ctx, c.RunID, decisionBody{TaskID: c.TaskID, NotStarted: c.NotStarted})
+	_, raw, err := do[api.Started](ctx, relay, call{method: http.MethodPost, path: runPath(c.RunID) + "/outcome", body: decisionBody{TaskID: c.TaskID, NotStarted: c.NotStarted}})
 	if err != nil {
 		return err
 	}
 	if c.asked() {
 		s.console.notef("run %s goes on", c.RunID)
-		return s.watch(ctx, api, c.RunID, c.watchFlags, before.EndedAt)
+		return s.watch(ctx, relay, c.RunID, c.watchFlags, before.EndedAt)
 	}
 	return s.show(raw, func() {
 		if c.NotStarted {

@@ -19,7 +19,7 @@ import (
 
 // download saves a run's outputs in a folder. One that cannot be saved does not keep the
 // others from it.
-func (s *session) download(ctx context.Context, api *client, v view, dir string) error {
+func (s *session) download(ctx context.Context, relay *client, v view, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return cannotSave(err)
 	}
@@ -29,7 +29,7 @@ func (s *session) download(ctx context.Context, api *client, v view, dir string)
 		return cannotSave(err)
 	}
 	defer root.Close()
-	folder := &saver{app: s.app, console: s.console, api: api, root: root, dir: dir, page: v, taken: map[string]bool{}}
+	folder := &saver{session: s, relay: relay, root: root, dir: dir, page: v, taken: map[string]bool{}}
 	again := []string{"fetch again:  relay status " + v.RunID + " --out " + shellWord(dir)}
 	var failed named.Violations
 	for seen := 0; ; {
@@ -48,7 +48,7 @@ func (s *session) download(ctx context.Context, api *client, v view, dir string)
 		case folder.page.OutputsNext != "":
 			// Asked for when it is needed: addresses live 15 minutes.
 			folder.after = folder.page.OutputsNext
-			if folder.page, err = api.outputs(ctx, v.RunID, folder.after); err != nil {
+			if folder.page, err = relay.outputs(ctx, v.RunID, folder.after); err != nil {
 				return err
 			}
 		case len(failed) > 0:
@@ -65,9 +65,8 @@ func cannotSave(err error) *failure {
 
 // saver puts the outputs of one run into one folder.
 type saver struct {
-	app     *app
-	console *console
-	api     *client
+	session *session
+	relay   *client
 	root    *os.Root // of dir
 	dir     string
 	page    view            // of the run's outputs: those that are being saved
@@ -87,7 +86,7 @@ func (s *saver) save(ctx context.Context, o api.Output) error {
 	}
 	path := filepath.Join(s.dir, name)
 	if saved {
-		s.console.notef("%s is there already", path)
+		s.session.console.notef("%s is there already", path)
 		return nil
 	}
 	part := "." + name + "." + s.suffix() + ".part"
@@ -98,7 +97,7 @@ func (s *saver) save(ctx context.Context, o api.Output) error {
 		_ = s.root.Remove(part) // what is left of it is worth nothing
 		return err
 	}
-	s.console.notef("saved %s (%s)", path, formatBytes(o.Bytes))
+	s.session.console.notef("saved %s (%s)", path, formatBytes(o.Bytes))
 	return nil
 }
 
@@ -123,7 +122,7 @@ func (s *saver) freeName(name string, o api.Output) (free string, saved bool, er
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			if candidate != name {
-				s.console.notef("%s is another file and stays as it is", filepath.Join(s.dir, name))
+				s.session.console.notef("%s is another file and stays as it is", filepath.Join(s.dir, name))
 			}
 			return candidate, false, nil
 		case err != nil:
@@ -173,10 +172,7 @@ func (s *saver) fetch(ctx context.Context, o api.Output, part string) error {
 		return err
 	}
 	defer file.Close()
-	f := &fetcher{
-		http: s.app.files, sleep: s.app.sleep, backoff: s.app.backoff, address: s.address,
-		into: file, output: o, fetched: s.bytesBar(o),
-	}
+	f := &fetcher{app: s.session.app, address: s.address, into: file, output: o, fetched: s.bytesBar(o)}
 	if err := f.fetch(ctx); err != nil {
 		return err
 	}
@@ -190,7 +186,7 @@ func (s *saver) fetch(ctx context.Context, o api.Output, part string) error {
 // other addresses of the page have then expired with it, and are renewed by the same
 // call.
 func (s *saver) address(ctx context.Context, id string) (string, error) {
-	v, err := s.api.outputs(ctx, s.page.RunID, s.after)
+	v, err := s.relay.outputs(ctx, s.page.RunID, s.after)
 	if err != nil {
 		return "", err
 	}
@@ -213,12 +209,12 @@ func (s *saver) address(ctx context.Context, id string) (string, error) {
 // terminal.
 func (s *saver) bytesBar(o api.Output) func(n int64) {
 	const every = 100 * time.Millisecond // so that drawing takes no time from the download
-	if !s.console.terminal || o.Bytes == 0 {
+	if !s.session.console.terminal || o.Bytes == 0 {
 		return func(int64) {}
 	}
-	begun, drawn, shown := s.app.now(), time.Time{}, -1
+	begun, drawn, shown := s.session.now(), time.Time{}, -1
 	return func(n int64) {
-		now, percent := s.app.now(), int(float64(n)/float64(o.Bytes)*100)
+		now, percent := s.session.now(), int(float64(n)/float64(o.Bytes)*100)
 		if percent == shown && now.Sub(drawn) < every {
 			return
 		}
@@ -227,7 +223,7 @@ func (s *saver) bytesBar(o api.Output) func(n int64) {
 		if took := now.Sub(begun).Seconds(); took > 0 {
 			words += ", " + formatBytes(int64(float64(n)/took)) + "/s"
 		}
-		s.console.drawBar(percent, words+"  "+path.Base(o.Key))
+		s.session.console.drawBar(percent, words+"  "+path.Base(o.Key))
 	}
 }
 
@@ -235,13 +231,10 @@ func (s *saver) bytesBar(o api.Output) func(n int64) {
 // come from a remote.
 func localName(key string) (string, error) {
 	name := path.Base(key)
-	safe := name != "." && name != ".." && name != "/" && !strings.HasSuffix(key, "/") && len(name) <= maxFileName
-	for _, r := range name {
-		if r == unicode.ReplacementChar || !isVisible(r) || strings.ContainsRune(`\:*?"<>|`, r) {
-			safe = false
-		}
+	unsafe := func(r rune) bool {
+		return r == unicode.ReplacementChar || !isVisible(r) || strings.ContainsRune(`\:*?"<>|`, r)
 	}
-	if !safe || !filepath.IsLocal(name) {
+	if name == "." || strings.HasSuffix(key, "/") || len(name) > maxFileName || !filepath.IsLocal(name) || strings.ContainsFunc(name, unsafe) {
 		return "", fmt.Errorf("has a name that no file can have here: %q", key)
 	}
 	return name, nil

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 	"time"
@@ -37,6 +36,11 @@ type failure struct {
 	hint       string
 	followUps  []string // commands to go on with, one a line
 	err        error
+
+	// Of a call of the API: the same one may fare better in a while, after wait if the
+	// answer says so.
+	passing bool
+	wait    time.Duration
 }
 
 func (f *failure) Error() string { return f.what }
@@ -45,13 +49,8 @@ func (f *failure) Unwrap() error { return f.err }
 // failureFor returns an error's failure. A named error of the checks made here is the
 // fault of the command line.
 func failureFor(err error) *failure {
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return f
-	}
-	var p *problem
-	if errors.As(err, &p) {
-		return p.failure()
 	}
 	if e, ok := named.As(err); ok {
 		return namedFailure(e.Name, e.Cause, e.Hint, e.Violations)
@@ -70,53 +69,19 @@ func namedFailure(name, cause, hint string, violations named.Violations) *failur
 	return &failure{code: codeUsage, what: what, violations: violations, hint: cmp.Or(hint, spec.RequestHint, spec.Hint)}
 }
 
-const wrongAPIHint = "this is not the relay's API: --api-url (RELAY_API_URL) must be the stack's output ApiUrl"
-
-// failure explains an answer that was not a success: the relay's own, which has a
-// title, or what a gateway before it said.
-func (p *problem) failure() *failure {
-	if p.Title != "" {
-		f := namedFailure(p.Title, p.Detail, p.Hint, p.Errors)
-		switch {
-		case p.Title == named.NotFound && p.Status == http.StatusNotFound:
-			f.code, f.hint = codeUnreachable, wrongAPIHint
-		case p.Status >= http.StatusInternalServerError:
-			f.code = codeUnreachable
-		}
-		return f
-	}
-	f := &failure{code: codeUnreachable, what: fmt.Sprintf("the API answered %d %s", p.Status, http.StatusText(p.Status))}
-	if p.Detail != http.StatusText(p.Status) {
-		f.what += withPrefix(": ", p.Detail)
-	}
-	unsigned := p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden
-	clock := clockHint(p.Detail, p.skew)
-	switch {
-	case p.Status == http.StatusNotFound:
-		f.hint = wrongAPIHint
-	case unsigned && clock != "":
-		f.hint = clock
-	case unsigned && strings.Contains(p.Detail, "expired"):
-		f.hint = "sign in again (`aws sso login`), or choose another --profile"
-	case unsigned:
-		f.hint = "your AWS identity needs execute-api:Invoke on the stack's API; `aws sts get-caller-identity` says who you are, --profile and --region choose another"
-	default:
-		f.hint = "if it stays so: is --api-url (RELAY_API_URL) the stack's output ApiUrl? The function's logs are in CloudWatch"
-	}
-	return f
-}
-
 // maxSkew is how far AWS lets the clock of a signature be from its own.
 const maxSkew = 5 * time.Minute
 
 // clockHint explains a refusal of AWS that comes of a wrong clock, by its message or by
 // how far this machine's clock is ahead of the answer's Date; else it returns "".
 func clockHint(message string, ahead time.Duration) string {
+	side := "ahead of"
+	if ahead < 0 {
+		side = "behind"
+	}
 	switch {
-	case ahead > maxSkew:
-		return fmt.Sprintf("set this machine's clock, which is %s ahead of AWS's: a signature is good for 5 minutes", strings.TrimSuffix(ahead.Round(time.Minute).String(), "0s"))
-	case ahead < -maxSkew:
-		return fmt.Sprintf("set this machine's clock, which is %s behind AWS's: a signature is good for 5 minutes", strings.TrimSuffix((-ahead).Round(time.Minute).String(), "0s"))
+	case ahead.Abs() > maxSkew:
+		return fmt.Sprintf("set this machine's clock, which is %s %s AWS's: a signature is good for 5 minutes", strings.TrimSuffix(ahead.Abs().Round(time.Minute).String(), "0s"), side)
 	case wrongClock.MatchString(message):
 		return "set this machine's clock, which is wrong: a signature is good for 5 minutes"
 	}
@@ -128,8 +93,7 @@ var wrongClock = regexp.MustCompile("Signature expired|Signature not yet current
 
 // unreachable explains a call that got no answer.
 func unreachable(what string, err error, hint string) *failure {
-	var certificate x509.CertificateInvalidError
-	if errors.As(err, &certificate) && certificate.Reason == x509.Expired {
+	if certificate, ok := errors.AsType[x509.CertificateInvalidError](err); ok && certificate.Reason == x509.Expired {
 		hint = "is this machine's clock right? A wrong one makes certificates invalid"
 	}
 	return &failure{code: codeUnreachable, what: what + ": " + withoutURL(err), hint: hint, err: err}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,9 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -36,11 +34,9 @@ func filesHTTP() *http.Client {
 
 // fetcher downloads one output, and goes on where a broken download ended.
 type fetcher struct {
-	http    *http.Client
-	sleep   func(context.Context, time.Duration) error
-	backoff func() backoff.BackOff
+	app     *app
 	address func(ctx context.Context, id string) (string, error) // a fresh one
-	into    *os.File
+	into    io.WriterAt
 	output  api.Output
 	fetched func(n int64) // reports how many bytes there are
 
@@ -52,29 +48,23 @@ type fetcher struct {
 var errExpired = errors.New("the address has run out")
 
 func (f *fetcher) fetch(ctx context.Context) error {
-	address := f.output.URL
-	if address == "" {
-		return errors.New("the API gave no web address to fetch it from")
-	}
-	wait := f.backoff()
+	address, wait := f.output.URL, f.app.backoff()
 	for tries := 1; ; tries++ {
 		before := f.at
 		err := f.once(ctx, address)
-		var final *finalError
+		_, isFinal := errors.AsType[*backoff.PermanentError](err)
 		switch {
-		case err == nil:
-			return nil
+		case err == nil, isFinal:
+			return err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.As(err, &final):
-			return err
 		case f.at > before:
 			tries = 1
 			wait.Reset()
 		case tries >= maxTries:
 			return fmt.Errorf("could not be fetched: %s", withoutURL(err))
 		}
-		if err := f.sleep(ctx, wait.NextBackOff()); err != nil {
+		if err := f.app.sleep(ctx, wait.NextBackOff()); err != nil {
 			return err
 		}
 		if errors.Is(err, errExpired) {
@@ -85,12 +75,8 @@ func (f *fetcher) fetch(ctx context.Context) error {
 	}
 }
 
-// finalError ends the tries: no further one would help.
-type finalError struct{ text string }
-
-func (e *finalError) Error() string { return e.text }
-
-func final(format string, args ...any) error { return &finalError{fmt.Sprintf(format, args...)} }
+// final returns an error that ends the tries: no further one would help.
+func final(format string, args ...any) error { return backoff.Permanent(fmt.Errorf(format, args...)) }
 
 // once asks for what is missing and writes what comes.
 func (f *fetcher) once(ctx context.Context, address string) error {
@@ -106,11 +92,11 @@ func (f *fetcher) once(ctx context.Context, address string) error {
 	if f.at > 0 {
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", f.at))
 		// Another version's bytes must not be joined to this one's.
-		request.Header.Set("If-Match", quotedETag(f.output))
+		request.Header.Set("If-Match", f.output.ETag)
 	}
-	response, err := f.http.Do(request)
+	response, err := f.app.files.Do(request)
 	if err != nil {
-		return plainError(err)
+		return err
 	}
 	defer response.Body.Close()
 	if err := f.accept(response); err != nil {
@@ -119,27 +105,17 @@ func (f *fetcher) once(ctx context.Context, address string) error {
 	stall := time.AfterFunc(stallTimeout, func() { cancel(errors.New("nothing came for " + stallTimeout.String())) })
 	defer stall.Stop()
 	if err := f.copy(response.Body, stall); err != nil {
-		if stalled := context.Cause(ctx); stalled != nil {
-			return stalled
-		}
-		return plainError(err)
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	return nil
-}
-
-// quotedETag returns an output's ETag as headers have it.
-func quotedETag(o api.Output) string {
-	if strings.HasPrefix(o.ETag, `"`) || o.ETag == "" {
-		return o.ETag
-	}
-	return `"` + o.ETag + `"`
 }
 
 // accept checks that the answer goes on where the file ends; a whole one starts anew.
 func (f *fetcher) accept(response *http.Response) error {
 	switch response.StatusCode {
 	case http.StatusOK:
-		return f.restart()
+		f.at, f.sum = 0, 0
+		return nil
 	case http.StatusPartialContent:
 		var first, last, total int64
 		_, err := fmt.Sscanf(response.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &total)
@@ -157,17 +133,6 @@ func (f *fetcher) accept(response *http.Response) error {
 	return fmt.Errorf("S3 answered %s", response.Status)
 }
 
-func (f *fetcher) restart() error {
-	if err := f.into.Truncate(0); err != nil {
-		return final("%v", err)
-	}
-	if _, err := f.into.Seek(0, io.SeekStart); err != nil {
-		return final("%v", err)
-	}
-	f.at, f.sum = 0, 0
-	return nil
-}
-
 // copy never writes more than the manifest says there is: a disk could fill.
 func (f *fetcher) copy(body io.Reader, stall *time.Timer) error {
 	buffer := make([]byte, 128<<10)
@@ -177,7 +142,7 @@ func (f *fetcher) copy(body io.Reader, stall *time.Timer) error {
 		if f.at+int64(n) > f.output.Bytes {
 			return final("is larger in S3 than the %d bytes of the manifest", f.output.Bytes)
 		}
-		if _, err := f.into.Write(buffer[:n]); err != nil {
+		if _, err := f.into.WriteAt(buffer[:n], f.at); err != nil {
 			return final("%v", err)
 		}
 		f.sum = crc32.Update(f.sum, crc32.IEEETable, buffer[:n])
@@ -192,13 +157,4 @@ func (f *fetcher) copy(body io.Reader, stall *time.Timer) error {
 			return err
 		}
 	}
-}
-
-// plainError returns a network's error without the signed URL that net/http puts into it.
-func plainError(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return errors.New(withoutURL(err))
-	}
-	return err
 }

@@ -14,43 +14,38 @@ type listCmd struct {
 	Cursor string `placeholder:"CURSOR" help:"Go on from the next_cursor of an earlier answer."`
 }
 
-// Run lists runs.
-func (c *listCmd) Run(ctx context.Context, s *session) error {
+// Validate refuses a limit or a status that no list has.
+func (c *listCmd) Validate() error {
 	if c.Limit < 1 || c.Limit > maxListed {
 		return &failure{code: codeUsage, what: "--limit must be from 1 to 10000"}
 	}
 	if c.Status != "" && !slices.Contains(run.Statuses, run.Status(c.Status)) {
 		return &failure{code: codeUsage, what: "no run has the status " + c.Status, hint: "relay list --help lists them"}
 	}
-	api, err := s.client(ctx)
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+// Run lists runs.
+func (c *listCmd) Run(ctx context.Context, s *session, relay *client) error {
 	query := url.Values{}
 	for name, value := range map[string]string{"status": c.Status, "cursor": c.Cursor} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
-	all, err := api.list(ctx, "runs", query, c.Limit)
+	all, err := list[view](ctx, relay, "runs", query, c.Limit)
 	if err != nil {
 		return err
-	}
-	runs, err := decodeRows[view](all)
-	if err != nil {
-		return err
-	}
-	rows := [][]string{{"RUN", "STATUS", "WORKFLOW", "STARTED", "TOOK", "ERROR"}}
-	for _, v := range runs {
-		row := []string{v.RunID, string(v.Status), v.Workflow, formatTime(v.StartedAt), formatDuration(v.took(s.app.now())), ""}
-		if v.Error != nil {
-			row[5] = v.Error.Name
-		}
-		rows = append(rows, row)
 	}
 	next := ""
 	if all.next != "" {
 		next = "there are more: --limit N"
 	}
-	return s.showList(all, rows, "there are no such runs (records are kept for 90 days)", next)
+	return showList(s, all, []string{"RUN", "STATUS", "WORKFLOW", "STARTED", "TOOK", "ERROR"}, func(v view) []string {
+		name := ""
+		if v.Error != nil {
+			name = v.Error.Name
+		}
+		return []string{v.RunID, string(v.Status), v.Workflow, formatTime(v.StartedAt), formatDuration(v.took(s.now())), name}
+	}, "there are no such runs (records are kept for 90 days)", next)
 }

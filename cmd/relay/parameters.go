@@ -77,8 +77,8 @@ func readParameters(stdin io.Reader, file string) (map[string]any, error) {
 // checkParameters types what was given by the workflow's own declarations, with the
 // rules that the API itself applies, so that everything wrong is reported before anything
 // is uploaded; then it uploads the files.
-func checkParameters(ctx context.Context, api *client, ref string, given map[string]any, up *uploader) (map[string]any, error) {
-	workflow, _, err := api.workflow(ctx, ref)
+func checkParameters(ctx context.Context, relay *client, ref string, given map[string]any, up *uploader) (map[string]any, error) {
+	workflow, _, err := relay.workflow(ctx, ref)
 	if err != nil {
 		return nil, err
 	}

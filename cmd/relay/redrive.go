@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -21,13 +22,10 @@ type redriveCmd struct {
 // Run asks Step Functions to go on with the execution where it failed: the task
 // that was paid for is kept.
 func (c *redriveCmd) Run(ctx context.Context, s *session) error {
-	if err := c.check(); err != nil {
-		return err
-	}
 	machine := c.StateMachineARN
 	var err error
 	if machine == "" {
-		if machine, err = s.account.stackOutput(ctx, "StateMachineArn", "--state-machine-arn (RELAY_STATE_MACHINE_ARN)"); err != nil {
+		if machine, err = s.stackOutput(ctx, "StateMachineArn", "--state-machine-arn (RELAY_STATE_MACHINE_ARN)"); err != nil {
 			return err
 		}
 	}
@@ -35,23 +33,23 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 	if !found {
 		return &failure{code: codeUsage, what: fmt.Sprintf("%q is not a state machine's ARN", machine), hint: "it is the stack's output StateMachineArn"}
 	}
-	api, err := s.client(ctx)
+	relay, err := s.client(ctx)
 	if err != nil {
 		return err
 	}
-	v, err := api.run(ctx, c.RunID, 0, patience)
+	v, err := relay.run(ctx, c.RunID, 0, patience)
 	if err != nil {
 		return err
 	}
-	answer, err := s.account.redrive(ctx, before+":execution:"+after+":"+c.RunID, v)
+	at, err := s.redrive(ctx, before+":execution:"+after+":"+c.RunID, v)
 	switch {
 	case err != nil:
 		return err
 	case c.asked():
 		s.console.notef("run %s goes on", c.RunID)
-		return s.watch(ctx, api, c.RunID, c.watchFlags, v.EndedAt)
-	case s.flags.JSON:
-		return s.console.document(answer)
+		return s.watch(ctx, relay, c.RunID, c.watchFlags, v.EndedAt)
+	case s.JSON:
+		return s.console.document(redriven{c.RunID, at})
 	}
 	s.console.resultf("run %s goes on where it failed", c.RunID)
 	s.console.followUps(c.RunID)
@@ -64,30 +62,25 @@ type redriven struct {
 	RedriveDate time.Time `json:"redrive_date,omitzero"`
 }
 
-// redrive redrives an execution, which is the run v's.
-func (a *account) redrive(ctx context.Context, execution string, v view) (redriven, error) {
-	cfg, err := a.config(ctx)
+// redrive redrives an execution, which is the run v's, and returns when it did so.
+func (s *session) redrive(ctx context.Context, execution string, v view) (time.Time, error) {
+	cfg, err := s.config(ctx)
 	if err != nil {
-		return redriven{}, err
+		return time.Time{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	out, err := sfn.NewFromConfig(cfg).RedriveExecution(ctx, &sfn.RedriveExecutionInput{ExecutionArn: &execution})
-	var missing *types.ExecutionDoesNotExist
-	var refused *types.ExecutionNotRedrivable
-	switch {
-	case errors.As(err, &missing):
-		return redriven{}, &failure{code: codeUsage, what: "Step Functions knows no execution of the run " + v.RunID, hint: rescueHint(v)}
-	case errors.As(err, &refused):
-		return redriven{}, &failure{code: codeUsage, what: fmt.Sprintf("the run %s (%s) cannot be redriven: %s", v.RunID, v.Status, refused.ErrorMessage()), hint: rescueHint(v)}
-	case err != nil:
-		return redriven{}, awsFailure("the run cannot be redriven", err, "states:RedriveExecution", "")
+	if _, missing := errors.AsType[*types.ExecutionDoesNotExist](err); missing {
+		return time.Time{}, &failure{code: codeUsage, what: "Step Functions knows no execution of the run " + v.RunID, hint: rescueHint(v)}
 	}
-	answer := redriven{RunID: v.RunID}
-	if out.RedriveDate != nil {
-		answer.RedriveDate = out.RedriveDate.UTC().Truncate(time.Second)
+	if refused, ok := errors.AsType[*types.ExecutionNotRedrivable](err); ok {
+		return time.Time{}, &failure{code: codeUsage, what: fmt.Sprintf("the run %s (%s) cannot be redriven: %s", v.RunID, v.Status, refused.ErrorMessage()), hint: rescueHint(v)}
 	}
-	return answer, nil
+	if err != nil {
+		return time.Time{}, awsFailure("the run cannot be redriven", err, "states:RedriveExecution", "")
+	}
+	return aws.ToTime(out.RedriveDate).UTC().Truncate(time.Second), nil
 }
 
 // rescueHint says how else to get what was paid for.

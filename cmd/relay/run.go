@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -14,7 +17,6 @@ type runCmd struct {
 	ParametersFile string   `placeholder:"FILE" help:"Parameters as a JSON object; '-' reads stdin. Those of -p win."`
 	InboxBucket    string   `env:"RELAY_INBOX_BUCKET" placeholder:"NAME" help:"Bucket that local files are uploaded to. Otherwise it is looked up by the stack's name."`
 	startFlags
-	watchFlags
 }
 
 // startFlags are the flags of every command that starts a run.
@@ -22,86 +24,71 @@ type startFlags struct {
 	Prefix         *string `placeholder:"PREFIX" help:"Where the outputs land in the bucket; may use {run_id}, {task_id}, {workflow}, {date}, and must use one of the first two. Default: runs/{run_id}/"`
 	MaxSeconds     *int    `placeholder:"N" help:"Cancel the task if it has not ended after N seconds. Default: 86400, a day."`
 	IdempotencyKey *string `placeholder:"KEY" help:"The same key and the same request start one run, however often they are sent. Default: a new one."`
+	watchFlags
+}
+
+// Validate refuses what is given but empty, and does not replace it by the default:
+// behind an unset shell variable as a key, a second run would hide.
+func (f startFlags) Validate() error {
+	switch {
+	case f.MaxSeconds != nil && (*f.MaxSeconds < 1 || *f.MaxSeconds > run.MaxMaxSeconds):
+		return &failure{code: codeUsage, what: fmt.Sprintf("--max-seconds must be from 1 to %d (7 days)", run.MaxMaxSeconds)}
+	case f.Prefix != nil && *f.Prefix == "":
+		return &failure{code: codeUsage, what: "--prefix is empty", hint: "leave it out for the default, " + run.DefaultPrefix}
+	case f.IdempotencyKey != nil && *f.IdempotencyKey == "":
+		return &failure{code: codeUsage, what: "--idempotency-key is empty", hint: "leave it out for a new one"}
+	}
+	return f.watchFlags.Validate()
 }
 
 // Run starts a run, and watches it if asked to.
 func (c *runCmd) Run(ctx context.Context, s *session) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	request, key, err := c.request(s.app.newKey)
+	given, err := givenParameters(s.stdin, c.ParametersFile, c.Param)
 	if err != nil {
 		return err
 	}
-	request.Workflow = c.Workflow
-	given, err := givenParameters(s.app.stdin, c.ParametersFile, c.Param)
+	relay, err := s.client(ctx)
 	if err != nil {
 		return err
 	}
-	api, err := s.client(ctx)
-	if err != nil {
-		return err
-	}
+	request, key := run.Request{Workflow: c.Workflow}, c.key(s)
 	if len(given) > 0 {
 		// The workflow says which values are numbers, and which are files.
-		if request.Parameters, err = checkParameters(ctx, api, c.Workflow, given, &uploader{console: s.console, account: s.account, bucket: c.InboxBucket, idempotencyKey: key}); err != nil {
+		if request.Parameters, err = checkParameters(ctx, relay, c.Workflow, given, &uploader{session: s, bucket: c.InboxBucket, idempotencyKey: key}); err != nil {
 			return err
 		}
 	}
-	return s.start(ctx, api, request, key, c.watchFlags)
+	return s.start(ctx, relay, request, key, c.startFlags)
 }
 
 type rescueCmd struct {
 	TaskID string `arg:"" name:"task" help:"The task's id at Cyberun, as an error.json or relay status names it."`
 	startFlags
-	watchFlags
 }
 
 // Run starts a run that submits nothing: it waits for a task that exists and
 // copies what it leaves.
-func (c *rescueCmd) Run(ctx context.Context, s *session) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	request, key, err := c.request(s.app.newKey)
-	if err != nil {
-		return err
-	}
-	request.TaskID = c.TaskID
-	api, err := s.client(ctx)
-	if err != nil {
-		return err
-	}
-	return s.start(ctx, api, request, key, c.watchFlags)
+func (c *rescueCmd) Run(ctx context.Context, s *session, relay *client) error {
+	return s.start(ctx, relay, run.Request{TaskID: c.TaskID}, c.key(s), c.startFlags)
 }
 
-// request returns a request with what the flags say, and its Idempotency-Key. What is
-// given but empty is refused, not replaced by the default: behind an unset shell
-// variable as a key, a second run would hide.
-func (f startFlags) request(newKey func() string) (request run.Request, key string, err error) {
-	if f.MaxSeconds != nil {
-		if request.MaxSeconds = *f.MaxSeconds; request.MaxSeconds < 1 || request.MaxSeconds > run.MaxMaxSeconds {
-			return request, "", &failure{code: codeUsage, what: fmt.Sprintf("--max-seconds must be from 1 to %d (7 days)", run.MaxMaxSeconds)}
-		}
-	}
-	if f.Prefix != nil {
-		if request.Destination.Prefix = *f.Prefix; *f.Prefix == "" {
-			return request, "", &failure{code: codeUsage, what: "--prefix is empty", hint: "leave it out for the default, " + run.DefaultPrefix}
-		}
-	}
+// key returns the run's Idempotency-Key.
+func (f startFlags) key(s *session) string {
 	if f.IdempotencyKey == nil {
-		return request, newKey(), nil
+		return s.newKey()
 	}
-	if *f.IdempotencyKey == "" {
-		return request, "", &failure{code: codeUsage, what: "--idempotency-key is empty", hint: "leave it out for a new one"}
-	}
-	return request, *f.IdempotencyKey, nil
+	return *f.IdempotencyKey
 }
 
-// start posts the request. When it is not known whether that worked, the key says how
-// to find out without paying twice.
-func (s *session) start(ctx context.Context, api *client, request run.Request, key string, watch watchFlags) error {
-	accepted, raw, err := api.start(ctx, request, key)
+// start posts a request with what the flags say. When it is not known whether that worked,
+// the key says how to find out without paying twice.
+func (s *session) start(ctx context.Context, relay *client, request run.Request, key string, flags startFlags) error {
+	request.MaxSeconds = aws.ToInt(flags.MaxSeconds)
+	request.Destination.Prefix = aws.ToString(flags.Prefix)
+	accepted, raw, err := do[api.Started](ctx, relay, call{method: http.MethodPost, path: "/runs", body: request, key: key})
+	if err == nil && accepted.RunID == "" {
+		err = notRelayAPI("the API accepted the run but named no run_id")
+	}
 	if err != nil {
 		f := *failureFor(err)
 		if f.code == codeUnreachable || ctx.Err() != nil {
@@ -113,9 +100,9 @@ func (s *session) start(ctx context.Context, api *client, request run.Request, k
 	if accepted.Status != run.Submitting {
 		verb = "was started before: " + string(accepted.Status) // by an earlier call with this key
 	}
-	if watch.asked() {
+	if flags.asked() {
 		s.console.notef("run %s %s", accepted.RunID, verb)
-		return s.watch(ctx, api, accepted.RunID, watch, time.Time{})
+		return s.watch(ctx, relay, accepted.RunID, flags.watchFlags, time.Time{})
 	}
 	return s.show(raw, func() {
 		s.console.resultf("run %s %s", accepted.RunID, verb)

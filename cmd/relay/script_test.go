@@ -136,7 +136,7 @@ func scriptApp() *app {
 	columns, _ := strconv.Atoi(os.Getenv("RELAY_TEST_COLUMNS"))
 	haste, _ := strconv.Atoi(os.Getenv("RELAY_TEST_HASTE"))
 	folder := os.Getenv("RELAY_TEST_FOLDER")
-	a.terminal, a.width = columns > 0, func() int { return columns }
+	a.console.terminal, a.console.width = columns > 0, func() int { return columns }
 	a.now = func() time.Time { return noon.Add(time.Duration(passed.Load())) }
 	a.sleep = func(ctx context.Context, d time.Duration) error {
 		passed.Add(int64(haste) * int64(d))

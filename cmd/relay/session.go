@@ -4,23 +4,26 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // session holds what a command works with: the program's world, the flags that all
-// commands have, and the caller's AWS account.
+// commands have, and what AWS was asked for, once each and only if the command needs it.
 type session struct {
-	app     *app
-	console *console
-	account *account
-	flags   globals
+	*app
+	globals
+
+	cfg     *aws.Config
+	outputs map[string]string // the stack's
 }
 
 // client finds the API, by --api-url or as the stack's output.
 func (s *session) client(ctx context.Context) (*client, error) {
-	address := s.flags.APIURL
+	address := s.APIURL
 	if address == "" {
 		var err error
-		if address, err = s.account.stackOutput(ctx, "ApiUrl", "--api-url (RELAY_API_URL)"); err != nil {
+		if address, err = s.stackOutput(ctx, "ApiUrl", "--api-url (RELAY_API_URL)"); err != nil {
 			return nil, err
 		}
 	}
@@ -31,16 +34,13 @@ func (s *session) client(ctx context.Context) (*client, error) {
 		}
 		return nil, &failure{code: codeUsage, what: fmt.Sprintf("%q is not the address of an API", address), hint: "--api-url (RELAY_API_URL) looks like https://abc123.execute-api.eu-west-1.amazonaws.com"}
 	}
-	sign, err := s.account.signer(ctx, base)
-	if err != nil {
-		return nil, err
-	}
-	return &client{base: base, http: s.app.api, sign: sign, backoff: s.app.backoff, now: s.app.now, notef: s.console.notef}, nil
+	sign, err := s.signer(ctx, base)
+	return &client{app: s.app, base: base, sign: sign}, err
 }
 
 // show prints an answer, as JSON or for people.
 func (s *session) show(json []byte, people func()) error {
-	if s.flags.JSON {
+	if s.JSON {
 		s.console.json(json)
 	} else {
 		people()
@@ -48,18 +48,23 @@ func (s *session) show(json []byte, people func()) error {
 	return nil
 }
 
-// showList prints a list, as JSON or as a table with a note what can be done next.
-func (s *session) showList(l listing, table [][]string, none, next string) error {
+// showList prints a list, as JSON or as a table with a note what can be done next; none
+// says that the list is empty.
+func showList[T any](s *session, l listing[T], header []string, row func(T) []string, none, next string) error {
 	switch {
-	case s.flags.JSON:
+	case s.JSON:
 		return s.console.document(l)
 	case len(l.rows) == 0:
 		s.console.notef("%s", none)
-	default:
-		s.console.table(table)
-		if next != "" {
-			s.console.notef("%s", next)
-		}
+		return nil
+	}
+	rows := [][]string{header}
+	for _, r := range l.rows {
+		rows = append(rows, row(r))
+	}
+	s.console.table(rows)
+	if next != "" {
+		s.console.notef("%s", next)
 	}
 	return nil
 }

@@ -15,22 +15,15 @@ type statusCmd struct {
 }
 
 // Run shows a run. Its exit code says how it ended, as that of a watched one.
-func (c *statusCmd) Run(ctx context.Context, s *session) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	api, err := s.client(ctx)
-	if err != nil {
-		return err
-	}
+func (c *statusCmd) Run(ctx context.Context, s *session, relay *client) error {
 	if c.asked() {
-		return s.watch(ctx, api, c.RunID, c.watchFlags, time.Time{})
+		return s.watch(ctx, relay, c.RunID, c.watchFlags, time.Time{})
 	}
-	v, err := api.run(ctx, c.RunID, 0, patience)
+	v, err := relay.run(ctx, c.RunID, 0, patience)
 	if err != nil {
 		return err
 	}
-	_ = s.show(v.raw, func() { s.console.status(v, s.app.now()) })
+	_ = s.show(v.raw, func() { s.console.status(v, s.now()) })
 	switch v.Status {
 	case run.Failed:
 		return &failure{code: codeFailed}
@@ -42,27 +35,21 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 
 // status prints a run as it was at a moment.
 func (c *console) status(v view, now time.Time) {
-	rows := [][]string{{"run", v.RunID}, {"status", statusLine(v, now)}}
-	add := func(name, value string) {
-		if value != "" {
-			rows = append(rows, []string{name, value})
-		}
-	}
-	add("workflow", v.Workflow)
 	task := v.TaskID
 	if v.Adopted {
 		task += " (found in the task list after a lost reply)"
 	}
-	add("task", task)
-	add("started", formatTime(v.StartedAt))
-	add("ended", formatTime(v.EndedAt))
+	rows := [][]string{
+		{"run", v.RunID}, {"status", statusLine(v, now)}, {"workflow", v.Workflow}, {"task", task},
+		{"started", formatTime(v.StartedAt)}, {"ended", formatTime(v.EndedAt)},
+	}
 	if v.Error != nil {
-		add("error", v.Error.Name+": "+v.Error.Cause)
+		rows = append(rows, []string{"error", v.Error.Name + ": " + v.Error.Cause})
 		if !v.undecided() { // its two commands follow
-			add("hint", errorHint(v))
+			rows = append(rows, []string{"hint", errorHint(v)})
 		}
 	}
-	c.table(rows)
+	c.facts(rows)
 	c.doubt(v)
 	if v.Status == run.Succeeded {
 		c.resultf("")

@@ -33,8 +33,7 @@ const (
 
 // uploader puts local files into the inbox bucket.
 type uploader struct {
-	console        *console
-	account        *account
+	session        *session
 	bucket         string // empty: the stack's
 	idempotencyKey string // the run's
 }
@@ -43,13 +42,15 @@ type uploader struct {
 // key follows from the Idempotency-Key and the content: the same command
 // with the same key makes the same request, and uploads nothing twice.
 func (u *uploader) upload(ctx context.Context, name, parameter string) (string, error) {
-	bucket, err := u.inbox(ctx)
+	cfg, err := u.session.config(ctx)
 	if err != nil {
 		return "", err
 	}
-	cfg, err := u.account.config(ctx)
-	if err != nil {
-		return "", err
+	bucket := u.bucket
+	if bucket == "" {
+		if bucket, err = u.session.stackOutput(ctx, "InboxBucket", "--inbox-bucket (RELAY_INBOX_BUCKET)"); err != nil {
+			return "", err
+		}
 	}
 	file, err := os.Open(name)
 	if err != nil {
@@ -62,7 +63,7 @@ func (u *uploader) upload(ctx context.Context, name, parameter string) (string, 
 	}
 	key := uploadPrefix + folder + "/" + filepath.Base(name)
 	uri := "s3://" + bucket + "/" + key
-	u.console.notef("uploading %s (%s) to %s", name, formatBytes(length), uri)
+	u.session.console.notef("uploading %s (%s) to %s", name, formatBytes(length), uri)
 
 	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
 	defer cancel()
@@ -75,8 +76,7 @@ func (u *uploader) upload(ctx context.Context, name, parameter string) (string, 
 	_, err = client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &bucket, Key: &key, Body: file, ContentLength: &length, ContentType: &kind, IfNoneMatch: aws.String("*"),
 	})
-	var refused smithy.APIError
-	if errors.As(err, &refused) && refused.ErrorCode() == "PreconditionFailed" {
+	if refused, ok := errors.AsType[smithy.APIError](err); ok && refused.ErrorCode() == "PreconditionFailed" {
 		return uri, nil // it is there already, byte for byte: the key says so
 	}
 	if err != nil {
@@ -85,34 +85,22 @@ func (u *uploader) upload(ctx context.Context, name, parameter string) (string, 
 	return uri, nil
 }
 
-func (u *uploader) inbox(ctx context.Context) (string, error) {
-	if u.bucket != "" {
-		return u.bucket, nil
-	}
-	return u.account.stackOutput(ctx, "InboxBucket", "--inbox-bucket (RELAY_INBOX_BUCKET)")
-}
-
-// identify reads the file once, for its folder in the bucket, its media type and length.
+// identify reads the file for its folder in the bucket, its media type and length.
 func identify(file *os.File, parameter, idempotencyKey string) (folder, kind string, length int64, err error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s\n%s\n", idempotencyKey, parameter)
-	head := make([]byte, sniffed)
-	n, err := io.ReadFull(file, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return "", "", 0, err
-	}
-	sum.Write(head[:n])
-	rest, err := io.Copy(sum, file)
-	if err != nil {
-		return "", "", 0, err
-	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
+	if length, err = io.Copy(sum, file); err != nil {
 		return "", "", 0, err
 	}
 	if kind = media.TypeByName(file.Name()); kind == "" {
-		kind = http.DetectContentType(head[:n])
+		head := make([]byte, min(sniffed, length))
+		if _, err := file.ReadAt(head, 0); err != nil {
+			return "", "", 0, err
+		}
+		kind = http.DetectContentType(head)
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:10]), kind, int64(n) + rest, nil
+	_, err = file.Seek(0, io.SeekStart)
+	return hex.EncodeToString(sum.Sum(nil)[:10]), kind, length, err
 }
 
 func cannotUpload(name string, err error) *failure {

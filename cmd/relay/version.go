@@ -11,7 +11,7 @@ type versionCmd struct{}
 // Run prints what this program was built from.
 func (c *versionCmd) Run(s *session) error {
 	platform := runtime.GOOS + "/" + runtime.GOARCH
-	if s.flags.JSON {
+	if s.JSON {
 		return s.console.document(map[string]string{"version": version(), "go": runtime.Version(), "platform": platform})
 	}
 	s.console.resultf("relay %s (%s, %s)", version(), runtime.Version(), platform)

@@ -18,7 +18,8 @@ type watchFlags struct {
 	Timeout time.Duration `placeholder:"DURATION" help:"Stop watching after this long, such as 10m; the run goes on. Default: never."`
 }
 
-func (f watchFlags) check() error {
+// Validate refuses a --timeout that is negative, or of a command that does not watch.
+func (f watchFlags) Validate() error {
 	switch {
 	case f.Timeout < 0:
 		return &failure{code: codeUsage, what: "--timeout must not be negative"}
@@ -47,14 +48,14 @@ var errTimeout = errors.New("--timeout passed")
 
 // watch shows a run until it has ended, reports how it ended, and fetches its outputs if
 // asked to. An end at the moment staleEnd is that from before a redrive.
-func (s *session) watch(ctx context.Context, api *client, runID string, flags watchFlags, staleEnd time.Time) error {
+func (s *session) watch(ctx context.Context, relay *client, runID string, flags watchFlags, staleEnd time.Time) error {
 	watching := ctx
 	if flags.Timeout > 0 {
 		var cancel context.CancelFunc
 		watching, cancel = context.WithTimeoutCause(ctx, flags.Timeout, errTimeout)
 		defer cancel()
 	}
-	v, err := s.waitForEnd(watching, api, runID, staleEnd)
+	v, err := s.waitForEnd(watching, relay, runID, staleEnd)
 	switch {
 	case errors.Is(context.Cause(watching), errTimeout) && err != nil:
 		return &failure{code: codeTimedOut, what: "stopped watching after " + flags.Timeout.String() + "; the run " + runID + " goes on", followUps: followUps(runID)}
@@ -68,7 +69,7 @@ func (s *session) watch(ctx context.Context, api *client, runID string, flags wa
 		return &f
 	}
 	if v.Status == run.Succeeded && flags.Out != "" {
-		err = s.download(ctx, api, v, expandHome(flags.Out))
+		err = s.download(ctx, relay, v, expandHome(flags.Out))
 	}
 	_ = s.show(v.raw, func() { s.console.end(v) })
 	return cmp.Or(err, endFailure(v))
@@ -81,14 +82,14 @@ type observation struct {
 }
 
 // waitForEnd shows a run's progress and returns the run once it has ended.
-func (s *session) waitForEnd(ctx context.Context, api *client, runID string, staleEnd time.Time) (view, error) {
+func (s *session) waitForEnd(ctx context.Context, relay *client, runID string, staleEnd time.Time) (view, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan observation)
-	go s.poll(ctx, api, runID, staleEnd, answers)
-	ticks, stop := s.app.ticks(time.Second)
+	go s.poll(ctx, relay, runID, staleEnd, answers)
+	ticks, stop := s.ticks(time.Second)
 	defer stop()
-	shown := newProgress(s.console, s.app.now)
+	shown := newProgress(s.console, s.now)
 	defer shown.close()
 	for {
 		select {
@@ -107,14 +108,14 @@ func (s *session) waitForEnd(ctx context.Context, api *client, runID string, sta
 
 // poll asks how the run is and sends the answers, until the run has ended or there is
 // no answer.
-func (s *session) poll(ctx context.Context, api *client, runID string, staleEnd time.Time, answers chan<- observation) {
-	begun := s.app.now()
+func (s *session) poll(ctx context.Context, relay *client, runID string, staleEnd time.Time, answers chan<- observation) {
+	begun := s.now()
 	wait, before := time.Duration(0), ""
 	for {
-		asked := s.app.now()
-		v, err := api.run(ctx, runID, wait, patienceWatching)
+		asked := s.now()
+		v, err := relay.run(ctx, runID, wait, patienceWatching)
 		stale := v.Status == run.Failed && !staleEnd.IsZero() && v.EndedAt.Equal(staleEnd)
-		if err == nil && stale && s.app.now().Sub(begun) < reopenTime {
+		if err == nil && stale && s.now().Sub(begun) < reopenTime {
 			v.Status, v.Error = run.Submitting, nil // the redriven execution has not reached its first step yet
 		}
 		select {
@@ -130,7 +131,7 @@ func (s *session) poll(ctx context.Context, api *client, runID string, staleEnd 
 		} else {
 			wait = min(2*wait, longestWait)
 		}
-		if took := s.app.now().Sub(asked); took < minInterval && s.app.sleep(ctx, minInterval-took) != nil {
+		if took := s.now().Sub(asked); took < minInterval && s.sleep(ctx, minInterval-took) != nil {
 			return
 		}
 	}

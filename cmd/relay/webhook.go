@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 )
@@ -38,12 +37,12 @@ const (
 func (c *webhookCmd) Run(ctx context.Context, s *session) error {
 	w := webhook{Events: webhookEvents}
 	var err error
-	if s.flags.APIURL != "" {
-		w.URL = strings.TrimRight(s.flags.APIURL, "/") + "/webhooks/cyberun" // beside the API, wherever that is
-	} else if w.URL, err = s.account.stackOutput(ctx, "WebhookUrl", "--api-url (RELAY_API_URL)"); err != nil {
+	if s.APIURL != "" {
+		w.URL = strings.TrimRight(s.APIURL, "/") + "/webhooks/cyberun" // beside the API, wherever that is
+	} else if w.URL, err = s.stackOutput(ctx, "WebhookUrl", "--api-url (RELAY_API_URL)"); err != nil {
 		return err
 	}
-	w.SecretARN = cmp.Or(c.SecretARN, s.account.outputs["WebhookSecretArn"])
+	w.SecretARN = cmp.Or(c.SecretARN, s.outputs["WebhookSecretArn"])
 	status, body, err := probeWebhook(ctx, s.app.api, w.URL)
 	if err != nil {
 		return err
@@ -54,10 +53,10 @@ func (c *webhookCmd) Run(ctx context.Context, s *session) error {
 	if !w.Enabled && !off {
 		return &failure{code: codeUnreachable, what: fmt.Sprintf("the webhook's address %s answered %d %s to a call with a wrong signature; 401 is right, or 404 while webhooks are off", w.URL, status, http.StatusText(status)), hint: "is it this stack's? The logs of its function on-webhook are in CloudWatch"}
 	}
-	if s.flags.JSON {
+	if s.JSON {
 		return s.console.document(w)
 	}
-	s.console.webhook(w, s.account.stack)
+	s.console.webhook(w, s.Stack)
 	return nil
 }
 
@@ -72,15 +71,10 @@ func probeWebhook(ctx context.Context, api *http.Client, address string) (int, [
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("X-Webhook-Signature-256", forged)
-	response, err := api.Do(request)
+	const enough = 4 << 10 // for the gateway's {"message": …}
+	response, body, err := exchange(api, request, enough)
 	if err != nil {
 		return 0, nil, unreachable("the webhook's address cannot be reached", err, "check the network, and that the stack is there")
-	}
-	defer response.Body.Close()
-	const enough = 4 << 10 // for the gateway's {"message": …}
-	body, err := io.ReadAll(io.LimitReader(response.Body, enough))
-	if err != nil {
-		return 0, nil, unreachable("the webhook's address cannot be reached", err, "")
 	}
 	return response.StatusCode, body, nil
 }

@@ -15,35 +15,21 @@ type workflowsCmd struct {
 }
 
 // Run lists the workflows, or shows one.
-func (c *workflowsCmd) Run(ctx context.Context, s *session) error {
-	api, err := s.client(ctx)
-	if err != nil {
-		return err
-	}
+func (c *workflowsCmd) Run(ctx context.Context, s *session, relay *client) error {
 	if c.Slug == "" {
-		return s.listWorkflows(ctx, api)
+		all, err := list[cyberun.Workflow](ctx, relay, "workflows", url.Values{}, maxListed)
+		if err != nil {
+			return err
+		}
+		return showList(s, all, []string{"WORKFLOW", "VERSION", "STATUS", "NAME"}, func(w cyberun.Workflow) []string {
+			return []string{w.Slug, strconv.Itoa(w.Version), string(w.Status), w.DisplayName}
+		}, "the stack's Cyberun key can run no workflow", "relay workflows WORKFLOW shows what it takes")
 	}
-	w, raw, err := api.workflow(ctx, c.Slug)
+	w, raw, err := relay.workflow(ctx, c.Slug)
 	if err != nil {
 		return err
 	}
 	return s.show(raw, func() { s.console.workflow(w, c.Slug) })
-}
-
-func (s *session) listWorkflows(ctx context.Context, api *client) error {
-	all, err := api.list(ctx, "workflows", url.Values{}, maxListed)
-	if err != nil {
-		return err
-	}
-	workflows, err := decodeRows[cyberun.Workflow](all)
-	if err != nil {
-		return err
-	}
-	rows := [][]string{{"WORKFLOW", "VERSION", "STATUS", "NAME"}}
-	for _, w := range workflows {
-		rows = append(rows, []string{w.Slug, strconv.Itoa(w.Version), string(w.Status), w.DisplayName})
-	}
-	return s.showList(all, rows, "the stack's Cyberun key can run no workflow", "relay workflows WORKFLOW shows what it takes")
 }
 
 // workflow prints what a workflow takes, and an example that runs what ref names.
