@@ -122,12 +122,8 @@ const defaultStack = "cyberun-relay"
 
 // execute runs one command line and returns the exit code.
 func (a *app) execute(ctx context.Context, args []string) int {
-	err := a.run(ctx, args)
-	if err == nil {
-		return a.console.report(nil)
-	}
-	f := failureFor(err)
-	if ctx.Err() != nil && f.code != codeInterrupted {
+	f := failureFor(a.run(ctx, args))
+	if ctx.Err() != nil && f.code != codeOK && f.code != codeInterrupted {
 		// Whatever broke, it broke since someone pressed Ctrl-C.
 		f = &failure{code: codeInterrupted, what: "interrupted", hint: f.hint, followUps: f.followUps}
 	}

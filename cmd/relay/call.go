@@ -53,17 +53,15 @@ func (c *callCmd) Run(ctx context.Context, s *session) error {
 	if err := c.write(s.console, response, content); err != nil {
 		return &failure{code: codeFailed, what: "the answer could not be saved: " + withoutURL(err), err: err}
 	}
-	switch {
-	case response.StatusCode >= http.StatusInternalServerError:
-		return &failure{code: codeServerError, what: answered(response)}
-	case response.StatusCode >= http.StatusBadRequest:
-		return &failure{code: codeClientError, what: answered(response)}
+	status := response.StatusCode
+	if status < http.StatusBadRequest {
+		return nil
 	}
-	return nil
-}
-
-func answered(response *http.Response) string {
-	return strings.TrimSpace(fmt.Sprintf("the container answered %d %s", response.StatusCode, http.StatusText(response.StatusCode)))
+	f := &failure{code: codeClientError, what: strings.TrimSpace(fmt.Sprintf("the container answered %d %s", status, http.StatusText(status)))}
+	if status >= http.StatusInternalServerError {
+		f.code = codeServerError
+	}
+	return f
 }
 
 func (c *callCmd) method() string {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -53,11 +54,9 @@ func candidates(node *kong.Node, line string) []string {
 			found = append(found, child.Name)
 		}
 	}
-	for _, flags := range node.AllFlags(true) {
-		for _, flag := range flags {
-			if last != "" && strings.HasPrefix("--"+flag.Name, last) {
-				found = append(found, "--"+flag.Name)
-			}
+	for _, flag := range slices.Concat(node.AllFlags(true)...) {
+		if last != "" && strings.HasPrefix("--"+flag.Name, last) {
+			found = append(found, "--"+flag.Name)
 		}
 	}
 	return found

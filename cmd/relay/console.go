@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -110,31 +111,25 @@ func (c *console) redraw(text string) { _, _ = io.WriteString(c.stderr, eraseLin
 // eraseLine is the control sequence for it, which every terminal since the VT100 has.
 const eraseLine = "\r\x1b[2K"
 
-// report writes an error and returns the exit code of the command that ended with it.
+// report writes a failure and returns the exit code of the command that ended with it.
 // A result that could not be written is a failure as well. (A reader that went away, as
 // in `relay list | head -1`, ends the program with SIGPIPE.)
 func (c *console) report(f *failure) int {
-	code := codeOK
-	if f != nil {
-		code = f.code
-		if f.what != "" {
-			c.notef("relay: %s", oneLine(f.what))
-		}
-		for _, v := range f.violations {
-			c.notef("  %s", oneLine(v.Parameter+" "+v.Message))
-		}
-		if f.hint != "" {
-			c.notef("hint:  %s", oneLine(f.hint))
-		}
-		for _, line := range f.followUps {
-			c.notef("%s", line)
-		}
+	if f.what != "" {
+		c.notef("relay: %s", oneLine(f.what))
+	}
+	for _, v := range f.violations {
+		c.notef("  %s", oneLine(v.Parameter+" "+v.Message))
+	}
+	if f.hint != "" {
+		c.notef("hint:  %s", oneLine(f.hint))
+	}
+	for _, line := range f.followUps {
+		c.notef("%s", line)
 	}
 	if c.writeErr != nil {
 		c.notef("relay: the result could not be written: %s", c.writeErr.Error())
-		if code == codeOK {
-			code = codeFailed
-		}
+		return cmp.Or(f.code, codeFailed)
 	}
-	return code
+	return f.code
 }

@@ -22,12 +22,6 @@ func (c *decideCmd) Validate() error {
 	return c.watchFlags.Validate()
 }
 
-// decisionBody is the body of POST /runs/{id}/outcome.
-type decisionBody struct {
-	TaskID     string `json:"task_id,omitempty"`
-	NotStarted bool   `json:"not_started,omitempty"`
-}
-
 // Run stores a person's decision on a submission whose outcome is unknown, and lets the
 // run go on with it.
 func (c *decideCmd) Run(ctx context.Context, s *session, relay *client) error {
@@ -35,7 +29,11 @@ func (c *decideCmd) Run(ctx context.Context, s *session, relay *client) error {
 	if err != nil {
 		return err
 	}
-	_, raw, err := do[api.Started](ctx, relay, call{method: http.MethodPost, path: runPath(c.RunID) + "/outcome", body: decisionBody{TaskID: c.TaskID, NotStarted: c.NotStarted}})
+	outcome := map[string]any{"task_id": c.TaskID}
+	if c.NotStarted {
+		outcome = map[string]any{"not_started": true}
+	}
+	_, raw, err := do[api.Started](ctx, relay, call{method: http.MethodPost, path: runPath(c.RunID) + "/outcome", body: outcome})
 	if err != nil {
 		return err
 	}

@@ -46,9 +46,12 @@ type failure struct {
 func (f *failure) Error() string { return f.what }
 func (f *failure) Unwrap() error { return f.err }
 
-// failureFor returns an error's failure. A named error of the checks made here is the
-// fault of the command line.
+// failureFor returns an error's failure; that of nil has the exit code of a success. A
+// named error of the checks made here is the fault of the command line.
 func failureFor(err error) *failure {
+	if err == nil {
+		return &failure{code: codeOK}
+	}
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
 	}

@@ -20,23 +20,16 @@ type progress struct {
 	before  string    // the last line elsewhere
 }
 
-func newProgress(c *console, now func() time.Time) *progress {
-	return &progress{console: c, now: now, begun: now()}
-}
-
 // show shows an open run.
 func (p *progress) show(v view) {
-	since := p.begun
-	if !v.StartedAt.IsZero() && v.StartedAt.Before(since) {
-		since = v.StartedAt
-	}
-	elapsed := formatDuration(p.now().Sub(since))
+	now := p.now()
+	elapsed := formatDuration(max(v.took(now), now.Sub(p.begun)))
+	state := oneLine(stateOf(v))
 	if p.console.terminal {
 		p.last = v
-		p.console.drawBar(percent(v), elapsed+"  "+oneLine(stateOf(v)))
+		p.console.drawBar(percent(v), elapsed+"  "+state)
 		return
 	}
-	state := oneLine(stateOf(v))
 	if n := percent(v); n > 0 {
 		state = fmt.Sprintf("%d%% %s", n, state)
 	}

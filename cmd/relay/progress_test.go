@@ -14,7 +14,7 @@ import (
 func TestBarTicks(t *testing.T) {
 	var drawn strings.Builder
 	at := noon
-	d := newProgress(&console{stderr: &drawn, terminal: true, width: func() int { return 100 }}, func() time.Time { return at })
+	d := &progress{console: &console{stderr: &drawn, terminal: true, width: func() int { return 100 }}, now: func() time.Time { return at }, begun: at}
 	d.tick() // before anything is known there is nothing to draw
 	d.show(view{Run: api.Run{RunID: "r", Status: run.Submitting, StartedAt: noon}})
 	at = at.Add(61 * time.Second)

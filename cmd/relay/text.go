@@ -75,11 +75,10 @@ func clip(s string, columns int) string {
 
 // shellWord quotes what a shell would not take as one plain word.
 func shellWord(s string) string {
-	plain := s != ""
-	for _, r := range s {
-		plain = plain && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./@:+=,", r))
+	special := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./@:+=,", r)
 	}
-	if plain {
+	if s != "" && !strings.ContainsFunc(s, special) {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

@@ -71,7 +71,10 @@ func (s *session) watch(ctx context.Context, relay *client, runID string, flags 
 	if v.Status == run.Succeeded && flags.Out != "" {
 		err = s.download(ctx, relay, v, expandHome(flags.Out))
 	}
-	_ = s.show(v.raw, func() { s.console.end(v) })
+	_ = s.show(v.raw, func() {
+		s.console.resultf("run %s %s%s", v.RunID, statusLine(v, s.now()), withPrefix(", task ", v.TaskID))
+		s.console.outputs(v)
+	})
 	return cmp.Or(err, endFailure(v))
 }
 
@@ -89,7 +92,7 @@ func (s *session) waitForEnd(ctx context.Context, relay *client, runID string, s
 	go s.poll(ctx, relay, runID, staleEnd, answers)
 	ticks, stop := s.ticks(time.Second)
 	defer stop()
-	shown := newProgress(s.console, s.now)
+	shown := &progress{console: s.console, now: s.now, begun: s.now()}
 	defer shown.close()
 	for {
 		select {
@@ -135,16 +138,6 @@ func (s *session) poll(ctx context.Context, relay *client, runID string, staleEn
 			return
 		}
 	}
-}
-
-// end prints how a run ended, in a line, and its outputs.
-func (c *console) end(v view) {
-	status := string(v.Status)
-	if !v.StartedAt.IsZero() && !v.EndedAt.IsZero() {
-		status += " after " + formatDuration(v.EndedAt.Sub(v.StartedAt))
-	}
-	c.resultf("run %s %s%s", v.RunID, status, withPrefix(", task ", v.TaskID))
-	c.outputs(v)
 }
 
 // outputs prints where the outputs of a run are that succeeded.

@@ -22,9 +22,6 @@ type webhook struct {
 	Status    int      `json:"status"`              // of the answer to a POST that nobody signed
 }
 
-// webhookEvents are all that Cyberun sends.
-var webhookEvents = []string{"task.completed", "task.failed"}
-
 const (
 	// forged has a signature's form, or the function would not look for its secret.
 	forged = "sha256=0000000000000000000000000000000000000000000000000000000000000000"
@@ -35,7 +32,7 @@ const (
 // Run prints what to enter at Cyberun, and tries the address with a wrong signature,
 // which must be turned away.
 func (c *webhookCmd) Run(ctx context.Context, s *session) error {
-	w := webhook{Events: webhookEvents}
+	w := webhook{Events: []string{"task.completed", "task.failed"}} // all that Cyberun sends
 	var err error
 	if s.APIURL != "" {
 		w.URL = strings.TrimRight(s.APIURL, "/") + "/webhooks/cyberun" // beside the API, wherever that is
