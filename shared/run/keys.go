@@ -47,11 +47,9 @@ func OutputName(id, originName, contentType string) string {
 // ~XX: injective, without '/', and readable for the ids that occur.
 func safeID(id string) string {
 	var b strings.Builder
+	reserved := id+".json" == ManifestName || id+".json" == ErrorName
 	for i, c := range []byte(id) {
-		plain := isAlnum(c) || c == '-' || c == '_' || c == '.' && i > 0
-		if reservedID(id) && i == 0 {
-			plain = false
-		}
+		plain := isAlnum(rune(c)) && !(reserved && i == 0) || c == '-' || c == '_' || c == '.' && i > 0
 		if plain {
 			b.WriteByte(c)
 		} else {
@@ -68,8 +66,6 @@ func safeID(id string) string {
 	return b.String()
 }
 
-func reservedID(id string) bool { return id+".json" == ManifestName || id+".json" == ErrorName }
-
 // extension returns the extension of the origin's name for the file, else that of its type.
 // Digits alone ("Model v1.5", "frames.001") are an extension only where the type
 // tells none.
@@ -84,15 +80,7 @@ func extension(originName, contentType string) string {
 }
 
 func plainExtension(ext string) bool {
-	if len(ext) < 2 || len(ext) > maxExtension+1 {
-		return false
-	}
-	for _, c := range []byte(ext[1:]) {
-		if !isAlnum(c) {
-			return false
-		}
-	}
-	return true
+	return len(ext) > 1 && len(ext) <= maxExtension+1 && !strings.ContainsFunc(ext[1:], func(c rune) bool { return !isAlnum(c) })
 }
 
 // maxMetadata bounds one of an object's three values: S3 takes 2 KB of metadata,

@@ -90,7 +90,7 @@ func FuzzOutputName(f *testing.F) {
 				t.Fatalf("the name %q", name)
 			}
 			for _, c := range []byte(name) {
-				if !isAlnum(c) && !strings.ContainsRune("-_.~", rune(c)) {
+				if !isAlnum(rune(c)) && !strings.ContainsRune("-_.~", rune(c)) {
 					t.Fatalf("the name %q", name)
 				}
 			}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -157,9 +158,9 @@ func (r Record) SubmitBy() time.Time {
 // Deadline returns the time at which the run stops waiting for its task: max_seconds
 // after the start of its life, and at most 7 days after its first start.
 func (r Record) Deadline() time.Time {
-	deadline, last := r.LifeStartedAt.Add(time.Duration(r.MaxSeconds)*time.Second), r.StartedAt.Add(MaxRunTime)
-	if deadline.After(last) {
-		deadline = last
+	deadline := r.LifeStartedAt.Add(time.Duration(r.MaxSeconds) * time.Second)
+	if last := r.StartedAt.Add(MaxRunTime); deadline.After(last) {
+		return last
 	}
 	return deadline
 }
@@ -168,11 +169,7 @@ func (r Record) Deadline() time.Time {
 // without a task the run's id takes the place of {task_id}, so that its error.json has
 // a key of its own.
 func (r Record) OutputPrefix() string {
-	task := r.TaskID
-	if task == "" {
-		task = r.RunID
-	}
-	return strings.ReplaceAll(r.Prefix, taskPlaceholder, task)
+	return strings.ReplaceAll(r.Prefix, taskPlaceholder, cmp.Or(r.TaskID, r.RunID))
 }
 
 // SetTask sets the run's task, how it is known that the run started it, and the time at

@@ -97,9 +97,8 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 	if document == nil && len(violations) > 0 {
 		return r, violations
 	}
-	fields, ok := document.(map[string]any)
-	if !ok {
-		violations.Add("request", "must be a JSON object, not %s", named.KindOf(document))
+	fields := typed[map[string]any](&violations, "request", document, "a JSON object")
+	if fields == nil {
 		return r, violations
 	}
 	if input, err := canonicalForm(document); err != nil {
@@ -125,17 +124,9 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 				violations.Add(name, "is not a task id: letters, digits, '-', '_' and '.', at most %d", maxTaskID)
 			}
 		case "parameters":
-			p, ok := value.(map[string]any)
-			if !ok {
-				violations.Add(name, "must be an object, not %s", named.KindOf(value))
-			}
-			r.Parameters = p
+			r.Parameters = typed[map[string]any](&violations, name, value, "an object")
 		case "parameters_as_text":
-			b, ok := value.(bool)
-			if !ok {
-				violations.Add(name, "must be true or false, not %s", named.KindOf(value))
-			}
-			r.ParametersAsText = b
+			r.ParametersAsText = typed[bool](&violations, name, value, "true or false")
 		case "destination":
 			r.Destination = destinationField(&violations, value)
 		case "max_seconds":
@@ -167,23 +158,25 @@ func ParseRequest(raw []byte) (Request, named.Violations) {
 	return r, violations
 }
 
+// typed returns a value of the Go type that stands for what is wanted in JSON, such as "an
+// object", else nothing and a violation.
+func typed[T any](violations *named.Violations, name string, value any, wanted string) T {
+	v, ok := value.(T)
+	if !ok {
+		violations.Add(name, "must be %s, not %s", wanted, named.KindOf(value))
+	}
+	return v
+}
+
 func stringField(violations *named.Violations, name string, value any) string {
-	s, ok := value.(string)
-	switch {
-	case !ok:
-		violations.Add(name, "must be a string, not %s", named.KindOf(value))
-	case s == "":
+	if value == "" {
 		violations.Add(name, "must not be empty")
 	}
-	return s
+	return typed[string](violations, name, value, "a string")
 }
 
 func destinationField(violations *named.Violations, value any) Destination {
-	fields, ok := value.(map[string]any)
-	if !ok {
-		violations.Add("destination", "must be an object such as {\"prefix\": %q}, not %s", DefaultPrefix, named.KindOf(value))
-		return Destination{}
-	}
+	fields := typed[map[string]any](violations, "destination", value, `an object such as {"prefix": "`+DefaultPrefix+`"}`)
 	var d Destination
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if name != "prefix" {
@@ -202,11 +195,7 @@ func destinationField(violations *named.Violations, value any) Destination {
 // anything but an object in S3 would pin nothing, and is a violation.
 func inputVersionsField(violations *named.Violations, value, parameters any) map[string]InputVersion {
 	const field = "input_versions"
-	fields, ok := value.(map[string]any)
-	if !ok {
-		violations.Add(field, `must be an object such as {"image": {"etag": "…"}}, not %s`, named.KindOf(value))
-		return nil
-	}
+	fields := typed[map[string]any](violations, field, value, `an object such as {"image": {"etag": "…"}}`)
 	given, _ := parameters.(map[string]any)
 	versions := make(map[string]InputVersion, len(fields))
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
@@ -222,12 +211,11 @@ func inputVersionsField(violations *named.Violations, value, parameters any) map
 }
 
 func inputVersion(violations *named.Violations, path string, value any) (v InputVersion, ok bool) {
-	fields, ok := value.(map[string]any)
-	if !ok {
-		violations.Add(path, `must be an object, {"version_id": "…"} or {"etag": "…"}, not %s`, named.KindOf(value))
+	before := len(*violations)
+	fields := typed[map[string]any](violations, path, value, `an object, {"version_id": "…"} or {"etag": "…"}`)
+	if fields == nil {
 		return v, false
 	}
-	before := len(*violations)
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		part := path + "." + named.Shorten(maxName, name)
 		switch name {
@@ -269,9 +257,8 @@ func versionField(violations *named.Violations, path string, value any, most int
 }
 
 func maxSecondsField(violations *named.Violations, value any) int {
-	n, ok := value.(json.Number)
-	if !ok {
-		violations.Add("max_seconds", "must be a whole number, not %s", named.KindOf(value))
+	n := typed[json.Number](violations, "max_seconds", value, "a whole number")
+	if n == "" {
 		return 0
 	}
 	f, err := strconv.ParseFloat(n.String(), 64)
@@ -318,18 +305,11 @@ func unsafeInSlug(r rune) bool {
 // ValidTaskID reports whether a text can be the id of a task: letters, digits,
 // '-', '_' and '.', at most 200 of them.
 func ValidTaskID(id string) bool {
-	if len(id) > maxTaskID || strings.Trim(id, ".") == "" {
-		return false
-	}
-	for _, c := range []byte(id) {
-		if !isAlnum(c) && c != '-' && c != '_' && c != '.' {
-			return false
-		}
-	}
-	return true
+	return len(id) <= maxTaskID && strings.Trim(id, ".") != "" &&
+		!strings.ContainsFunc(id, func(c rune) bool { return !isAlnum(c) && c != '-' && c != '_' && c != '.' })
 }
 
-func isAlnum(c byte) bool {
+func isAlnum(c rune) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 

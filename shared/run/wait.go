@@ -54,9 +54,7 @@ func NextWait(waited, left time.Duration, events int) time.Duration {
 func CheckWait(n int) time.Duration {
 	wait := MinWait
 	for range n - 1 {
-		if wait = 2 * wait; wait >= MaxWait {
-			return MaxWait
-		}
+		wait = min(2*wait, MaxWait)
 	}
 	return wait
 }
