@@ -96,6 +96,7 @@ func TestParseRequestFaults(t *testing.T) {
 		{"UTF-16, the other way round", "\xfe\xff\x00{\x00}", []string{"request: is not UTF-8 but UTF-16 text"}},
 		{"UTF-16 without a mark", "{\x00}\x00", []string{"request: is not UTF-8 but UTF-16 text"}},
 		{"Latin-1", "{\"workflow\":\"w\",\n\"parameters\":{\"prompt\":\"caf\xe9\"}}", []string{"request: is not UTF-8: line 2 has the byte 0xE9, as Latin-1"}},
+		{"Latin-1 at the end of the longest document", strings.Repeat(" ", MaxTextBytes-1) + "\xe9", []string{"request: is not UTF-8: line 1 has the byte 0xE9, as Latin-1"}},
 		{"UTF-32", "\xff\xfe\x00\x00{\x00\x00\x00", []string{"request: is not UTF-8 but UTF-32 text"}},
 		{"UTF-32, the other way round", "\x00\x00\xfe\xff\x00\x00\x00{", []string{"request: is not UTF-8 but UTF-32 text"}},
 		{"UTF-32 without a mark", "{\x00\x00\x00}\x00\x00\x00", []string{"request: is not UTF-8 but UTF-32 text"}},

@@ -109,7 +109,7 @@ func plainText(raw []byte) (text []byte, problem string) {
 		return nil, "is not UTF-8 but UTF-16 text: save it as UTF-8 (PowerShell: Out-File -Encoding utf8)"
 	}
 	text = bytes.TrimPrefix(raw, []byte(utf8BOM))
-	for at := 0; !utf8.Valid(text); {
+	for at := 0; at < len(text); {
 		r, size := utf8.DecodeRune(text[at:])
 		if r == utf8.RuneError && size == 1 {
 			return nil, fmt.Sprintf("is not UTF-8: line %d has the byte 0x%02X, as Latin-1 or Windows-1252 text has; save it as UTF-8",
