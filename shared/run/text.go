@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -62,11 +63,12 @@ func DecodeJSON(subject string, raw []byte) (value any, violations named.Violati
 	if half, at := halfSurrogate(text); half != "" {
 		violations.Add(subject, "has %s at byte %d, which is half of a surrogate pair and no character: send both halves, or the character itself", half, at)
 	}
-	repeated, levels := repeatedNames(text)
-	if levels > maxLevels {
-		violations.Add(subject, "is nested %d levels deep; at most %d are accepted", levels, maxLevels)
+	seen := structure{decoder: json.NewDecoder(bytes.NewReader(text))}
+	seen.decoder.UseNumber() // no number is too large to be passed over
+	if seen.read("", 0); seen.deepest > maxLevels {
+		violations.Add(subject, "is nested %d levels deep; at most %d are accepted", seen.deepest, maxLevels)
 	}
-	for _, path := range repeated {
+	for _, path := range seen.repeated {
 		violations.Add(named.Shorten(maxName, path), "is given twice: which value is meant?")
 	}
 	return value, violations
@@ -168,79 +170,48 @@ func escaped(text []byte) rune {
 	return rune(unit)
 }
 
-// level is one of the nested objects and arrays that repeatedNames is in.
-type level struct {
-	names   map[string]bool // of an object so far; nil in an array
-	name    string          // of the object's current value
-	inValue bool            // the name was read, its value comes next
-	index   int             // of the array's current value
-}
-
 // maxLevels bounds how deep objects and arrays are nested. A request passes through
 // several programs on its way to Cyberun, each of which puts it into something, and
 // 1,000 levels are what many JSON libraries read (Python's and Java's Jackson among
 // them): one that is refused on the way would be so after its 202.
 const maxLevels = 500
 
-// repeatedNames returns the path of each name that an object of the document has
-// had before: parameters.prompt, parameters.list[2].x; and how deep the document is
-// nested. The text is valid JSON.
-func repeatedNames(text []byte) (paths []string, deepest int) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber() // no number is too large to be passed over
-	var levels []level
-	for {
-		token, err := d.Token()
-		if err != nil {
-			return paths, deepest
-		}
-		deepest = max(deepest, len(levels))
-		top := len(levels) - 1
-		if delim, ok := token.(json.Delim); ok {
-			switch delim {
-			case '{':
-				levels = append(levels, level{names: map[string]bool{}})
-				continue
-			case '[':
-				levels = append(levels, level{})
-				continue
-			}
-			levels = levels[:top]
-			top--
-		} else if top >= 0 && levels[top].names != nil && !levels[top].inValue {
-			name, _ := token.(string)
-			levels[top].name, levels[top].inValue = name, true
-			if levels[top].names[name] && len(paths) <= maxRepeated {
-				paths = append(paths, pathOf(levels))
-			}
-			levels[top].names[name] = true
-			continue
-		}
-		if top >= 0 { // a value has ended
-			levels[top].inValue = false
-			levels[top].index++
-		}
-	}
-}
-
 // maxRepeated bounds the paths that are put together: one more than a list of
 // violations holds, so that it says that there are more.
 const maxRepeated = 500
 
-func pathOf(levels []level) string {
-	var path []byte
-	for _, l := range levels {
-		switch {
-		case l.names == nil:
-			path = fmt.Appendf(path, "[%d]", l.index)
-		case len(path) > 0:
-			path = append(append(path, '.'), l.name...)
-		default:
-			path = append(path, l.name...)
-		}
-		if len(path) > maxName {
-			break // a violation repeats no more of it
-		}
+// structure is what DecodeJSON looks at in a document beside its value.
+type structure struct {
+	decoder  *json.Decoder
+	deepest  int      // how deep it is nested
+	repeated []string // the path of each name that its object has had before: parameters.list[2].x
+}
+
+// read reads the next value of a valid document, which has this path and is in so many
+// objects and arrays.
+func (s *structure) read(path string, levels int) {
+	token, _ := s.decoder.Token()
+	delim, nested := token.(json.Delim)
+	if !nested {
+		return
 	}
-	return string(path)
+	levels++
+	s.deepest = max(s.deepest, levels)
+	path = path[:min(len(path), maxName+1)] // a violation repeats no more of it
+	names := map[string]bool{}
+	for i := 0; s.decoder.More(); i++ {
+		if delim == '[' {
+			s.read(path+"["+strconv.Itoa(i)+"]", levels)
+			continue
+		}
+		token, _ := s.decoder.Token()
+		name, _ := token.(string)
+		inner := strings.TrimPrefix(path+"."+name, ".")
+		if names[name] && len(s.repeated) <= maxRepeated {
+			s.repeated = append(s.repeated, inner)
+		}
+		names[name] = true
+		s.read(inner, levels)
+	}
+	_, _ = s.decoder.Token() // its end
 }
