@@ -45,14 +45,7 @@ func NewSecret(cfg aws.Config, arn string) *Secret {
 func (s *Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, "secret "+s.ARN) }
 
 // Key returns the key as it was last read. The first call reads it.
-func (s *Secret) Key(ctx context.Context) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.key != "" {
-		return s.key, nil
-	}
-	return s.read(ctx)
-}
+func (s *Secret) Key(ctx context.Context) (string, error) { return s.Refresh(ctx, "") }
 
 // Refresh returns the key that is newer than rejected: the one that was read meanwhile,
 // or what the secret holds now, which may be rejected again.
@@ -67,8 +60,7 @@ func (s *Secret) Refresh(ctx context.Context, rejected string) (string, error) {
 
 func (s *Secret) read(ctx context.Context) (string, error) {
 	out, err := s.Manager.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.ARN})
-	var missing *types.ResourceNotFoundException
-	if errors.As(err, &missing) {
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		return "", named.Errorf(named.Unauthorized, "the secret %s holds no value yet", s.ARN)
 	}
 	if err != nil {
@@ -95,18 +87,14 @@ func parseSecret(value string) (string, error) {
 		var document struct {
 			APIKey string `json:"api_key"`
 		}
-		if err := json.Unmarshal([]byte(key), &document); err != nil {
-			return "", errNoKey
-		}
+		_ = json.Unmarshal([]byte(key), &document) // what cannot be read has no key
 		key = strings.TrimSpace(document.APIKey)
 	}
 	if key == "" {
 		return "", errNoKey
 	}
-	for _, c := range []byte(key) {
-		if c <= ' ' || c > '~' {
-			return "", errBadChar
-		}
+	if strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return "", errBadChar
 	}
 	return key, nil
 }

@@ -63,11 +63,7 @@ func Parse(name, message string) *Error {
 }
 
 // As returns the first named error in the chain of err, and whether there is one.
-func As(err error) (*Error, bool) {
-	var e *Error
-	ok := errors.As(err, &e)
-	return e, ok
-}
+func As(err error) (*Error, bool) { return errors.AsType[*Error](err) }
 
 // Is reports whether the first named error in the chain of err has this name.
 func Is(err error, name string) bool {
