@@ -29,7 +29,7 @@ const maxMain = 39 // lines
 var packages = map[string]struct{ ours, others []string }{
 	"shared/api":             {ours: []string{"shared/named", "shared/run"}, others: []string{}},
 	"shared/architecture":    {},
-	"shared/config":          {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/observe", "shared/store"}},
+	"shared/config":          {ours: []string{"shared/cyberun", "shared/executions", "shared/lifecycle", "shared/named", "shared/store"}},
 	"shared/cyberun":         {ours: []string{"shared/named", "shared/redact", "shared/retryafter"}, others: []string{"github.com/tmaxmax/go-sse"}},
 	"shared/doubt":           {ours: []string{"shared/cyberun", "shared/lifecycle", "shared/run", "shared/store"}, others: []string{}},
 	"shared/eventstest":      {},

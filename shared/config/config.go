@@ -3,7 +3,7 @@
 // as [Submit], and reports everything that is wrong with them at once.
 //
 // It imports the clients that it makes (shared/cyberun, shared/executions,
-// shared/lifecycle, shared/store, the AWS SDK's), shared/named and shared/observe.
+// shared/lifecycle, shared/store, the AWS SDK's) and shared/named.
 package config
 
 import (
@@ -18,10 +18,10 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	smithytime "github.com/aws/smithy-go/time"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
-	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 	"github.com/rs/xid"
 )
@@ -87,7 +87,7 @@ func (s StateStore) Runs(cfg aws.Config, client *cyberun.Client, outputs lifecyc
 		Cyberun:    client,
 		Executions: executions.Machine{API: StepFunctions(cfg)},
 		Now:        time.Now,
-		Sleep:      observe.Sleep,
+		Sleep:      smithytime.SleepWithContext,
 		NewID:      NewID,
 		AtOnce:     objectsAtOnce,
 	}
