@@ -27,7 +27,7 @@ type app struct {
 	stdin   io.Reader
 	console *console
 	now     func() time.Time
-	ticks   func(time.Duration) (<-chan time.Time, func())
+	ticks   func(time.Duration) <-chan time.Time
 	sleep   func(context.Context, time.Duration) error
 	newKey  func() string // a new Idempotency-Key
 	api     *http.Client
@@ -52,7 +52,7 @@ func newApp() *app {
 			},
 		},
 		now:     time.Now,
-		ticks:   func(d time.Duration) (<-chan time.Time, func()) { t := time.NewTicker(d); return t.C, t.Stop },
+		ticks:   time.Tick,
 		sleep:   smithytime.SleepWithContext,
 		newKey:  func() string { return "relay-cli-" + xid.New().String() },
 		api:     apiHTTP(),

@@ -25,17 +25,11 @@ import (
 
 // loadAWS reads the configuration that the AWS tools share.
 func loadAWS(ctx context.Context, region, profile string) (aws.Config, error) {
-	var options []func(*awsconfig.LoadOptions) error
-	if region != "" {
-		options = append(options, awsconfig.WithRegion(region))
-	}
-	if profile != "" {
-		options = append(options, awsconfig.WithSharedConfigProfile(profile))
-	}
-	options = append(options, awsconfig.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
-		o.TokenProvider = func() (string, error) { return askToken(os.Stdin, os.Stderr) }
-	}))
-	return awsconfig.LoadDefaultConfig(ctx, options...)
+	// An empty region or profile stands for that of the environment.
+	return awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithSharedConfigProfile(profile),
+		awsconfig.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+			o.TokenProvider = func() (string, error) { return askToken(os.Stdin, os.Stderr) }
+		}))
 }
 
 // askToken asks for the code of a profile whose role wants multi-factor
@@ -147,9 +141,9 @@ func (s *session) describeStack(ctx context.Context, otherwise string) (map[stri
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	found, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &s.Stack})
-	var refused smithy.APIError
+	refused, ok := errors.AsType[smithy.APIError](err)
 	switch {
-	case errors.As(err, &refused) && refused.ErrorCode() == "ValidationError", err == nil && len(found.Stacks) == 0:
+	case ok && refused.ErrorCode() == "ValidationError", err == nil && len(found.Stacks) == 0:
 		return nil, &failure{code: codeUnreachable, what: fmt.Sprintf("there is no stack %s in %s", s.Stack, cfg.Region), hint: "name it with --stack (RELAY_STACK) and --region, or give " + otherwise}
 	case err != nil:
 		return nil, awsFailure("the stack "+s.Stack+" cannot be looked up", err, "cloudformation:DescribeStacks", otherwise)
@@ -164,8 +158,8 @@ func (s *session) describeStack(ctx context.Context, otherwise string) (map[stri
 // awsFailure explains a call to AWS that failed. The call takes this right; otherwise
 // names what does without the call.
 func awsFailure(what string, err error, right, otherwise string) *failure {
-	var refused smithy.APIError
-	if !errors.As(err, &refused) {
+	refused, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
 		return unreachable(what, err, "check the network, the region and AWS_ENDPOINT_URL"+withPrefix("; or give ", otherwise))
 	}
 	f := &failure{code: codeUnreachable, what: what + ": " + refused.ErrorCode() + withPrefix(": ", refused.ErrorMessage()), err: err}

@@ -29,24 +29,13 @@ func (c *decideCmd) Run(ctx context.Context, s *session, relay *client) error {
 	if err != nil {
 		return err
 	}
-	outcome := map[string]any{"task_id": c.TaskID}
+	outcome, how := map[string]any{"task_id": c.TaskID}, " with the task "+c.TaskID
 	if c.NotStarted {
-		outcome = map[string]any{"not_started": true}
+		outcome, how = map[string]any{"not_started": true}, ": it submits again"
 	}
 	_, raw, err := do[api.Started](ctx, relay, call{method: http.MethodPost, path: runPath(c.RunID) + "/outcome", body: outcome})
 	if err != nil {
 		return err
 	}
-	if c.asked() {
-		s.console.notef("run %s goes on", c.RunID)
-		return s.watch(ctx, relay, c.RunID, c.watchFlags, before.EndedAt)
-	}
-	return s.show(raw, func() {
-		if c.NotStarted {
-			s.console.resultf("run %s goes on: it submits again", c.RunID)
-		} else {
-			s.console.resultf("run %s goes on with the task %s", c.RunID, c.TaskID)
-		}
-		s.console.followUps(c.RunID)
-	})
+	return s.goesOn(ctx, relay, c.RunID, raw, "goes on", how, c.watchFlags, before.EndedAt)
 }

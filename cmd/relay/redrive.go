@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -29,8 +31,7 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	before, after, found := strings.Cut(machine, ":stateMachine:")
-	if !found {
+	if !strings.Contains(machine, ":stateMachine:") {
 		return &failure{code: codeUsage, what: fmt.Sprintf("%q is not a state machine's ARN", machine), hint: "it is the stack's output StateMachineArn"}
 	}
 	relay, err := s.client(ctx)
@@ -41,46 +42,36 @@ func (c *redriveCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	at, err := s.redrive(ctx, before+":execution:"+after+":"+c.RunID, v)
-	switch {
-	case err != nil:
+	raw, err := s.redrive(ctx, executions.Machine{ARN: machine}.ExecutionARN(c.RunID), v)
+	if err != nil {
 		return err
-	case c.asked():
-		s.console.notef("run %s goes on", c.RunID)
-		return s.watch(ctx, relay, c.RunID, c.watchFlags, v.EndedAt)
-	case s.JSON:
-		return s.console.document(redriven{c.RunID, at})
 	}
-	s.console.resultf("run %s goes on where it failed", c.RunID)
-	s.console.followUps(c.RunID)
-	return nil
+	return s.goesOn(ctx, relay, c.RunID, raw, "goes on", " where it failed", c.watchFlags, v.EndedAt)
 }
 
-// redriven is the document that --json prints: Step Functions' own answer has no run.
-type redriven struct {
-	RunID       string    `json:"run_id"`
-	RedriveDate time.Time `json:"redrive_date,omitzero"`
-}
-
-// redrive redrives an execution, which is the run v's, and returns when it did so.
-func (s *session) redrive(ctx context.Context, execution string, v view) (time.Time, error) {
+// redrive redrives an execution, which is the run v's, and returns the document that --json
+// prints: Step Functions' own answer has no run.
+func (s *session) redrive(ctx context.Context, execution string, v view) (json.RawMessage, error) {
 	cfg, err := s.config(ctx)
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	out, err := sfn.NewFromConfig(cfg).RedriveExecution(ctx, &sfn.RedriveExecutionInput{ExecutionArn: &execution})
 	if _, missing := errors.AsType[*types.ExecutionDoesNotExist](err); missing {
-		return time.Time{}, &failure{code: codeUsage, what: "Step Functions knows no execution of the run " + v.RunID, hint: rescueHint(v)}
+		return nil, &failure{code: codeUsage, what: "Step Functions knows no execution of the run " + v.RunID, hint: rescueHint(v)}
 	}
 	if refused, ok := errors.AsType[*types.ExecutionNotRedrivable](err); ok {
-		return time.Time{}, &failure{code: codeUsage, what: fmt.Sprintf("the run %s (%s) cannot be redriven: %s", v.RunID, v.Status, refused.ErrorMessage()), hint: rescueHint(v)}
+		return nil, &failure{code: codeUsage, what: fmt.Sprintf("the run %s (%s) cannot be redriven: %s", v.RunID, v.Status, refused.ErrorMessage()), hint: rescueHint(v)}
 	}
 	if err != nil {
-		return time.Time{}, awsFailure("the run cannot be redriven", err, "states:RedriveExecution", "")
+		return nil, awsFailure("the run cannot be redriven", err, "states:RedriveExecution", "")
 	}
-	return aws.ToTime(out.RedriveDate).UTC().Truncate(time.Second), nil
+	return json.Marshal(struct {
+		RunID       string    `json:"run_id"`
+		RedriveDate time.Time `json:"redrive_date,omitzero"`
+	}{v.RunID, aws.ToTime(out.RedriveDate).UTC().Truncate(time.Second)})
 }
 
 // rescueHint says how else to get what was paid for.

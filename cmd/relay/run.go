@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -100,24 +101,26 @@ func (s *session) start(ctx context.Context, relay *client, request run.Request,
 	if accepted.Status != run.Submitting {
 		verb = "was started before: " + string(accepted.Status) // by an earlier call with this key
 	}
+	return s.goesOn(ctx, relay, accepted.RunID, raw, verb, "", flags.watchFlags, time.Time{})
+}
+
+// goesOn ends a command after which a run goes on: it says what became of the run and, if
+// asked to, watches it. Else it also says more of that and which commands look after the
+// run. An end at the moment staleEnd is that from before a redrive.
+func (s *session) goesOn(ctx context.Context, relay *client, runID string, raw json.RawMessage, what, more string, flags watchFlags, staleEnd time.Time) error {
 	if flags.asked() {
-		s.console.notef("run %s %s", accepted.RunID, verb)
-		return s.watch(ctx, relay, accepted.RunID, flags.watchFlags, time.Time{})
+		s.console.notef("run %s %s", runID, what)
+		return s.watch(ctx, relay, runID, flags, staleEnd)
 	}
 	return s.show(raw, func() {
-		s.console.resultf("run %s %s", accepted.RunID, verb)
-		s.console.followUps(accepted.RunID)
+		s.console.resultf("run %s %s%s", runID, what, more)
+		for _, line := range followUps(runID) {
+			s.console.notef("%s", line)
+		}
 	})
 }
 
 // followUps returns the commands that look after a run that goes on.
 func followUps(runID string) []string {
 	return []string{"look again:  relay status " + runID + " --watch", "stop it:     relay cancel " + runID}
-}
-
-// followUps prints them.
-func (c *console) followUps(runID string) {
-	for _, line := range followUps(runID) {
-		c.notef("%s", line)
-	}
 }

@@ -142,7 +142,7 @@ func scriptApp() *app {
 		passed.Add(int64(haste) * int64(d))
 		return errors.Join(ctx.Err(), appendTo(filepath.Join(folder, "waits"), d.String()+"\n"))
 	}
-	a.ticks = func(time.Duration) (<-chan time.Time, func()) { return nil, func() {} }
+	a.ticks = func(time.Duration) <-chan time.Time { return nil }
 	a.newKey = func() string { return "key-of-the-test" }
 	a.backoff = func() backoff.BackOff { return &backoff.ZeroBackOff{} }
 	a.loadAWS = func(context.Context, string, string) (aws.Config, error) {

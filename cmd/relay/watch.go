@@ -90,8 +90,7 @@ func (s *session) waitForEnd(ctx context.Context, relay *client, runID string, s
 	defer cancel()
 	answers := make(chan observation)
 	go s.poll(ctx, relay, runID, staleEnd, answers)
-	ticks, stop := s.ticks(time.Second)
-	defer stop()
+	ticks := s.ticks(time.Second)
 	shown := &progress{console: s.console, now: s.now, begun: s.now()}
 	defer shown.close()
 	for {

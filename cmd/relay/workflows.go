@@ -101,8 +101,6 @@ func valueText(v any) string {
 		return ""
 	case float64:
 		return number(v)
-	case string:
-		return clip(oneLine(v), maxDefault)
 	}
 	return clip(oneLine(fmt.Sprint(v)), maxDefault)
 }
