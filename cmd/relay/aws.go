@@ -104,7 +104,7 @@ func retrieve(ctx context.Context, cfg aws.Config) (aws.Credentials, error) {
 // noCredentials leaves out the SDK's last resort, an EC2 machine's own role: to a person
 // at a laptop, that it did not answer says nothing.
 func noCredentials(err error) *failure {
-	f := &failure{code: codeUnreachable, what: "there are no AWS credentials to sign with", err: err, hint: "sign in (`aws sso login`, `aws configure`), choose a --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"}
+	f := &failure{code: codeUnreachable, what: "there are no AWS credentials to sign with", hint: "sign in (`aws sso login`, `aws configure`), choose a --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"}
 	if err != nil && !strings.Contains(err.Error(), "IMDS") {
 		f.what += ": " + withoutURL(err)
 		f.hint = cmp.Or(clockHint(err.Error(), 0), f.hint)
@@ -162,7 +162,7 @@ func awsFailure(what string, err error, right, otherwise string) *failure {
 	if !ok {
 		return unreachable(what, err, "check the network, the region and AWS_ENDPOINT_URL"+withPrefix("; or give ", otherwise))
 	}
-	f := &failure{code: codeUnreachable, what: what + ": " + refused.ErrorCode() + withPrefix(": ", refused.ErrorMessage()), err: err}
+	f := &failure{code: codeUnreachable, what: what + ": " + refused.ErrorCode() + withPrefix(": ", refused.ErrorMessage())}
 	if strings.Contains(refused.ErrorCode(), "AccessDenied") {
 		f.hint = "your AWS identity needs " + right + withPrefix("; or give ", otherwise)
 	}

@@ -51,7 +51,7 @@ func (c *callCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if err := c.write(s.console, response, content); err != nil {
-		return &failure{code: codeFailed, what: "the answer could not be saved: " + withoutURL(err), err: err}
+		return &failure{code: codeFailed, what: "the answer could not be saved: " + withoutURL(err)}
 	}
 	status := response.StatusCode
 	if status < http.StatusBadRequest {

@@ -60,7 +60,7 @@ func (s *session) download(ctx context.Context, relay *client, v view, dir strin
 }
 
 func cannotSave(err error) *failure {
-	return &failure{code: codeFailed, what: "the outputs cannot be saved: " + err.Error(), hint: "they are in S3; name another folder with --out", err: err}
+	return &failure{code: codeFailed, what: "the outputs cannot be saved: " + err.Error(), hint: "they are in S3; name another folder with --out"}
 }
 
 // saver puts the outputs of one run into one folder.

@@ -35,7 +35,6 @@ type failure struct {
 	violations named.Violations
 	hint       string
 	followUps  []string // commands to go on with, one a line
-	err        error
 
 	// Of a call of the API: the same one may fare better in a while, after wait if the
 	// answer says so.
@@ -44,7 +43,6 @@ type failure struct {
 }
 
 func (f *failure) Error() string { return f.what }
-func (f *failure) Unwrap() error { return f.err }
 
 // failureFor returns an error's failure; that of nil has the exit code of a success. A
 // named error of the checks made here is the fault of the command line.
@@ -58,7 +56,7 @@ func failureFor(err error) *failure {
 	if e, ok := named.As(err); ok {
 		return namedFailure(e.Name, e.Cause, e.Hint, e.Violations)
 	}
-	return &failure{code: codeFailed, what: err.Error(), err: err}
+	return &failure{code: codeFailed, what: err.Error()}
 }
 
 // namedFailure explains a named error, whether the API answered it or a check made
@@ -99,7 +97,7 @@ func unreachable(what string, err error, hint string) *failure {
 	if certificate, ok := errors.AsType[x509.CertificateInvalidError](err); ok && certificate.Reason == x509.Expired {
 		hint = "is this machine's clock right? A wrong one makes certificates invalid"
 	}
-	return &failure{code: codeUnreachable, what: what + ": " + withoutURL(err), hint: hint, err: err}
+	return &failure{code: codeUnreachable, what: what + ": " + withoutURL(err), hint: hint}
 }
 
 // withoutURL returns the text of an error without the URL that net/http puts into it:
