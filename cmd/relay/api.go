@@ -70,9 +70,7 @@ func do[T any](ctx context.Context, c *client, k call) (answer T, raw json.RawMe
 			return answer, nil, err
 		}
 	}
-	if k.patience == 0 {
-		k.patience = patience
-	}
+	k.patience = cmp.Or(k.patience, patience)
 	var last *failure
 	tries := 0
 	raw, err = backoff.Retry(ctx, func() (json.RawMessage, error) {

@@ -96,7 +96,7 @@ func retrieve(ctx context.Context, cfg aws.Config) (aws.Credentials, error) {
 	}
 	credentials, err := cfg.Credentials.Retrieve(ctx)
 	if err != nil && ctx.Err() == nil {
-		return credentials, noCredentials(err)
+		err = noCredentials(err)
 	}
 	return credentials, err
 }
