@@ -65,13 +65,13 @@ func cannotSave(err error) *failure {
 
 // saver puts the outputs of one run into one folder.
 type saver struct {
-	session *session
-	relay   *client
-	root    *os.Root // of dir
-	dir     string
-	page    view            // of the run's outputs: those that are being saved
-	after   string          // the output that the page comes behind; empty: the first page
-	taken   map[string]bool // the names of outputs saved so far, in lower case: some file systems do not tell Output.png from output.png
+	*session
+	relay *client
+	root  *os.Root // of dir
+	dir   string
+	page  view            // of the run's outputs: those that are being saved
+	after string          // the output that the page comes behind; empty: the first page
+	taken map[string]bool // the names of outputs saved so far, in lower case: some file systems do not tell Output.png from output.png
 }
 
 // save fetches an output under a name that is free.
@@ -86,7 +86,7 @@ func (s *saver) save(ctx context.Context, o api.Output) error {
 	}
 	path := filepath.Join(s.dir, name)
 	if saved {
-		s.session.console.notef("%s is there already", path)
+		s.console.notef("%s is there already", path)
 		return nil
 	}
 	part := "." + name + "." + s.suffix() + ".part"
@@ -97,7 +97,7 @@ func (s *saver) save(ctx context.Context, o api.Output) error {
 		_ = s.root.Remove(part) // what is left of it is worth nothing
 		return err
 	}
-	s.session.console.notef("saved %s (%s)", path, formatBytes(o.Bytes))
+	s.console.notef("saved %s (%s)", path, formatBytes(o.Bytes))
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (s *saver) freeName(name string, o api.Output) (free string, saved bool, er
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			if candidate != name {
-				s.session.console.notef("%s is another file and stays as it is", filepath.Join(s.dir, name))
+				s.console.notef("%s is another file and stays as it is", filepath.Join(s.dir, name))
 			}
 			return candidate, false, nil
 		case err != nil:
@@ -172,7 +172,7 @@ func (s *saver) fetch(ctx context.Context, o api.Output, part string) error {
 		return err
 	}
 	defer file.Close()
-	f := &fetcher{app: s.session.app, address: s.address, into: file, output: o, fetched: s.bytesBar(o)}
+	f := &fetcher{app: s.app, address: s.address, into: file, output: o, fetched: s.bytesBar(o)}
 	if err := f.fetch(ctx); err != nil {
 		return err
 	}
@@ -209,12 +209,12 @@ func (s *saver) address(ctx context.Context, id string) (string, error) {
 // terminal.
 func (s *saver) bytesBar(o api.Output) func(n int64) {
 	const every = 100 * time.Millisecond // so that drawing takes no time from the download
-	if !s.session.console.terminal || o.Bytes == 0 {
+	if !s.console.terminal || o.Bytes == 0 {
 		return func(int64) {}
 	}
-	begun, drawn, shown := s.session.now(), time.Time{}, -1
+	begun, drawn, shown := s.now(), time.Time{}, -1
 	return func(n int64) {
-		now, percent := s.session.now(), int(float64(n)/float64(o.Bytes)*100)
+		now, percent := s.now(), int(float64(n)/float64(o.Bytes)*100)
 		if percent == shown && now.Sub(drawn) < every {
 			return
 		}
@@ -223,7 +223,7 @@ func (s *saver) bytesBar(o api.Output) func(n int64) {
 		if took := now.Sub(begun).Seconds(); took > 0 {
 			words += ", " + formatBytes(int64(float64(n)/took)) + "/s"
 		}
-		s.session.console.drawBar(percent, words+"  "+path.Base(o.Key))
+		s.console.drawBar(percent, words+"  "+path.Base(o.Key))
 	}
 }
 

@@ -33,7 +33,7 @@ const (
 
 // uploader puts local files into the inbox bucket.
 type uploader struct {
-	session        *session
+	*session
 	bucket         string // empty: the stack's
 	idempotencyKey string // the run's
 }
@@ -42,13 +42,13 @@ type uploader struct {
 // key follows from the Idempotency-Key and the content: the same command
 // with the same key makes the same request, and uploads nothing twice.
 func (u *uploader) upload(ctx context.Context, name, parameter string) (string, error) {
-	cfg, err := u.session.config(ctx)
+	cfg, err := u.config(ctx)
 	if err != nil {
 		return "", err
 	}
 	bucket := u.bucket
 	if bucket == "" {
-		if bucket, err = u.session.stackOutput(ctx, "InboxBucket", "--inbox-bucket (RELAY_INBOX_BUCKET)"); err != nil {
+		if bucket, err = u.stackOutput(ctx, "InboxBucket", "--inbox-bucket (RELAY_INBOX_BUCKET)"); err != nil {
 			return "", err
 		}
 	}
@@ -63,7 +63,7 @@ func (u *uploader) upload(ctx context.Context, name, parameter string) (string, 
 	}
 	key := uploadPrefix + folder + "/" + filepath.Base(name)
 	uri := "s3://" + bucket + "/" + key
-	u.session.console.notef("uploading %s (%s) to %s", name, formatBytes(length), uri)
+	u.console.notef("uploading %s (%s) to %s", name, formatBytes(length), uri)
 
 	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
 	defer cancel()
