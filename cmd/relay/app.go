@@ -184,13 +184,10 @@ func checkUTF8(args []string) error {
 }
 
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
-	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
-		return err
+	err := kong.DefaultHelpPrinter(options, ctx)
+	if err == nil && ctx.Selected() == nil {
+		_, err = io.WriteString(ctx.Stdout, helpTail)
 	}
-	if ctx.Selected() != nil {
-		return nil
-	}
-	_, err := io.WriteString(ctx.Stdout, helpTail)
 	return err
 }
 

@@ -109,12 +109,11 @@ func MetadataValue(s string) string {
 // bucket: the ids of the run, of its task and of the output. outputID is empty for
 // manifest.json and error.json.
 func OutputMetadata(r Record, outputID string) map[string]string {
-	m := map[string]string{"cyberun-run-id": MetadataValue(r.RunID)}
-	if r.TaskID != "" {
-		m["cyberun-task-id"] = MetadataValue(r.TaskID)
-	}
-	if outputID != "" {
-		m["cyberun-output-id"] = MetadataValue(outputID)
+	m := map[string]string{}
+	for name, id := range map[string]string{"cyberun-run-id": r.RunID, "cyberun-task-id": r.TaskID, "cyberun-output-id": outputID} {
+		if id != "" {
+			m[name] = MetadataValue(id)
+		}
 	}
 	return m
 }

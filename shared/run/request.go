@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -81,10 +82,7 @@ type Destination struct {
 // Slug returns the workflow without its version, or "rescue" for a request that
 // names a task only.
 func (r Request) Slug() string {
-	if r.Workflow == "" {
-		return RescueSlug
-	}
-	slug, _, _ := strings.Cut(r.Workflow, "@")
+	slug, _, _ := strings.Cut(cmp.Or(r.Workflow, RescueSlug), "@")
 	return slug
 }
 
