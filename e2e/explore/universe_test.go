@@ -184,7 +184,7 @@ func (u *universe) closeRun() *closerun.Handler {
 
 func (u *universe) api() *api.Handler {
 	return &api.Handler{
-		Cyberun: service{u}, Runs: u.runs(), Executions: machine{u}, OutputBucket: outputBucket,
+		Cyberun: service{u}, Runs: u.runs(), Executions: machine{u}, OutputBucket: outputBucket, AtOnce: 1,
 		Log: silent, Now: u.clock, NewID: u.newID, Sleep: func(context.Context, time.Duration) error { return nil },
 	}
 }

@@ -2,6 +2,24 @@
 // passes calls on to them, with the stack's key in place of the caller's own.
 package main
 
-import "github.com/cyberun-cloud/cyberun-relay/shared/function"
+import (
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/cyberun-cloud/cyberun-relay/functions/call-container/handler"
+	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/function"
+)
 
 func main() { function.Start("call-container", build) }
+
+func build(s config.CallContainer, cfg aws.Config, log *slog.Logger) (*handler.Handler, error) {
+	return &handler.Handler{
+		Cyberun:    s.Client(cfg),
+		CallTime:   handler.CallTime,
+		LookUpTime: handler.LookUpTime,
+		Log:        log,
+		Now:        time.Now,
+	}, nil
+}

@@ -2,6 +2,30 @@
 // cancels the task where a person stopped the run, and writes error.json.
 package main
 
-import "github.com/cyberun-cloud/cyberun-relay/shared/function"
+import (
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/cyberun-cloud/cyberun-relay/functions/close-run/handler"
+	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
+	"github.com/cyberun-cloud/cyberun-relay/shared/function"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
+)
 
 func main() { function.StartStep("close-run", build) }
+
+func build(s config.CloseRun, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
+	client := s.Client(cfg)
+	runs := s.Runs(cfg, client, config.S3(cfg))
+	return &handler.Handler{
+		Closer:     lifecycle.Closer{Runs: runs, Bucket: s.OutputBucket, OutputPrefix: s.OutputPrefix},
+		Doubts:     doubt.Investigator{Cyberun: client, Runs: runs, Now: time.Now},
+		Executions: s.Executions(cfg),
+		Sweepers:   handler.DefaultSweepers,
+		Now:        time.Now,
+		Sleep:      observe.Sleep,
+	}, nil
+}

@@ -2,6 +2,31 @@
 // calls as it takes, writes the manifest last, and closes the run.
 package main
 
-import "github.com/cyberun-cloud/cyberun-relay/shared/function"
+import (
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/functions/copy-result/handler"
+	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/function"
+	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
+)
 
 func main() { function.StartStep("copy-result", build) }
+
+func build(s config.CopyResult, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
+	sink := s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = transfer.NewStoreClient() })
+	origin := transfer.NewOrigin(transfer.Policy{Hosts: s.DownloadHosts, AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
+	client := s.Client(cfg)
+	return &handler.Handler{
+		Cyberun: client,
+		Runs:    s.Runs(cfg, client, config.S3(cfg)),
+		NewCopier: func(stopBefore time.Time, connections int) handler.Copier {
+			return &transfer.Copier{S3: sink, Origin: origin, StopBefore: stopBefore, Connections: connections}
+		},
+		AtOnce: handler.DefaultAtOnce,
+		Now:    time.Now,
+	}, nil
+}

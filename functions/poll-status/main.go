@@ -2,6 +2,29 @@
 // growing intervals, or once for a run that waits for a webhook.
 package main
 
-import "github.com/cyberun-cloud/cyberun-relay/shared/function"
+import (
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/cyberun-cloud/cyberun-relay/functions/poll-status/handler"
+	"github.com/cyberun-cloud/cyberun-relay/shared/config"
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/function"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
+)
 
 func main() { function.StartStep("poll-status", build) }
+
+func build(s config.PollStatus, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
+	client := s.Client(cfg)
+	return &handler.Handler{
+		Cyberun:  client,
+		Runs:     s.Runs(cfg, client, nil),
+		Resumer:  executions.Machine{API: config.StepFunctions(cfg)},
+		Hold:     time.Duration(s.Hold),
+		Webhooks: s.Webhooks.Enabled,
+		Now:      time.Now,
+		Sleep:    observe.Sleep,
+	}, nil
+}

@@ -56,7 +56,8 @@ type Handler struct {
 	Now          func() time.Time
 	NewID        func() string
 	Sleep        func(ctx context.Context, d time.Duration) error
-	// Concurrently calls two functions at the same time, for a stop; nil: one after the
-	// other.
-	Concurrently func(a, b func())
+	AtOnce       int // calls that one request makes side by side, such as DefaultAtOnce
 }
+
+// DefaultAtOnce is how many records a list reads at once; a stop makes two calls.
+const DefaultAtOnce = 16

@@ -20,7 +20,6 @@ const (
 	// maxScanned bounds how many records one call reads when it filters by
 	// status: the cursor goes on from there.
 	maxScanned = 500
-	readers    = 16 // records read at once
 )
 
 // listQuery is what GET /runs asks for.
@@ -114,7 +113,7 @@ func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []en
 	}); err != nil {
 		return nil, false, err
 	}
-	return page, more, fanout.Each(ctx, readers, len(ids), func(ctx context.Context, i int) error {
+	return page, more, fanout.Each(ctx, h.AtOnce, len(ids), func(ctx context.Context, i int) error {
 		r, err := h.Runs.Get(ctx, ids[i])
 		if errors.Is(err, lifecycle.ErrNoRecord) {
 			return nil

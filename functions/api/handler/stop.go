@@ -7,6 +7,7 @@ import (
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/fanout"
 	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -41,12 +42,8 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 			stopErr = h.Executions.Stop(ctx, h.Executions.ExecutionARN(id), named.Errorf(named.RunCancelled, "stopped through the API"))
 		}
 	}
-	if h.Concurrently != nil {
-		h.Concurrently(cancel, stop)
-	} else {
-		cancel()
-		stop()
-	}
+	both := []func(){cancel, stop}
+	_ = fanout.Each(ctx, h.AtOnce, len(both), func(_ context.Context, i int) error { both[i](); return nil })
 	if cancelErr != nil { // the request to stop stands: close-run and its sweep go on cancelling
 		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "cause", cancelErr.Error())
 	}

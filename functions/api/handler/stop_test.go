@@ -44,12 +44,10 @@ func TestStops(t *testing.T) {
 		{name: "denied, since it has completed", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: []error{&cyberun.AnswerError{Status: 200}}, ended: "completed", task: "cancelled", cancelled: "[]"},
 	}
 	for _, test := range tests {
-		for _, beside := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, side by side %v", test.name, beside), func(t *testing.T) {
+		for atOnce := 1; atOnce <= 2; atOnce++ {
+			t.Run(fmt.Sprintf("%s, %d at once", test.name, atOnce), func(t *testing.T) {
 				w := newWorld(t)
-				if beside {
-					w.h.Concurrently = func(a, b func()) { b(); a() } // the other way round
-				}
+				w.h.AtOnce = atOnce
 				if test.ended != "" {
 					w.Cyberun.Has("t1", test.ended)
 				}

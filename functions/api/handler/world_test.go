@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.h = &Handler{
 		Cyberun: fakeCyberun{w.Cyberun, w}, Runs: w.runs, Executions: w.Executions, OutputS3: w.S3, Presign: presigner{},
-		OutputBucket: outputBucket, Log: slog.New(slog.DiscardHandler), Now: w.Time, NewID: w.NewID, Sleep: w.Sleep,
+		OutputBucket: outputBucket, Log: slog.New(slog.DiscardHandler), Now: w.Time, NewID: w.NewID, Sleep: w.Sleep, AtOnce: 1,
 	}
 	return w
 }
