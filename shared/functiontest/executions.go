@@ -45,9 +45,8 @@ func (e *Executions) Of(runID string) *executions.Execution { return e.known[ARN
 // End ends a run's execution in a state, by an error if err is not nil.
 func (e *Executions) End(runID string, as executions.State, err error) {
 	x := e.known[ARN(runID)]
-	x.State = as
-	if x.Error, _ = named.As(err); x.Error == nil && err != nil {
-		x.Error = named.Errorf(named.Unavailable, "%w", err)
+	if x.State, x.Error = as, nil; err != nil {
+		x.Error = named.OrUnavailable(err)
 	}
 }
 

@@ -203,10 +203,7 @@ func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error)
 // taskIDLost returns an error that names the task of a receipt that could not be
 // stored: its id is recorded nowhere else, and a person may have to find it.
 func taskIDLost(taskID string, err error) error {
-	e, ok := named.As(err)
-	if !ok {
-		e = named.Errorf(named.Unavailable, "%w", err)
-	}
+	e := named.OrUnavailable(err)
 	return &named.Error{Name: e.Name, Cause: "the task " + taskID + " is this run's, and its id could not be stored: " + e.Cause, Hint: e.Hint, Err: err}
 }
 

@@ -65,6 +65,15 @@ func Parse(name, message string) *Error {
 // As returns the first named error in the chain of err, and whether there is one.
 func As(err error) (*Error, bool) { return errors.AsType[*Error](err) }
 
+// OrUnavailable returns the first named error in the chain of err. An error without a
+// name is a fault of the relay or of a remote, and becomes Unavailable, which is retried.
+func OrUnavailable(err error) *Error {
+	if e, ok := As(err); ok {
+		return e
+	}
+	return Errorf(Unavailable, "%w", err)
+}
+
 // Is reports whether the first named error in the chain of err has this name.
 func Is(err error, name string) bool {
 	e, ok := As(err)

@@ -37,6 +37,12 @@ func TestAsError(t *testing.T) {
 		if got, ok := As(err); !ok || got != e || !Is(err, TaskTaken) {
 			t.Errorf("%s: %v %v", name, got, ok)
 		}
+		if got := OrUnavailable(err); got != e {
+			t.Errorf("%s became %v", name, got)
+		}
+	}
+	if got := OrUnavailable(context.Canceled); got.Name != Unavailable || got.Cause != context.Canceled.Error() || !errors.Is(got, context.Canceled) {
+		t.Errorf("an error without a name became %v", got)
 	}
 	if outer := Errorf(Unavailable, "more: %w", e); !Is(outer, Unavailable) {
 		t.Error("the outer name does not stand")

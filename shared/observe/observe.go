@@ -102,18 +102,13 @@ func LogPanic(ctx context.Context, log *slog.Logger) {
 }
 
 // LambdaError returns an error whose type, by which Step Functions shows and retries
-// it, is the name of the first [named.Error] in the chain of err. An error without a
-// name is a fault of the relay or of AWS, and becomes Unavailable, which is retried.
-// Secrets are redacted from the text, since the execution's history keeps it for 90
-// days. nil stays nil.
+// it, is the name that [named.OrUnavailable] finds. Secrets are redacted from the text,
+// since the execution's history keeps it for 90 days. nil stays nil.
 func LambdaError(err error) error {
 	if err == nil {
 		return nil
 	}
-	e, ok := named.As(err)
-	if !ok {
-		e = named.Errorf(named.Unavailable, "%w", err)
-	}
+	e := named.OrUnavailable(err)
 	return messages.InvokeResponse_Error{Type: e.Name, Message: redact.Text(e.Message())}
 }
 

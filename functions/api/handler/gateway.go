@@ -68,10 +68,7 @@ func (h *Handler) Answer(ctx context.Context, r httpapi.Request) httpapi.Respons
 		log.InfoContext(ctx, "answered", "status", answer.StatusCode)
 		return answer
 	}
-	refused, ok := named.As(err)
-	if !ok { // what has no name is a fault of a remote
-		refused = named.Errorf(named.Unavailable, "%w", err)
-	}
+	refused := named.OrUnavailable(err)
 	log.WarnContext(ctx, "refused", "status", refused.HTTPStatus(), "error", refused.Name, "cause", refused.Cause, "violations", len(refused.Violations))
 	return httpapi.Problem(refused, nil)
 }

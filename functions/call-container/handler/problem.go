@@ -17,14 +17,10 @@ type notRunning struct {
 func (e *notRunning) Error() string { return e.err.Error() }
 func (e *notRunning) Unwrap() error { return e.err }
 
-// problem returns the problem document of an error and its named error, which is
-// Unavailable for one without a name. A service that does not run is described in
-// the document.
+// problem returns the problem document of an error and its named error. A service that
+// does not run is described in the document.
 func problem(err error) (httpapi.Response, *named.Error) {
-	e, ok := named.As(err)
-	if !ok {
-		e = named.Errorf(named.Unavailable, "%w", err)
-	}
+	e := named.OrUnavailable(err)
 	var container any
 	var stopped *notRunning
 	if errors.As(err, &stopped) {
