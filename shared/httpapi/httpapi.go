@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -19,8 +18,8 @@ import (
 
 // Request is a request as API Gateway sends it to a function, after it has matched the
 // request to a route: RouteKey and PathParameters are the same with and without a stage
-// or base path before the path. Of a header that is repeated, the values are joined
-// with commas.
+// or base path before the path. The names of headers are in lower case; of one that is
+// repeated, the values are joined with commas.
 type Request = events.APIGatewayV2HTTPRequest
 
 // Response is a function's answer as API Gateway takes it.
@@ -58,17 +57,6 @@ func Query(r Request) (url.Values, error) {
 	return q, nil
 }
 
-// Header returns a header of a request by its name in any case, and whether there is
-// one. API Gateway writes the names in lower case; a stand-in for it in tests may not.
-func Header(r Request, name string) (value string, found bool) {
-	for given, value := range r.Headers {
-		if strings.EqualFold(given, name) {
-			return value, true
-		}
-	}
-	return "", false
-}
-
 // Caller returns the ARN of the identity that signed a request; "unknown" on a route
 // without IAM authorization.
 func Caller(r Request) string {
@@ -102,7 +90,7 @@ func Problem(e *named.Error, container any) Response {
 	if spec, _ := named.Lookup(e.Name); hint == spec.Hint {
 		hint = cmp.Or(spec.RequestHint, hint)
 	}
-	body, _ := json.Marshal(struct { // of these types it cannot fail
+	answer, _ := JSON(status, struct { // of these types it cannot fail
 		Type      string           `json:"type"`
 		Title     string           `json:"title"`
 		Status    int              `json:"status"`
@@ -111,9 +99,9 @@ func Problem(e *named.Error, container any) Response {
 		Errors    named.Violations `json:"errors,omitempty"`
 		Container any              `json:"container,omitempty"`
 	}{"urn:cyberun-relay:error:" + e.Name, e.Name, status, e.Cause, hint, e.Violations, container})
-	header := map[string]string{"content-type": "application/problem+json", "cache-control": "no-store", ErrorHeader: e.Name}
+	answer.Headers["content-type"], answer.Headers[ErrorHeader] = "application/problem+json", e.Name
 	if status == http.StatusServiceUnavailable {
-		header["retry-after"] = retryAfterOutage
+		answer.Headers["retry-after"] = retryAfterOutage
 	}
-	return Response{StatusCode: status, Headers: header, Body: string(body) + "\n"}
+	return answer
 }

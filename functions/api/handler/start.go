@@ -30,7 +30,7 @@ const (
 // startRun checks everything that can be checked before money is spent, and
 // starts the execution.
 func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
-	key, keyed := httpapi.Header(r, "Idempotency-Key")
+	key, keyed := r.Headers["idempotency-key"]
 	var runID string
 	if !keyed {
 		runID = h.NewID()
