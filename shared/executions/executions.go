@@ -7,6 +7,7 @@
 package executions
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,42 +98,36 @@ func ValidName(name string) bool {
 // Describe reads an execution by its ARN. It returns [ErrNotFound] if there is none.
 func (m Machine) Describe(ctx context.Context, arn string) (Execution, error) {
 	out, err := m.API.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &arn})
-	var missing *types.ExecutionDoesNotExist
 	switch {
-	case errors.As(err, &missing):
+	case errors.As(err, new(*types.ExecutionDoesNotExist)):
 		return Execution{}, ErrNotFound
 	case err != nil:
 		return Execution{}, unavailable("describe "+arn, err)
 	}
-	e := Execution{
-		ARN: arn, Name: NameOf(arn), State: stateOf(out.Status), StartedAt: aws.ToTime(out.StartDate).UTC(),
-		Redrives: int(aws.ToInt32(out.RedriveCount)), Input: aws.ToString(out.Input),
-	}
-	e.Error = errorOf(e.State, aws.ToString(out.Error), aws.ToString(out.Cause))
+	e := FromEvent(arn, string(out.Status), aws.ToString(out.Error), aws.ToString(out.Cause),
+		int(aws.ToInt32(out.RedriveCount)), aws.ToTime(out.StartDate).UTC())
+	e.Input = aws.ToString(out.Input)
 	return e, nil
 }
 
-func stateOf(s types.ExecutionStatus) State {
-	switch s {
-	case types.ExecutionStatusSucceeded:
-		return Succeeded
-	case types.ExecutionStatusFailed:
-		return Failed
-	case types.ExecutionStatusTimedOut:
-		return TimedOut
-	case types.ExecutionStatusAborted:
-		return Aborted
-	}
-	return Running
+// ended has the states in which an execution has ended, by Step Functions' names.
+var ended = map[types.ExecutionStatus]State{
+	types.ExecutionStatusSucceeded: Succeeded,
+	types.ExecutionStatusFailed:    Failed,
+	types.ExecutionStatusTimedOut:  TimedOut,
+	types.ExecutionStatusAborted:   Aborted,
 }
+
+func stateOf(s types.ExecutionStatus) State { return cmp.Or(ended[s], Running) }
 
 // FromEvent returns an execution as an event "Step Functions Execution Status Change"
 // describes it: status is Step Functions' own, such as TIMED_OUT, and name and cause
 // are those of the execution's error.
 func FromEvent(arn, status, name, cause string, redrives int, started time.Time) Execution {
-	e := Execution{ARN: arn, Name: NameOf(arn), State: stateOf(types.ExecutionStatus(status)), Redrives: redrives, StartedAt: started}
-	e.Error = errorOf(e.State, name, cause)
-	return e
+	state := stateOf(types.ExecutionStatus(status))
+	return Execution{
+		ARN: arn, Name: NameOf(arn), State: state, StartedAt: started, Redrives: redrives, Error: errorOf(state, name, cause),
+	}
 }
 
 // errorOf returns why an execution ended in a state.
@@ -183,9 +178,8 @@ func readError(name, cause string) *named.Error {
 // [ErrExists] if one has another input or has ended.
 func (m Machine) Start(ctx context.Context, name, input string) error {
 	_, err := m.API.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &m.ARN, Name: &name, Input: &input})
-	var exists *types.ExecutionAlreadyExists
 	switch {
-	case errors.As(err, &exists):
+	case errors.As(err, new(*types.ExecutionAlreadyExists)):
 		return ErrExists
 	case err != nil:
 		return unavailable("start the run "+name, err)
@@ -197,8 +191,7 @@ func (m Machine) Start(ctx context.Context, name, input string) error {
 // cause. It returns no error for an execution that does not exist.
 func (m Machine) Stop(ctx context.Context, arn string, reason *named.Error) error {
 	_, err := m.API.StopExecution(ctx, &sfn.StopExecutionInput{ExecutionArn: &arn, Error: &reason.Name, Cause: &reason.Cause})
-	var missing *types.ExecutionDoesNotExist
-	if err == nil || errors.As(err, &missing) {
+	if err == nil || errors.As(err, new(*types.ExecutionDoesNotExist)) {
 		return nil
 	}
 	return unavailable("stop "+arn, err)
@@ -208,10 +201,8 @@ func (m Machine) Stop(ctx context.Context, arn string, reason *named.Error) erro
 // the state that failed. It returns [ErrNotRedrivable] if Step Functions refuses.
 func (m Machine) Redrive(ctx context.Context, arn string) error {
 	_, err := m.API.RedriveExecution(ctx, &sfn.RedriveExecutionInput{ExecutionArn: &arn})
-	var refused *types.ExecutionNotRedrivable
-	var missing *types.ExecutionDoesNotExist
 	switch {
-	case errors.As(err, &refused), errors.As(err, &missing):
+	case errors.As(err, new(*types.ExecutionNotRedrivable)), errors.As(err, new(*types.ExecutionDoesNotExist)):
 		return ErrNotRedrivable
 	case err != nil:
 		return unavailable("redrive "+arn, err)
@@ -223,12 +214,9 @@ func (m Machine) Redrive(ctx context.Context, arn string) error {
 // It returns no error for a token that was used, timed out, or belongs to a deleted
 // state machine: that wait has ended, and the next step asks how the task stands.
 func (m Machine) Resume(ctx context.Context, token string) error {
-	output := "{}"
-	_, err := m.API.SendTaskSuccess(ctx, &sfn.SendTaskSuccessInput{TaskToken: &token, Output: &output})
-	var timedOut *types.TaskTimedOut
-	var gone *types.TaskDoesNotExist
-	var invalid *types.InvalidToken
-	if err == nil || errors.As(err, &timedOut) || errors.As(err, &gone) || errors.As(err, &invalid) {
+	_, err := m.API.SendTaskSuccess(ctx, &sfn.SendTaskSuccessInput{TaskToken: &token, Output: aws.String("{}")})
+	if err == nil || errors.As(err, new(*types.TaskTimedOut)) || errors.As(err, new(*types.TaskDoesNotExist)) ||
+		errors.As(err, new(*types.InvalidToken)) {
 		return nil
 	}
 	return unavailable("resume a run that awaits a webhook", err)

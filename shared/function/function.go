@@ -35,10 +35,9 @@ func Start[S any, H Handler[In, Out], In, Out any](name string, build Build[S, H
 	lambda.Start(load(log, build).Handle)
 }
 
-// StartStep runs a function whose caller gets its error: a step of the state machine,
-// or a function that events call. [observe.Step] logs its calls and names its errors.
-// StartStep does not return: it ends with the process. A function that cannot start
-// logs why and exits.
+// StartStep is [Start] for a function whose caller gets its error: a step of the state
+// machine, or a function that events call. [observe.Step] logs its calls and names its
+// errors.
 func StartStep[S any, H Handler[In, Out], In interface{ ID() string }, Out any](name string, build Build[S, H]) {
 	log := observe.Logger(os.Stdout, name)
 	lambda.Start(observe.Step(log, time.Now, load(log, build).Handle))
@@ -47,17 +46,19 @@ func StartStep[S any, H Handler[In, Out], In interface{ ID() string }, Out any](
 // load builds the handler, or ends the process.
 func load[S, H any](log *slog.Logger, build Build[S, H]) H {
 	var settings S
-	err := config.Read(&settings, nil)
-	if err != nil {
-		observe.Exit(log, err)
-	}
+	exitOn(log, config.Read(&settings, nil))
 	cfg, err := config.AWS(context.Background())
-	if err != nil {
-		observe.Exit(log, err)
-	}
+	exitOn(log, err)
 	handler, err := build(settings, cfg, log)
-	if err != nil {
-		observe.Exit(log, err)
-	}
+	exitOn(log, err)
 	return handler
+}
+
+// exitOn logs an error by which the function cannot start, and ends the process with the
+// exit status 1, which Lambda reports as Runtime.ExitError. It returns only for nil.
+func exitOn(log *slog.Logger, err error) {
+	if err != nil {
+		log.Error("cannot start", "cause", err.Error())
+		os.Exit(1)
+	}
 }

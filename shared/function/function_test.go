@@ -49,8 +49,8 @@ func TestMain(m *testing.M) {
 }
 
 // start runs the function in a process of its own, and ends it after its answer to
-// one event.
-func start(t *testing.T, kind string, environment ...string) (answer, log string) {
+// one event. exit is the process's status if it ended by itself.
+func start(t *testing.T, kind string, environment ...string) (answer, log string, exit int) {
 	t.Helper()
 	answered := make(chan string, 1)
 	events := make(chan string, 1)
@@ -87,8 +87,9 @@ func start(t *testing.T, kind string, environment ...string) (answer, log string
 		cancel()
 		<-ended
 	case <-ended:
+		exit = function.ProcessState.ExitCode()
 	}
-	return answer, out.String()
+	return answer, out.String(), exit
 }
 
 func TestStart(t *testing.T) {
@@ -110,9 +111,9 @@ func TestStart(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			answer, log := start(t, test.kind, test.environment...)
-			if answer != test.answer {
-				t.Errorf("answered %s", answer)
+			answer, log, exit := start(t, test.kind, test.environment...)
+			if answer != test.answer || (exit == 1) != (answer == "") {
+				t.Errorf("answered %s, exit status %d", answer, exit)
 			}
 			var line map[string]any
 			if log != "" {

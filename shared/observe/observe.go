@@ -10,7 +10,6 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -110,13 +109,6 @@ func LambdaError(err error) error {
 	}
 	e := named.OrUnavailable(err)
 	return messages.InvokeResponse_Error{Type: e.Name, Message: redact.Text(e.Message())}
-}
-
-// Exit logs why a function cannot start, and ends the process with the exit status 1,
-// which Lambda reports as Runtime.ExitError.
-func Exit(log *slog.Logger, err error) {
-	log.Error("cannot start", "cause", err.Error())
-	os.Exit(1)
 }
 
 // Sleep waits for d, or until the context ends. It returns the context's error in the

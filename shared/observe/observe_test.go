@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"log"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -246,24 +244,6 @@ func TestSleep(t *testing.T) {
 	cancel()
 	if err := Sleep(ctx, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
-	}
-}
-
-// Exit ends its process, so it is tried in one of its own: this test again.
-func TestExit(t *testing.T) {
-	if os.Getenv("CYBERUN_RELAY_EXIT") != "" {
-		Exit(Logger(os.Stdout, "submit"), errors.New("STATE_BUCKET is not set"))
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestExit$")
-	cmd.Env = append(os.Environ(), "CYBERUN_RELAY_EXIT=1")
-	said, err := cmd.Output()
-	var ended *exec.ExitError
-	if !errors.As(err, &ended) || ended.ExitCode() != 1 {
-		t.Fatalf("it ended with %v", err)
-	}
-	all := lines(t, bytes.NewBuffer(said))
-	if len(all) != 1 || all[0]["cause"] != "STATE_BUCKET is not set" || all[0]["function"] != "submit" {
-		t.Errorf("it said %s", said)
 	}
 }
 
