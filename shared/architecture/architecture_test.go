@@ -47,7 +47,7 @@ var packages = map[string]struct{ ours, others []string }{
 	"shared/retryafter":      {others: []string{}},
 	"shared/run":             {ours: []string{"shared/media", "shared/named"}, others: []string{}},
 	"shared/s3errors":        {ours: []string{"shared/named"}, others: []string{"github.com/aws/smithy-go", "github.com/aws/smithy-go/transport/http"}},
-	"shared/store":           {ours: []string{"shared/named"}},
+	"shared/store":           {ours: []string{"shared/named", "shared/s3errors"}},
 	"shared/store/storetest": {},
 	"shared/transfer":        {ours: []string{"shared/media", "shared/named", "shared/redact", "shared/retryafter", "shared/s3errors", "shared/transfer/bulk"}},
 	"shared/transfer/bulk":   {others: []string{}},

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
@@ -152,7 +153,7 @@ func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	case r.Method == http.MethodPut:
 		out, err := m.PutObject(r.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body), IfMatch: optional("If-Match"), IfNoneMatch: optional("If-None-Match")})
 		if err != nil {
-			return failure(status(err), "Refused"), nil
+			return failure(statusOf(err), "Refused"), nil
 		}
 		return response(http.StatusOK, http.Header{"Etag": {*out.ETag}}, nil), nil
 	case r.Method == http.MethodDelete:
@@ -163,10 +164,15 @@ func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	out, err := m.GetObject(r.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
-		return failure(status(err), "NoSuchKey"), nil
+		return failure(statusOf(err), "NoSuchKey"), nil
 	}
 	body, err = io.ReadAll(out.Body)
 	return response(http.StatusOK, http.Header{"Etag": {*out.ETag}}, body), err
+}
+
+func statusOf(err error) int {
+	_, status := s3errors.Code(err)
+	return status
 }
 
 func (m memory) listed(r *http.Request, bucket string) (*http.Response, error) {

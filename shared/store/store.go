@@ -7,7 +7,7 @@
 // call that fails returns Unavailable of shared/named, unless its comment names
 // [ErrNotFound] or [ErrExists].
 //
-// It imports the S3 client, shared/named and backoff.
+// It imports the S3 client, shared/named, shared/s3errors and backoff.
 package store
 
 import (
@@ -17,14 +17,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
 const (
@@ -46,8 +47,8 @@ var (
 	// ErrExists says that another writer has created the object.
 	ErrExists = errors.New("exists already")
 
-	errChanged  = errors.New("changed by another writer")
-	errConflict = errors.New("conflicting conditional writes")
+	// errLostRace says that another writer was faster, or wrote at the same time.
+	errLostRace = errors.New("another writer was faster")
 )
 
 // S3 is the part of an S3 client that a [Store] calls.
@@ -84,10 +85,10 @@ type Entry struct {
 // error without a name for one of more than 8 MiB.
 func (s *Store) Get(ctx context.Context, key string) (Object, error) {
 	out, err := s.S3.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
-	if err != nil {
-		if absent(err) {
-			return Object{}, ErrNotFound
-		}
+	switch {
+	case absent(err):
+		return Object{}, ErrNotFound
+	case err != nil:
 		return Object{}, s.unavailable("read", key, err)
 	}
 	defer out.Body.Close()
@@ -116,22 +117,14 @@ func (s *Store) Create(ctx context.Context, key string, body []byte) (Object, er
 	var created Object
 	err := s.retryConflicts(ctx, func() error {
 		etag, err := s.write(ctx, key, body, aws.String("*"), nil)
-		if err == nil {
-			created = Object{Body: body, ETag: etag}
-			return nil
-		}
+		created = Object{Body: body, ETag: etag}
 		if !errors.Is(err, ErrExists) {
 			return err
 		}
-		there, readErr := s.Get(ctx, key)
-		if readErr != nil {
-			return readErr
+		if created, err = s.Get(ctx, key); err == nil && !bytes.Equal(created.Body, body) {
+			return ErrExists
 		}
-		if bytes.Equal(there.Body, body) {
-			created = there
-			return nil
-		}
-		return ErrExists
+		return err
 	})
 	return created, err
 }
@@ -208,25 +201,21 @@ func (s *Store) List(ctx context.Context, prefix, after string, each func(Entry)
 }
 
 // write writes an object under a condition, if there is one, and returns its new ETag.
-// A condition that did not hold is ErrExists, or errChanged or ErrNotFound.
+// A condition that did not hold is ErrExists, or errLostRace or ErrNotFound.
 func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch, ifMatch *string) (string, error) {
 	out, err := s.S3.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json"),
 		IfNoneMatch: ifNoneMatch, IfMatch: ifMatch,
 	})
-	if err == nil {
+	_, status := s3errors.Code(err)
+	switch {
+	case err == nil:
 		return aws.ToString(out.ETag), nil
-	}
-	switch status(err) {
-	case http.StatusPreconditionFailed:
-		if ifNoneMatch != nil {
-			return "", ErrExists
-		}
-		return "", errChanged
-	case http.StatusConflict: // two conditional writes met: S3 says try again
-		return "", errConflict
-	}
-	if ifMatch != nil && absent(err) {
+	case status == http.StatusPreconditionFailed && ifNoneMatch != nil:
+		return "", ErrExists
+	case status == http.StatusPreconditionFailed, status == http.StatusConflict: // 409: two conditional writes met
+		return "", errLostRace
+	case ifMatch != nil && absent(err):
 		return "", ErrNotFound
 	}
 	return "", s.unavailable("write", key, err)
@@ -235,20 +224,19 @@ func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch,
 // retryConflicts calls attempt until it loses no race to another writer, with a
 // growing, jittered pause.
 func (s *Store) retryConflicts(ctx context.Context, attempt func() error) error {
-	var pause backoff.BackOff = &backoff.ZeroBackOff{}
-	if !s.NoPause {
-		exponential := backoff.NewExponentialBackOff()
-		exponential.InitialInterval = conflictPause
-		pause = exponential
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = conflictPause
+	if s.NoPause {
+		pause.InitialInterval = 0 // it grows by a factor
 	}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := attempt()
-		if err != nil && !errors.Is(err, errConflict) && !errors.Is(err, errChanged) {
+		if err != nil && !errors.Is(err, errLostRace) {
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(maxConflicts))
-	if errors.Is(err, errConflict) || errors.Is(err, errChanged) {
+	if errors.Is(err, errLostRace) {
 		return named.Errorf(named.Unavailable, "%d writes in a row lost a race in the state bucket: %w", maxConflicts, err)
 	}
 	return err
@@ -261,22 +249,26 @@ func (s *Store) unavailable(verb, key string, err error) error {
 // absent reports whether S3 says that there is no such object. That there is no
 // such bucket says nothing about its objects, and comes with the same status.
 func absent(err error) bool {
-	var api smithy.APIError
-	return status(err) == http.StatusNotFound && !(errors.As(err, &api) && api.ErrorCode() == "NoSuchBucket")
+	code, status := s3errors.Code(err)
+	return status == http.StatusNotFound && code != "NoSuchBucket"
 }
 
-// status returns the HTTP status of an error of S3; 0 if there was no answer.
-func status(err error) int {
-	var re *awshttp.ResponseError
-	if errors.As(err, &re) {
-		return re.HTTPStatusCode()
-	}
-	return 0
+// Archived reports, by the answer to HeadObject, whether an object has to be restored
+// before it can be read: it is in Glacier, in Deep Archive or in an archive tier of
+// Intelligent-Tiering, and has no restored copy. [InArchive] is the text for it.
+func Archived(head *s3.HeadObjectOutput) bool {
+	restored := strings.Contains(aws.ToString(head.Restore), `ongoing-request="false"`)
+	deep := head.StorageClass == types.StorageClassGlacier || head.StorageClass == types.StorageClassDeepArchive
+	return (deep || head.ArchiveStatus != "") && !restored
 }
 
-// latestMillis is in the year 2286: a time in milliseconds has 13 digits until then.
-const latestMillis = 9999999999999
+// InArchive is what a message says of an object that is [Archived], after the object's
+// name.
+const InArchive = "lies in an archive: restore it, or copy it to a storage class that can be read at once"
 
 // DescendingKey returns a time as the 13 digits by which keys sort the newest first: S3
 // lists keys in ascending order only.
-func DescendingKey(t time.Time) string { return fmt.Sprintf("%013d", latestMillis-t.UnixMilli()) }
+func DescendingKey(t time.Time) string {
+	const latest = 9999999999999 // in the year 2286: a time in milliseconds has 13 digits until then
+	return fmt.Sprintf("%013d", latest-t.UnixMilli())
+}
