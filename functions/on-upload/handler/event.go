@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -39,36 +40,47 @@ func (u upload) created() bool {
 type event struct {
 	DetailType string `json:"detail-type"`
 	Detail     *struct {
-		Bucket struct {
-			Name string `json:"name"`
-		} `json:"bucket"`
-		Object struct {
-			Key       string `json:"key"`
-			Size      *int64 `json:"size"`
-			ETag      string `json:"etag"`
-			VersionID string `json:"version-id"`
-			Sequencer string `json:"sequencer"`
-		} `json:"object"`
+		reported
 		Reason string `json:"reason"`
 	} `json:"detail"`
-	Records []record `json:"Records"`
-	Event   string   `json:"Event"` // "s3:TestEvent", when a notification is set up
+	Records []struct {
+		EventName string   `json:"eventName"`
+		S3        reported `json:"s3"`
+	} `json:"Records"`
+	Event string `json:"Event"` // "s3:TestEvent", when a notification is set up
 }
 
-type record struct {
-	EventName string `json:"eventName"`
-	S3        struct {
-		Bucket struct {
-			Name string `json:"name"`
-		} `json:"bucket"`
-		Object struct {
-			Key       string `json:"key"`
-			Size      *int64 `json:"size"`
-			ETag      string `json:"eTag"`
-			VersionID string `json:"versionId"`
-			Sequencer string `json:"sequencer"`
-		} `json:"object"`
-	} `json:"s3"`
+// reported is what an event says of one object, in either shape. The shapes write the
+// ETag in different cases, which encoding/json does not mind, and name the version's id
+// differently.
+type reported struct {
+	Bucket struct {
+		Name string `json:"name"`
+	} `json:"bucket"`
+	Object struct {
+		Key              string `json:"key"`
+		Size             *int64 `json:"size"`
+		ETag             string `json:"etag"`
+		VersionID        string `json:"version-id"`
+		ClassicVersionID string `json:"versionId"`
+		Sequencer        string `json:"sequencer"`
+	} `json:"object"`
+}
+
+// unversioned is the version id of an object that was written while its bucket
+// kept no versions. It can be written over, so it names nothing for long.
+const unversioned = "null"
+
+func (r reported) upload(event string, copied bool) upload {
+	o := r.Object
+	u := upload{
+		bucket: r.Bucket.Name, key: o.Key, version: cmp.Or(o.VersionID, o.ClassicVersionID), etag: strings.Trim(o.ETag, `"`),
+		sequencer: o.Sequencer, size: o.Size, event: event, copied: copied,
+	}
+	if u.version == unversioned {
+		u.version = ""
+	}
+	return u
 }
 
 // uploads returns the objects that an event reports. Its error, beside those that
@@ -91,33 +103,24 @@ func uploads(raw json.RawMessage) ([]upload, error) {
 			bad = append(bad, named.Errorf(named.InvalidRequest, "the event's key %q is not UTF-8", u.key))
 			return
 		}
-		if u.version == unversioned {
-			u.version = ""
-		}
-		u.etag = strings.Trim(u.etag, `"`)
 		found = append(found, u)
 	}
 	switch {
 	case e.Event == "s3:TestEvent":
 	case e.Detail != nil:
-		o := e.Detail.Object
-		add(upload{
-			bucket: e.Detail.Bucket.Name, key: o.Key, version: o.VersionID, etag: o.ETag, sequencer: o.Sequencer, size: o.Size,
-			event: e.DetailType, copied: e.Detail.Reason == "CopyObject", encoded: strings.ContainsAny(o.Key, "%+"),
-		})
+		u := e.Detail.upload(e.DetailType, e.Detail.Reason == "CopyObject")
+		u.encoded = true
+		add(u)
 	case len(e.Records) > 0:
 		for _, r := range e.Records {
-			o := r.S3.Object
-			u := upload{
-				bucket: r.S3.Bucket.Name, key: o.Key, version: o.VersionID, etag: o.ETag, sequencer: o.Sequencer, size: o.Size,
-				event: r.EventName, copied: strings.HasSuffix(r.EventName, "ObjectCreated:Copy"),
-			}
+			u := r.S3.upload(r.EventName, strings.HasSuffix(r.EventName, "ObjectCreated:Copy"))
 			if u.created() {
-				var err error
-				if u.key, err = url.QueryUnescape(o.Key); err != nil { // blanks come as plus signs
-					bad = append(bad, named.Errorf(named.InvalidRequest, "the event's key %q is not URL-encoded: %w", o.Key, err))
+				key, err := url.QueryUnescape(u.key) // blanks come as plus signs
+				if err != nil {
+					bad = append(bad, named.Errorf(named.InvalidRequest, "the event's key %q is not URL-encoded: %w", u.key, err))
 					continue
 				}
+				u.key = key
 			}
 			add(u)
 		}
@@ -126,9 +129,5 @@ func uploads(raw json.RawMessage) ([]upload, error) {
 	}
 	return found, errors.Join(bad...)
 }
-
-// unversioned is the version id of an object that was written while its bucket
-// kept no versions. It can be written over, so it names nothing for long.
-const unversioned = "null"
 
 func (u upload) String() string { return "s3://" + u.bucket + "/" + u.key }

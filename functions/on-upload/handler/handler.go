@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -26,14 +27,8 @@ const (
 	paramMetadata  = "param-" // x-amz-meta-param-steps: 30
 )
 
-// Input is an event of S3, by EventBridge or as a notification.
-type Input struct{ raw json.RawMessage }
-
-// UnmarshalJSON keeps the event's bytes, which Handle decodes.
-func (in *Input) UnmarshalJSON(b []byte) error {
-	in.raw = bytes.Clone(b)
-	return nil
-}
+// Input is an event of S3, by EventBridge or as a notification, which Handle decodes.
+type Input struct{ json.RawMessage }
 
 // ID returns "": an event can start several runs, each of which has a log line of its
 // own.
@@ -72,7 +67,7 @@ type Handler struct {
 // become a run keeps no other from it. The call fails if a service could not be
 // reached, and may be repeated: an object that has its run starts no second one.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
-	found, unreadable := uploads(in.raw)
+	found, unreadable := uploads(in.RawMessage)
 	var out Output
 	var failures []error
 	if len(found) == 0 && unreadable == nil {
@@ -85,7 +80,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 		}
 	}
 	// Passing failures first: the first name in the chain is the call's own.
-	return out, errors.Join(errors.Join(failures...), unreadable)
+	return out, errors.Join(append(failures, unreadable)...)
 }
 
 // start starts the run of one upload, rejects it, or ignores it, and adds that to out.
@@ -116,6 +111,28 @@ func (h *Handler) start(ctx context.Context, u upload, out *Output) error {
 	out.Started = append(out.Started, runID)
 	h.Log.InfoContext(ctx, "started", observe.RunID, runID, "object", u.String(), "version", u.version)
 	return nil
+}
+
+// rejection is the document under rejected/.
+type rejection struct {
+	Key       string           `json:"key"`
+	Sequencer string           `json:"sequencer,omitempty"`
+	Error     *named.Error     `json:"error"`
+	Reasons   named.Violations `json:"reasons"`
+}
+
+// reject writes why an upload became no run into the inbox, and returns the key.
+func (h *Handler) reject(ctx context.Context, u upload, e *named.Error) (string, error) {
+	key := rejectedKey(u)
+	document := rejection{Key: u.key, Sequencer: u.sequencer, Error: e, Reasons: e.Violations}
+	body, _ := json.MarshalIndent(document, "", "  ") // of these types it cannot fail
+	if _, err := h.Inbox.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &u.bucket, Key: &key, Body: bytes.NewReader(append(body, '\n')), ContentType: aws.String("application/json"),
+	}); err != nil {
+		return "", named.Errorf(named.Unavailable, "S3 could not write s3://%s/%s: %w", u.bucket, key, err)
+	}
+	h.Log.InfoContext(ctx, "rejected", "bucket", u.bucket, "key", u.key, "reasons_in", key, "violations", len(e.Violations))
+	return key, nil
 }
 
 // skipped is why an upload starts no run and is not rejected either. Each has a
@@ -158,7 +175,7 @@ func (h *Handler) request(ctx context.Context, u upload) (upload, []byte, error)
 		}
 	}
 	if store.Archived(head) {
-		return u, nil, rejected("%s", store.InArchive)
+		return u, nil, rejected(store.InArchive)
 	}
 	var raw []byte
 	if strings.HasPrefix(u.key, jobsPrefix) {

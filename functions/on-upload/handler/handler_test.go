@@ -193,7 +193,7 @@ func TestNothingToStart(t *testing.T) {
 			if err != nil || out.Ignored != 1 || len(w.started)+len(w.rejected(t)) != 0 {
 				t.Errorf("%+v, %v; started %v, rejected %v", out, err, w.started, w.rejected(t))
 			}
-			u, _ := uploads(in.raw)
+			u, _ := uploads(in.RawMessage)
 			if !strings.Contains(w.log.String(), "msg=ignored bucket=inbox key="+u[0].key) || !strings.Contains(w.log.String(), "why=") {
 				t.Errorf("logged %s", w.log.String())
 			}
@@ -281,12 +281,12 @@ func TestEventsThatAreNone(t *testing.T) {
 }
 
 func FuzzEvent(f *testing.F) {
-	f.Add([]byte(bridge("jobs/x.json", "e", "A").raw))
+	f.Add([]byte(bridge("jobs/x.json", "e", "A").RawMessage))
 	f.Add([]byte(`{"Records":[` + classic("jobs/a+b%2Bc.json") + `]}`))
 	f.Add([]byte(`{"Event":"s3:TestEvent"}`))
-	f.Add([]byte(told{key: "files/upscale/image/my+photo%2B1.png", version: "v", etag: "e-2", sequencer: "A", reason: "CopyObject"}.input().raw))
-	f.Add([]byte(told{key: "files/upscale/image/%7E%24x", version: "null", sequencer: "A", reason: "Copy", classic: true}.input().raw))
-	f.Add([]byte(told{key: "files/upscale/image/._x.png", sequencer: "A"}.input().raw))
+	f.Add([]byte(told{key: "files/upscale/image/my+photo%2B1.png", version: "v", etag: "e-2", sequencer: "A", reason: "CopyObject"}.input().RawMessage))
+	f.Add([]byte(told{key: "files/upscale/image/%7E%24x", version: "null", sequencer: "A", reason: "Copy", classic: true}.input().RawMessage))
+	f.Add([]byte(told{key: "files/upscale/image/._x.png", sequencer: "A"}.input().RawMessage))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		found, bad := uploads(raw) // an unreadable record stops no other
 		w := newWorld()

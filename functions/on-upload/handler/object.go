@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
 // findObject returns the object as it was uploaded: the version that the event
@@ -24,15 +24,12 @@ import (
 // decoded one only if it leads to the event's own ETag.
 func (h *Handler) findObject(ctx context.Context, u upload) (upload, *s3.HeadObjectOutput, error) {
 	head, err := h.head(ctx, u)
-	if u.encoded && u.etag != "" && missing(err) {
+	key, bad := url.QueryUnescape(u.key)
+	if missing(err) && u.encoded && u.etag != "" && bad == nil && key != u.key && utf8.ValidString(key) {
 		decoded := u
-		var bad error
-		decoded.key, bad = url.QueryUnescape(u.key)
-		if bad == nil && decoded.key != u.key && utf8.ValidString(decoded.key) {
-			found, again := h.head(ctx, decoded)
-			if again == nil || !missing(again) {
-				u, head, err = decoded, found, again
-			}
+		decoded.key = key
+		if found, again := h.head(ctx, decoded); !missing(again) {
+			u, head, err = decoded, found, again
 		}
 	}
 	switch {
@@ -71,14 +68,9 @@ func quoted(etag string) string { return `"` + etag + `"` }
 // missing reports whether an error says that the object, or its version, is not
 // there, or is not the one that was uploaded. S3 answers 405 for a delete marker.
 func missing(err error) bool {
-	var answer *awshttp.ResponseError
-	if errors.As(err, &answer) {
-		switch answer.HTTPStatusCode() {
-		case http.StatusNotFound, http.StatusPreconditionFailed, http.StatusMethodNotAllowed:
-			return true
-		}
-	}
-	return errors.Is(err, errOtherETag)
+	_, status := s3errors.Code(err)
+	return status == http.StatusNotFound || status == http.StatusPreconditionFailed || status == http.StatusMethodNotAllowed ||
+		errors.Is(err, errOtherETag)
 }
 
 // copyOfItself reports whether a copied object is what its key held before: the

@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"mime"
 	"path"
@@ -76,13 +75,9 @@ func fileRequest(u upload, head *s3.HeadObjectOutput) ([]byte, error) {
 	if u.version == "" {
 		pin.ETag = strings.Trim(aws.ToString(head.ETag), `"`)
 	}
-	raw, err := json.Marshal(run.Request{
+	return json.Marshal(run.Request{
 		Workflow: parts[0], Parameters: parameters, ParametersAsText: true, InputVersions: map[string]run.InputVersion{parts[1]: pin},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("encode the request: %w", err)
-	}
-	return raw, nil
 }
 
 // parametersOf returns the parameters in an object's metadata, by name in lower
@@ -110,6 +105,6 @@ func decodeMetadata(value string) string {
 }
 
 // rejected returns the InvalidRequest of an object whose key or state is wrong.
-func rejected(format string, args ...any) error {
-	return named.Violations{{Parameter: "key", Message: fmt.Sprintf(format, args...)}}.Err()
+func rejected(why string) error {
+	return named.Violations{{Parameter: "key", Message: why}}.Err()
 }
