@@ -16,14 +16,15 @@ const (
 	// maxCursor is well above an index entry's 13 digits and a run id's 80 characters.
 	maxCursor = 500
 
-	notOurCursor = "is not the next_cursor of an earlier answer"
+	// NotOurCursor is the message of a violation of the parameter cursor.
+	NotOurCursor = "is not the next_cursor of an earlier answer"
 )
 
 // Page is the part of a list that a request to the relay asks for. [cyberun.Page] is
 // that of a call to Cyberun.
 type Page struct {
 	Limit int // entries, 1 to 100
-	// Cursor is where the part begins, decoded; empty: at the start of the list.
+	// Cursor is where the part begins, decoded; empty: at the start of the list, or wrong.
 	Cursor string
 }
 
@@ -40,7 +41,8 @@ func ReadPage(q url.Values, usual int, violations *named.Violations) Page {
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
 	if err != nil || len(raw) > maxCursor || !utf8.Valid(raw) { // it may become part of a key, and S3 would refuse it
-		violations.Add("cursor", notOurCursor)
+		violations.Add("cursor", NotOurCursor)
+		return page
 	}
 	page.Cursor = string(raw)
 	return page
@@ -58,7 +60,7 @@ func NumberedPage(r Request, usual int) (page Page, number int, err error) {
 	page = ReadPage(q, usual, &violations)
 	if number = 1; page.Cursor != "" {
 		if number, err = strconv.Atoi(page.Cursor); err != nil || number < 1 {
-			violations.Add("cursor", notOurCursor)
+			violations.Add("cursor", NotOurCursor)
 		}
 	}
 	return page, number, violations.Err()

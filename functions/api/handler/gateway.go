@@ -14,7 +14,7 @@ import (
 // endpoint answers a request, or returns the error that it is refused with.
 type endpoint func(context.Context, httpapi.Request) (httpapi.Response, error)
 
-// endpoints are the API's, by route key as the template has them.
+// endpoints are the API's, by route key as the template has them, but for $default.
 func (h *Handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
 		"POST /runs":              h.startRun,
@@ -24,18 +24,20 @@ func (h *Handler) endpoints() map[string]endpoint {
 		"POST /runs/{id}/outcome": h.decideOutcome,
 		"GET /workflows":          h.listWorkflows,
 		"GET /workflows/{slug}":   h.getWorkflow,
-		"$default":                noRoute,
 	}
 }
 
-// noRoute answers whatever no route of the API is for.
-func noRoute(_ context.Context, r httpapi.Request) (httpapi.Response, error) {
-	return httpapi.Response{}, named.Errorf(named.NotFound, "there is no %s %s", named.Quote(r.RequestContext.HTTP.Method), named.Quote(r.RawPath))
-}
-
-// noRun answers a path whose id no run can have.
-func noRun(_ context.Context, r httpapi.Request) (httpapi.Response, error) {
-	return httpapi.Response{}, named.Errorf(named.RunNotFound, "no run can have the id %q", named.Quote(r.PathParameters["id"]))
+// route is the [endpoint] of every request: it calls that of the route which the gateway
+// matched, unless no run can have the id in the path.
+func (h *Handler) route(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
+	handle, found := h.endpoints()[r.RouteKey]
+	if !found {
+		return none, named.Errorf(named.NotFound, "there is no %s %s", named.Quote(r.RequestContext.HTTP.Method), named.Quote(r.RawPath))
+	}
+	if id, ofRun := r.PathParameters["id"]; ofRun && !isRunID(id) {
+		return none, named.Errorf(named.RunNotFound, "no run can have the id %q", named.Quote(id))
+	}
+	return handle(ctx, r)
 }
 
 // Handle answers one request. It never returns an error, for which the gateway
@@ -53,16 +55,10 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (out httpapi.Re
 // Answer is Handle without a guard against panics. It logs one line a request.
 func (h *Handler) Answer(ctx context.Context, r httpapi.Request) httpapi.Response {
 	start, log := h.Now(), h.Log
-	handle, found := h.endpoints()[r.RouteKey]
-	if !found {
-		handle = noRoute
-	}
-	if id, ofRun := r.PathParameters["id"]; ofRun && !isRunID(id) {
-		handle = noRun
-	} else if ofRun {
+	if id := r.PathParameters["id"]; isRunID(id) {
 		log = log.With(observe.RunID, id)
 	}
-	answer, err := handle(observe.WithLog(ctx, log), r)
+	answer, err := h.route(observe.WithLog(ctx, log), r)
 	log = log.With("route", r.RouteKey, "ms", h.Now().Sub(start).Milliseconds())
 	if err == nil {
 		log.InfoContext(ctx, "answered", "status", answer.StatusCode)

@@ -22,30 +22,23 @@ const (
 	maxScanned = 500
 )
 
-// listQuery is what GET /runs asks for.
-type listQuery struct {
-	httpapi.Page
-	status run.Status // empty: of any status
-}
-
 // parseListQuery reads the query of GET /runs, and reports everything that is
-// wrong with it at once.
-func parseListQuery(r httpapi.Request) (listQuery, error) {
+// wrong with it at once. An empty status stands for any.
+func parseListQuery(r httpapi.Request) (page httpapi.Page, status run.Status, err error) {
 	q, err := httpapi.Query(r)
 	if err != nil {
-		return listQuery{}, err
+		return page, "", err
 	}
 	var violations named.Violations
-	out := listQuery{status: run.Status(q.Get("status"))}
-	if out.status != "" && !slices.Contains(run.Statuses, out.status) {
+	status = run.Status(q.Get("status"))
+	if status != "" && !slices.Contains(run.Statuses, status) {
 		violations.Add("status", "must be one of submitting, waiting, copying, succeeded, failed, cancelled")
 	}
-	out.Page = httpapi.ReadPage(q, usualLimit, &violations)
-	told := slices.ContainsFunc(violations, func(v named.Violation) bool { return v.Parameter == "cursor" })
-	if out.Cursor != "" && !told && !isPlaceInList(out.Cursor) {
-		violations.Add("cursor", "is not the next_cursor of an earlier answer")
+	page = httpapi.ReadPage(q, usualLimit, &violations)
+	if page.Cursor != "" && !isPlaceInList(page.Cursor) {
+		violations.Add("cursor", httpapi.NotOurCursor)
 	}
-	return out, violations.Err()
+	return page, status, violations.Err()
 }
 
 // isPlaceInList reports whether a cursor can be a run's place in the index, a number
@@ -58,7 +51,7 @@ func isPlaceInList(cursor string) bool {
 
 // listRuns reads the index, newest first, and the records it names.
 func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
-	q, err := parseListQuery(r)
+	asked, status, err := parseListQuery(r)
 	if err != nil {
 		return none, err
 	}
@@ -66,18 +59,18 @@ func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi
 		Runs       []api.Run `json:"runs"`
 		NextCursor string    `json:"next_cursor,omitempty"`
 	}{Runs: []api.Run{}}
-	cursor, scanned := q.Cursor, 0
-	for len(answer.Runs) < q.Limit && scanned < maxScanned {
-		page, more, err := h.page(ctx, cursor, q.Limit)
+	cursor, scanned := asked.Cursor, 0
+	for len(answer.Runs) < asked.Limit && scanned < maxScanned {
+		page, more, err := h.page(ctx, cursor, asked.Limit)
 		if err != nil {
 			return none, err
 		}
 		scanned += len(page)
 		for _, e := range page {
 			cursor = e.cursor
-			if e.found && lifecycle.CursorOf(e.record) == e.cursor && (q.status == "" || e.record.Status.Shown() == q.status) {
+			if lifecycle.CursorOf(e.record) == e.cursor && (status == "" || e.record.Status.Shown() == status) {
 				answer.Runs = append(answer.Runs, h.summary(e.record))
-				if len(answer.Runs) == q.Limit {
+				if len(answer.Runs) == asked.Limit {
 					break
 				}
 			}
@@ -91,11 +84,10 @@ func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi
 	return httpapi.JSON(http.StatusOK, answer)
 }
 
-// entry is one run of the list, with its place in it.
+// entry is one place in the list, with its run; without a record that is empty.
 type entry struct {
 	cursor string
 	record run.Record
-	found  bool
 }
 
 // page reads at most limit entries of the index after cursor, with their records;
@@ -118,7 +110,7 @@ func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []en
 		if errors.Is(err, lifecycle.ErrNoRecord) {
 			return nil
 		}
-		page[i].record, page[i].found = r.Record, err == nil
+		page[i].record = r.Record
 		return err
 	})
 }

@@ -19,13 +19,6 @@ import (
 // maxOutcome bounds the body of an outcome, in bytes: a task's id and some room.
 const maxOutcome = 4 << 10
 
-// decisionBody is the body of the route: the task that the submission in doubt started,
-// or that it started none. Exactly one of its fields is set.
-type decisionBody struct {
-	TaskID     *string `json:"task_id"`
-	NotStarted *bool   `json:"not_started"`
-}
-
 // decideOutcome stores a person's decision on the submission of a run that failed in
 // doubt, and redrives the run, which acts on it.
 func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
@@ -34,14 +27,13 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 	if err != nil {
 		return none, err
 	}
-	given, err := parseOutcome(body)
+	decision, err := parseOutcome(body)
 	if err != nil {
 		return none, err
 	}
-	decision := run.Decision{DecidedBy: httpapi.Caller(r), DecidedAt: h.Now().UTC(), NotStarted: given.NotStarted != nil}
+	decision.DecidedBy, decision.DecidedAt = httpapi.Caller(r), h.Now().UTC()
 	var check func(run.Record) error
-	if given.TaskID != nil {
-		decision.TaskID = *given.TaskID
+	if !decision.NotStarted {
 		check = func(record run.Record) error { return h.checkTask(ctx, record, decision.TaskID) }
 	}
 	record, err := h.Runs.DecideOutcome(ctx, id, decision, check)
@@ -72,24 +64,27 @@ func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
 	return named.Errorf(named.NotInDoubt, "the run %s can no longer be redriven (Step Functions keeps that for 14 days): start a run with {\"task_id\": \"…\"} for its task, or a new run", record.RunID)
 }
 
-func parseOutcome(raw []byte) (decisionBody, error) {
-	var given decisionBody
-	const form = `must be {"task_id": "…"} or {"not_started": true}`
+// parseOutcome reads the body of the route: the task that the submission in doubt
+// started, or that it started none.
+func parseOutcome(raw []byte) (decision run.Decision, err error) {
+	malformed := named.Violations{{Parameter: "outcome", Message: `must be {"task_id": "…"} or {"not_started": true}`}}.Err()
 	if len(bytes.TrimSpace(raw)) == 0 || len(raw) > maxOutcome {
-		return given, named.Violations{{Parameter: "outcome", Message: form}}.Err()
+		return decision, malformed
 	}
 	// By the rules of a request: a byte order mark is skipped, and a name that
 	// stands twice is refused, for the last one would win.
-	_, violations := run.DecodeJSON("outcome", raw)
+	document, violations := run.DecodeJSON("outcome", raw)
 	if len(violations) > 0 {
-		return given, violations.Err()
+		return decision, violations.Err()
 	}
-	text, err := run.Canonical(raw)
-	fields := map[string]json.RawMessage{}
-	if err != nil || json.Unmarshal(text, &fields) != nil || json.Unmarshal(text, &given) != nil {
-		violations.Add("outcome", form)
-		return given, violations.Err()
+	var given struct {
+		TaskID     *string `json:"task_id"`
+		NotStarted *bool   `json:"not_started"`
 	}
+	if text, err := json.Marshal(document); err != nil || json.Unmarshal(text, &given) != nil {
+		return decision, malformed
+	}
+	fields, _ := document.(map[string]any)
 	for name := range fields {
 		if name != "task_id" && name != "not_started" {
 			violations.Add(named.Quote(name), "is not a field of an outcome; known are task_id and not_started")
@@ -100,10 +95,14 @@ func parseOutcome(raw []byte) (decisionBody, error) {
 		violations.Add("outcome", "must say either task_id or not_started")
 	case given.NotStarted != nil && !*given.NotStarted:
 		violations.Add("not_started", "must be true: name the task with task_id instead")
-	case given.TaskID != nil && !run.ValidTaskID(*given.TaskID):
+	case given.NotStarted != nil:
+		decision.NotStarted = true
+	case !run.ValidTaskID(*given.TaskID):
 		violations.Add("task_id", "is not a task id")
+	default:
+		decision.TaskID = *given.TaskID
 	}
-	return given, violations.Err()
+	return decision, violations.Err()
 }
 
 // checkTask refuses a task that does not exist, or that another run has.

@@ -206,7 +206,7 @@ func FuzzOutcome(f *testing.F) {
 		if err != nil && !named.Is(err, named.InvalidRequest) {
 			t.Fatal(err)
 		}
-		if err == nil && (said.TaskID == nil) == (said.NotStarted == nil) {
+		if err == nil && (said.TaskID == "") != said.NotStarted {
 			t.Fatalf("%q says %+v", body, said)
 		}
 	})

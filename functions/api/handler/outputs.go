@@ -3,18 +3,17 @@ package handler
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
 const (
@@ -35,8 +34,7 @@ const (
 // expired is no fault of the run.
 func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after string) (views []api.Output, next string, err error) {
 	object, err := h.OutputS3.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &r.ManifestKey})
-	var answer *awshttp.ResponseError
-	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusNotFound {
+	if _, status := s3errors.Code(err); status == http.StatusNotFound {
 		return nil, "", nil
 	}
 	if err != nil {

@@ -132,9 +132,6 @@ func notFound(id string) error {
 // have been started a moment ago, and Step Functions' reads are eventually
 // consistent.
 func (h *Handler) find(ctx context.Context, id string) (executions.Execution, error) {
-	if !executions.ValidName(id) {
-		return executions.Execution{}, executions.ErrNotFound
-	}
 	for again := 0; ; again++ {
 		execution, err := h.Executions.Describe(ctx, h.Executions.ExecutionARN(id))
 		if !errors.Is(err, executions.ErrNotFound) || again == describeAgain {
