@@ -3,6 +3,7 @@ package workflows
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,14 +49,14 @@ func Gone(ctx context.Context, lister TaskLister, taskID string, missing **run.M
 	}
 	rows := 0
 	for number := 1; number <= gonePages; number++ {
-		list, err := page(ctx, lister, number)
+		callCtx, cancel := context.WithTimeout(ctx, callTime)
+		list, err := lister.Tasks(callCtx, cyberun.Page{Number: number, Size: cyberun.MaxPageSize})
+		cancel()
 		if err != nil {
 			return false, err
 		}
-		for _, t := range list.Tasks {
-			if strings.EqualFold(t.ID, taskID) {
-				return false, nil
-			}
+		if slices.ContainsFunc(list.Tasks, func(t cyberun.Task) bool { return strings.EqualFold(t.ID, taskID) }) {
+			return false, nil
 		}
 		rows += len(list.Tasks)
 		if len(list.Tasks) == 0 || list.Page.TotalCount >= 0 && rows >= list.Page.TotalCount {
@@ -63,10 +64,4 @@ func Gone(ctx context.Context, lister TaskLister, taskID string, missing **run.M
 		}
 	}
 	return false, errNotAll
-}
-
-func page(ctx context.Context, lister TaskLister, number int) (cyberun.TaskList, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	return lister.Tasks(ctx, cyberun.Page{Number: number, Size: cyberun.MaxPageSize})
 }

@@ -22,12 +22,11 @@ type RemoteOutput struct {
 // twice costs little, to leave one out loses it.
 func RemoteOutputs(r cyberun.Result) []RemoteOutput {
 	var outputs []RemoteOutput
-	same := false
 	for _, id := range slices.Sorted(maps.Keys(r.DownloadURLs)) {
 		outputs = append(outputs, RemoteOutput{ID: id, URL: r.DownloadURLs[id]})
-		same = same || sameFile(r.DownloadURLs[id], r.DownloadURL)
 	}
-	if r.DownloadURL != "" && !same {
+	isLone := func(o RemoteOutput) bool { return sameFile(o.URL, r.DownloadURL) }
+	if r.DownloadURL != "" && !slices.ContainsFunc(outputs, isLone) {
 		outputs = append(outputs, RemoteOutput{ID: loneID(r), URL: r.DownloadURL})
 	}
 	return outputs
@@ -35,12 +34,10 @@ func RemoteOutputs(r cyberun.Result) []RemoteOutput {
 
 // loneID returns an id for the lone output that no output in the map has.
 func loneID(r cyberun.Result) string {
-	id := run.LoneOutputID
-	for {
+	for id := run.LoneOutputID; ; id += "_" {
 		if _, taken := r.DownloadURLs[id]; !taken {
 			return id
 		}
-		id += "_"
 	}
 }
 
@@ -82,10 +79,9 @@ func unsignedQuery(u *url.URL) string {
 // "se" may be all in which two addresses of two files differ. A token counts as part of the
 // address, since some services have no other name for a file.
 func ofSignature(name string, has map[string]bool) bool {
-	for _, prefix := range []string{"x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-tos-"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
+	prefixes := []string{"x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-tos-"}
+	if slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+		return true
 	}
 	switch name {
 	case "signature", "sig", "expires", "awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "key-pair-id":

@@ -7,10 +7,10 @@ package workflows
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -46,7 +46,8 @@ func CheckParameters(r run.Request, w cyberun.Workflow) (map[string]any, named.V
 	for _, key := range slices.Sorted(maps.Keys(parameters)) {
 		p, known := declared[key]
 		if !known {
-			violations.Add(named.Quote(key), "is not a parameter of %s; it has %s", named.Quote(r.Workflow), list(slices.Sorted(maps.Keys(declared))))
+			has := cmp.Or(strings.Join(slices.Sorted(maps.Keys(declared)), ", "), "no parameters")
+			violations.Add(named.Quote(key), "is not a parameter of %s; it has %s", named.Quote(r.Workflow), has)
 			continue
 		}
 		value := parameters[key]
@@ -119,13 +120,6 @@ func described(p cyberun.Parameter) string {
 	return fmt.Sprintf(" (%s)", named.Quote(p.Label))
 }
 
-func list(names []string) string {
-	if len(names) == 0 {
-		return "no parameters"
-	}
-	return strings.Join(names, ", ")
-}
-
 // typed returns text as a value of the parameter's type. What does not fit stays
 // text, and becomes a violation.
 func typed(text string, p cyberun.Parameter) any {
@@ -193,8 +187,8 @@ func checkNumber(value any, p cyberun.Parameter) string {
 	if !ok {
 		return "must be a number, not " + describe(value)
 	}
-	f, err := strconv.ParseFloat(n.String(), 64)
-	if err != nil || math.IsInf(f, 0) {
+	f, err := n.Float64()
+	if err != nil {
 		return "is a number too large to send"
 	}
 	switch {
@@ -235,14 +229,11 @@ func optionName(value any) string {
 // sameValue reports whether two JSON values are equal: 2 and 2.0 are, 2 and "2" are
 // not.
 func sameValue(a, b any) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	if errX != nil || errY != nil {
-		return false
-	}
-	cx, errX := run.Canonical(x)
-	cy, errY := run.Canonical(y)
-	return errX == nil && errY == nil && bytes.Equal(cx, cy)
+	rawA, _ := json.Marshal(a) // what cannot be written stays empty, which is no JSON
+	rawB, _ := json.Marshal(b)
+	x, errA := run.Canonical(rawA)
+	y, errB := run.Canonical(rawB)
+	return errA == nil && errB == nil && bytes.Equal(x, y)
 }
 
 func checkFile(value any) string {
