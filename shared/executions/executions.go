@@ -21,16 +21,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// API is the part of a Step Functions client that a [Machine] calls.
-type API interface {
-	StartExecution(context.Context, *sfn.StartExecutionInput, ...func(*sfn.Options)) (*sfn.StartExecutionOutput, error)
-	DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error)
-	ListExecutions(context.Context, *sfn.ListExecutionsInput, ...func(*sfn.Options)) (*sfn.ListExecutionsOutput, error)
-	StopExecution(context.Context, *sfn.StopExecutionInput, ...func(*sfn.Options)) (*sfn.StopExecutionOutput, error)
-	RedriveExecution(context.Context, *sfn.RedriveExecutionInput, ...func(*sfn.Options)) (*sfn.RedriveExecutionOutput, error)
-	SendTaskSuccess(context.Context, *sfn.SendTaskSuccessInput, ...func(*sfn.Options)) (*sfn.SendTaskSuccessOutput, error)
-}
-
 var (
 	// ErrNotFound says that Step Functions does not show the execution: there never was
 	// one of that name, it ended over 90 days ago, or it started a moment ago, since reads
@@ -73,7 +63,7 @@ type Execution struct {
 
 // Machine calls Step Functions for the executions of one state machine.
 type Machine struct {
-	API API
+	API *sfn.Client
 	ARN string // of the state machine; empty for a caller that has the ARNs of executions
 }
 

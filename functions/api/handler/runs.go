@@ -80,19 +80,15 @@ func (h *Handler) view(ctx context.Context, id, outputsAfter string) (api.Run, e
 		if err != nil {
 			return v, err
 		}
-		if r.TaskStatus == "" {
-			v.TaskStatus = progress.TaskStatus
-		}
+		v.TaskStatus = cmp.Or(v.TaskStatus, progress.TaskStatus)
 		if progress.Polls > 0 {
 			v.Progress = &progress
 		}
 	}
 	if v.ManifestKey != "" {
-		if v.Outputs, v.OutputsNext, err = h.outputs(ctx, r.Record, v.Bucket, outputsAfter); err != nil {
-			return v, err
-		}
+		v.Outputs, v.OutputsNext, err = h.outputs(ctx, r.Record, v.Bucket, outputsAfter)
 	}
-	return v, nil
+	return v, err
 }
 
 // summary returns what the record alone says of a run, as lists show it.

@@ -1,13 +1,13 @@
 package handler
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/api"
@@ -41,12 +41,8 @@ func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi
 	if err != nil {
 		return none, err
 	}
-	raw, err := run.ReadText(bytes.NewReader(body))
-	if err != nil {
-		return none, err
-	}
-	request, violations := run.ParseRequest(raw)
-	input, err := run.Canonical(raw)
+	request, violations := run.ParseRequest(body)
+	input, err := run.Canonical(body)
 	if err != nil {
 		return none, violations.Err()
 	}
@@ -93,11 +89,7 @@ func accepted(runID string, status run.Status) (httpapi.Response, error) {
 // keyedRunID returns the run id that an Idempotency-Key stands for. The whole
 // header is the key: an HTTP API joins repeated ones with commas.
 func keyedRunID(key string) (string, error) {
-	valid := len(key) >= 1 && len(key) <= maxIdempotencyKey
-	for _, c := range []byte(key) {
-		valid = valid && c >= ' ' && c <= '~'
-	}
-	if !valid {
+	if key == "" || len(key) > maxIdempotencyKey || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
 		return "", named.Violations{{Parameter: "Idempotency-Key", Message: "must be 1 to 255 printable ASCII characters"}}.Err()
 	}
 	sum := sha256.Sum256([]byte(key))

@@ -32,26 +32,21 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 		answer.Task = "left" // unless the cancel says otherwise
 	}
 	var stopErr, cancelErr error
-	cancel := func() {
-		if effects&lifecycle.CancelTask != 0 {
-			_, answer.Task, cancelErr = h.Runs.StopCancel(ctx, record)
-		}
+	var calls []func()
+	if effects&lifecycle.CancelTask != 0 {
+		calls = append(calls, func() { _, answer.Task, cancelErr = h.Runs.StopCancel(ctx, record) })
 	}
-	stop := func() {
-		if effects&lifecycle.StopExecution != 0 {
-			stopErr = h.Executions.Stop(ctx, h.Executions.ExecutionARN(id), named.Errorf(named.RunCancelled, "stopped through the API"))
-		}
+	if effects&lifecycle.StopExecution != 0 {
+		answer.Status = run.Cancelled
+		reason := named.Errorf(named.RunCancelled, "stopped through the API")
+		calls = append(calls, func() { stopErr = h.Executions.Stop(ctx, h.Executions.ExecutionARN(id), reason) })
 	}
-	both := []func(){cancel, stop}
-	_ = fanout.Each(ctx, h.AtOnce, len(both), func(_ context.Context, i int) error { both[i](); return nil })
+	_ = fanout.Each(ctx, h.AtOnce, len(calls), func(_ context.Context, i int) error { calls[i](); return nil })
 	if cancelErr != nil { // the request to stop stands: close-run and its sweep go on cancelling
 		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "cause", cancelErr.Error())
 	}
 	if stopErr != nil && h.running(ctx, id) {
 		return none, stopErr
-	}
-	if effects&lifecycle.StopExecution != 0 {
-		answer.Status = run.Cancelled
 	}
 	return httpapi.JSON(http.StatusAccepted, answer)
 }

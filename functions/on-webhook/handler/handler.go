@@ -69,11 +69,6 @@ const (
 	noSecret = "no secret is stored"
 )
 
-// hook is the part of a webhook's body that is used.
-type hook struct {
-	TaskID string `json:"task_id"`
-}
-
 // Handle answers 204 to a webhook with a valid signature and the id of a task, also if
 // no run waits for that task: after any other answer Cyberun sends the webhook again.
 // It answers 404 if webhooks are off, 400 to a body that it cannot read, 401 to a wrong
@@ -101,8 +96,10 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 		h.Log.WarnContext(ctx, "refused: the signature is wrong")
 		return answer(http.StatusUnauthorized), nil
 	}
-	var got hook
-	if json.Unmarshal(body, &got) != nil || got.TaskID == "" || !run.ValidTaskID(got.TaskID) {
+	var got struct {
+		TaskID string `json:"task_id"`
+	}
+	if json.Unmarshal(body, &got) != nil || !run.ValidTaskID(got.TaskID) {
 		return answer(http.StatusBadRequest), nil
 	}
 	if err := h.resume(ctx, got.TaskID); err != nil {
