@@ -195,9 +195,9 @@ func checkNumber(value any, p cyberun.Parameter) string {
 	case p.Type == cyberun.TypeInteger && !isWhole(n):
 		return fmt.Sprintf("is %s; it must be a whole number", named.Quote(n.String()))
 	case p.Min != nil && f < *p.Min:
-		return fmt.Sprintf("is %s; it must be at least %s", named.Quote(n.String()), formatBound(*p.Min))
+		return fmt.Sprintf("is %s; it must be at least %s", named.Quote(n.String()), plainly(*p.Min))
 	case p.Max != nil && f > *p.Max:
-		return fmt.Sprintf("is %s; it must be at most %s", named.Quote(n.String()), formatBound(*p.Max))
+		return fmt.Sprintf("is %s; it must be at most %s", named.Quote(n.String()), plainly(*p.Max))
 	}
 	return ""
 }
@@ -211,17 +211,15 @@ func checkOption(value any, options []cyberun.Option) string {
 		if sameValue(value, o.Value) {
 			return ""
 		}
-		names[i] = optionName(o.Value)
+		names[i] = plainly(o.Value)
 	}
 	return fmt.Sprintf("is %s; it must be one of %s", describe(value), strings.Join(names, ", "))
 }
 
-// formatBound writes a bound as a person would: 1000000, not 1e+06.
-func formatBound(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
-
-func optionName(value any) string {
+// plainly writes a bound or an option as a person would: 1000000, not 1e+06.
+func plainly(value any) string {
 	if f, ok := value.(float64); ok {
-		return formatBound(f)
+		return strconv.FormatFloat(f, 'f', -1, 64)
 	}
 	return fmt.Sprint(value)
 }

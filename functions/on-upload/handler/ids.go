@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"path"
@@ -34,23 +35,16 @@ func rejectedKey(u upload) string {
 func runIDFor(u upload) string {
 	base := path.Base(u.key)
 	name := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' {
 			return r
 		}
 		return '-'
 	}, strings.TrimSuffix(base, path.Ext(base)))
 	name = strings.Trim(name, "-")
-	if len(name) > maxName {
-		name = strings.Trim(name[:maxName], "-")
-	}
-	if name == "" {
-		name = "upload"
-	}
-	event := u.sequencer
-	if event == "" { // stores that are like S3 may give none: by the key alone, its next upload would be taken for this one
-		event = u.version + "/" + u.etag
-	}
+	name = cmp.Or(strings.Trim(name[:min(maxName, len(name))], "-"), "upload")
+	// Stores that are like S3 may give no sequencer: by the key alone, its next upload
+	// would be taken for this one.
+	event := cmp.Or(u.sequencer, u.version+"/"+u.etag)
 	return name + "-" + hash(u.bucket, u.key, event)
 }
 

@@ -46,7 +46,7 @@ func (h *Handler) jobRequest(ctx context.Context, u upload, head *s3.HeadObjectO
 // text: Submit converts them to the types that the workflow declares.
 func fileRequest(u upload, head *s3.HeadObjectOutput) ([]byte, error) {
 	parts := strings.SplitN(strings.TrimPrefix(u.key, filesPrefix), "/", 3)
-	if len(parts) < 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
+	if len(parts) < 3 || slices.Contains(parts, "") {
 		return nil, rejected("an input file lies at files/{workflow}/{parameter}/{file}")
 	}
 	var violations named.Violations
@@ -56,16 +56,14 @@ func fileRequest(u upload, head *s3.HeadObjectOutput) ([]byte, error) {
 	parameters := map[string]any{}
 	given := parametersOf(head)
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		value := decodeMetadata(given[name])
-		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+		switch value := decodeMetadata(given[name]); {
+		case !utf8.ValidString(name) || !utf8.ValidString(value):
 			violations.Add("x-amz-meta-"+paramMetadata+strings.ToValidUTF8(name, "?"), "is not UTF-8")
-			continue
-		}
-		if name == strings.ToLower(parts[1]) {
+		case name == strings.ToLower(parts[1]):
 			violations.Add("x-amz-meta-"+paramMetadata+name, "names the parameter that the file itself is, by its key: which value is meant?")
-			continue
+		default:
+			parameters[name] = value
 		}
-		parameters[name] = value
 	}
 	if err := violations.Err(); err != nil {
 		return nil, err
