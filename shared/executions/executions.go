@@ -100,7 +100,8 @@ func (m Machine) Describe(ctx context.Context, arn string) (Execution, error) {
 	return e, nil
 }
 
-// ended has the states in which an execution has ended, by Step Functions' names.
+// ended has the states in which an execution has ended, by Step Functions' names; in any
+// other it runs.
 var ended = map[types.ExecutionStatus]State{
 	types.ExecutionStatusSucceeded: Succeeded,
 	types.ExecutionStatusFailed:    Failed,
@@ -108,29 +109,21 @@ var ended = map[types.ExecutionStatus]State{
 	types.ExecutionStatusAborted:   Aborted,
 }
 
-func stateOf(s types.ExecutionStatus) State { return cmp.Or(ended[s], Running) }
-
 // FromEvent returns an execution as an event "Step Functions Execution Status Change"
 // describes it: status is Step Functions' own, such as TIMED_OUT, and name and cause
 // are those of the execution's error.
 func FromEvent(arn, status, name, cause string, redrives int, started time.Time) Execution {
-	state := stateOf(types.ExecutionStatus(status))
-	return Execution{
-		ARN: arn, Name: NameOf(arn), State: state, StartedAt: started, Redrives: redrives, Error: errorOf(state, name, cause),
-	}
-}
-
-// errorOf returns why an execution ended in a state.
-func errorOf(s State, name, cause string) *named.Error {
-	switch s {
+	state := cmp.Or(ended[types.ExecutionStatus(status)], Running)
+	e := Execution{ARN: arn, Name: NameOf(arn), State: state, Redrives: redrives, StartedAt: started}
+	switch state {
 	case Failed:
-		return readError(name, cause)
+		e.Error = readError(name, cause)
 	case TimedOut:
-		return named.Errorf(named.RunTimedOut, "the execution timed out")
+		e.Error = named.Errorf(named.RunTimedOut, "the execution timed out")
 	case Aborted:
-		return named.Errorf(named.RunCancelled, "the execution was stopped")
+		e.Error = named.Errorf(named.RunCancelled, "the execution was stopped")
 	}
-	return nil
+	return e
 }
 
 // tooLarge is Step Functions' own name for a state's data over its quota of 256 KiB.
@@ -246,7 +239,7 @@ func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stop
 		}
 		for _, item := range out.Executions {
 			e := Execution{
-				ARN: aws.ToString(item.ExecutionArn), Name: aws.ToString(item.Name), State: stateOf(item.Status),
+				ARN: aws.ToString(item.ExecutionArn), Name: aws.ToString(item.Name), State: ended[status],
 				StartedAt: aws.ToTime(item.StartDate).UTC(), Redrives: int(aws.ToInt32(item.RedriveCount)),
 			}
 			stop := aws.ToTime(item.StopDate)
