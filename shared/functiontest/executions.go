@@ -11,8 +11,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-type execution = executions.Execution
-
 // Executions is Step Functions as the functions see it: executions by their ARNs. A call
 // that fails returns Unavailable of shared/named, as that of an executions.Machine does.
 type Executions struct {
@@ -21,7 +19,7 @@ type Executions struct {
 	Started, Stopped, Redriven []string
 
 	world *World
-	known map[string]*execution
+	known map[string]*executions.Execution
 }
 
 // Put puts an execution there, without a call, in place of the one that its run has.
@@ -36,7 +34,7 @@ func (e *Executions) Begin(runID, input string, at time.Time) *executions.Execut
 	if x := e.known[ARN(runID)]; x != nil {
 		return x
 	}
-	return e.Put(execution{ARN: ARN(runID), Name: runID, State: executions.Running, StartedAt: at, Input: input})
+	return e.Put(executions.Execution{ARN: ARN(runID), Name: runID, State: executions.Running, StartedAt: at, Input: input})
 }
 
 // Of returns a run's execution; nil if it was never started.
@@ -60,15 +58,6 @@ func (e *Executions) BeginAgain(runID string) int {
 
 // Forget deletes a run's execution, as Step Functions does 90 days after its end.
 func (e *Executions) Forget(runID string) { delete(e.known, ARN(runID)) }
-
-// event returns a run's execution as an EventBridge event describes it; of one that is
-// not known the ARN and the name only.
-func (e *Executions) event(runID string) executions.Execution {
-	if x := e.known[ARN(runID)]; x != nil {
-		return *x
-	}
-	return execution{ARN: ARN(runID), Name: runID}
-}
 
 // call does one call, and names the error of one that fails.
 func (e *Executions) call(name string, do func() error) error {

@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
@@ -42,41 +41,66 @@ type Loopback struct {
 // NewLoopback starts the server; it ends with the test.
 func NewLoopback(t testing.TB) *Loopback {
 	l := &Loopback{}
-	l.server = httptest.NewServer(l)
+	l.server = httptest.NewServer(l.routes())
 	t.Cleanup(l.server.Close)
 	return l
 }
 
+const root = "/api/v1"
+
 // Client returns the relay's own client of the service.
 func (l *Loopback) Client() *cyberun.Client {
-	return &cyberun.Client{BaseURL: l.server.URL + "/api/v1", Keys: cyberun.StaticKey("sk-loopback"), HTTP: l.server.Client()}
+	return &cyberun.Client{BaseURL: l.server.URL + root, Keys: cyberun.StaticKey("sk-loopback"), HTTP: l.server.Client()}
 }
 
-// callOf names a request.
-func callOf(r *http.Request) string {
-	elements := elementsOf(r)
-	switch last := elements[len(elements)-1]; {
-	case strings.HasPrefix(r.URL.Path, "/put/"):
-		return "upload"
-	case last == "tasks":
-		return "list"
-	case last == "run":
-		return "start"
-	case last == "presign", last == "events", last == "result", last == "cancel":
-		return last
-	case elements[0] == "tasks":
-		return "task"
+// routes has what the service does at each path.
+func (l *Loopback) routes() http.Handler {
+	mux := http.NewServeMux()
+	on := func(path, call string, serve func(c *Cyberun, r *http.Request) (any, error)) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { l.answer(w, r, call, serve) })
 	}
-	return "workflow"
+	on(root+"/r/files/presign", "presign", func(c *Cyberun, r *http.Request) (any, error) {
+		p, err := c.Presign(r.Context(), cyberun.PresignRequest{FileName: "file"})
+		return map[string]any{"file_key": p.FileKey, "upload_url": l.server.URL + "/put/" + p.FileKey}, err
+	})
+	on("/put/{key}", "upload", func(c *Cyberun, r *http.Request) (any, error) {
+		return nil, c.Upload(r.Context(), cyberun.Presigned{FileKey: r.PathValue("key")}, r.Body, r.ContentLength)
+	})
+	on(root+"/r/workflows/slug/{ref}", "workflow", func(c *Cyberun, r *http.Request) (any, error) {
+		return c.Workflow(r.Context(), r.PathValue("ref"))
+	})
+	on(root+"/r/workflows/{id}", "workflow", func(c *Cyberun, r *http.Request) (any, error) {
+		return c.WorkflowByID(r.Context(), r.PathValue("id"))
+	})
+	on(root+"/r/workflows/slug/{ref}/run", "start", func(c *Cyberun, r *http.Request) (any, error) {
+		var body struct{ Parameters map[string]any }
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			return nil, err
+		}
+		return map[string]any{"task_id": c.Start(body.Parameters)}, nil
+	})
+	on(root+"/r/tasks", "list", func(c *Cyberun, r *http.Request) (any, error) {
+		number, _ := strconv.Atoi(r.URL.Query().Get("current_page"))
+		size, _ := strconv.Atoi(r.URL.Query().Get("per_page"))
+		list, err := c.Tasks(r.Context(), cyberun.Page{Number: number, Size: size})
+		return map[string]any{"task_list": append([]cyberun.Task{}, list.Tasks...), "page_meta": list.Page}, err
+	})
+	on(root+"/r/tasks/{id}", "task", func(c *Cyberun, r *http.Request) (any, error) {
+		return c.Task(r.Context(), r.PathValue("id"))
+	})
+	on(root+"/r/tasks/{id}/events", "events", func(*Cyberun, *http.Request) (any, error) { return nil, nil })
+	on(root+"/r/tasks/{id}/result", "result", func(c *Cyberun, r *http.Request) (any, error) {
+		result, err := c.Result(r.Context(), r.PathValue("id"))
+		return map[string]any{"id": result.ID, "task_status": result.Status, "download_url": string(result.DownloadURL)}, err
+	})
+	on(root+"/r/tasks/{id}/cancel", "cancel", func(c *Cyberun, r *http.Request) (any, error) {
+		return map[string]any{"success": true}, c.end(r.PathValue("id"))
+	})
+	return mux
 }
 
-func elementsOf(r *http.Request) []string {
-	return strings.Split(strings.TrimPrefix(r.URL.Path, "/api/v1/r/"), "/")
-}
-
-func (l *Loopback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (l *Loopback) answer(w http.ResponseWriter, r *http.Request, call string, serve func(*Cyberun, *http.Request) (any, error)) {
 	w.Header().Set("Date", l.World.Cyberun.Clock().UTC().Format(http.TimeFormat))
-	call := callOf(r)
 	status, work := 0, true
 	if l.HTMLPage != nil {
 		status, work = l.HTMLPage(call)
@@ -84,7 +108,7 @@ func (l *Loopback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	var err error
 	if status == 0 || work {
-		answer, err = l.serve(call, r)
+		answer, err = serve(l.World.Cyberun, r)
 	}
 	switch refused, _ := err.(*cyberun.APIError); {
 	case status != 0:
@@ -104,43 +128,4 @@ func (l *Loopback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_ = json.NewEncoder(w).Encode(answer)
 	}
-}
-
-// serve does what the service does.
-func (l *Loopback) serve(call string, r *http.Request) (any, error) {
-	c, ctx := l.World.Cyberun, r.Context()
-	elements := elementsOf(r)
-	second := elements[min(1, len(elements)-1)]
-	switch call {
-	case "presign":
-		p, err := c.Presign(ctx, cyberun.PresignRequest{FileName: "file"})
-		return map[string]any{"file_key": p.FileKey, "upload_url": l.server.URL + "/put/" + p.FileKey}, err
-	case "upload":
-		return nil, c.Upload(ctx, cyberun.Presigned{FileKey: second}, r.Body, r.ContentLength)
-	case "start":
-		var body struct{ Parameters map[string]any }
-		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-			return nil, err
-		}
-		return map[string]any{"task_id": c.Start(body.Parameters)}, nil
-	case "task":
-		return c.Task(ctx, second)
-	case "list":
-		query := r.URL.Query()
-		number, _ := strconv.Atoi(query.Get("current_page"))
-		size, _ := strconv.Atoi(query.Get("per_page"))
-		list, err := c.Tasks(ctx, cyberun.Page{Number: number, Size: size})
-		return map[string]any{"task_list": append([]cyberun.Task{}, list.Tasks...), "page_meta": list.Page}, err
-	case "result":
-		result, err := c.Result(ctx, second)
-		return map[string]any{"id": result.ID, "task_status": result.Status, "download_url": string(result.DownloadURL)}, err
-	case "cancel":
-		return map[string]any{"success": true}, c.end(second)
-	case "events":
-		return nil, nil
-	}
-	if second == "slug" {
-		return c.Workflow(ctx, elements[2])
-	}
-	return c.WorkflowByID(ctx, second)
 }

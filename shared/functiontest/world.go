@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
@@ -66,7 +67,7 @@ type World struct {
 func New(t testing.TB) *World {
 	w := &World{T: t, S3: &storetest.S3{}, Now: Began, CallTime: 40 * time.Millisecond}
 	w.Cyberun = &Cyberun{world: w, Flow: TextToImage()}
-	w.Executions = &Executions{world: w, known: map[string]*execution{}}
+	w.Executions = &Executions{world: w, known: map[string]*executions.Execution{}}
 	w.S3.Now = w.Time
 	w.S3.Around = func(c storetest.Call, do func() error) error { return w.Call(c.String(), do) }
 	return w
@@ -257,7 +258,7 @@ func (w *World) Close(runID string) {
 	w.Undisturbed(func() {
 		ctx := context.Background()
 		closer := lifecycle.Closer{Runs: w.Runs(), Bucket: OutputBucket}
-		e, sure, ok, err := closer.Ended(ctx, w.Executions.event(runID))
+		e, sure, ok, err := closer.Ended(ctx, *w.Executions.Of(runID))
 		if err != nil || !ok {
 			w.T.Fatalf("close %s: nothing to close, %v", runID, err)
 		}
