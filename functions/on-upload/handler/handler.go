@@ -166,12 +166,8 @@ func (h *Handler) request(ctx context.Context, u upload) (upload, []byte, error)
 		return u, nil, skip(why)
 	}
 	if u.copied {
-		itself, err := h.copyOfItself(ctx, u, head)
-		if err != nil {
+		if err := h.skipCopyOfItself(ctx, u, head); err != nil {
 			return u, nil, err
-		}
-		if itself {
-			return u, nil, skip("it was copied onto itself, with the same bytes and the same parameters")
 		}
 	}
 	if store.Archived(head) {

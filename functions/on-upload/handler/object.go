@@ -6,10 +6,12 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
@@ -73,34 +75,32 @@ func missing(err error) bool {
 		errors.Is(err, errOtherETag)
 }
 
-// copyOfItself reports whether a copied object is what its key held before: the
-// version before it has the same ETag and the same parameters in its metadata.
-// It returns false in a bucket that keeps no versions.
-func (h *Handler) copyOfItself(ctx context.Context, u upload, head *s3.HeadObjectOutput) (bool, error) {
-	in := &s3.ListObjectVersionsInput{Bucket: &u.bucket, Prefix: &u.key, MaxKeys: aws.Int32(2)} // this one and the one before
+// skipCopyOfItself returns why a copied object starts no run if it is what its key held
+// before: the version before it has the same ETag and the same parameters in its
+// metadata. It returns nil in a bucket that keeps no versions.
+func (h *Handler) skipCopyOfItself(ctx context.Context, u upload, head *s3.HeadObjectOutput) error {
+	in := &s3.ListObjectVersionsInput{Bucket: &u.bucket, Prefix: &u.key}
+	wanted := 2 // this one and the one before
 	if u.version != "" {
-		in.KeyMarker, in.VersionIdMarker, in.MaxKeys = &u.key, &u.version, aws.Int32(1)
+		in.KeyMarker, in.VersionIdMarker, wanted = &u.key, &u.version, 1
 	}
+	in.MaxKeys = aws.Int32(int32(wanted))
 	list, err := h.Inbox.ListObjectVersions(ctx, in)
 	if err != nil {
-		return false, named.Errorf(named.Unavailable, "S3 could not list the versions of %s: %w", u, err)
+		return named.Errorf(named.Unavailable, "S3 could not list the versions of %s: %w", u, err)
 	}
-	versions := list.Versions
-	if u.version == "" {
-		if len(versions) == 0 || aws.ToString(versions[0].ETag) != aws.ToString(head.ETag) {
-			return false, nil
-		}
-		versions = versions[1:]
+	other := func(v types.ObjectVersion) bool {
+		return aws.ToString(v.Key) != u.key || aws.ToString(v.ETag) != aws.ToString(head.ETag)
 	}
-	if len(versions) == 0 || aws.ToString(versions[0].Key) != u.key || aws.ToString(versions[0].ETag) != aws.ToString(head.ETag) {
-		return false, nil // there was none before it, or other bytes, or a delete marker
+	if len(list.Versions) < wanted || slices.ContainsFunc(list.Versions[:wanted], other) {
+		return nil // there was none before it, or other bytes, or a delete marker
 	}
-	before, err := h.Inbox.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.bucket, Key: &u.key, VersionId: versions[0].VersionId})
-	if missing(err) {
-		return false, nil
+	before, err := h.Inbox.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.bucket, Key: &u.key, VersionId: list.Versions[wanted-1].VersionId})
+	switch {
+	case err != nil && !missing(err):
+		return named.Errorf(named.Unavailable, "S3 could not look up an earlier version of %s: %w", u, err)
+	case err == nil && maps.Equal(parametersOf(before), parametersOf(head)):
+		return skip("it was copied onto itself, with the same bytes and the same parameters")
 	}
-	if err != nil {
-		return false, named.Errorf(named.Unavailable, "S3 could not look up an earlier version of %s: %w", u, err)
-	}
-	return maps.Equal(parametersOf(before), parametersOf(head)), nil
+	return nil
 }

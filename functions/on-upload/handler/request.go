@@ -26,16 +26,16 @@ func (h *Handler) jobRequest(ctx context.Context, u upload, head *s3.HeadObjectO
 	if u.version != "" {
 		in.VersionId = &u.version
 	}
+	var raw []byte
 	object, err := h.Inbox.GetObject(ctx, in)
-	if missing(err) {
+	if err == nil {
+		defer object.Body.Close()
+		raw, err = run.ReadText(object.Body)
+	}
+	switch {
+	case missing(err):
 		return nil, skipWithWarning("it was taken away or replaced while it was read")
-	}
-	if err != nil {
-		return nil, named.Errorf(named.Unavailable, "S3 could not read %s: %w", u, err)
-	}
-	defer object.Body.Close()
-	raw, err := run.ReadText(object.Body)
-	if err != nil {
+	case err != nil:
 		return nil, named.Errorf(named.Unavailable, "S3 could not read %s: %w", u, err)
 	}
 	return raw, nil

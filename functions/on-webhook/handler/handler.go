@@ -134,11 +134,8 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 	if err != nil {
 		return false, err
 	}
-	if matches(secret, body, mac) {
-		return true, nil
-	}
-	if !h.mayRefresh() {
-		return false, nil
+	if fits := matches(secret, body, mac); fits || !h.mayRefresh() {
+		return fits, nil
 	}
 	again, err := h.Secrets.Refresh(ctx, secret)
 	if err != nil {
@@ -149,8 +146,7 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 
 // key returns the secret. After a failure to read it, the same error is returned for
 // refreshEvery without another read: anybody can send a webhook, and a secret that
-// was never stored is not cached. Cyberun sends again what was refused meanwhile,
-// and poll-status looks at the task by itself.
+// was never stored is not cached.
 func (h *Handler) key(ctx context.Context) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
