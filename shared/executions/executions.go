@@ -150,10 +150,7 @@ func readError(name, cause string) *named.Error {
 	if name == tooLarge {
 		return named.Errorf(named.InvalidRequest, "request: with the run's ids beside it, it is more than the 262144 bytes that Step Functions passes on; put large inputs into S3 and pass s3://…")
 	}
-	if cause == "" {
-		cause = "no cause was given"
-	}
-	return named.Errorf(named.Unavailable, "%s: %s", name, named.Shorten(maxCause, cause))
+	return named.Errorf(named.Unavailable, "%s: %s", name, named.Shorten(maxCause, cmp.Or(cause, "no cause was given")))
 }
 
 // Start starts an execution with this name, and the run's request as its input. It does
@@ -161,20 +158,17 @@ func readError(name, cause string) *named.Error {
 // [ErrExists] if one has another input or has ended.
 func (m Machine) Start(ctx context.Context, name, input string) error {
 	_, err := m.API.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &m.ARN, Name: &name, Input: &input})
-	switch {
-	case errors.As(err, new(*types.ExecutionAlreadyExists)):
+	if errors.As(err, new(*types.ExecutionAlreadyExists)) {
 		return ErrExists
-	case err != nil:
-		return unavailable("start the run "+name, err)
 	}
-	return nil
+	return unavailable("start the run "+name, err)
 }
 
 // Stop stops an execution, which then ends as [Aborted] with the reason's name and
 // cause. It returns no error for an execution that does not exist.
 func (m Machine) Stop(ctx context.Context, arn string, reason *named.Error) error {
 	_, err := m.API.StopExecution(ctx, &sfn.StopExecutionInput{ExecutionArn: &arn, Error: &reason.Name, Cause: &reason.Cause})
-	if err == nil || errors.As(err, new(*types.ExecutionDoesNotExist)) {
+	if errors.As(err, new(*types.ExecutionDoesNotExist)) {
 		return nil
 	}
 	return unavailable("stop "+arn, err)
@@ -184,13 +178,10 @@ func (m Machine) Stop(ctx context.Context, arn string, reason *named.Error) erro
 // the state that failed. It returns [ErrNotRedrivable] if Step Functions refuses.
 func (m Machine) Redrive(ctx context.Context, arn string) error {
 	_, err := m.API.RedriveExecution(ctx, &sfn.RedriveExecutionInput{ExecutionArn: &arn})
-	switch {
-	case errors.As(err, new(*types.ExecutionNotRedrivable)), errors.As(err, new(*types.ExecutionDoesNotExist)):
+	if errors.As(err, new(*types.ExecutionNotRedrivable)) || errors.As(err, new(*types.ExecutionDoesNotExist)) {
 		return ErrNotRedrivable
-	case err != nil:
-		return unavailable("redrive "+arn, err)
 	}
-	return nil
+	return unavailable("redrive "+arn, err)
 }
 
 // Resume ends the wait for a webhook of the execution that handed out this task token.
@@ -198,8 +189,7 @@ func (m Machine) Redrive(ctx context.Context, arn string) error {
 // state machine: that wait has ended, and the next step asks how the task stands.
 func (m Machine) Resume(ctx context.Context, token string) error {
 	_, err := m.API.SendTaskSuccess(ctx, &sfn.SendTaskSuccessInput{TaskToken: &token, Output: aws.String("{}")})
-	if err == nil || errors.As(err, new(*types.TaskTimedOut)) || errors.As(err, new(*types.TaskDoesNotExist)) ||
-		errors.As(err, new(*types.InvalidToken)) {
+	if errors.As(err, new(*types.TaskTimedOut)) || errors.As(err, new(*types.TaskDoesNotExist)) || errors.As(err, new(*types.InvalidToken)) {
 		return nil
 	}
 	return unavailable("resume a run that awaits a webhook", err)
@@ -226,14 +216,14 @@ func (m Machine) UnsuccessfulSince(ctx context.Context, stopped, started time.Ti
 }
 
 func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
-	in := &sfn.ListExecutionsInput{StateMachineArn: &m.ARN, StatusFilter: status, MaxResults: 1000}
+	pages := sfn.NewListExecutionsPaginator(m.API, &sfn.ListExecutionsInput{StateMachineArn: &m.ARN, StatusFilter: status, MaxResults: 1000})
 	var last, lastStart time.Time // stop and start so far
 	byStop, byStart := true, true
-	for {
+	for pages.HasMorePages() {
 		if err := pace(ctx); err != nil {
 			return err
 		}
-		out, err := m.API.ListExecutions(ctx, in)
+		out, err := pages.NextPage(ctx)
 		if err != nil {
 			return unavailable("list the executions that ended", err)
 		}
@@ -255,12 +245,17 @@ func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stop
 				return nil
 			}
 		}
-		if in.NextToken = out.NextToken; in.NextToken == nil || byStop && !byStart && last.Before(stopped) {
+		if byStop && !byStart && last.Before(stopped) {
 			return nil
 		}
 	}
+	return nil
 }
 
+// unavailable returns the error of a call that failed; nil if err is nil.
 func unavailable(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
 	return named.Errorf(named.Unavailable, "Step Functions could not %s: %w", doing, err)
 }

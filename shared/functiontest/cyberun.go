@@ -1,6 +1,7 @@
 package functiontest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +74,6 @@ type Cyberun struct {
 // Task is a task that was started, with the parameters of its POST.
 type Task struct {
 	cyberun.Task
-	Prompt     string
 	Parameters map[string]any
 }
 
@@ -169,10 +169,9 @@ func (c *Cyberun) StartTask(ctx context.Context, _ string, parameters map[string
 // Start starts a task of the workflow Flow, without a call, and returns its id.
 func (c *Cyberun) Start(parameters map[string]any) string {
 	id := fmt.Sprintf("task-%d", c.world.next())
-	prompt, _ := parameters["prompt"].(string)
 	c.Started = append(c.Started, Task{
-		Task:   cyberun.Task{ID: id, WorkflowID: c.Flow.ID, Status: cyberun.StatusPending, CreatedAt: cyberun.Time{Time: c.Clock()}},
-		Prompt: prompt, Parameters: parameters,
+		Task:       cyberun.Task{ID: id, WorkflowID: c.Flow.ID, Status: cyberun.StatusPending, CreatedAt: cyberun.Time{Time: c.Clock()}},
+		Parameters: parameters,
 	})
 	return id
 }
@@ -196,9 +195,7 @@ func (c *Cyberun) Strangers(n int, workflow string, at time.Time) (first string)
 		id := c.Start(map[string]any{"prompt": "a stranger's"})
 		t := c.Of(id)
 		t.WorkflowID, t.CreatedAt.Time = workflow, at.Add(time.Duration(i)*time.Second)
-		if i == 0 {
-			first = id
-		}
+		first = cmp.Or(first, id)
 	}
 	slices.SortStableFunc(c.Started, func(a, b Task) int { return a.CreatedAt.Compare(b.CreatedAt.Time) })
 	return first
@@ -216,7 +213,7 @@ func (c *Cyberun) Of(id string) *Task {
 // Paid returns the ids of the tasks that were started with a prompt.
 func (c *Cyberun) Paid(prompt string) (ids []string) {
 	for _, t := range c.Started {
-		if t.Prompt == prompt {
+		if t.Parameters["prompt"] == prompt {
 			ids = append(ids, t.ID)
 		}
 	}

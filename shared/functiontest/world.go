@@ -158,20 +158,21 @@ func (w *World) Undisturbed(do func()) {
 	do()
 }
 
+// lambdaKey is the key of the function in a context that ends the context when its time
+// has come by the world's clock.
 type lambdaKey struct{}
-
-// lambda is one call of a function, which ends at a time of the world's clock.
-type lambda struct {
-	ends   time.Time
-	cancel context.CancelFunc
-}
 
 // Lambda returns the context of one call of a function that may take timeout. A sleep
 // that goes on for longer ends it.
 func (w *World) Lambda(timeout time.Duration) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.T.Cleanup(cancel)
-	return context.WithValue(ctx, lambdaKey{}, lambda{ends: w.Now.Add(timeout), cancel: cancel})
+	ends := w.Now.Add(timeout)
+	return context.WithValue(ctx, lambdaKey{}, func() {
+		if !w.Now.Before(ends) {
+			cancel()
+		}
+	})
 }
 
 // Sleep moves the world's clock by d. It returns the context's error if that has ended
@@ -184,8 +185,8 @@ func (w *World) Sleep(ctx context.Context, d time.Duration) error {
 	if w.Asleep != nil {
 		w.Asleep()
 	}
-	if l, ok := ctx.Value(lambdaKey{}).(lambda); ok && !w.Now.Before(l.ends) {
-		l.cancel()
+	if end, ok := ctx.Value(lambdaKey{}).(func()); ok {
+		end()
 	}
 	return ctx.Err()
 }

@@ -183,8 +183,9 @@ func (s *Store) List(ctx context.Context, prefix, after string, each func(Entry)
 	if after != "" {
 		in.StartAfter = &after
 	}
-	for {
-		out, err := s.S3.ListObjectsV2(ctx, in)
+	pages := s3.NewListObjectsV2Paginator(s.S3, in)
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
 		if err != nil {
 			return s.unavailable("list", prefix, err)
 		}
@@ -193,11 +194,8 @@ func (s *Store) List(ctx context.Context, prefix, after string, each func(Entry)
 				return nil
 			}
 		}
-		if !aws.ToBool(out.IsTruncated) || out.NextContinuationToken == nil {
-			return nil
-		}
-		in.ContinuationToken = out.NextContinuationToken
 	}
+	return nil
 }
 
 // write writes an object under a condition, if there is one, and returns its new ETag.

@@ -103,6 +103,4 @@ func decodeMetadata(value string) string {
 }
 
 // rejected returns the InvalidRequest of an object whose key or state is wrong.
-func rejected(why string) error {
-	return named.Violations{{Parameter: "key", Message: why}}.Err()
-}
+func rejected(why string) error { return named.Violations{{Parameter: "key", Message: why}}.Err() }

@@ -174,6 +174,4 @@ func matches(secret string, body, mac []byte) bool {
 	return hmac.Equal(m.Sum(nil), mac)
 }
 
-func answer(status int) httpapi.Response {
-	return httpapi.Response{StatusCode: status}
-}
+func answer(status int) httpapi.Response { return httpapi.Response{StatusCode: status} }

@@ -366,8 +366,8 @@ func manyRuns(t *testing.T, setting DoubtPolicy, seeds uint64) (adopted, again, 
 				t.Errorf("seed %d: %s paid for %v", seed, id, paid)
 			}
 			record := w.Run(id)
-			if record.TaskID != "" && w.Cyberun.Of(record.TaskID).Prompt != id {
-				t.Errorf("seed %d: %s has %s, which is %s's", seed, id, record.TaskID, w.Cyberun.Of(record.TaskID).Prompt)
+			if record.TaskID != "" && w.Cyberun.Of(record.TaskID).Parameters["prompt"] != id {
+				t.Errorf("seed %d: %s has %s, which is %s's", seed, id, record.TaskID, w.Cyberun.Of(record.TaskID).Parameters["prompt"])
 			}
 			if len(record.ExtraTasks) > 0 {
 				t.Errorf("seed %d: %s has extra tasks: %v", seed, id, record.ExtraTasks)

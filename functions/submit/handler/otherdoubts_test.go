@@ -95,7 +95,7 @@ func TestOthersWait(t *testing.T) {
 			if took := w.Now.Sub(begun); took < test.least || took > test.most {
 				t.Errorf("posted after %s", took)
 			}
-			if w.checkNoTraces("r2"); w.Cyberun.Of(out.TaskID).Prompt != "r2" || len(w.Cyberun.Paid("r2")) != 1 {
+			if w.checkNoTraces("r2"); w.Cyberun.Of(out.TaskID).Parameters["prompt"] != "r2" || len(w.Cyberun.Paid("r2")) != 1 {
 				t.Errorf("has %s of %v", out.TaskID, w.Cyberun.Paid("r2"))
 			}
 		})
