@@ -110,7 +110,7 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	for _, prefix := range []string{"copies/", "manifests/"} {
-		if left := w.S3.Keys(stateBucket, prefix); left != nil {
+		if left := w.S3.Keys(stateBucket, prefix); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
 	}

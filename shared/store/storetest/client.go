@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -149,8 +148,8 @@ func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...
 		out := &s3.ListObjectsV2Output{IsTruncated: aws.Bool(false)}
 		after := cmp.Or(aws.ToString(in.ContinuationToken), aws.ToString(in.StartAfter))
 		size := cmp.Or(s.PageSize, defaultPage)
-		for _, key := range slices.Sorted(maps.Keys(s.buckets[*in.Bucket])) {
-			if !strings.HasPrefix(key, aws.ToString(in.Prefix)) || key <= after {
+		for _, key := range under(s.buckets[*in.Bucket], aws.ToString(in.Prefix)) {
+			if key <= after {
 				continue
 			}
 			if len(out.Contents) == size {
@@ -182,8 +181,8 @@ func (s *S3) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersionsIn
 		out := &s3.ListObjectVersionsOutput{IsTruncated: aws.Bool(false)}
 		size := cmp.Or(int(aws.ToInt32(in.MaxKeys)), defaultPage)
 		after, afterVersion := aws.ToString(in.KeyMarker), aws.ToString(in.VersionIdMarker)
-		for _, key := range slices.Sorted(maps.Keys(s.versions[*in.Bucket])) {
-			if !strings.HasPrefix(key, aws.ToString(in.Prefix)) || key < after || key == after && afterVersion == "" {
+		for _, key := range under(s.versions[*in.Bucket], aws.ToString(in.Prefix)) {
+			if key < after || key == after && afterVersion == "" {
 				continue
 			}
 			versions := s.versions[*in.Bucket][key]

@@ -165,13 +165,12 @@ func (s *S3) Remove(bucket, key string) {
 func (s *S3) Keys(bucket, prefix string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var keys []string
-	for _, key := range slices.Sorted(maps.Keys(s.buckets[bucket])) {
-		if strings.HasPrefix(key, prefix) {
-			keys = append(keys, key)
-		}
-	}
-	return keys
+	return under(s.buckets[bucket], prefix)
+}
+
+// under returns the keys that begin with a prefix, sorted.
+func under[V any](bucket map[string]V, prefix string) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(bucket)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
 }
 
 // Calls returns the calls of these operations, such as PutObject, that were done, in
@@ -180,13 +179,7 @@ func (s *S3) Keys(bucket, prefix string) []string {
 func (s *S3) Calls(ops ...string) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var calls []Call
-	for _, c := range s.calls {
-		if len(ops) == 0 || slices.Contains(ops, c.Op) {
-			calls = append(calls, c)
-		}
-	}
-	return calls
+	return slices.DeleteFunc(slices.Clone(s.calls), func(c Call) bool { return len(ops) > 0 && !slices.Contains(ops, c.Op) })
 }
 
 // Aborted returns the ids of the multipart uploads that were aborted, in order.
