@@ -84,19 +84,18 @@ type Entry struct {
 // Get reads the object at a key. It returns [ErrNotFound] if there is none, and an
 // error without a name for one of more than 8 MiB.
 func (s *Store) Get(ctx context.Context, key string) (Object, error) {
+	var body []byte
 	out, err := s.S3.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.Bucket, Key: &key})
+	if err == nil {
+		defer out.Body.Close()
+		body, err = io.ReadAll(io.LimitReader(out.Body, maxObject+1))
+	}
 	switch {
 	case absent(err):
 		return Object{}, ErrNotFound
 	case err != nil:
 		return Object{}, s.unavailable("read", key, err)
-	}
-	defer out.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(out.Body, maxObject+1))
-	if err != nil {
-		return Object{}, s.unavailable("read", key, err)
-	}
-	if len(body) > maxObject {
+	case len(body) > maxObject:
 		return Object{}, fmt.Errorf("s3://%s/%s is larger than %d bytes", s.Bucket, key, maxObject)
 	}
 	return Object{Body: body, ETag: aws.ToString(out.ETag)}, nil
@@ -115,10 +114,8 @@ func (s *Store) Put(ctx context.Context, key string, body []byte) error {
 // repeated a write whose reply was lost.
 func (s *Store) Create(ctx context.Context, key string, body []byte) (Object, error) {
 	var created Object
-	err := s.retryConflicts(ctx, func() error {
-		etag, err := s.write(ctx, key, body, aws.String("*"), nil)
-		created = Object{Body: body, ETag: etag}
-		if !errors.Is(err, ErrExists) {
+	err := s.retryConflicts(ctx, func() (err error) {
+		if created, err = s.write(ctx, key, body, aws.String("*"), nil); !errors.Is(err, ErrExists) {
 			return err
 		}
 		if created, err = s.Get(ctx, key); err == nil && !bytes.Equal(created.Body, body) {
@@ -156,13 +153,8 @@ func (s *Store) Update(ctx context.Context, key string, known Object, change fun
 			return err
 		}
 		written = next
-		etag, err := s.write(ctx, key, next, nil, &current.ETag)
-		if err != nil {
-			current = Object{}
-			return err
-		}
-		current = Object{Body: next, ETag: etag}
-		return nil
+		current, err = s.write(ctx, key, next, nil, &current.ETag)
+		return err
 	})
 	return current, err
 }
@@ -198,9 +190,9 @@ func (s *Store) List(ctx context.Context, prefix, after string, each func(Entry)
 	return nil
 }
 
-// write writes an object under a condition, if there is one, and returns its new ETag.
-// A condition that did not hold is ErrExists, or errLostRace or ErrNotFound.
-func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch, ifMatch *string) (string, error) {
+// write writes an object under a condition, if there is one, and returns it. A condition
+// that did not hold is ErrExists, or errLostRace or ErrNotFound.
+func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch, ifMatch *string) (Object, error) {
 	out, err := s.S3.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(body), ContentType: aws.String("application/json"),
 		IfNoneMatch: ifNoneMatch, IfMatch: ifMatch,
@@ -208,15 +200,15 @@ func (s *Store) write(ctx context.Context, key string, body []byte, ifNoneMatch,
 	_, status := s3errors.Code(err)
 	switch {
 	case err == nil:
-		return aws.ToString(out.ETag), nil
+		return Object{Body: body, ETag: aws.ToString(out.ETag)}, nil
 	case status == http.StatusPreconditionFailed && ifNoneMatch != nil:
-		return "", ErrExists
+		return Object{}, ErrExists
 	case status == http.StatusPreconditionFailed, status == http.StatusConflict: // 409: two conditional writes met
-		return "", errLostRace
+		return Object{}, errLostRace
 	case ifMatch != nil && absent(err):
-		return "", ErrNotFound
+		return Object{}, ErrNotFound
 	}
-	return "", s.unavailable("write", key, err)
+	return Object{}, s.unavailable("write", key, err)
 }
 
 // retryConflicts calls attempt until it loses no race to another writer, with a
