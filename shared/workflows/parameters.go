@@ -81,10 +81,9 @@ func checkVersions(violations *named.Violations, r run.Request, w cyberun.Workfl
 	}
 }
 
-// respelled returns parameters that came as text under the workflow's own spelling
-// of their names: S3 writes the names of metadata in lower case. A name that fits
-// two parameters, and two names that fit one, stay as they are: they become
-// violations.
+// respelled returns parameters that came as text under the workflow's own spelling of
+// their names: S3 writes the names of metadata in lower case. A name that fits two
+// parameters, and two names that fit one, stay as they are: they become violations.
 func respelled(given map[string]any, declared map[string]cyberun.Parameter) map[string]any {
 	own, askers := map[string][]string{}, map[string]int{} // by the name in lower case
 	for key := range declared {

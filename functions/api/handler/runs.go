@@ -124,9 +124,8 @@ func notFound(id string) error {
 	return named.Errorf(named.RunNotFound, "there is no run %s, or it ended over 90 days ago", id)
 }
 
-// find describes the execution of a run, and asks again if there is none: it may
-// have been started a moment ago, and Step Functions' reads are eventually
-// consistent.
+// find describes the execution of a run, and asks again if there is none: it may have
+// been started a moment ago, and Step Functions' reads are eventually consistent.
 func (h *Handler) find(ctx context.Context, id string) (executions.Execution, error) {
 	for again := 0; ; again++ {
 		execution, err := h.Executions.Describe(ctx, h.Executions.ExecutionARN(id))

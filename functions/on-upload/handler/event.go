@@ -28,9 +28,8 @@ type upload struct {
 	encoded bool
 }
 
-// created reports whether the event is about an upload. A bucket whose events
-// were set up by hand may report removals, tags and restores as well, which start
-// no run.
+// created reports whether the event is about an upload. A bucket whose events were set
+// up by hand may report removals, tags and restores as well, which start no run.
 func (u upload) created() bool {
 	return u.event == "" || u.event == "Object Created" || strings.HasPrefix(strings.TrimPrefix(u.event, "s3:"), "ObjectCreated:")
 }

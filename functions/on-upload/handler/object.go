@@ -16,11 +16,10 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 )
 
-// findObject returns the object as it was uploaded: the version that the event
-// names, or else the one that has the event's ETag. The upload that it returns
-// has the object's own key and size. A version that is gone, or bytes that were
-// replaced where no versions are kept, start nothing: a later upload has an event
-// of its own.
+// findObject returns the object as it was uploaded: the version that the event names,
+// or else the one that has the event's ETag. The upload that it returns has the
+// object's own key and size. A version that is gone, or bytes that were replaced where
+// no versions are kept, start nothing: a later upload has an event of its own.
 //
 // The key of an EventBridge event is taken raw first, then URL-decoded; the
 // decoded one only if it leads to the event's own ETag.

@@ -16,8 +16,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// jobRequest reads the request that a job file is, as it was when the event was
-// sent.
+// jobRequest reads the request that a job file is, as it was when the event was sent.
 func (h *Handler) jobRequest(ctx context.Context, u upload, head *s3.HeadObjectOutput) ([]byte, error) {
 	if !strings.EqualFold(path.Ext(u.key), ".json") {
 		return nil, rejected("a job is a file jobs/NAME.json; for an input file use files/{workflow}/{parameter}/{file}")
@@ -90,9 +89,8 @@ func parametersOf(head *s3.HeadObjectOutput) map[string]string {
 	return parameters
 }
 
-// decodeMetadata returns a metadata value as it was uploaded: S3 returns what is
-// not ASCII encoded by RFC 2047, and a prompt must not reach a model as
-// =?UTF-8?Q?…?=.
+// decodeMetadata returns a metadata value as it was uploaded: S3 returns what is not
+// ASCII encoded by RFC 2047, and a prompt must not reach a model as =?UTF-8?Q?…?=.
 func decodeMetadata(value string) string {
 	decoded, err := new(mime.WordDecoder).DecodeHeader(value)
 	// Bytes that US-ASCII does not have would come back as U+FFFD. S3 itself writes UTF-8.

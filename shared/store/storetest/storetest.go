@@ -124,8 +124,7 @@ func (s *S3) keep(bucket, key string, v version) string {
 	return v.VersionID
 }
 
-// remove deletes an object; in a bucket that keeps versions a delete marker hides
-// them.
+// remove deletes an object; in a bucket that keeps versions a delete marker hides them.
 func (s *S3) remove(bucket, key string) {
 	if slices.Contains(s.Versioned, bucket) {
 		s.keep(bucket, key, version{deleteMarker: true})
