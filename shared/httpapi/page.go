@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/url"
 	"strconv"
@@ -58,10 +59,8 @@ func NumberedPage(r Request, usual int) (page Page, number int, err error) {
 	}
 	var violations named.Violations
 	page = ReadPage(q, usual, &violations)
-	if number = 1; page.Cursor != "" {
-		if number, err = strconv.Atoi(page.Cursor); err != nil || number < 1 {
-			violations.Add("cursor", NotOurCursor)
-		}
+	if number, err = strconv.Atoi(cmp.Or(page.Cursor, "1")); err != nil || number < 1 {
+		violations.Add("cursor", NotOurCursor)
 	}
 	return page, number, violations.Err()
 }

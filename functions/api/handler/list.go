@@ -95,13 +95,10 @@ type entry struct {
 func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []entry, more bool, err error) {
 	var ids []string
 	if err := h.Runs.EachNewestFirst(ctx, cursor, func(runID, cursor string) bool {
-		if len(ids) == limit {
-			more = true
-			return false
+		if more = len(ids) == limit; !more {
+			ids, page = append(ids, runID), append(page, entry{cursor: cursor})
 		}
-		ids = append(ids, runID)
-		page = append(page, entry{cursor: cursor})
-		return true
+		return !more
 	}); err != nil {
 		return nil, false, err
 	}

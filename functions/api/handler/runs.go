@@ -54,10 +54,7 @@ func (h *Handler) getRun(ctx context.Context, r httpapi.Request) (none httpapi.R
 }
 
 func longPoll(value string) (time.Duration, error) {
-	if value == "" {
-		return 0, nil
-	}
-	n, err := strconv.Atoi(value)
+	n, err := strconv.Atoi(cmp.Or(value, "0"))
 	if err != nil || n < 0 {
 		return 0, named.Violations{{Parameter: "wait", Message: "must be a number of seconds from 0 to 20"}}.Err()
 	}

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -25,9 +26,8 @@ var systemFolders = []string{"__macosx", "@eadir", "$recycle.bin", "system volum
 // all that lies in them.
 func whyNotMeant(key string) string {
 	_, below, _ := strings.Cut(key, "/") // jobs/ and files/ are ours
-	folders := strings.Split(strings.ToLower(below), "/")
-	name := folders[len(folders)-1]
-	folders = folders[:len(folders)-1]
+	parents, name := path.Split(strings.ToLower(below))
+	folders := strings.Split(parents, "/")
 	switch {
 	case hidden(name):
 		return "it is a dot file"
