@@ -32,14 +32,11 @@ type Page struct {
 // ReadPage reads the parameters limit and cursor of a query, and adds what is wrong
 // with them to violations. usual is the limit of a query without one.
 func ReadPage(q url.Values, usual int, violations *named.Violations) Page {
-	page := Page{Limit: usual}
-	if value := q.Get("limit"); value != "" {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > maxLimit {
-			violations.Add("limit", "must be a whole number from 1 to %d", maxLimit)
-		}
-		page.Limit = n
+	limit, err := strconv.Atoi(cmp.Or(q.Get("limit"), strconv.Itoa(usual)))
+	if err != nil || limit < 1 || limit > maxLimit {
+		violations.Add("limit", "must be a whole number from 1 to %d", maxLimit)
 	}
+	page := Page{Limit: limit}
 	raw, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
 	if err != nil || len(raw) > maxCursor || !utf8.Valid(raw) { // it may become part of a key, and S3 would refuse it
 		violations.Add("cursor", NotOurCursor)

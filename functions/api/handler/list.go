@@ -55,12 +55,8 @@ func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi
 	if err != nil {
 		return none, err
 	}
-	answer := struct {
-		Runs       []api.Run `json:"runs"`
-		NextCursor string    `json:"next_cursor,omitempty"`
-	}{Runs: []api.Run{}}
-	cursor, scanned := asked.Cursor, 0
-	for len(answer.Runs) < asked.Limit && scanned < maxScanned {
+	runs, cursor, scanned := []api.Run{}, asked.Cursor, 0
+	for len(runs) < asked.Limit && scanned < maxScanned {
 		page, more, err := h.page(ctx, cursor, asked.Limit)
 		if err != nil {
 			return none, err
@@ -69,8 +65,8 @@ func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi
 		for _, e := range page {
 			cursor = e.cursor
 			if lifecycle.CursorOf(e.record) == e.cursor && (status == "" || e.record.Status.Shown() == status) {
-				answer.Runs = append(answer.Runs, h.summary(e.record))
-				if len(answer.Runs) == asked.Limit {
+				runs = append(runs, h.summary(e.record))
+				if len(runs) == asked.Limit {
 					break
 				}
 			}
@@ -80,8 +76,10 @@ func (h *Handler) listRuns(ctx context.Context, r httpapi.Request) (none httpapi
 			break
 		}
 	}
-	answer.NextCursor = httpapi.EncodeCursor(cursor)
-	return httpapi.JSON(http.StatusOK, answer)
+	return httpapi.JSON(http.StatusOK, struct {
+		Runs       []api.Run `json:"runs"`
+		NextCursor string    `json:"next_cursor,omitempty"`
+	}{runs, httpapi.EncodeCursor(cursor)})
 }
 
 // entry is one place in the list, with its run; without a record that is empty.

@@ -66,17 +66,13 @@ type reported struct {
 	} `json:"object"`
 }
 
-// unversioned is the version id of an object that was written while its bucket
-// kept no versions. It can be written over, so it names nothing for long.
-const unversioned = "null"
-
 func (r reported) upload(event string, copied bool) upload {
 	o := r.Object
 	u := upload{
 		bucket: r.Bucket.Name, key: o.Key, version: cmp.Or(o.VersionID, o.ClassicVersionID), etag: strings.Trim(o.ETag, `"`),
 		sequencer: o.Sequencer, size: o.Size, event: event, copied: copied,
 	}
-	if u.version == unversioned {
+	if u.version == "null" { // of an object in a bucket that kept no versions: it can be written over
 		u.version = ""
 	}
 	return u

@@ -44,6 +44,4 @@ func whyNotMeant(key string) string {
 }
 
 // hidden reports whether a name begins with a dot and has more than dots in it.
-func hidden(name string) bool {
-	return strings.HasPrefix(name, ".") && strings.Trim(name, ".") != ""
-}
+func hidden(name string) bool { return strings.HasPrefix(name, ".") && strings.Trim(name, ".") != "" }
