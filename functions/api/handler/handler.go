@@ -56,7 +56,7 @@ type Handler struct {
 	Now          func() time.Time
 	NewID        func() string
 	Sleep        func(ctx context.Context, d time.Duration) error
-	AtOnce       int // calls that one request makes side by side, such as DefaultAtOnce
+	AtOnce       int // calls that one request makes side by side, at least 1, such as DefaultAtOnce
 }
 
 // DefaultAtOnce is how many records a list reads at once; a stop makes two calls.
