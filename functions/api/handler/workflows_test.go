@@ -43,7 +43,7 @@ func TestWorkflows(t *testing.T) {
 			t.Errorf("limit %d: %d workflows on %d pages", limit, seen, asked)
 		}
 	}
-	for _, bad := range []string{"%21", "YWJj", "LTE", "MA"} { // abc, -1, 0
+	for _, bad := range []string{"%21", "YWJj%21", "YWJj", "LTE", "MA"} { // none, abc and more, abc, -1, 0
 		if a := w.call("GET", "/workflows?cursor="+bad, ""); a.status != 400 || fmt.Sprint(a.violations()) != "[cursor]" {
 			t.Errorf("%s: %d %s", bad, a.status, a.raw)
 		}
