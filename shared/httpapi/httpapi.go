@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -18,8 +19,8 @@ import (
 
 // Request is a request as API Gateway sends it to a function, after it has matched the
 // request to a route: RouteKey and PathParameters are the same with and without a stage
-// or base path before the path. The names of headers are in lower case; of one that is
-// repeated, the values are joined with commas.
+// or base path before the path. Of a header that is repeated, the values are joined
+// with commas.
 type Request = events.APIGatewayV2HTTPRequest
 
 // Response is a function's answer as API Gateway takes it.
@@ -55,6 +56,17 @@ func Query(r Request) (url.Values, error) {
 		return nil, named.Violations{{Parameter: "query", Message: "cannot be read: percent signs and semicolons are written %25 and %3B"}}.Err()
 	}
 	return q, nil
+}
+
+// Header returns a header of a request by its name in any case, and whether there is
+// one. API Gateway writes the names in lower case, `sam local start-api` as they came.
+func Header(r Request, name string) (value string, found bool) {
+	for given, value := range r.Headers {
+		if strings.EqualFold(given, name) {
+			return value, true
+		}
+	}
+	return "", false
 }
 
 // Caller returns the ARN of the identity that signed a request; "unknown" on a route

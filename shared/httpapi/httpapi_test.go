@@ -63,6 +63,16 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+func TestHeaderInAnyCase(t *testing.T) {
+	r := Request{Headers: map[string]string{"Idempotency-Key": ""}}
+	if value, found := Header(r, "idempotency-key"); value != "" || !found {
+		t.Errorf("%q, %t", value, found)
+	}
+	if _, found := Header(r, "idempotency"); found {
+		t.Error("found a header that was not sent")
+	}
+}
+
 // FuzzPages: whatever the query says, a page is within its bounds or refused, and
 // a cursor that was given out is taken back as it was.
 func FuzzPages(f *testing.F) {

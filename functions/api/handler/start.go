@@ -30,7 +30,7 @@ const (
 // startRun checks everything that can be checked before money is spent, and
 // starts the execution.
 func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
-	key, keyed := r.Headers["idempotency-key"]
+	key, keyed := httpapi.Header(r, "Idempotency-Key")
 	var runID string
 	if !keyed {
 		runID = h.NewID()

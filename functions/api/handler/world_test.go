@@ -120,7 +120,7 @@ func postEvent(body string, headers ...string) events.APIGatewayV2HTTPRequest {
 }
 
 // httpEvent is a request as the gateway hands it over in the payload format 2.0:
-// matched to a route, with the names of headers in lower case.
+// matched to a route, each header's name in lower case or as the test writes it.
 func httpEvent(method, target, body string, headers ...string) events.APIGatewayV2HTTPRequest {
 	path, query, _ := strings.Cut(target, "?")
 	e := events.APIGatewayV2HTTPRequest{Version: "2.0", RawPath: decoded(path), RawQueryString: query, Body: body, Headers: map[string]string{"host": "x.example"}}
@@ -129,7 +129,7 @@ func httpEvent(method, target, body string, headers ...string) events.APIGateway
 	e.RouteKey, e.PathParameters = match(method, path)
 	e.RequestContext.RouteKey = e.RouteKey
 	for i := 0; i+1 < len(headers); i += 2 {
-		e.Headers[strings.ToLower(headers[i])] = headers[i+1]
+		e.Headers[headers[i]] = headers[i+1]
 	}
 	return e
 }

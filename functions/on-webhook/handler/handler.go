@@ -55,8 +55,7 @@ type Handler struct {
 }
 
 const (
-	// signatureHeader in lower case, as an HTTP API gives headers.
-	signatureHeader = "x-webhook-signature-256"
+	signatureHeader = "X-Webhook-Signature-256"
 	signaturePrefix = "sha256="
 	// maxBody bounds what is hashed: a task's output is a few KiB.
 	maxBody = 1 << 20
@@ -83,7 +82,8 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 	if err != nil || len(body) > maxBody {
 		return answer(http.StatusBadRequest), nil
 	}
-	signed, err := h.signed(ctx, r.Headers[signatureHeader], body)
+	given, _ := httpapi.Header(r, signatureHeader)
+	signed, err := h.signed(ctx, given, body)
 	if err != nil {
 		h.Log.ErrorContext(ctx, "the webhook secret cannot be read", "cause", err.Error())
 		unready := answer(http.StatusServiceUnavailable) // Cyberun tries again
