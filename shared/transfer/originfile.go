@@ -30,14 +30,17 @@ func strongETag(etag string) string {
 	return ""
 }
 
-// check compares a later answer with r, the first one. Ranges are joined only if
+// check compares a later answer with r, the first one, unless that is nil. Ranges are joined only if
 // they are of one content: where the validator differs, the error is a
 // *oneStreamError, for only the whole in one answer will do. An answer that is the
 // whole is joined to nothing, so its ETag may differ, as between the nodes of one
 // store; another length, encoding or time of change is OutputChanged. The time may
 // be the node's own, so that error is transient: the origin is asked again before
 // it is believed.
-func (r OriginFile) check(later OriginFile, whole bool) error {
+func (r *OriginFile) check(later OriginFile, whole bool) error {
+	if r == nil {
+		return nil
+	}
 	sameTag := strongETag(r.ETag) != "" && r.ETag == later.ETag
 	switch {
 	case r.Total != later.Total && (!whole || r.Total >= 0 && later.Total >= 0):

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -33,27 +32,19 @@ type rangeReader struct {
 // Where the range cannot be used it asks for the whole. known, unless it is nil,
 // is what an earlier probe was told, and is compared with the answer.
 func (o *origin) probe(ctx context.Context, want byteRange, known *OriginFile) (*rangeReader, error) {
+	r := &rangeReader{origin: o, ctx: ctx}
 	for retries := o.retry.start(); ; {
-		open, cancel := context.WithCancelCause(ctx)
-		resp, file, err := o.open(open, want, known)
-		if err == nil && resp.StatusCode == http.StatusPartialContent && !file.Ranges && file.Total > want.to && !want.whole {
-			_ = resp.Body.Close()
-			err = errNoRange // nothing ties a range to one content
-		}
-		if err == nil {
-			if known != nil && file.Total < 0 {
-				file.Total = known.Total // which its ranges said
+		var err error
+		if r.known, err = r.connect(want, known); err == nil {
+			if known != nil && r.known.Total < 0 {
+				r.known.Total = known.Total // which its ranges said
 			}
-			r := o.newRangeReader(ctx, file, 0, file.Total)
-			r.attach(resp, cancel)
+			r.end = r.known.Total
 			return r, nil
 		}
-		cancel(nil)
 		if errors.Is(err, errNoRange) && !want.whole {
 			want = byteRange{whole: true}
-			continue
-		}
-		if err = retries.next(ctx, err); err != nil {
+		} else if err = retries.next(ctx, err); err != nil {
 			return nil, err
 		}
 	}
@@ -65,11 +56,18 @@ func (o *origin) newRangeReader(ctx context.Context, known OriginFile, from, to 
 
 var errOriginStalled = errors.New("the origin sent nothing for too long")
 
-// attach gives the reader an open answer.
-func (r *rangeReader) attach(resp *http.Response, cancel context.CancelCauseFunc) {
+// connect opens the answer to one GET, and returns the output as it describes it.
+func (r *rangeReader) connect(want byteRange, known *OriginFile) (OriginFile, error) {
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	resp, file, err := r.origin.open(ctx, want, known)
+	if err != nil {
+		cancel(nil)
+		return OriginFile{}, err
+	}
 	r.body, r.cancel = resp.Body, cancel
 	r.idle = time.AfterFunc(r.origin.stall, func() { cancel(errOriginStalled) })
 	r.idle.Stop()
+	return file, nil
 }
 
 // bind makes a reader that was opened before the request it is the body of read up
@@ -110,7 +108,7 @@ func (r *rangeReader) Read(p []byte) (int, error) {
 
 func (r *rangeReader) readOnce(p []byte) (int, error) {
 	if r.body == nil {
-		if err := r.reopen(); err != nil {
+		if _, err := r.connect(byteRange{from: r.next, to: r.end, whole: !r.known.Ranges}, &r.known); err != nil {
 			return 0, err
 		}
 	}
@@ -121,18 +119,6 @@ func (r *rangeReader) readOnce(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	r.idle.Stop()
 	return n, err
-}
-
-func (r *rangeReader) reopen() error {
-	want := byteRange{from: r.next, to: r.end, whole: !r.known.Ranges}
-	ctx, cancel := context.WithCancelCause(r.ctx)
-	resp, _, err := r.origin.open(ctx, want, &r.known)
-	if err != nil {
-		cancel(nil)
-		return err
-	}
-	r.attach(resp, cancel)
-	return nil
 }
 
 // retry closes the open answer and waits, or returns the error to end with.

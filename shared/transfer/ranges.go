@@ -22,29 +22,23 @@ type contentRange struct {
 // parseContentRange reads "bytes 0-15/100" as [0, 16) of 100. The unit's name is
 // in any case (RFC 9110, 14.1), and some servers put other signs or none behind
 // it; an unknown total is "*".
-func parseContentRange(value string) (r contentRange, err error) {
-	malformed := errors.New("the origin's Content-Range cannot be read")
+func parseContentRange(value string) (contentRange, error) {
 	rest := strings.TrimSpace(value)
 	if unit := "bytes"; len(rest) > len(unit) && strings.EqualFold(rest[:len(unit)], unit) {
 		rest = strings.TrimLeft(rest[len(unit):], " =:\t")
 	}
-	span, total, hasTotal := strings.Cut(rest, "/")
-	first, last, isSpan := strings.Cut(span, "-")
-	r.from, err = parseByte(first)
-	if err != nil || !hasTotal || !isSpan {
-		return r, malformed
+	span, size, _ := strings.Cut(rest, "/")
+	first, last, _ := strings.Cut(span, "-")
+	from, errFrom := parseByte(first)
+	to, errTo := parseByte(last)
+	total, errTotal := int64(-1), error(nil)
+	if strings.TrimSpace(size) != "*" {
+		total, errTotal = parseByte(size)
 	}
-	if r.to, err = parseByte(last); err != nil || r.to < r.from || r.to == math.MaxInt64 {
-		return r, malformed
+	if errors.Join(errFrom, errTo, errTotal) != nil || to < from || to == math.MaxInt64 || total >= 0 && total <= to {
+		return contentRange{}, errors.New("the origin's Content-Range cannot be read")
 	}
-	r.to++
-	if r.total = -1; strings.TrimSpace(total) == "*" {
-		return r, nil
-	}
-	if r.total, err = parseByte(total); err != nil || r.total < r.to {
-		return r, malformed
-	}
-	return r, nil
+	return contentRange{from: from, to: to + 1, total: total}, nil
 }
 
 // parseByte reads a number of bytes: digits alone.

@@ -49,7 +49,7 @@ func checkResponse(resp *http.Response, now time.Time, want byteRange, known *Or
 		return OriginFile{}, named.Errorf(named.OutputChanged, "the output no longer has the bytes from %d on", want.from)
 	case status == http.StatusPreconditionFailed && !want.whole:
 		return OriginFile{}, &oneStreamError{why: "it no longer has the ETag of the first answer"}
-	case isTransientStatus(status):
+	case status >= http.StatusInternalServerError || slices.Contains(transientStatuses, status):
 		return OriginFile{}, &transientError{err: fmt.Errorf("the origin answered HTTP %d", status), after: retryafter.Wait(resp.Header, now, maxRetryAfter)}
 	case status >= http.StatusBadRequest:
 		return OriginFile{}, &refusedError{status: status}
@@ -57,14 +57,9 @@ func checkResponse(resp *http.Response, now time.Time, want byteRange, known *Or
 	return OriginFile{}, named.Errorf(named.Unavailable, "the origin answered HTTP %d", resp.StatusCode)
 }
 
-// isTransientStatus reports whether another attempt may be answered differently.
-func isTransientStatus(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests:
-		return true
-	}
-	return status >= http.StatusInternalServerError
-}
+// transientStatuses are those below 500 after which another attempt may be answered
+// differently.
+var transientStatuses = []int{http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests}
 
 func checkWhole(resp *http.Response, want byteRange, known *OriginFile) (OriginFile, error) {
 	if known != nil && !want.whole {
@@ -74,10 +69,7 @@ func checkWhole(resp *http.Response, want byteRange, known *OriginFile) (OriginF
 		return OriginFile{}, named.Errorf(named.OutputTruncated, "the origin tells neither the output's length nor its end, so that a cut could not be seen")
 	}
 	file := originFileOf(resp, resp.ContentLength)
-	if known != nil {
-		return file, known.check(file, true)
-	}
-	return file, nil
+	return file, known.check(file, true)
 }
 
 func checkPart(resp *http.Response, want byteRange, known *OriginFile) (OriginFile, error) {
@@ -96,10 +88,10 @@ func checkPart(resp *http.Response, want byteRange, known *OriginFile) (OriginFi
 	}
 	file := originFileOf(resp, part.total)
 	file.Ranges = !want.whole && (strongETag(file.ETag) != "" || file.LastModified != "")
-	if known != nil {
-		return file, known.check(file, want.whole)
+	if known == nil && !want.whole && !file.Ranges && file.Total > want.to {
+		return OriginFile{}, errNoRange // nothing ties a range to one content
 	}
-	return file, nil
+	return file, known.check(file, want.whole)
 }
 
 func originFileOf(resp *http.Response, total int64) OriginFile {
@@ -119,12 +111,10 @@ func originFileOf(resp *http.Response, total int64) OriginFile {
 // S3 could carry.
 func contentEncoding(h http.Header) string {
 	var encodings []string
-	for _, line := range h.Values("Content-Encoding") {
-		for token := range strings.SplitSeq(line, ",") {
-			token = strings.TrimSpace(token)
-			if isToken(token) && !slices.Contains(noEncodings, strings.ToLower(token)) {
-				encodings = append(encodings, token)
-			}
+	for token := range strings.SplitSeq(strings.Join(h.Values("Content-Encoding"), ","), ",") {
+		token = strings.TrimSpace(token)
+		if isToken(token) && !slices.Contains(noEncodings, strings.ToLower(token)) {
+			encodings = append(encodings, token)
 		}
 	}
 	return strings.Join(encodings, ", ")

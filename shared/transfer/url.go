@@ -2,17 +2,17 @@ package transfer
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 )
 
 // The bytes that a URL's path and query may not hold as they are, beside control
 // characters, blanks and what is outside ASCII: the percent-encode sets of the
 // WHATWG URL standard. '|' is in neither, but net/url would encode it, and with it
-// write the rest of the path anew.
+// write the rest of the path anew. '%' stays where it begins an escape.
 const (
-	notInPath  = "\"<>^`{|}"
+	notInPath  = "\"<>^`{|}%"
 	notInQuery = `"<>`
-	hexDigits  = "0123456789abcdefABCDEF"
 )
 
 // browserURL makes a URL fit to be requested, as browsers do: services put names
@@ -34,37 +34,29 @@ func browserURL(raw string) string {
 		host, rest = raw[:start+2+end], raw[start+2+end:]
 	}
 	path, query, hasQuery := strings.Cut(rest, "?")
-	encoded := host + browserPath(path)
+	encoded := host + encode(strings.ReplaceAll(path, `\`, "/"), notInPath)
 	if hasQuery {
 		encoded += "?" + encode(query, notInQuery)
 	}
 	return encoded
 }
 
-// browserPath encodes a path that may be encoded already. A percent sign that
-// begins no escape is encoded, too.
-func browserPath(path string) string {
-	var b strings.Builder
-	path = strings.ReplaceAll(path, `\`, "/")
-	for i := range len(path) {
-		if path[i] == '%' && (i+2 >= len(path) || strings.IndexByte(hexDigits, path[i+1]) < 0 || strings.IndexByte(hexDigits, path[i+2]) < 0) {
-			b.WriteString("%25")
-			continue
-		}
-		b.WriteByte(path[i])
-	}
-	return encode(b.String(), notInPath)
-}
-
-// encode percent-encodes what no URL may hold, and the bytes of also.
+// encode percent-encodes what no URL may hold, and the bytes of also, but no percent
+// sign that begins an escape.
 func encode(text, also string) string {
 	var b strings.Builder
-	for _, c := range []byte(text) {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(also, c) >= 0 {
+	for i, c := range []byte(text) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(also, c) >= 0 && !isEscape(text[i:min(i+3, len(text))]) {
 			fmt.Fprintf(&b, "%%%02X", c)
 		} else {
 			b.WriteByte(c)
 		}
 	}
 	return b.String()
+}
+
+// isEscape reports whether three bytes are a percent sign and two hexadecimal digits.
+func isEscape(text string) bool {
+	_, err := url.PathUnescape(text)
+	return text[0] == '%' && err == nil
 }
