@@ -17,7 +17,7 @@
 // Copy: an output of at most one part is stored by one PutObject, whose body is that of
 // the probe's answer. A longer output becomes a multipart upload of parts of 16 MiB, or
 // larger ones where 10,000 parts, S3's limit, would not do. Its checkpoint is given to
-// save before the first part. Each worker passes the body of a ranged GET on to
+// save before the first part. The body of each part's GET is passed on to
 // UploadPart, with no buffer in between: the length is known before, and the CRC32,
 // which is summed as the bytes pass, follows them. If the connection to the origin
 // breaks, another GET continues at the byte that was reached, within the same request

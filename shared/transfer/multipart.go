@@ -17,7 +17,7 @@ const maxRestarts = 3
 func (j *outputCopy) multipart(ctx context.Context, key string, first *rangeReader) (Result, error) {
 	up, err := j.create(ctx, key, first.known, j.partSize)
 	if err != nil {
-		first.close()
+		first.Close()
 		j.release()
 		return Result{}, err
 	}
@@ -88,62 +88,40 @@ func (j *outputCopy) copyAndComplete(ctx context.Context, up *upload, first *ran
 	return j.abandon(ctx, up, err)
 }
 
-// copyParts has as many workers as there are connections copy the missing parts,
-// until none is left or it is time to stop. The first worker begins with the
-// probe's open answer, unless that is nil, and with its connection.
+// copyParts copies the missing parts, each over a connection of its own, until none is
+// left or it is time to stop. The first one's is the probe's, with its open answer,
+// unless that is nil.
 func (j *outputCopy) copyParts(ctx context.Context, up *upload, first *rangeReader) error {
-	missing := up.missing()
-	workers := min(cap(j.connections), len(missing))
-	if first != nil {
-		missing = missing[1:] // the open answer is the first part and no other
-	}
-	queue := make(chan int, len(missing))
-	for _, i := range missing {
-		queue <- i
-	}
-	close(queue)
 	group, ctx := errgroup.WithContext(ctx)
-	for range workers {
+	for _, i := range up.missing() {
 		mine := first
 		first = nil
-		group.Go(func() error { return j.work(ctx, up, queue, mine) })
+		if mine == nil {
+			if err := j.acquire(ctx); err != nil {
+				group.Go(func() error { return err })
+				break
+			}
+			if j.stopped() {
+				j.release()
+				break
+			}
+		}
+		group.Go(func() error {
+			defer j.release()
+			return j.copyPart(ctx, up, i, mine)
+		})
 	}
 	return group.Wait()
 }
 
-func (j *outputCopy) work(ctx context.Context, up *upload, queue <-chan int, first *rangeReader) error {
-	if first != nil {
-		err := j.copyPart(ctx, up, 0, first)
-		first.close()
-		j.release()
-		if err != nil {
-			return err
-		}
-	}
-	for {
-		if err := j.acquire(ctx); err != nil {
-			return err
-		}
-		i, more := 0, false
-		if !j.stopped() {
-			i, more = <-queue
-		}
-		if !more {
-			j.release()
-			return nil
-		}
-		err := j.copyPart(ctx, up, i, nil)
-		j.release()
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// copyPart copies a range of the origin straight into part i.
+// copyPart copies a range of the origin straight into part i. first is its open answer,
+// or nil.
 func (j *outputCopy) copyPart(ctx context.Context, up *upload, i int, first *rangeReader) error {
+	if first != nil {
+		defer first.Close()
+	}
 	from, size := int64(i)*up.PartSize, up.size(i)
-	err := up.put(ctx, i, j.source(first, up.originFile(), from, from+size))
+	err := up.put(ctx, i, size, j.source(first, up.originFile(), from, from+size))
 	if err == nil {
 		j.stored.Add(size)
 	}

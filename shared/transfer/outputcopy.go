@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"io"
 	"sync/atomic"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -38,7 +39,7 @@ func (j *outputCopy) giveUpRanges() {
 // the probe's answer for the first one, unless it is nil, and then a range of its
 // own.
 func (j *outputCopy) source(first *rangeReader, known OriginFile, from, to int64) openBody {
-	return func(ctx context.Context) bodySource {
+	return func(ctx context.Context) io.ReadCloser {
 		if first == nil {
 			return j.origin.newRangeReader(ctx, known, from, to)
 		}

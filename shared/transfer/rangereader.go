@@ -96,7 +96,7 @@ func (r *rangeReader) Read(p []byte) (int, error) {
 			continue
 		}
 		if err == io.EOF && r.end < 0 {
-			r.close()
+			r.Close()
 			r.end = r.next
 			return 0, io.EOF
 		}
@@ -125,7 +125,7 @@ func (r *rangeReader) readOnce(p []byte) (int, error) {
 func (r *rangeReader) retry(err error) error {
 	repeated := false
 	if r.body != nil {
-		r.close()
+		r.Close()
 		err, repeated = r.classifyBreak(err)
 	}
 	if !isTransient(err) {
@@ -173,19 +173,20 @@ func (r *rangeReader) finish() error {
 	}
 	r.idle.Reset(r.origin.stall)
 	n, _ := r.body.Read(make([]byte, 1))
-	r.close()
+	r.Close()
 	if n > 0 {
 		return named.Errorf(named.OutputTruncated, "the origin sent more bytes than it announced")
 	}
 	return io.EOF
 }
 
-func (r *rangeReader) close() {
-	if r.body == nil {
-		return
+// Close closes the open answer, if there is one. It never fails.
+func (r *rangeReader) Close() error {
+	if r.body != nil {
+		r.idle.Stop()
+		_ = r.body.Close()
+		r.cancel(nil)
+		r.body = nil
 	}
-	r.idle.Stop()
-	_ = r.body.Close()
-	r.cancel(nil)
-	r.body = nil
+	return nil
 }

@@ -61,7 +61,7 @@ func (j *outputCopy) start(ctx context.Context) (Result, error) {
 	}
 	key := j.key(file)
 	if res, found, err := j.store.find(ctx, key, file.Total); err != nil || found {
-		first.close()
+		first.Close()
 		j.release()
 		return res, err
 	}
@@ -69,7 +69,7 @@ func (j *outputCopy) start(ctx context.Context) (Result, error) {
 		return j.multipart(ctx, key, first) // releases the connection with the first part
 	}
 	defer j.release()
-	defer first.close()
+	defer first.Close()
 	if file.Total >= 0 && file.Total <= j.partSize {
 		return j.single(ctx, key, first)
 	}

@@ -9,14 +9,9 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// bodySource is what a request's body is read from: a rangeReader or a bufferSource.
-type bodySource interface {
-	io.Reader
-	close()
-}
-
-// openBody opens the source of one attempt to send a body.
-type openBody func(context.Context) bodySource
+// openBody opens the source of one attempt to send a body: a [rangeReader], or bytes
+// in memory.
+type openBody func(context.Context) io.ReadCloser
 
 // bodyRequest makes one request of S3 with a body, and returns the CRC32 that S3
 // says it stored, in its own encoding; nil if it says none.
@@ -39,7 +34,7 @@ func (s *store) sendOnce(ctx context.Context, operation string, length int64, op
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	source := open(ctx)
-	defer source.close()
+	defer source.Close()
 	body := newChunkedBody(source, length, s.stall, func() { cancel(errStoreStalled) })
 	stored, err := request(ctx, body, body.options)
 	sourceErr := body.sourceError() // before the next line makes one

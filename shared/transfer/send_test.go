@@ -22,14 +22,14 @@ func (w *waiting) Read([]byte) (int, error) {
 	return 0, context.Cause(w.ctx)
 }
 
-func (w *waiting) close() {}
+func (w *waiting) Close() error { return nil }
 
 // S3's refusal ends the request at once and under its own name, though a Read is
 // waiting for the origin.
 func TestRefusalEndsTheRequest(t *testing.T) {
 	asked, refused := make(chan struct{}), errors.New("503 SlowDown")
 	_, err := (&store{stall: time.Minute}).sendOnce(t.Context(), "UploadPart", 1000,
-		func(ctx context.Context) bodySource { return &waiting{ctx, asked} },
+		func(ctx context.Context) io.ReadCloser { return &waiting{ctx, asked} },
 		func(_ context.Context, body io.Reader, _ ...func(*s3.Options)) (*string, error) {
 			go func() { _, _ = body.Read(make([]byte, 2000)) }()
 			<-asked

@@ -49,7 +49,7 @@ func (s *streaming) attempt(ctx context.Context) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	source := s.open(ctx)
-	defer source.close()
+	defer source.Close()
 	group, groupCtx := errgroup.WithContext(ctx)
 	var total int64
 	var err error
@@ -110,10 +110,10 @@ func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.R
 		if err != nil {
 			break
 		}
-		s.up.reserve(i, int64(n))
+		s.up.reserve(i)
 		group.Go(func() error {
 			defer s.free(buffer)
-			return s.up.put(ctx, i, inMemory(buffer[:n]))
+			return s.up.put(ctx, i, int64(n), inMemory(buffer[:n]))
 		})
 		return n, ended, nil
 	}
@@ -131,11 +131,7 @@ func (s *streaming) putWhole(ctx context.Context, data []byte) (Result, error) {
 	return s.store.put(ctx, res, inMemory(data))
 }
 
-// bufferSource reads a part from memory.
-type bufferSource struct{ *bytes.Reader }
-
-func (bufferSource) close() {}
-
+// inMemory is a body of those bytes.
 func inMemory(data []byte) openBody {
-	return func(context.Context) bodySource { return bufferSource{bytes.NewReader(data)} }
+	return func(context.Context) io.ReadCloser { return io.NopCloser(bytes.NewReader(data)) }
 }

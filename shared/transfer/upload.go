@@ -75,47 +75,36 @@ func partSizeFor(total, usual int64) (int64, error) {
 type upload struct {
 	*store
 	Checkpoint
-	mu    sync.Mutex // guards parts while several workers copy
+	mu    sync.Mutex // guards parts while put and reserve are called side by side
 	parts []part
 }
 
 type part struct {
-	size int64
 	crc  uint32
 	etag string // empty: not stored yet
 }
 
 // plan divides the total into parts.
-func (u *upload) plan() {
-	u.parts = make([]part, (u.Total+u.PartSize-1)/u.PartSize)
-	for i := range u.parts {
-		u.parts[i].size = min(u.PartSize, u.Total-int64(i)*u.PartSize)
-	}
-}
+func (u *upload) plan() { u.parts = make([]part, (u.Total+u.PartSize-1)/u.PartSize) }
 
-// reserve makes part i the last one, of that size and not stored yet.
-func (u *upload) reserve(i int, size int64) {
+// size returns how many bytes part i has, once the total is known.
+func (u *upload) size(i int) int64 { return min(u.PartSize, u.Total-int64(i)*u.PartSize) }
+
+// reserve makes part i the last one, not stored yet.
+func (u *upload) reserve(i int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.parts = append(u.parts[:i], part{size: size})
+	u.parts = append(u.parts[:i], part{})
 }
 
-func (u *upload) missing() []int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	var missing []int
-	for i := range u.parts {
-		if u.parts[i].etag == "" {
+// missing returns the parts that are not stored yet; no put may be under way.
+func (u *upload) missing() (missing []int) {
+	for i, p := range u.parts {
+		if p.etag == "" {
 			missing = append(missing, i)
 		}
 	}
 	return missing
-}
-
-func (u *upload) size(i int) int64 {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.parts[i].size
 }
 
 // create begins an upload of the checkpoint's key, and completes the checkpoint.
@@ -138,15 +127,15 @@ func (s *store) create(ctx context.Context, cp Checkpoint) (*upload, error) {
 	return &upload{store: s, Checkpoint: cp}, nil
 }
 
-// put stores part i.
-func (u *upload) put(ctx context.Context, i int, open openBody) error {
-	stored := part{size: u.size(i)}
+// put stores part i, of that size.
+func (u *upload) put(ctx context.Context, i int, size int64, open openBody) error {
+	var stored part
 	input := &s3.UploadPartInput{
-		Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID, PartNumber: aws.Int32(int32(i + 1)), ContentLength: &stored.size,
+		Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID, PartNumber: aws.Int32(int32(i + 1)), ContentLength: &size,
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, // a bucket with Object Lock demands the header
 	}
 	var err error
-	stored.crc, err = u.send(ctx, "UploadPart", stored.size, open, func(ctx context.Context, body io.Reader, options ...func(*s3.Options)) (*string, error) {
+	stored.crc, err = u.send(ctx, "UploadPart", size, open, func(ctx context.Context, body io.Reader, options ...func(*s3.Options)) (*string, error) {
 		input.Body = body
 		out, err := u.s3.UploadPart(ctx, input, options...)
 		if err != nil {
@@ -167,9 +156,7 @@ func (u *upload) put(ctx context.Context, i int, open openBody) error {
 // list asks S3 which parts are stored. One without a CRC32, or of another size, is
 // copied again: nothing would vouch for it.
 func (u *upload) list(ctx context.Context) error {
-	for i := range u.parts {
-		u.parts[i].etag = ""
-	}
+	clear(u.parts)
 	input := &s3.ListPartsInput{Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID}
 	for {
 		var page *s3.ListPartsOutput
@@ -183,8 +170,8 @@ func (u *upload) list(ctx context.Context) error {
 		for _, p := range page.Parts {
 			i := int(aws.ToInt32(p.PartNumber)) - 1
 			crc, ok := decodeCRC32(p.ChecksumCRC32)
-			if ok && i >= 0 && i < len(u.parts) && u.parts[i].size == aws.ToInt64(p.Size) {
-				u.parts[i].crc, u.parts[i].etag = crc, aws.ToString(p.ETag)
+			if ok && i >= 0 && i < len(u.parts) && u.size(i) == aws.ToInt64(p.Size) {
+				u.parts[i] = part{crc: crc, etag: aws.ToString(p.ETag)}
 			}
 		}
 		next := aws.ToString(page.NextPartNumberMarker)
@@ -204,7 +191,7 @@ func (u *upload) complete(ctx context.Context) (Result, error) {
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: make([]types.CompletedPart, len(u.parts))},
 	}
 	for i, p := range u.parts {
-		res.CRC32 = combineCRC32(res.CRC32, p.crc, p.size)
+		res.CRC32 = combineCRC32(res.CRC32, p.crc, u.size(i))
 		input.MultipartUpload.Parts[i] = types.CompletedPart{
 			PartNumber: aws.Int32(int32(i + 1)), ETag: aws.String(p.etag), ChecksumCRC32: aws.String(encodeCRC32(p.crc)),
 		}
