@@ -109,11 +109,7 @@ func newTransport(dialer *net.Dialer) *http.Transport {
 		}
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
-		secure, err := bulk.Client(ctx, conn, clientConfig(t.TLSClientConfig, address))
-		if err != nil {
-			return nil, err
-		}
-		return secure, nil
+		return bulk.Client(ctx, conn, clientConfig(t.TLSClientConfig, address))
 	}
 	return t
 }

@@ -3,7 +3,7 @@
 // crypto/tls writes each TLS record of 16 KiB by a system call of its own and reads
 // about one at a time, and io.Copy moves at most 32 KiB. At a gigabyte a second those
 // calls cost more than the encryption. A [Conn] writes TLS records in batches, reads
-// ahead, and fills a whole buffer before it sends.
+// ahead, and copies through a larger buffer.
 //
 // It imports the standard library only.
 package bulk
@@ -50,15 +50,14 @@ func Client(ctx context.Context, conn net.Conn, config *tls.Config) (*Conn, erro
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	raw.readAhead()
+	raw.ahead = make([]byte, chunk)
 	return &Conn{Conn: secure, raw: raw}, nil
 }
 
 // Server returns a Conn over an accepted connection. Its TLS handshake takes place at
 // the first read. Only test and benchmark servers use it.
 func Server(conn net.Conn, config *tls.Config) *Conn {
-	raw := &bufferedConn{Conn: conn}
-	raw.readAhead()
+	raw := &bufferedConn{Conn: conn, ahead: make([]byte, chunk)}
 	return &Conn{Conn: tls.Server(raw, config), raw: raw}
 }
 
@@ -109,37 +108,14 @@ func (c *Conn) endWrite() {
 	c.writing--
 }
 
-// ReadFrom sends everything that r has, 128 KiB at a time, and returns the number of
-// bytes. net/http calls it to send a body.
-func (c *Conn) ReadFrom(r io.Reader) (sent int64, err error) {
+// ReadFrom sends everything that r has and returns the number of bytes. It writes what
+// one Read of r gives, of at most 128 KiB: such a Read should give that much if it can.
+// net/http calls it to send a body.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
-	for {
-		n, readErr := fill(r, *buffer)
-		if n > 0 {
-			m, err := c.Write((*buffer)[:n])
-			sent += int64(m)
-			if err != nil {
-				return sent, err
-			}
-		}
-		if readErr == io.EOF {
-			return sent, nil
-		}
-		if readErr != nil {
-			return sent, readErr
-		}
-	}
-}
-
-// fill reads until the buffer is full or r has no more.
-func fill(r io.Reader, buffer []byte) (n int, err error) {
-	for n < len(buffer) && err == nil {
-		var m int
-		m, err = r.Read(buffer[n:])
-		n += m
-	}
-	return n, err
+	// Without the structs io.CopyBuffer would call this method, or r's WriteTo.
+	return io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{r}, *buffer)
 }
 
 // bufferedConn is the TCP connection that TLS reads from and writes to. It reads
@@ -155,8 +131,6 @@ type bufferedConn struct {
 	batching bool
 	pending  []byte
 }
-
-func (b *bufferedConn) readAhead() { b.ahead = make([]byte, chunk) }
 
 func (b *bufferedConn) Read(p []byte) (int, error) {
 	if b.start == b.stop {
