@@ -93,6 +93,24 @@ type Target struct {
 	Metadata map[string]string
 }
 
+// Result is the result of a [Copier.Copy].
+type Result struct {
+	// Done reports that the object is stored. Without Done and without an error time ran
+	// out: call Copy again with the checkpoint that save got. Only Copied and Stored are
+	// set then.
+	Done            bool
+	Skipped         bool   // the object was stored already, by an earlier call or by another one at the same time
+	Key             string // of the object
+	Bytes           int64
+	CRC32           uint32 // IEEE, of the whole object
+	ETag            string // as S3 gave it
+	ContentType     string // as stored
+	ContentEncoding string // as stored; empty: none
+
+	Fetched int64 // bytes that this call fetched from the origin, repeated ones included
+	Stored  int64 // bytes that this call stored as whole parts, which the next call need not fetch
+}
+
 // Copy copies one output. from is the checkpoint that save got in an earlier call, or
 // nil. save is called once a multipart upload has been created, before its first part,
 // since only the checkpoint finds the upload again. An error of save aborts the upload
@@ -131,6 +149,21 @@ func (c *Copier) outOfTime(ctx context.Context, err error) bool {
 		return false
 	}
 	return err != nil && !c.StopBefore.IsZero() && errors.Is(ctx.Err(), context.DeadlineExceeded)
+}
+
+// asNamed makes any failure an error that a run may end with: a *named.Error as it
+// is; the context's cause if the context has ended; else Unavailable.
+func asNamed(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := named.As(err); ok {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return named.Errorf(named.Unavailable, "copying the output: %w", redact.Error(err))
 }
 
 func (c *Copier) setUp() {

@@ -78,14 +78,14 @@
 //
 // A file uses what stands below it, never what stands above:
 //
-//	the call      copier.go        Copier, Source, Target: Copy
+//	the call      copier.go        Copier, Source, Target, Result: Copy
 //	              run.go           resumes, starts again, chooses the way
 //	the ways      multipart.go     in parts, each from a range
 //	              stream.go        from one answer, through buffers
 //	              outputcopy.go    what both share: one output in one call
 //	the origin    rangereader.go   the bytes of a range, as one stream
 //	              origin.go        one GET, with a URL that is refreshed
-//	              response.go      is it what was asked for, and of the same output
+//	              response.go      OriginFile: is it what was asked for, and of the same output
 //	              filename.go      what the file is called
 //	the store     object.go        PutObject, and the object that is there already
 //	              upload.go        a multipart upload and its Checkpoint: UploadPart
@@ -94,8 +94,7 @@
 //	              store.go         requests without a body; S3's errors
 //	connections   client.go        NewOrigin, NewStoreClient
 //	              policy.go        which servers may be reached
-//	values        result.go, originfile.go, ranges.go, url.go, pool.go, retry.go,
-//	              errors.go, crc32.go
+//	values        ranges.go, url.go, pool.go, retry.go, crc32.go
 //
 // Of the project the package imports shared/named, redact, retryafter, s3errors and
 // media, and its own bulk for the connections.

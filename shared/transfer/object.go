@@ -46,6 +46,34 @@ func (s *store) put(ctx context.Context, res Result, open openBody) (Result, err
 	return res, err
 }
 
+func newResult(key string, file OriginFile) Result {
+	return Result{
+		Done: true, Key: key, Bytes: file.Total,
+		ContentType: contentType(file.ContentType), ContentEncoding: file.ContentEncoding,
+	}
+}
+
+// maxContentType bounds the type that an object is stored with, in bytes. S3 takes
+// 8 KB of headers in all; a type with its parameters has some 50.
+const maxContentType = 1 << 10
+
+// contentType returns the type that an object is stored with. A header that is
+// not printable ASCII (a file's name among its parameters, mostly) would break the
+// signature of the request to S3, and a very long one be refused: its parameters
+// are left out, or all of it.
+func contentType(header string) string {
+	printable := func(s string) bool {
+		return s != "" && len(s) <= maxContentType && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+	}
+	base, _, _ := strings.Cut(header, ";")
+	for _, usable := range []string{header, strings.TrimSpace(base)} {
+		if printable(usable) {
+			return usable
+		}
+	}
+	return "application/octet-stream"
+}
+
 // find returns the object that an earlier call, or another one at the same time, has
 // stored for this output: one of that size (-1: of any) with all of the target's
 // metadata.
