@@ -3,6 +3,7 @@ package cyberun
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -37,16 +38,14 @@ func CheckContainerPath(path string) error {
 	if path == "" || path[0] != '/' {
 		return errNoSlash
 	}
-	for i := 0; i < len(path); i++ {
-		if _, escaped := escapeAt(path, i); !escaped && !isPathByte(path[i]) {
-			return errCharacter
-		}
+	if EscapePath(path, func(string) bool { return true }) != path {
+		return errCharacter
 	}
 	text, err := decodeAll(path)
 	if err != nil {
 		return err
 	}
-	for _, reading := range []string{text, lenientUTF8(text, isContinuation), lenientUTF8(text, anyByte)} {
+	for _, reading := range []string{text, lenientUTF8(text, false), lenientUTF8(text, true)} {
 		if reading, err = decodeAll(reading); err != nil {
 			return err
 		}
@@ -87,9 +86,9 @@ var lookalikes = strings.NewReplacer("\u2024", ".", "\ufe52", ".", "\uff0e", "."
 	"\u2044", "/", "\u2215", "/", "\uff0f", "/", "\u2216", `\`, "\ufe68", `\`, "\uff3c", `\`)
 
 // lenientUTF8 reads a text as a decoder does that takes an ASCII character in two
-// to six bytes, which UTF-8 does not allow. continues reports whether it takes a byte
-// for one behind the first.
-func lenientUTF8(s string, continues func(byte) bool) string {
+// to six bytes, which UTF-8 does not allow. With anyByte it is one that looks at no more
+// than the low six bits of those behind the first.
+func lenientUTF8(s string, anyByte bool) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		more, value := 0, uint64(0)
@@ -108,7 +107,7 @@ func lenientUTF8(s string, continues func(byte) bool) string {
 		if more > 0 && i+more < len(s) {
 			overlong := true
 			for _, c := range []byte(s[i+1 : i+1+more]) {
-				overlong = overlong && continues(c)
+				overlong = overlong && (anyByte || c&0xc0 == 0x80)
 				value = value<<6 | uint64(c&0x3f)
 			}
 			if overlong && value < utf8.RuneSelf {
@@ -122,12 +121,6 @@ func lenientUTF8(s string, continues func(byte) bool) string {
 	return b.String()
 }
 
-// isContinuation reports whether UTF-8 allows a byte behind the first of a character.
-func isContinuation(c byte) bool { return c&0xc0 == 0x80 }
-
-// anyByte is what a decoder accepts that looks at no more than the low six bits.
-func anyByte(byte) bool { return true }
-
 // decodeAll takes every layer of escapes off, up to maxNesting.
 func decodeAll(s string) (string, error) {
 	for range maxNesting + 1 {
@@ -140,42 +133,19 @@ func decodeAll(s string) (string, error) {
 	return "", errNested
 }
 
-// decodeOnce takes one layer of escapes off, those of the form %u002E too, which some
-// servers read below a first layer. A percent sign that begins none stays.
+// escapes are those of a byte and, of the form %u002E, of a character, which some servers
+// read below a first layer.
+var escapes = regexp.MustCompile(`%[0-9A-Fa-f]{2}|%[Uu][0-9A-Fa-f]{4}`)
+
+// decodeOnce takes one layer of escapes off. A percent sign that begins none stays.
 func decodeOnce(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if decoded, escaped := escapeAt(s, i); escaped {
-			c = decoded
-			i += 2
-		} else if wide, escaped := wideEscapeAt(s, i); escaped {
-			b.WriteRune(wide)
-			i += 5
-			continue
+	return escapes.ReplaceAllStringFunc(s, func(escape string) string {
+		n, _ := strconv.ParseUint(strings.TrimLeft(escape, "%Uu"), 16, 16)
+		if len(escape) == len("%2E") {
+			return string([]byte{byte(n)})
 		}
-		b.WriteByte(c)
-	}
-	return b.String()
-}
-
-// escapeAt returns the byte that an escape at s[i] stands for; false if there is none.
-func escapeAt(s string, i int) (byte, bool) {
-	if s[i] != '%' || i+2 >= len(s) {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
-	return byte(n), err == nil
-}
-
-// wideEscapeAt returns the character that an escape of the form %u002E at s[i] stands
-// for; false if there is none.
-func wideEscapeAt(s string, i int) (rune, bool) {
-	if s[i] != '%' || i+5 >= len(s) || s[i+1] != 'u' && s[i+1] != 'U' {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s[i+2:i+6], 16, 16)
-	return rune(n), err == nil
+		return string(rune(n))
+	})
 }
 
 // isPathByte reports whether RFC 3986 lets a byte stand in a path unescaped.
@@ -188,8 +158,12 @@ func isPathByte(c byte) bool {
 // returns true; of any other the percent sign is escaped.
 func EscapePath(path string, keep func(digits string) bool) string {
 	return escape(path, func(at int) bool {
-		_, escaped := escapeAt(path, at)
-		return escaped && keep(path[at+1:at+3]) || isPathByte(path[at])
+		if path[at] != '%' {
+			return isPathByte(path[at])
+		}
+		digits := path[at+1 : min(at+3, len(path))]
+		_, err := strconv.ParseUint(digits, 16, 8)
+		return len(digits) == 2 && err == nil && keep(digits)
 	})
 }
 
