@@ -7,19 +7,12 @@ import (
 	"regexp"
 )
 
-// ContainerStatus is how a container service stands. The set is open: only a running
-// one is known to answer calls.
+// ContainerStatus is how a container service stands. The set is open. The documented
+// ones beside running are created, deploying, stopping, stopped and failed.
 type ContainerStatus string
 
-// The documented statuses of a container service.
-const (
-	ContainerCreated   ContainerStatus = "created"
-	ContainerDeploying ContainerStatus = "deploying"
-	ContainerRunning   ContainerStatus = "running"
-	ContainerStopping  ContainerStatus = "stopping"
-	ContainerStopped   ContainerStatus = "stopped"
-	ContainerFailed    ContainerStatus = "failed"
-)
+// ContainerRunning is the only status with which a service is known to answer calls.
+const ContainerRunning ContainerStatus = "running"
 
 // Container is a long-running service on the team's agents. In a [ContainerList] it
 // may lack its description, usage prompt and address of routes.
@@ -77,7 +70,10 @@ func (c *Client) Container(ctx context.Context, slug string) (Container, error) 
 		return Container{}, err
 	}
 	s, _, err := read[Container](ctx, c, request{method: http.MethodGet, path: "/r/containers/" + escaped})
-	return s, err
+	if err != nil {
+		return Container{}, err
+	}
+	return s, nil
 }
 
 // IsContainerSlug reports whether a container service can have this slug: 3 to 100

@@ -55,7 +55,7 @@ func TestContainers(t *testing.T) {
 		})
 	}
 	s, c := serve(t, raw(200, `{"slug":"vllm","status":"stopped"}`))
-	if got, err := c.Container(t.Context(), "vllm"); err != nil || got.Status != ContainerStopped || s.asked[0] != "GET /api/v1/r/containers/vllm" {
+	if got, err := c.Container(t.Context(), "vllm"); err != nil || got.Status != "stopped" || s.asked[0] != "GET /api/v1/r/containers/vllm" {
 		t.Errorf("%+v %v %v", got, err, s.asked)
 	}
 	if _, err := c.Container(t.Context(), ".."); err == nil || len(s.asked) != 1 {

@@ -40,7 +40,7 @@ func TestSamples(t *testing.T) {
 			case "none":
 				return cyberun.Container{}, &cyberun.APIError{Status: 404, JSON: true}
 			case "stopped":
-				return cyberun.Container{Slug: slug, Status: cyberun.ContainerStopped}, nil
+				return cyberun.Container{Slug: slug, Status: "stopped"}, nil
 			}
 			return cyberun.Container{Slug: slug, Status: cyberun.ContainerRunning}, nil
 		}
