@@ -50,7 +50,7 @@ func (s service) StartTask(_ context.Context, _ string, parameters map[string]an
 	given, _ := parameters[image].(string)
 	a := s.call(op{name: "POST run", touch: touch{key: "tasks/", prefix: true, kind: writes}, do: func(w *world, _ bool) answer {
 		if w.now.Sub(entered) > postTime { // its time was over before it went out
-			return failed(&cyberun.StartError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded})
+			return failed(&cyberun.StartError{NotStarted: true, Err: context.DeadlineExceeded})
 		}
 		t := task{id: fmt.Sprintf("t%d-%s", len(w.tasks)+1, owner), owner: owner, created: w.now}
 		for _, f := range w.files {
@@ -73,7 +73,7 @@ func (s service) StartTask(_ context.Context, _ string, parameters map[string]an
 	}
 	var refused *cyberun.StartError
 	if a.err != nil && !errors.As(a.err, &refused) {
-		return receipt, &cyberun.StartError{Outcome: cyberun.InDoubt, Err: a.err}
+		return receipt, &cyberun.StartError{Err: a.err}
 	}
 	return receipt, a.err
 }

@@ -41,7 +41,7 @@ func (u *universe) call(o op) answer {
 		return u.code.call(o)
 	}
 	if o.name == "POST run" && u.refused {
-		return failed(&cyberun.StartError{Outcome: cyberun.NotStarted, Err: errNetwork})
+		return failed(&cyberun.StartError{NotStarted: true, Err: errNetwork})
 	}
 	if o.name == "POST run" && u.fate != proceed {
 		return o.perform(u.w, u.fate).answer

@@ -61,7 +61,7 @@ type Client struct {
 type request struct {
 	method string
 	path   string // escaped, below BaseURL
-	query  url.Values
+	query  string // escaped, without its question mark
 	body   []byte // JSON; nil: none
 	accept string // the type of the stream to be read; empty: JSON
 	most   int64  // bytes of the answer; 0: maxAnswer
@@ -83,28 +83,20 @@ type response struct {
 	secrets []string
 }
 
-// do sends a request and reads its answer, a 2xx, whole.
-func (c *Client) do(ctx context.Context, r request) (response, error) {
-	return c.doWith(ctx, r, c.api().Do)
-}
-
-// read sends a request and decodes its answer, a JSON object; v is the zero value if
-// there is an error.
+// read sends a request and decodes its answer, a JSON object; v is of no use if there
+// is an error.
 func read[T any](ctx context.Context, c *Client, r request) (v T, a response, err error) {
-	if a, err = c.do(ctx, r); err != nil {
-		return v, a, err
+	if a, err = c.do(ctx, r, c.api().Do); err == nil {
+		err = a.decode(&v)
 	}
-	var decoded T
-	if err = a.decode(&decoded); err != nil {
-		return v, a, err
-	}
-	return decoded, a, nil
+	return v, a, err
 }
 
 // doFunc is [http.Client.Do], or what a call puts around it.
 type doFunc func(*http.Request) (*http.Response, error)
 
-func (c *Client) doWith(ctx context.Context, r request, do doFunc) (response, error) {
+// do sends a request and reads its answer, a 2xx, whole.
+func (c *Client) do(ctx context.Context, r request, do doFunc) (response, error) {
 	res, secrets, err := c.open(ctx, r, do)
 	if err != nil {
 		return response{}, err
@@ -133,7 +125,7 @@ func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response
 	if c.Keys == nil {
 		return nil, nil, &unsentError{errors.New("cyberun: the client has no source of API keys")}
 	}
-	key, err := c.key(ctx, c.Keys.Key)
+	key, err := checkKey(c.Keys.Key(ctx))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -141,7 +133,7 @@ func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response
 	if !keyRejected(r, res, err) {
 		return res, []string{key}, err
 	}
-	fresh, keyErr := c.key(ctx, func(ctx context.Context) (string, error) { return c.Keys.Refresh(ctx, key) })
+	fresh, keyErr := checkKey(c.Keys.Refresh(ctx, key))
 	if res != nil {
 		// A container's own 401 looks the same as Cyberun's.
 		if keyErr != nil || fresh == key {
@@ -168,10 +160,9 @@ func keyRejected(r request, res *http.Response, err error) bool {
 	return err == nil && res.StatusCode == http.StatusUnauthorized
 }
 
-// key returns the source's key, or an error for one that cannot be a header's
-// value: net/http's own error would quote it.
-func (c *Client) key(ctx context.Context, ask func(context.Context) (string, error)) (string, error) {
-	key, err := ask(ctx)
+// checkKey returns the key that a source gave, or an error for one that cannot be a
+// header's value: net/http's own error would quote it.
+func checkKey(key string, err error) (string, error) {
 	if err != nil {
 		return "", &unsentError{fmt.Errorf("cyberun: reading the API key: %w", err)}
 	}
@@ -211,16 +202,18 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 		// The address is not quoted: somebody may have put a password into it.
 		return nil, errors.New("cyberun: the base URL is not an http(s) address such as https://core.cyberun.cloud/api/v1")
 	}
-	if r.container != nil {
-		return c.containerRequest(ctx, r)
-	}
+	// The address is put together as text, since the escapes in it have to stay as they are.
 	address := strings.TrimRight(c.BaseURL, "/") + r.path
-	if len(r.query) > 0 {
-		address += "?" + r.query.Encode()
+	if r.query != "" {
+		address += "?" + r.query
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, address, nil)
 	if err != nil {
-		return nil, fmt.Errorf("cyberun: %s %s: %w", r.method, r.path, redact.UnwrapURLError(err))
+		return nil, fmt.Errorf("cyberun: %s %s: %w", r.method, r.printablePath(), redact.UnwrapURLError(err))
+	}
+	if r.container != nil {
+		r.container.fill(req)
+		return req, nil
 	}
 	if r.body != nil {
 		// No GetBody: without it net/http cannot send a body a second time,
@@ -242,10 +235,7 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 
 // api returns the HTTP client for calls that carry the key.
 func (c *Client) api() *http.Client {
-	hc := http.Client{}
-	if c.HTTP != nil {
-		hc = *c.HTTP
-	}
+	hc := *cmp.Or(c.HTTP, &http.Client{})
 	hc.CheckRedirect = sameOriginOnly
 	return &hc
 }
@@ -262,6 +252,9 @@ func sameOriginOnly(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// noRedirect returns every redirect as the 3xx that it is.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 // escapeSegment escapes one segment of a path; what names it in the error. Dots
 // alone are refused: a proxy would resolve them and the call would land elsewhere.
 func escapeSegment(what, s string) (string, error) {
@@ -273,10 +266,7 @@ func escapeSegment(what, s string) (string, error) {
 
 // dateOf returns the server's clock in UTC, by the Date header; zero if there is none.
 func dateOf(h http.Header) time.Time {
-	t, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		return time.Time{}
-	}
+	t, _ := http.ParseTime(h.Get("Date")) // the zero time with an error
 	return t.UTC()
 }
 
@@ -292,11 +282,4 @@ func ageOf(h http.Header) time.Duration {
 		return time.Second
 	}
 	return max(0, time.Duration(seconds)*time.Second)
-}
-
-func (c *Client) now() time.Time {
-	if c.Now == nil {
-		return time.Now()
-	}
-	return c.Now()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -75,16 +76,17 @@ func (c *Client) CallContainer(ctx context.Context, call ContainerCall) (*Contai
 	if slices.Contains(refusedMethods, strings.ToUpper(call.Method)) {
 		return nil, &unsentError{fmt.Errorf("cyberun: %s is not passed on to containers", call.Method)}
 	}
-	out := request{method: call.Method, path: "/r/containers/" + call.Slug + call.Path, container: &call}
+	out := request{method: call.Method, path: "/r/containers/" + call.Slug + call.Path, query: call.Query, container: &call}
 	res, secrets, err := c.open(ctx, out, c.containerDo())
-	if c.neverConnected(err) && ctx.Err() == nil && (call.Method == http.MethodGet || call.Method == http.MethodHead) {
+	_, tried := errors.AsType[*NetworkError](err)
+	if tried && NeverSent(err) && ctx.Err() == nil && (call.Method == http.MethodGet || call.Method == http.MethodHead) {
 		res, secrets, err = c.open(ctx, out, c.containerDo())
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &ContainerAnswer{Status: res.StatusCode, Header: res.Header,
-		Body: &boundedBody{ReadCloser: res.Body, left: call.MaxAnswer, broke: func(err error) error {
+		Body: &boundedBody{ReadCloser: http.MaxBytesReader(nil, res.Body, call.MaxAnswer), broke: func(err error) error {
 			return networkError(out.method, out.printablePath(), fmt.Errorf("the answer's body broke off: %w", redact.UnwrapURLError(err)), secrets)
 		}}}, nil
 }
@@ -117,18 +119,12 @@ func (k refusedKeys) Refresh(ctx context.Context, rejected string) (string, erro
 // CONNECT asks for a tunnel.
 var refusedMethods = []string{http.MethodTrace, http.MethodConnect}
 
-// neverConnected reports whether the network was tried and nothing went out.
-func (c *Client) neverConnected(err error) bool {
-	_, network := errors.AsType[*NetworkError](err)
-	return network && NeverSent(err)
-}
-
 // containerDo sends over a connection of its own, so that net/http has nothing to
 // replay and it is known whether the call went out. It follows no redirect, and
 // leaves compressed bodies as they are.
 func (c *Client) containerDo() doFunc {
 	p := c.poster()
-	p.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	p.client.CheckRedirect = noRedirect
 	if t, ok := p.client.Transport.(*http.Transport); ok && p.own {
 		t.DisableCompression = true // it is a copy that this call alone uses
 		return p.send
@@ -141,22 +137,9 @@ func (c *Client) containerDo() doFunc {
 	}
 }
 
-// containerRequest makes the request of a container call. The address is put
-// together as text, since its escapes have to stay as they are.
-func (c *Client) containerRequest(ctx context.Context, r request) (*http.Request, error) {
-	in := r.container
-	address := strings.TrimRight(c.BaseURL, "/") + r.path
-	if in.Query != "" {
-		address += "?" + in.Query
-	}
-	req, err := http.NewRequestWithContext(ctx, r.method, address, nil)
-	if err != nil {
-		return nil, fmt.Errorf("cyberun: %s %s: %w", r.method, r.printablePath(), redact.UnwrapURLError(err))
-	}
-	req.Header = in.Header.Clone()
-	if req.Header == nil {
-		req.Header = http.Header{}
-	}
+// fill gives a request the call's headers and body.
+func (in *ContainerCall) fill(req *http.Request) {
+	maps.Copy(req.Header, in.Header)
 	for _, name := range []string{"Host", "Content-Length", "Transfer-Encoding"} {
 		req.Header.Del(name)
 	}
@@ -168,26 +151,18 @@ func (c *Client) containerRequest(ctx context.Context, r request) (*http.Request
 		req.Body = io.NopCloser(io.NewSectionReader(in.Body, 0, in.Length))
 		req.ContentLength = in.Length
 	}
-	return req, nil
 }
 
-// boundedBody is an answer's body up to a limit.
+// boundedBody is an answer's body up to a limit, whose errors are the package's.
 type boundedBody struct {
-	io.ReadCloser
-	left  int64             // bytes that may still be read; below 0: there were more
-	broke func(error) error // makes the error of a body that broke off
+	io.ReadCloser                   // of http.MaxBytesReader
+	broke         func(error) error // makes the error of a body that broke off
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.left < 0 {
-		return 0, ErrContainerAnswerTooLarge
-	}
-	if int64(len(p)) > b.left+1 {
-		p = p[:b.left+1] // one more, to see whether the body ends here
-	}
 	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return n - 1, ErrContainerAnswerTooLarge
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return n, ErrContainerAnswerTooLarge
 	}
 	if err != nil && err != io.EOF {
 		err = b.broke(err)

@@ -59,9 +59,15 @@ func (e *APIError) Error() string {
 }
 
 // IsNotFound reports whether Cyberun itself answered 404.
-func IsNotFound(err error) bool {
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.JSON && e.Status == http.StatusNotFound
+func IsNotFound(err error) bool { return refusal(err) == http.StatusNotFound }
+
+// refusal returns the status of an answer of Cyberun's own that is not 2xx; 0 for any
+// other error.
+func refusal(err error) int {
+	if e, ok := errors.AsType[*APIError](err); ok && e.JSON {
+		return e.Status
+	}
+	return 0
 }
 
 // SaysMissing reports whether an answer about a task or its result says that it is
@@ -100,14 +106,19 @@ func (a response) unusable(format string, args ...any) error {
 
 // decode reads the body, which has to be a JSON object, into v.
 func (a response) decode(v any) error {
-	if err := json.Unmarshal(a.body, v); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) || !strings.HasPrefix(strings.TrimSpace(string(a.body[:min(len(a.body), 64)])), "{") {
-			return a.unusable("but not with a JSON object: %s", redact.Line(maxCode, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...))
-		}
-		return a.unusable("%s", err)
+	err := json.Unmarshal(a.body, v)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if _, ok := parseLooseJSON(a.body); !ok {
+		return a.unusable("but not with a JSON object: %s", a.start(maxCode))
+	}
+	return a.unusable("%s", err)
+}
+
+// start returns the start of the body, redacted, in one line of at most most bytes.
+func (a response) start(most int) string {
+	return redact.Line(most, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...)
 }
 
 // NetworkError is a call that got no answer, or a stream that broke off.
@@ -136,13 +147,18 @@ func networkError(method, path string, err error, secrets []string) error {
 // as well, which is not redacted.
 func (c *Client) apiError(method, path string, res *http.Response, secrets []string) (e *APIError, body []byte) {
 	e = &APIError{Method: method, Path: redact.Text(path, secrets...), Status: res.StatusCode, Date: dateOf(res.Header)}
-	e.RetryAfter = retryafter.Wait(res.Header, c.now(), maxRetryAfter)
+	now := time.Now
+	if c.Now != nil {
+		now = c.Now
+	}
+	e.RetryAfter = retryafter.Wait(res.Header, now(), maxRetryAfter)
 	body, _ = io.ReadAll(io.LimitReader(res.Body, maxErrorRead))
 	body = bytes.TrimPrefix(body, byteOrderMark)
-	_, e.JSON = parseLooseJSON(body)
-	e.Code, e.Message = parseErrorBody(body)
-	e.Code = redact.Line(maxCode, e.Code, secrets...)
-	e.Message = redact.Line(maxMessage, e.Message, secrets...)
+	var o looseJSON
+	o, e.JSON = parseLooseJSON(body)
+	code, message := o.codeAndMessage()
+	e.Code = redact.Line(maxCode, code, secrets...)
+	e.Message = redact.Line(maxMessage, message, secrets...)
 	if e.Message == "" {
 		e.Message = redact.Line(maxMessage, string(body), secrets...)
 	}
@@ -152,24 +168,20 @@ func (c *Client) apiError(method, path string, res *http.Response, secrets []str
 	return e, body
 }
 
-// parseErrorBody looks for a code and a message in an error body, whose shape is
+// messageFields are where an error's message may be, in an error body or in an object
+// in its place.
+var messageFields = []string{"message", "error", "detail", "title", "reason"}
+
+// codeAndMessage looks for a code and a message in an error body, whose shape is
 // not documented: see the package's notes.
-func parseErrorBody(body []byte) (code, message string) {
-	o, ok := parseLooseJSON(body)
-	if !ok {
-		return "", ""
-	}
-	code = o.text("code")
-	details := o.details()
-	for _, name := range []string{"message", "error", "detail", "title", "reason"} {
+func (o looseJSON) codeAndMessage() (code, message string) {
+	code, details := o.text("code"), o.details()
+	for _, name := range messageFields {
+		message = o.text(name)
 		if inner, ok := parseLooseJSON(o[name]); ok {
-			if code == "" {
-				code = inner.text("code")
-			}
+			code = cmp.Or(code, inner.text("code"))
 			details = cmp.Or(details, inner.details())
-			message = firstText(inner, "message", "error", "detail", "title", "reason")
-		} else {
-			message = o.text(name)
+			message = firstText(inner, messageFields...)
 		}
 		if message != "" {
 			break

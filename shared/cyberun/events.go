@@ -41,11 +41,12 @@ type Event struct {
 // or with the loop over it. Events does not connect a second time.
 func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		r, err := eventsRequest(taskID)
+		escaped, err := escapeSegment("task", taskID)
 		if err != nil {
 			yield(Event{}, err)
 			return
 		}
+		r := request{method: http.MethodGet, path: "/r/tasks/" + escaped + "/events", accept: "text/event-stream"}
 		hc := c.api()
 		hc.Timeout = 0 // meant for calls; a stream lasts as long as its context
 		res, secrets, err := c.open(ctx, r, hc.Do)

@@ -22,7 +22,7 @@ func ExampleClient() {
 	defer cancel()
 
 	receipt, err := client.StartTask(ctx, "text-to-image@3", map[string]any{"prompt": "a lighthouse"})
-	if e, ok := errors.AsType[*cyberun.StartError](err); ok && e.Outcome == cyberun.InDoubt {
+	if e, ok := errors.AsType[*cyberun.StartError](err); ok && !e.NotStarted {
 		fmt.Println("look for the task in client.Tasks before another run:", err)
 		return
 	} else if err != nil {

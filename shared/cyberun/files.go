@@ -247,14 +247,8 @@ func (p Presigned) secrets() []string {
 
 // uploader returns the HTTP client for uploads.
 func (c *Client) uploader() *http.Client {
-	hc := http.Client{}
-	if c.UploadHTTP != nil {
-		hc = *c.UploadHTTP
-	} else if c.HTTP != nil {
-		hc = *c.HTTP
-	}
-	// The signature is for this host, and the body is gone.
-	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	hc := *cmp.Or(c.UploadHTTP, c.HTTP, &http.Client{})
+	hc.CheckRedirect = noRedirect // the signature is for this host, and the body is gone
 	return &hc
 }
 

@@ -58,7 +58,7 @@ func TestRotatedKey(t *testing.T) {
 			var err error
 			if run {
 				_, err = c.StartTask(context.Background(), "x", map[string]any{"a": 1})
-				if e, ok := errors.AsType[*StartError](err); err != nil && (!ok || e.Outcome != NotStarted) {
+				if e, ok := errors.AsType[*StartError](err); err != nil && (!ok || !e.NotStarted) {
 					t.Errorf("%s: %#v", tt.name, err)
 				}
 				for _, body := range s.body {
@@ -109,7 +109,7 @@ func TestNoCallWithoutAKey(t *testing.T) {
 			t.Errorf("%s: %v, asked %v", name, err, s.asked)
 		}
 		_, err = c.StartTask(context.Background(), "x", nil)
-		if e, ok := errors.AsType[*StartError](err); !ok || e.Outcome != NotStarted {
+		if e, ok := errors.AsType[*StartError](err); !ok || !e.NotStarted {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "down" && !errors.Is(err, down) {
@@ -145,7 +145,7 @@ func TestRedirects(t *testing.T) {
 		}
 		if _, err := c.StartTask(context.Background(), "x", nil); len(same.asked) != 3 {
 			t.Error(err, same.asked)
-		} else if e, ok := errors.AsType[*StartError](err); !ok || e.Outcome != InDoubt {
+		} else if e, ok := errors.AsType[*StartError](err); !ok || e.NotStarted {
 			t.Error(err)
 		}
 		if err := c.Cancel(context.Background(), "t-1"); err == nil || len(same.asked) != 4 {

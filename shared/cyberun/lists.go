@@ -19,7 +19,7 @@ type Page struct {
 	Size   int // rows, at most MaxPageSize
 }
 
-func (p Page) query() url.Values {
+func (p Page) query() string {
 	q := url.Values{}
 	if p.Number > 0 {
 		q.Set("current_page", strconv.Itoa(p.Number))
@@ -27,7 +27,7 @@ func (p Page) query() url.Values {
 	if p.Size > 0 {
 		q.Set("per_page", strconv.Itoa(min(p.Size, MaxPageSize)))
 	}
-	return q
+	return q.Encode()
 }
 
 // PageMeta is what an answer says of its page and of the whole list.

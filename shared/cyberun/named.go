@@ -1,7 +1,6 @@
 package cyberun
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -15,11 +14,7 @@ func RemoteError(doing string, err error) *named.Error {
 	if e, ok := named.As(err); ok {
 		return e // from the key's source, which names its own
 	}
-	var refusal *APIError
-	if !errors.As(err, &refusal) || !refusal.JSON {
-		return named.Errorf(named.Unavailable, "%s: %w", doing, err)
-	}
-	switch refusal.Status {
+	switch refusal(err) {
 	case http.StatusUnauthorized:
 		return named.Errorf(named.Unauthorized, "%s: Cyberun refused the key: %w", doing, err)
 	case http.StatusForbidden:
@@ -28,24 +23,11 @@ func RemoteError(doing string, err error) *named.Error {
 	return named.Errorf(named.Unavailable, "%s: %w", doing, err)
 }
 
-// rejects reports whether Cyberun's answer to a call that would start something,
-// or prepares it, refuses what was sent.
-func rejects(err error) bool {
-	var refusal *APIError
-	if !errors.As(err, &refusal) || !refusal.JSON {
-		return false
-	}
-	switch refusal.Status {
-	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
-		return true
-	}
-	return false
-}
-
 // PrepareError is [RemoteError] for a call that prepares a submission, such as
 // [Client.Presign]: an answer by which Cyberun refuses the request becomes RunRejected.
 func PrepareError(doing string, err error) *named.Error {
-	if rejects(err) {
+	switch refusal(err) {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return named.Errorf(named.RunRejected, "%s: %w", doing, err)
 	}
 	return RemoteError(doing, err)
@@ -64,13 +46,12 @@ func WorkflowError(ref string, err error) *named.Error {
 // [NotStarted]; ref is the workflow. Cyberun's own 402 becomes a RunRejected with the
 // hint to pay.
 func SubmitError(ref string, err error) *named.Error {
-	var refusal *APIError
-	if errors.As(err, &refusal) && refusal.JSON && refusal.Status == http.StatusPaymentRequired {
+	switch refusal(err) {
+	case http.StatusPaymentRequired:
 		e := named.Errorf(named.RunRejected, "Cyberun wants a payment before it runs %s: %w", named.Quote(ref), err)
 		e.Hint = named.HintAfterPayment
 		return e
-	}
-	if IsNotFound(err) {
+	case http.StatusNotFound:
 		return WorkflowError(ref, err)
 	}
 	return PrepareError("submit the workflow "+named.Quote(ref), err)

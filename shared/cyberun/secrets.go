@@ -35,10 +35,8 @@ type SignedURL = redact.SignedURL
 // among them, they print, log and marshal as their names only.
 type UploadHeaders map[string]string
 
-func (h UploadHeaders) String() string { return fmt.Sprint(slices.Sorted(maps.Keys(h))) }
-
 // Format prints the names for every verb.
-func (h UploadHeaders) Format(s fmt.State, _ rune) { io.WriteString(s, h.String()) }
+func (h UploadHeaders) Format(s fmt.State, _ rune) { fmt.Fprint(s, slices.Sorted(maps.Keys(h))) }
 
 // MarshalJSON returns the names as a list.
 func (h UploadHeaders) MarshalJSON() ([]byte, error) {

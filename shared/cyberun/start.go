@@ -22,38 +22,18 @@ type Receipt struct {
 	Date   time.Time // the server's clock
 }
 
-// Outcome says whether an error of [Client.StartTask] leaves it open that a task was
-// started.
-type Outcome int
-
-const (
-	// InDoubt says that a task may have been started, and be billed: it has to be looked
-	// for in [Client.Tasks] before anybody posts again. It is the zero value, so that a
-	// case that was forgotten counts as in doubt.
-	InDoubt Outcome = iota
-	// NotStarted says that no task was started: the request's headers were never written,
-	// or Cyberun refused the request.
-	NotStarted
-)
-
-func (o Outcome) String() string {
-	if o == NotStarted {
-		return "not started"
-	}
-	return "in doubt"
-}
-
-// MarshalText returns the text of String, for logs, which would show the number.
-func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
-
 // StartError is the type of every error of [Client.StartTask].
 type StartError struct {
-	Outcome Outcome
-	Err     error `json:"-"` // the [*APIError], [*AnswerError], [*NetworkError], or what the key's source said
+	// NotStarted says that no task was started: the request's headers were never written,
+	// or Cyberun refused the request. If it is false, the zero value, a task may have been
+	// started, and be billed: it has to be looked for in [Client.Tasks] before anybody
+	// posts again.
+	NotStarted bool
+	Err        error `json:"-"` // the [*APIError], [*AnswerError], [*NetworkError], or what the key's source said
 }
 
 func (e *StartError) Error() string {
-	if e.Outcome == NotStarted {
+	if e.NotStarted {
 		return "no task was started: " + e.Err.Error()
 	}
 	return "it is in doubt whether a task was started: " + e.Err.Error()
@@ -77,7 +57,7 @@ var refusedAnyway = []int{413, 429}
 
 // StartTask starts a task of a workflow, once: ref is the workflow's slug, or
 // slug@version, and parameters are its inputs by their keys. Every error is a
-// [*StartError], whose Outcome says whether a task may have been started all the same.
+// [*StartError], which says whether a task may have been started all the same.
 //
 // The request is posted once. No redirect is followed and net/http cannot replay it,
 // since there is no GetBody, and it has a connection of its own, so that one which
@@ -90,9 +70,9 @@ func (c *Client) StartTask(ctx context.Context, ref string, parameters map[strin
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return Receipt{}, &StartError{NotStarted, err}
+		return Receipt{}, &StartError{NotStarted: true, Err: err}
 	}
-	a, err := c.doWith(ctx, r, c.poster().send)
+	a, err := c.do(ctx, r, c.poster().send)
 	var o looseJSON
 	if err == nil {
 		err = a.decode(&o)
@@ -104,7 +84,7 @@ func (c *Client) StartTask(ctx context.Context, ref string, parameters map[strin
 		err = a.unusable("but without a readable task_id")
 	}
 	if err != nil {
-		return Receipt{}, &StartError{outcome(err), err}
+		return Receipt{}, &StartError{NotStarted: startedNothing(err), Err: err}
 	}
 	return Receipt{TaskID: id, Date: a.date}, nil
 }
@@ -124,15 +104,10 @@ func startRequest(ref string, parameters map[string]any) (request, error) {
 	return request{method: http.MethodPost, path: "/r/workflows/slug/" + slug + "/run", body: body, billed: true}, nil
 }
 
-// outcome says what an error of the POST leaves open.
-func outcome(err error) Outcome {
-	if _, ok := errors.AsType[*unsentError](err); ok {
-		return NotStarted
-	}
-	if e, ok := errors.AsType[*APIError](err); ok && (e.JSON && slices.Contains(refusals, e.Status) || slices.Contains(refusedAnyway, e.Status)) {
-		return NotStarted
-	}
-	return InDoubt
+// startedNothing reports whether an error of the POST rules out that a task was started.
+func startedNothing(err error) bool {
+	e, answered := errors.AsType[*APIError](err)
+	return NeverSent(err) || slices.Contains(refusals, refusal(err)) || answered && slices.Contains(refusedAnyway, e.Status)
 }
 
 // unsentError marks what went wrong before a request's headers were written.

@@ -7,11 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
-
-	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // Task is one execution of a workflow, which Cyberun bills.
@@ -48,7 +45,7 @@ func (o looseJSON) taskStatus() Status { return Status(firstText(o, "task_status
 // Task reads one task by its id. [SaysMissing] reports whether the error says that there is
 // none, or none for this key.
 func (c *Client) Task(ctx context.Context, id string) (Task, error) {
-	t, a, err := readTask[Task](ctx, c, http.MethodGet, id, "")
+	t, a, err := readTask[Task](ctx, c, http.MethodGet, id, "", 0)
 	if err == nil && !strings.EqualFold(t.ID, id) {
 		// Another task's state would deliver another task's files.
 		err = a.unusable("but about the task %q", t.ID)
@@ -60,17 +57,14 @@ func (c *Client) Task(ctx context.Context, id string) (Task, error) {
 	return t, nil
 }
 
-// readTask sends a request about one task and decodes its answer.
-func readTask[T any](ctx context.Context, c *Client, method, id, below string) (v T, a response, err error) {
+// readTask sends a request about one task and decodes its answer, of at most most
+// bytes, as request.most.
+func readTask[T any](ctx context.Context, c *Client, method, id, below string, most int64) (v T, a response, err error) {
 	escaped, err := escapeSegment("task", id)
 	if err != nil {
 		return v, a, err
 	}
-	r := request{method: method, path: "/r/tasks/" + escaped + below}
-	if below == resultPath {
-		r.most = maxResult
-	}
-	return read[T](ctx, c, r)
+	return read[T](ctx, c, request{method: method, path: "/r/tasks/" + escaped + below, most: most})
 }
 
 // TaskList is one page of the team's tasks. Their order is not documented.
@@ -143,13 +137,10 @@ func (o looseJSON) address(name string) (SignedURL, error) {
 	return SignedURL(s), nil
 }
 
-// resultPath is that of a task's result, below the task's own.
-const resultPath = "/result"
-
 // Result reads where a terminal task's outputs are. [SaysMissing] reports whether the error
 // says that there is no such task or result, or none for this key.
 func (c *Client) Result(ctx context.Context, id string) (Result, error) {
-	r, a, err := readTask[Result](ctx, c, http.MethodGet, id, resultPath)
+	r, a, err := readTask[Result](ctx, c, http.MethodGet, id, "/result", maxResult)
 	if err != nil {
 		return Result{}, err
 	}
@@ -167,7 +158,7 @@ func (c *Client) Result(ctx context.Context, id string) (Result, error) {
 // success: a proxy's page says nothing about the task. After an error the task may have
 // been cancelled or not: read it with [Client.Task], and cancel it again.
 func (c *Client) Cancel(ctx context.Context, id string) error {
-	o, a, err := readTask[looseJSON](ctx, c, http.MethodPost, id, "/cancel")
+	o, a, err := readTask[looseJSON](ctx, c, http.MethodPost, id, "/cancel", 0)
 	if err != nil {
 		return err
 	}
@@ -175,13 +166,7 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 		return a.unusable("but not with a JSON object: null")
 	}
 	if o.present("success") && !o.boolean("success") {
-		return a.unusable("but without success: %s", redact.Line(maxMessage, string(a.body[:min(len(a.body), maxErrorRead)]), a.secrets...))
+		return a.unusable("but without success: %s", a.start(maxMessage))
 	}
 	return nil
-}
-
-// eventsRequest is the request for a task's event stream.
-func eventsRequest(id string) (request, error) {
-	escaped, err := escapeSegment("task", id)
-	return request{method: http.MethodGet, path: "/r/tasks/" + escaped + "/events", query: url.Values{}, accept: "text/event-stream"}, err
 }

@@ -109,7 +109,7 @@ func HTMLPage(status int) error {
 // Refused returns the error of a POST that Cyberun refused with a status: it surely
 // started nothing.
 func Refused(status int) error {
-	return &cyberun.StartError{Outcome: cyberun.NotStarted, Err: Answered(status)}
+	return &cyberun.StartError{NotStarted: true, Err: Answered(status)}
 }
 
 // ErrNetwork is the error of a call that got no answer.
@@ -149,7 +149,7 @@ func (c *Cyberun) StartTask(ctx context.Context, _ string, parameters map[string
 	var receipt cyberun.Receipt
 	err := c.call(ctx, "StartTask", func() error {
 		if c.world.Now.Sub(entered) > left {
-			return &cyberun.StartError{Outcome: cyberun.NotStarted, Err: context.DeadlineExceeded}
+			return &cyberun.StartError{NotStarted: true, Err: context.DeadlineExceeded}
 		}
 		if c.Refuse != nil {
 			if err := c.Refuse(); err != nil {
@@ -161,7 +161,7 @@ func (c *Cyberun) StartTask(ctx context.Context, _ string, parameters map[string
 	})
 	var told *cyberun.StartError
 	if err != nil && !errors.As(err, &told) {
-		err = &cyberun.StartError{Outcome: cyberun.InDoubt, Err: err}
+		err = &cyberun.StartError{Err: err}
 	}
 	return receipt, err
 }

@@ -307,7 +307,7 @@ func TestPinnedRetry(t *testing.T) {
 	w.S3.Set(inboxBucket, "photo.png", storetest.Object{Body: []byte("photo A"), ContentType: "image/png"})
 	a, _ := w.S3.Object(inboxBucket, "photo.png")
 	w.Cyberun.Refuse = func() error {
-		return &cyberun.StartError{Outcome: cyberun.NotStarted, Err: functiontest.Refused(http.StatusTooManyRequests)}
+		return &cyberun.StartError{NotStarted: true, Err: functiontest.Refused(http.StatusTooManyRequests)}
 	}
 	in := w.input("r1", pinnedTo("etag", strings.Trim(a.ETag, `"`)))
 	_, _, err, _ := w.once(in)

@@ -336,7 +336,7 @@ func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
 		return output(h.Runs.Check(ctx, r)) // the run may have been stopped, or redriven, while this call posted
 	}
 	var failed *cyberun.StartError
-	if errors.As(err, &failed) && failed.Outcome == cyberun.NotStarted {
+	if errors.As(err, &failed) && failed.NotStarted {
 		return Output{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ready.ref, err))
 	}
 	doubtCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)

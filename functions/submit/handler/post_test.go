@@ -40,7 +40,7 @@ func TestRefused(t *testing.T) {
 			in := w.input("r1", prompted("r1"))
 			w.Cyberun.Refuse = func() error {
 				if test.status == 0 {
-					return &cyberun.StartError{Outcome: cyberun.NotStarted, Err: &cyberun.NetworkError{Err: errNetwork}}
+					return &cyberun.StartError{NotStarted: true, Err: &cyberun.NetworkError{Err: errNetwork}}
 				}
 				return functiontest.Refused(test.status)
 			}
@@ -203,5 +203,5 @@ func (l latest) StartTask(ctx context.Context, _ string, parameters map[string]a
 	deadline, _ := ctx.Deadline()
 	l.world.Now = l.world.Now.Add(time.Until(deadline))
 	l.Start(parameters)
-	return cyberun.Receipt{}, &cyberun.StartError{Outcome: cyberun.InDoubt, Err: context.DeadlineExceeded}
+	return cyberun.Receipt{}, &cyberun.StartError{Err: context.DeadlineExceeded}
 }

@@ -138,7 +138,7 @@ func (h held) StartTask(ctx context.Context, ref string, parameters map[string]a
 	if _, err := h.Cyberun.StartTask(ctx, ref, parameters); err != nil {
 		return cyberun.Receipt{}, err
 	}
-	return cyberun.Receipt{}, &cyberun.StartError{Outcome: cyberun.InDoubt, Err: errNetwork}
+	return cyberun.Receipt{}, &cyberun.StartError{Err: errNetwork}
 }
 
 // TestStoppedInDoubt says so: "nothing was submitted" would be a guess.
