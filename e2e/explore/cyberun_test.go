@@ -45,7 +45,7 @@ func (s service) Workflows(context.Context, cyberun.Page) (cyberun.WorkflowList,
 // postTime is how long a POST may be under way before its time is over.
 const postTime = 25 * time.Second
 
-func (s service) StartTask(_ context.Context, _ string, parameters map[string]any) (cyberun.Receipt, error) {
+func (s service) StartTask(_ context.Context, _ string, parameters map[string]any) (string, error) {
 	entered, owner := s.now(), s.owner
 	given, _ := parameters[image].(string)
 	a := s.call(op{name: "POST run", touch: touch{key: "tasks/", prefix: true, kind: writes}, do: func(w *world, _ bool) answer {
@@ -65,17 +65,17 @@ func (s service) StartTask(_ context.Context, _ string, parameters map[string]an
 		if other := w.doubted(owner); other != "" {
 			w.wrong = append(w.wrong, owner+" posts, though "+other+" has been in doubt since before: of two lost replies neither may be told")
 		}
-		return said(cyberun.Receipt{TaskID: t.id}, t.id)
+		return said(t.id, t.id)
 	}})
-	receipt, _ := a.value.(cyberun.Receipt)
+	id, _ := a.value.(string)
 	if a.err == nil && s.code != nil {
-		s.code.receipt = receipt.TaskID
+		s.code.receipt = id
 	}
 	var refused *cyberun.StartError
 	if a.err != nil && !errors.As(a.err, &refused) {
-		return receipt, &cyberun.StartError{Err: a.err}
+		return id, &cyberun.StartError{Err: a.err}
 	}
-	return receipt, a.err
+	return id, a.err
 }
 
 func (w *world) task(id string) *task {

@@ -45,8 +45,8 @@
 // # Units
 //
 // Sizes are bytes, Workflow.TaskTimeout is seconds, Event.Progress is 0 to 1, and
-// every Date is the server's own clock: the answer's Date header, in whole seconds,
-// and zero if there was none.
+// a Date is the server's own clock: the answer's Date header, in whole seconds,
+// and zero if there was none, or if the answer came from a cache.
 //
 // # Limits
 //

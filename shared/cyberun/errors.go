@@ -40,7 +40,6 @@ type APIError struct {
 	Code       string        // Cyberun's own code, if it gave one
 	Message    string        // Cyberun's own message, else the start of the body; one line
 	RetryAfter time.Duration // how long the answer asks to wait, at most a day; 0: it does not
-	Date       time.Time     // the server's clock
 	// JSON says that the body is a JSON object, as Cyberun's own errors are. The
 	// answers of a proxy, a firewall or a store in front of it mostly are not, and
 	// are never taken for Cyberun's.
@@ -83,9 +82,8 @@ type AnswerError struct {
 	Method string
 	Path   string
 	Status int
-	Reason string    // ends the sentence "Cyberun answered 200 to GET /r/tasks/x …"; redacted
-	Date   time.Time // the server's clock
-	err    error     // what broke the body off, for errors.Is
+	Reason string // ends the sentence "Cyberun answered 200 to GET /r/tasks/x …"; redacted
+	err    error  // what broke the body off, for errors.Is
 }
 
 func (e *AnswerError) Error() string {
@@ -101,7 +99,7 @@ func (e *AnswerError) GoString() string { return fmt.Sprintf("&cyberun.AnswerErr
 func (a response) unusable(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	return &AnswerError{Method: a.request.method, Path: redact.Text(a.request.path, a.secrets...), Status: a.status,
-		Reason: redact.Line(maxMessage, err.Error(), a.secrets...), Date: a.date, err: errors.Unwrap(err)}
+		Reason: redact.Line(maxMessage, err.Error(), a.secrets...), err: errors.Unwrap(err)}
 }
 
 // decode reads the body, which has to be a JSON object, into v.
@@ -146,7 +144,7 @@ func networkError(method, path string, err error, secrets []string) error {
 // cannot be read changes nothing, since the status is known. It returns the body
 // as well, which is not redacted.
 func (c *Client) apiError(method, path string, res *http.Response, secrets []string) (e *APIError, body []byte) {
-	e = &APIError{Method: method, Path: redact.Text(path, secrets...), Status: res.StatusCode, Date: dateOf(res.Header)}
+	e = &APIError{Method: method, Path: redact.Text(path, secrets...), Status: res.StatusCode}
 	now := time.Now
 	if c.Now != nil {
 		now = c.Now

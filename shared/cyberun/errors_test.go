@@ -75,7 +75,7 @@ func TestAPIError(t *testing.T) {
 			if !ok {
 				t.Fatalf("%T %v", err, err)
 			}
-			tt.want.Method, tt.want.Path, tt.want.Date = "GET", "/r/tasks/t-1", atTestDate
+			tt.want.Method, tt.want.Path = "GET", "/r/tasks/t-1"
 			tt.want.JSON = strings.HasPrefix(strings.TrimPrefix(tt.body, "\ufeff"), "{")
 			if diff := cmp.Diff(tt.want, *e); diff != "" {
 				t.Error(diff)

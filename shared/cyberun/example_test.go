@@ -21,7 +21,7 @@ func ExampleClient() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 
-	receipt, err := client.StartTask(ctx, "text-to-image@3", map[string]any{"prompt": "a lighthouse"})
+	taskID, err := client.StartTask(ctx, "text-to-image@3", map[string]any{"prompt": "a lighthouse"})
 	if e, ok := errors.AsType[*cyberun.StartError](err); ok && !e.NotStarted {
 		fmt.Println("look for the task in client.Tasks before another run:", err)
 		return
@@ -29,14 +29,14 @@ func ExampleClient() {
 		fmt.Println("nothing was started:", err)
 		return
 	}
-	for event, err := range client.Events(ctx, receipt.TaskID) {
+	for event, err := range client.Events(ctx, taskID) {
 		if err != nil {
 			fmt.Println("the stream broke off; the task goes on:", err)
 			break
 		}
 		fmt.Printf("%s: %.0f %%\n", event.Type, 100*event.Progress)
 	}
-	task, err := client.Task(ctx, receipt.TaskID)
+	task, err := client.Task(ctx, taskID)
 	if err != nil || task.Status != cyberun.StatusCompleted {
 		fmt.Println(task.Status, task.Error, err)
 		return

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
@@ -32,7 +31,6 @@ type Presigned struct {
 	FileKey       string        `json:"file_key"` // becomes the value of a task's file parameter
 	UploadURL     SignedURL     `json:"upload_url"`
 	UploadHeaders UploadHeaders `json:"upload_headers"`
-	Date          time.Time     `json:"-"` // the server's clock
 }
 
 // Presign asks for an address to upload one input file to. Each call makes a new
@@ -46,7 +44,7 @@ func (c *Client) Presign(ctx context.Context, r PresignRequest) (Presigned, erro
 	if err != nil {
 		return Presigned{}, err
 	}
-	p := Presigned{FileKey: o.text("file_key"), UploadURL: SignedURL(o.text("upload_url")), UploadHeaders: UploadHeaders{}, Date: a.date}
+	p := Presigned{FileKey: o.text("file_key"), UploadURL: SignedURL(o.text("upload_url")), UploadHeaders: UploadHeaders{}}
 	if p.FileKey == "" {
 		return Presigned{}, a.unusable("but without a file_key")
 	}
@@ -88,28 +86,31 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 		req.Header.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
 	}
 	lent := &lentReader{from: body, left: size}
-	defer lent.takeBack()
 	if size > 0 {
 		req.Body = lent
-	} else if lent.isLonger() {
+	} else if body != nil && lent.end() == errLonger {
 		return errLonger
 	}
 	res, err := c.uploader().Do(req)
+	left, readErr := lent.takeBack()
 	shown := strings.TrimSuffix(p.UploadURL.String(), "?"+redact.Placeholder)
 	secrets := p.secrets()
-	if err != nil {
-		if own := lent.failed(); own != nil {
-			return own // the network is not to blame
-		}
+	if err == nil {
+		defer res.Body.Close()
+	}
+	switch {
+	case err == nil && res.StatusCode/100 != 2:
+		e, answer := c.apiError(http.MethodPut, shown, res, secrets)
+		e.reduceStoreError(answer, secrets)
+		return e
+	case readErr != nil: // the network is not to blame
+		return fmt.Errorf("cyberun: reading the file to upload: %w", readErr)
+	case err != nil:
 		return networkError(http.MethodPut, shown, err, secrets)
+	case left > 0:
+		return fmt.Errorf("cyberun: the store accepted the upload %d bytes before its end", left)
 	}
-	defer res.Body.Close()
-	if res.StatusCode/100 == 2 {
-		return lent.delivered()
-	}
-	e, answer := c.apiError(http.MethodPut, shown, res, secrets)
-	e.reduceStoreError(answer, secrets)
-	return e
+	return nil
 }
 
 // uploadRequest makes the request, but for its body.
@@ -186,9 +187,6 @@ func (l *lentReader) Read(p []byte) (int, error) {
 
 var errLonger = errors.New("the file is longer than the size that was signed")
 
-// isLonger reports whether a file of which nothing is left to read goes on.
-func (l *lentReader) isLonger() bool { return l.from != nil && l.end() == errLonger }
-
 // end reads on behind the last byte, and returns io.EOF where nothing follows it.
 func (l *lentReader) end() error {
 	n, err := io.ReadFull(l.from, make([]byte, 1))
@@ -200,34 +198,13 @@ func (l *lentReader) end() error {
 
 func (l *lentReader) Close() error { return nil }
 
-// failed returns why the file could not be read; nil if it could.
-func (l *lentReader) failed() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.err == nil {
-		return nil
-	}
-	return fmt.Errorf("cyberun: reading the file to upload: %w", l.err)
-}
-
-// delivered returns an error if a store that answered 2xx cannot have the whole file.
-func (l *lentReader) delivered() error {
-	if err := l.failed(); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.left > 0 {
-		return fmt.Errorf("cyberun: the store accepted the upload %d bytes before its end", l.left)
-	}
-	return nil
-}
-
-// takeBack ends all reading.
-func (l *lentReader) takeBack() {
+// takeBack ends all reading. It returns how many bytes were not read, and why the file
+// could not be read; nil if it could.
+func (l *lentReader) takeBack() (left int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.from = nil
+	return l.left, l.err
 }
 
 // secrets returns the signed query and header values, should they come back in an

@@ -169,7 +169,7 @@ func TestUploadOfDamagedFile(t *testing.T) {
 	} {
 		lent := &lentReader{from: body, left: 7}
 		got, err := io.ReadAll(lent)
-		if !errors.Is(err, damaged) || len(got) == 7 || !errors.Is(lent.failed(), damaged) {
+		if _, failed := lent.takeBack(); !errors.Is(err, damaged) || len(got) == 7 || !errors.Is(failed, damaged) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}

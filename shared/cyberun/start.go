@@ -11,16 +11,9 @@ import (
 	"net/http/httptrace"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
-
-// Receipt is Cyberun's answer that a task was started.
-type Receipt struct {
-	TaskID string
-	Date   time.Time // the server's clock
-}
 
 // StartError is the type of every error of [Client.StartTask].
 type StartError struct {
@@ -55,8 +48,8 @@ var refusals = []int{400, 401, 402, 403, 404, 405, 415, 422}
 // ADR 4 lists this among its assumptions.
 var refusedAnyway = []int{413, 429}
 
-// StartTask starts a task of a workflow, once: ref is the workflow's slug, or
-// slug@version, and parameters are its inputs by their keys. Every error is a
+// StartTask starts a task of a workflow, once, and returns its id: ref is the workflow's
+// slug, or slug@version, and parameters are its inputs by their keys. Every error is a
 // [*StartError], which says whether a task may have been started all the same.
 //
 // The request is posted once. No redirect is followed and net/http cannot replay it,
@@ -64,13 +57,13 @@ var refusedAnyway = []int{413, 429}
 // the server closed while it lay idle leaves nothing in doubt. Only after a 401 with
 // a JSON object, which is Cyberun's own, is it posted again, once, if the key has
 // changed since.
-func (c *Client) StartTask(ctx context.Context, ref string, parameters map[string]any) (Receipt, error) {
+func (c *Client) StartTask(ctx context.Context, ref string, parameters map[string]any) (taskID string, err error) {
 	r, err := startRequest(ref, parameters)
 	if err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return Receipt{}, &StartError{NotStarted: true, Err: err}
+		return "", &StartError{NotStarted: true, Err: err}
 	}
 	a, err := c.do(ctx, r, c.poster().send)
 	var o looseJSON
@@ -84,9 +77,9 @@ func (c *Client) StartTask(ctx context.Context, ref string, parameters map[strin
 		err = a.unusable("but without a readable task_id")
 	}
 	if err != nil {
-		return Receipt{}, &StartError{NotStarted: startedNothing(err), Err: err}
+		return "", &StartError{NotStarted: startedNothing(err), Err: err}
 	}
-	return Receipt{TaskID: id, Date: a.date}, nil
+	return id, nil
 }
 
 func startRequest(ref string, parameters map[string]any) (request, error) {

@@ -13,14 +13,13 @@ import (
 
 // Task is one execution of a workflow, which Cyberun bills.
 type Task struct {
-	ID          string    `json:"id"`
-	WorkflowID  string    `json:"workflow_id"`
-	Status      Status    `json:"task_status"`
-	Error       string    `json:"task_error,omitempty"` // why it failed, in Cyberun's words: one redacted text of at most 4 KiB
-	CreatedAt   Time      `json:"created_at"`
-	StartedAt   Time      `json:"started_at"`
-	CompletedAt Time      `json:"completed_at"`
-	Date        time.Time `json:"-"` // the server's clock; zero in a [TaskList], which has its own
+	ID          string `json:"id"`
+	WorkflowID  string `json:"workflow_id"`
+	Status      Status `json:"task_status"`
+	Error       string `json:"task_error,omitempty"` // why it failed, in Cyberun's words: one redacted text of at most 4 KiB
+	CreatedAt   Time   `json:"created_at"`
+	StartedAt   Time   `json:"started_at"`
+	CompletedAt Time   `json:"completed_at"`
 }
 
 // UnmarshalJSON reads a task. Only its id has to be there: see [Time] and the
@@ -53,7 +52,6 @@ func (c *Client) Task(ctx context.Context, id string) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
-	t.Date = a.date
 	return t, nil
 }
 
@@ -92,7 +90,6 @@ type Result struct {
 	Status       Status               `json:"task_status"`
 	DownloadURL  SignedURL            `json:"download_url,omitempty"`  // the only output, of a task that names none
 	DownloadURLs map[string]SignedURL `json:"download_urls,omitempty"` // by output id, those with an address alone
-	Date         time.Time            `json:"-"`                       // the server's clock
 }
 
 // UnmarshalJSON reads a result. An address that is not a string is an error, since
@@ -149,7 +146,6 @@ func (c *Client) Result(ctx context.Context, id string) (Result, error) {
 	if r.ID = cmp.Or(r.ID, id); !strings.EqualFold(r.ID, id) {
 		return Result{}, a.unusable("but about the task %q", r.ID)
 	}
-	r.Date = a.date
 	return r, nil
 }
 

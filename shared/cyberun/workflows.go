@@ -35,7 +35,7 @@ type Workflow struct {
 	ToolType       string         `json:"tool_type"`
 	CreatedAt      Time           `json:"created_at"`
 	UpdatedAt      Time           `json:"updated_at"`
-	Date           time.Time      `json:"-"` // the server's clock; zero in a [WorkflowList], which has its own
+	Date           time.Time      `json:"-"` // the server's clock; zero in a [WorkflowList]
 }
 
 // ParameterType says what kind of value a workflow's parameter takes. The set is open.
@@ -129,16 +129,15 @@ func (c *Option) UnmarshalJSON(b []byte) error {
 type WorkflowList struct {
 	Workflows []Workflow
 	Page      PageMeta
-	Date      time.Time // the server's clock
 }
 
 // Workflows lists one page of the workflows that the key can run.
 func (c *Client) Workflows(ctx context.Context, page Page) (WorkflowList, error) {
-	workflows, meta, a, err := list[Workflow](ctx, c, "/r/workflows", page, "workflow_list")
+	workflows, meta, _, err := list[Workflow](ctx, c, "/r/workflows", page, "workflow_list")
 	if err != nil {
 		return WorkflowList{}, err
 	}
-	return WorkflowList{Workflows: workflows, Page: meta, Date: a.date}, nil
+	return WorkflowList{Workflows: workflows, Page: meta}, nil
 }
 
 // Workflow reads one workflow with its parameters. ref is its slug, or slug@version.

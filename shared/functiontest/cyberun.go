@@ -142,12 +142,11 @@ func (c *Cyberun) WorkflowByID(ctx context.Context, id string) (w cyberun.Workfl
 
 // StartTask starts a task, as [cyberun.Client.StartTask] does. It starts none if the
 // world's clock has passed the caller's deadline since the call began.
-func (c *Cyberun) StartTask(ctx context.Context, _ string, parameters map[string]any) (cyberun.Receipt, error) {
+func (c *Cyberun) StartTask(ctx context.Context, _ string, parameters map[string]any) (taskID string, err error) {
 	entered := c.world.Now
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline) + time.Second // the test's own time is not the world's
-	var receipt cyberun.Receipt
-	err := c.call(ctx, "StartTask", func() error {
+	err = c.call(ctx, "StartTask", func() error {
 		if c.world.Now.Sub(entered) > left {
 			return &cyberun.StartError{NotStarted: true, Err: context.DeadlineExceeded}
 		}
@@ -156,14 +155,14 @@ func (c *Cyberun) StartTask(ctx context.Context, _ string, parameters map[string
 				return err
 			}
 		}
-		receipt = cyberun.Receipt{TaskID: c.Start(parameters), Date: c.date()}
+		taskID = c.Start(parameters)
 		return nil
 	})
 	var told *cyberun.StartError
 	if err != nil && !errors.As(err, &told) {
 		err = &cyberun.StartError{Err: err}
 	}
-	return receipt, err
+	return taskID, err
 }
 
 // Start starts a task of the workflow Flow, without a call, and returns its id.

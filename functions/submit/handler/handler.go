@@ -45,7 +45,7 @@ type Cyberun interface {
 	doubt.Cyberun
 	Workflow(ctx context.Context, ref string) (cyberun.Workflow, error)
 	WorkflowByID(ctx context.Context, id string) (cyberun.Workflow, error)
-	StartTask(ctx context.Context, ref string, parameters map[string]any) (cyberun.Receipt, error)
+	StartTask(ctx context.Context, ref string, parameters map[string]any) (taskID string, err error)
 	Presign(ctx context.Context, r cyberun.PresignRequest) (cyberun.Presigned, error)
 	Upload(ctx context.Context, p cyberun.Presigned, body io.Reader, size int64) error
 }
@@ -328,9 +328,9 @@ func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
 	}
 	postCtx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	receipt, err := h.Cyberun.StartTask(postCtx, ready.ref, ready.parameters)
+	taskID, err := h.Cyberun.StartTask(postCtx, ready.ref, ready.parameters)
 	if err == nil {
-		if r, err = h.Runs.Accept(ctx, r, receipt.TaskID); err != nil {
+		if r, err = h.Runs.Accept(ctx, r, taskID); err != nil {
 			return Output{}, err
 		}
 		return output(h.Runs.Check(ctx, r)) // the run may have been stopped, or redriven, while this call posted

@@ -199,9 +199,9 @@ type latest struct {
 	world *world
 }
 
-func (l latest) StartTask(ctx context.Context, _ string, parameters map[string]any) (cyberun.Receipt, error) {
+func (l latest) StartTask(ctx context.Context, _ string, parameters map[string]any) (string, error) {
 	deadline, _ := ctx.Deadline()
 	l.world.Now = l.world.Now.Add(time.Until(deadline))
 	l.Start(parameters)
-	return cyberun.Receipt{}, &cyberun.StartError{Err: context.DeadlineExceeded}
+	return "", &cyberun.StartError{Err: context.DeadlineExceeded}
 }

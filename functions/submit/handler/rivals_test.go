@@ -134,11 +134,11 @@ func TestMarkersOfTwoCalls(t *testing.T) {
 // held loses every receipt.
 type held struct{ *functiontest.Cyberun }
 
-func (h held) StartTask(ctx context.Context, ref string, parameters map[string]any) (cyberun.Receipt, error) {
+func (h held) StartTask(ctx context.Context, ref string, parameters map[string]any) (string, error) {
 	if _, err := h.Cyberun.StartTask(ctx, ref, parameters); err != nil {
-		return cyberun.Receipt{}, err
+		return "", err
 	}
-	return cyberun.Receipt{}, &cyberun.StartError{Err: errNetwork}
+	return "", &cyberun.StartError{Err: errNetwork}
 }
 
 // TestStoppedInDoubt says so: "nothing was submitted" would be a guess.
