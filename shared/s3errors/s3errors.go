@@ -19,12 +19,10 @@ import (
 // Code returns S3's own code, such as NoSuchUpload, of an error of the SDK, and the
 // HTTP status of the answer. They are empty and 0 for an error without an answer of S3.
 func Code(err error) (code string, status int) {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		code = api.ErrorCode()
 	}
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) {
+	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		status = response.HTTPStatusCode()
 	}
 	return code, status
@@ -38,16 +36,18 @@ func Code(err error) (code string, status int) {
 // codes.
 func RefusedByBucket(err error) (reason string, ok bool) {
 	code, status := Code(err)
-	if !refusal(code, status, operation(err)) {
+	operation := "" // the SDK's name for the call that failed
+	if failed, ok := errors.AsType[*smithy.OperationError](err); ok {
+		operation = failed.Operation()
+	}
+	if !refusal(code, status, operation) {
 		return "", false
 	}
 	reason = fmt.Sprintf("HTTP %d %s", status, code)
-	var api smithy.APIError
-	if errors.As(err, &api) && api.ErrorMessage() != "" {
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorMessage() != "" {
 		reason += ": " + short(api.ErrorMessage())
 	}
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) && response.Response != nil {
+	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && response.Response != nil {
 		if region := response.Response.Header.Get("x-amz-bucket-region"); region != "" {
 			reason += " (the bucket lies in " + short(region) + ")"
 		}
@@ -80,15 +80,6 @@ func passingKey(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "Throttl")
-}
-
-// operation returns the SDK's name for the call that failed; empty if it is not known.
-func operation(err error) string {
-	var failed *smithy.OperationError
-	if errors.As(err, &failed) {
-		return failed.Operation()
-	}
-	return ""
 }
 
 // maxMessage bounds what is repeated of S3's message: its longest, on a denied
