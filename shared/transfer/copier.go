@@ -135,32 +135,24 @@ func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpo
 		store: &store{s3: c.S3, bucket: dst.Bucket, metadata: dst.Metadata, retry: retry, stall: c.storeStall},
 	}
 	res, err := j.run(ctx, from)
-	if c.outOfTime(ctx, err) {
-		res, err = Result{}, nil
+	if err != nil {
+		res, err = Result{}, c.outcome(ctx, err)
 	}
 	res.Fetched, res.Stored = j.origin.fetched.Load(), j.stored.Load()
-	return res, asNamed(ctx, err)
+	return res, err
 }
 
-// outOfTime reports that only the context's deadline, after StopBefore, cut the
-// copy off: the parts that S3 has are there for the next call.
-func (c *Copier) outOfTime(ctx context.Context, err error) bool {
-	if _, ok := named.As(err); ok {
-		return false
-	}
-	return err != nil && !c.StopBefore.IsZero() && errors.Is(ctx.Err(), context.DeadlineExceeded)
-}
-
-// asNamed makes any failure an error that a run may end with: a *named.Error as it
-// is; the context's cause if the context has ended; else Unavailable.
-func asNamed(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := named.As(err); ok {
+// outcome returns what a failed copy ends with: a *named.Error as it is; nil if only the
+// context's deadline, after StopBefore, cut the copy off, since the parts that S3 has are
+// there for the next call; the context's cause if the context has ended; else Unavailable.
+func (c *Copier) outcome(ctx context.Context, err error) error {
+	_, isNamed := named.As(err)
+	switch {
+	case isNamed:
 		return err
-	}
-	if ctx.Err() != nil {
+	case !c.StopBefore.IsZero() && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
 	return named.Errorf(named.Unavailable, "copying the output: %w", redact.Error(err))

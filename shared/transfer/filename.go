@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -28,7 +29,7 @@ func fileName(resp *http.Response) string {
 	}
 	for req := resp.Request; req != nil; req = req.Response.Request {
 		byPath := pathName(req.URL.Path)
-		if typed && isProgram(byPath) {
+		if typed && slices.Contains(programs, strings.ToLower(path.Ext(byPath))) {
 			byPath = ""
 		}
 		for _, name := range []string{cleanName(req.URL.Query().Get("filename")), byPath} {
@@ -53,25 +54,16 @@ func hasExtension(name string) bool {
 	})
 }
 
-// isProgram reports that the last element of a path names what makes the answer on
-// the server, as in /download.php?id=7, and not the file itself.
-func isProgram(name string) bool {
-	switch strings.ToLower(path.Ext(name)) {
-	case ".php", ".asp", ".aspx", ".ashx", ".cgi", ".fcgi", ".jsp", ".jspx", ".do", ".action", ".cfm":
-		return true
-	}
-	return false
-}
+// programs are the extensions of what makes an answer on the server, as in
+// /download.php?id=7, and is not the file itself.
+var programs = []string{".php", ".asp", ".aspx", ".ashx", ".cgi", ".fcgi", ".jsp", ".jspx", ".do", ".action", ".cfm"}
 
 // pathName returns a path's last element, without the parameters that some servers
 // put behind it (";jsessionid=…").
 func pathName(p string) string {
 	name := cleanName(p)
-	dot := strings.LastIndexByte(name, '.')
-	if end := strings.IndexByte(name[dot+1:], ';'); dot >= 0 && end >= 0 {
-		name = name[:dot+1+end]
-	}
-	return name
+	ext, _, _ := strings.Cut(path.Ext(name), ";")
+	return strings.TrimSuffix(name, path.Ext(name)) + ext
 }
 
 // cleanName returns the last element of a name that may be a path of any system, in

@@ -41,64 +41,60 @@ type streaming struct {
 	file OriginFile
 	open openBody
 	up   *upload // nil until a second part is needed
+
+	// Of the attempt under way:
+	total int64  // bytes read
+	whole Result // is Done if they fitted into one part
 }
 
 // attempt reads the origin from its first byte to its end, and uploads one part
-// while it reads the next.
+// while it reads the next. Reading and uploads end with the first that fails.
 func (s *streaming) attempt(ctx context.Context) (Result, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	source := s.open(ctx)
-	defer source.Close()
+	s.total, s.whole = 0, Result{}
 	group, groupCtx := errgroup.WithContext(ctx)
-	var total int64
-	var err error
-	var res Result
-	for i, ended := 0, false; !ended && err == nil; i++ {
-		var n int
-		n, ended, err = s.part(groupCtx, group, source, i, &res)
-		total += int64(n)
-	}
-	if err != nil {
-		cancel()
-		// A part that failed cancels the reading; its error is the one that tells.
-		if failed := group.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
-			err = failed
+	group.Go(func() error {
+		source := s.open(groupCtx)
+		defer source.Close()
+		for i := 0; ; i++ {
+			if ended, err := s.part(groupCtx, group, source, i); err != nil || ended {
+				return err
+			}
 		}
-		return Result{}, err
-	}
+	})
 	if err := group.Wait(); err != nil {
 		return Result{}, err
 	}
-	if s.file.Total >= 0 && total != s.file.Total {
-		return Result{}, &transientError{err: io.ErrUnexpectedEOF}
-	}
-	if res.Done { // it fitted into one part
+	if s.whole.Done {
 		if s.up != nil { // an earlier attempt was given more
 			s.up.abort(ctx)
 			s.up = nil
 		}
-		return res, nil
+		return s.whole, nil
 	}
-	s.up.Total = total
+	s.up.Total = s.total
 	return s.up.complete(ctx)
 }
 
 // part fills one buffer and starts its upload. If the stream ends within the first
-// buffer it stores that as the whole object, in res.
-func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.Reader, i int, res *Result) (n int, ended bool, err error) {
+// buffer it stores that as the whole object.
+func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.Reader, i int) (ended bool, err error) {
 	buffer, err := s.buffer(ctx)
 	if err != nil {
-		return 0, false, err
+		return false, err
 	}
-	n, err = io.ReadFull(source, buffer)
+	n, err := io.ReadFull(source, buffer)
+	s.total += int64(n)
 	// ReadFull's own two ways to say that the source ended; a source that broke off
 	// returns a transientError, never these.
 	ended = err == io.EOF || err == io.ErrUnexpectedEOF && n > 0
 	switch {
 	case err != nil && !ended:
+	case ended && s.file.Total >= 0 && s.total != s.file.Total:
+		err = &transientError{err: io.ErrUnexpectedEOF}
 	case i == 0 && ended:
-		*res, err = s.putWhole(ctx, buffer[:n])
+		s.whole = newResult(s.key, s.file)
+		s.whole.Bytes = s.total
+		s.whole, err = s.store.put(ctx, s.whole, inMemory(buffer[:n]))
 	case n == 0:
 		err = nil
 	case i == maxParts:
@@ -115,20 +111,10 @@ func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.R
 			defer s.free(buffer)
 			return s.up.put(ctx, i, int64(n), inMemory(buffer[:n]))
 		})
-		return n, ended, nil
+		return ended, nil
 	}
 	s.free(buffer)
-	return n, ended, err
-}
-
-// putWhole stores a stream that fitted into one buffer.
-func (s *streaming) putWhole(ctx context.Context, data []byte) (Result, error) {
-	res := newResult(s.key, s.file)
-	res.Bytes = int64(len(data))
-	if s.file.Total >= 0 && res.Bytes != s.file.Total {
-		return Result{}, &transientError{err: io.ErrUnexpectedEOF}
-	}
-	return s.store.put(ctx, res, inMemory(data))
+	return ended, err
 }
 
 // inMemory is a body of those bytes.
