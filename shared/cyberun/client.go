@@ -65,9 +65,9 @@ type request struct {
 	body   []byte // JSON; nil: none
 	accept string // the type of the stream to be read; empty: JSON
 	most   int64  // bytes of the answer; 0: maxAnswer
-	// billed is set for the call that starts a task. Only a 401 that is Cyberun's own
-	// lets it be sent again: any other may stand in place of a task's receipt.
-	billed bool
+	// starts says that the call starts something. After a 401 it is made again only if that
+	// was Cyberun's own, a JSON object: any other may stand in place of another answer.
+	starts bool
 	// container is set for a call to a container service: its method, headers,
 	// query and body go out, and an answer of any status is handed back.
 	container *ContainerCall
@@ -130,7 +130,7 @@ func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response
 		return nil, nil, err
 	}
 	res, err := c.send(ctx, r, do, key)
-	if !keyRejected(r, res, err) {
+	if !keyRejected(res, err) || r.starts && refusal(err) != http.StatusUnauthorized {
 		return res, []string{key}, err
 	}
 	fresh, keyErr := checkKey(c.Keys.Refresh(ctx, key))
@@ -152,10 +152,10 @@ func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response
 }
 
 // keyRejected reports whether a 401 came back, as an error or as the answer to a
-// container call, after which the request may be sent again.
-func keyRejected(r request, res *http.Response, err error) bool {
+// container call.
+func keyRejected(res *http.Response, err error) bool {
 	if apiErr, ok := errors.AsType[*APIError](err); ok {
-		return apiErr.Status == http.StatusUnauthorized && (apiErr.JSON || !r.billed)
+		return apiErr.Status == http.StatusUnauthorized
 	}
 	return err == nil && res.StatusCode == http.StatusUnauthorized
 }

@@ -28,11 +28,11 @@
 // # Retries and time
 //
 // The client never waits, and it never retries, with two exceptions: after a 401 the
-// key is read again, and if it changed the call is made once more (StartTask's only
-// if the 401 came with a JSON object: without one it may be a firewall's, and a task
-// may have been started); and CallContainer dials once more for a GET or HEAD. An
-// APIError's RetryAfter is for the caller. A call takes as long as its context allows:
-// give every one but [Client.Events], Upload and CallContainer some 20 s.
+// key is read again, and if it changed the call is made once more (StartTask only after
+// Cyberun's own 401, which surely started nothing); and CallContainer dials once more
+// for a GET or HEAD. An APIError's RetryAfter is for the caller. A call takes as long
+// as its context allows: give every one but [Client.Events], Upload and CallContainer
+// some 20 s.
 //
 // # Secrets
 //

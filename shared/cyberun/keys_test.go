@@ -82,16 +82,20 @@ func TestRotatedKey(t *testing.T) {
 	}
 }
 
-// TestUnknown401 starts a task, and a firewall answers 401 with a page instead of the
-// receipt. The task may have been started, whatever became of the key: nothing is posted
-// again, and the outcome is in doubt.
-func TestUnknown401(t *testing.T) {
-	for name, fresh := range map[string]string{"a new key": "sk-local-2", "the same key": "sk-local-1", "no key": ""} {
-		s, c := serve(t, raw(401, "<html>blocked</html>"))
-		c.Keys = keys{func() (string, error) { return "sk-local-1", nil }, func(string) (string, error) { return fresh, nil }}
-		_, err := c.StartTask(context.Background(), "x", nil)
-		if e, ok := errors.AsType[*StartError](err); !ok || e.Outcome != InDoubt || len(s.asked) != 1 {
-			t.Errorf("%s: asked %v: %#v", name, s.asked, err)
+// TestForeign401: what stands before Cyberun may answer 401 in place of the answer of a
+// task that was started, so that the POST is not made again, whatever becomes of the key.
+func TestForeign401(t *testing.T) {
+	for name, source := range map[string]keys{
+		"a new key":    {refresh: func(string) (string, error) { return "sk-local-2", nil }},
+		"no new key":   {refresh: func(string) (string, error) { return "", errors.New("the secret store is down") }},
+		"an empty one": {refresh: func(string) (string, error) { return "", nil }},
+	} {
+		s, c := serve(t, raw(401, "<html>no</html>"))
+		source.key = func() (string, error) { return testKey, nil }
+		c.Keys = source
+		_, err := c.StartTask(t.Context(), "x", nil)
+		if e, ok := errors.AsType[*StartError](err); !ok || e.NotStarted || len(s.asked) != 1 {
+			t.Errorf("%s: %v, asked %v", name, err, s.asked)
 		}
 	}
 }

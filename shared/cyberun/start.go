@@ -54,9 +54,8 @@ var refusedAnyway = []int{413, 429}
 //
 // The request is posted once. No redirect is followed and net/http cannot replay it,
 // since there is no GetBody, and it has a connection of its own, so that one which
-// the server closed while it lay idle leaves nothing in doubt. Only after a 401 with
-// a JSON object, which is Cyberun's own, is it posted again, once, if the key has
-// changed since.
+// the server closed while it lay idle leaves nothing in doubt. Only after a 401 of
+// Cyberun's own is it posted again, once, if the key has changed since.
 func (c *Client) StartTask(ctx context.Context, ref string, parameters map[string]any) (taskID string, err error) {
 	r, err := startRequest(ref, parameters)
 	if err == nil {
@@ -94,7 +93,7 @@ func startRequest(ref string, parameters map[string]any) (request, error) {
 	if err != nil {
 		return request{}, fmt.Errorf("cyberun: the parameters cannot be written as JSON: %w", err)
 	}
-	return request{method: http.MethodPost, path: "/r/workflows/slug/" + slug + "/run", body: body, billed: true}, nil
+	return request{method: http.MethodPost, path: "/r/workflows/slug/" + slug + "/run", body: body, starts: true}, nil
 }
 
 // startedNothing reports whether an error of the POST rules out that a task was started.
