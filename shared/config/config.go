@@ -65,10 +65,9 @@ func (s Cyberun) Client(cfg aws.Config) *cyberun.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxConnsPerHost = maxCyberunConns
 	return &cyberun.Client{
-		BaseURL:   strings.TrimRight(s.BaseURL, "/"),
-		Keys:      NewSecret(cfg, s.APIKeySecret),
-		HTTP:      &http.Client{Transport: transport},
-		UserAgent: "cyberun-relay",
+		BaseURL: strings.TrimRight(s.BaseURL, "/"),
+		Keys:    NewSecret(cfg, s.APIKeySecret),
+		HTTP:    &http.Client{Transport: transport},
 	}
 }
 

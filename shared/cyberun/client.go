@@ -27,7 +27,7 @@ const (
 	// maxRedirects is more than the one that a moved path needs.
 	maxRedirects = 3
 
-	defaultUserAgent = "cyberun-relay"
+	userAgent = "cyberun-relay"
 )
 
 // byteOrderMark may begin a UTF-8 text. encoding/json does not read it.
@@ -53,7 +53,6 @@ type Client struct {
 	// UploadHTTP makes the calls of [Client.Upload], whose hosts the remote chooses;
 	// nil means HTTP.
 	UploadHTTP *http.Client
-	UserAgent  string           // empty: cyberun-relay
 	Now        func() time.Time // nil: [time.Now]; used for a Retry-After in an answer without a Date alone
 }
 
@@ -134,18 +133,14 @@ func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response
 		return res, []string{key}, err
 	}
 	fresh, keyErr := checkKey(c.Keys.Refresh(ctx, key))
-	if res != nil {
-		// A container's own 401 looks the same as Cyberun's.
-		if keyErr != nil || fresh == key {
-			return res, []string{key}, nil
-		}
+	if err != nil && keyErr != nil {
+		err = fmt.Errorf("%w; and a new one could not be had: %w", err, keyErr)
+	}
+	if keyErr != nil || fresh == key {
+		return res, []string{key}, err
+	}
+	if res != nil { // of a container call
 		res.Body.Close()
-	}
-	if keyErr != nil {
-		return nil, []string{key}, fmt.Errorf("%w; and a new one could not be had: %w", err, keyErr)
-	}
-	if fresh == key {
-		return nil, []string{key}, err
 	}
 	res, err = c.send(ctx, r, do, fresh)
 	return res, []string{fresh, key}, err
@@ -227,7 +222,7 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 		// net/http would ask for gzip, and whoever compresses a stream holds it back.
 		req.Header.Set("Accept-Encoding", "identity")
 	}
-	req.Header.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
+	req.Header.Set("User-Agent", userAgent)
 	// A cached answer would bring an old state and an old Date.
 	req.Header.Set("Cache-Control", "no-cache")
 	return req, nil

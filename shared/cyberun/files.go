@@ -83,7 +83,7 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 		return err
 	}
 	if req.Header.Get("User-Agent") == "" {
-		req.Header.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
+		req.Header.Set("User-Agent", userAgent)
 	}
 	lent := &lentReader{from: body, left: size}
 	if size > 0 {

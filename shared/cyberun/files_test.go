@@ -40,7 +40,7 @@ func TestUpload(t *testing.T) {
 		if got.Method != "PUT" || got.RequestURI != "/in/a%20b.png?X-Amz-Signature=a%2Fb&x=1" || got.Host != "bucket.test" {
 			t.Error(got.Method, got.RequestURI, got.Host)
 		}
-		for name, want := range map[string]string{"Content-Type": "image/png", "If-None-Match": "*", "X-Amz-Meta-Name": "a, b", "Authorization": "", "User-Agent": defaultUserAgent} {
+		for name, want := range map[string]string{"Content-Type": "image/png", "If-None-Match": "*", "X-Amz-Meta-Name": "a, b", "Authorization": "", "User-Agent": userAgent} {
 			if got.Header.Get(name) != want {
 				t.Errorf("%s: %q", name, got.Header.Get(name))
 			}
