@@ -55,7 +55,7 @@ func TestCheckpoints(t *testing.T) {
 		if got, err := w.runs.OutputCopy(t.Context(), "r1", id); err != nil || got != (OutputCopy{}) {
 			t.Errorf("%q before it began: %+v, %v", id, got, err)
 		}
-		for _, c := range []OutputCopy{{Checkpoint: &transfer.Checkpoint{UploadID: "first"}}, {Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), Total: -1}}} {
+		for _, c := range []OutputCopy{{Checkpoint: &transfer.Checkpoint{UploadID: "first"}}, {Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), OriginFile: transfer.OriginFile{Total: -1}}}} {
 			if err := w.runs.PutOutputCopy(t.Context(), "r1", id, c); err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func TestCheckpoints(t *testing.T) {
 	}
 	for i, id := range ids {
 		got, err := w.runs.OutputCopy(t.Context(), "r1", id)
-		if diff := cmp.Diff(OutputCopy{Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), Total: -1}}, got); err != nil || diff != "" {
+		if diff := cmp.Diff(OutputCopy{Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), OriginFile: transfer.OriginFile{Total: -1}}}, got); err != nil || diff != "" {
 			t.Errorf("%q: %v\n%s", id, err, diff)
 		}
 	}

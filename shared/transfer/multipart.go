@@ -45,6 +45,7 @@ func (j *outputCopy) resume(ctx context.Context, cp Checkpoint) (Result, error) 
 	if !cp.resumable() {
 		return Result{}, errRestart
 	}
+	up.Ranges = true // which no checkpoint says
 	up.plan()
 	if err := up.list(ctx); err != nil {
 		return j.abandon(ctx, up, err)
@@ -121,7 +122,7 @@ func (j *outputCopy) copyPart(ctx context.Context, up *upload, i int, first *ran
 		defer first.Close()
 	}
 	from, size := int64(i)*up.PartSize, up.size(i)
-	err := up.put(ctx, i, size, j.source(first, up.originFile(), from, from+size))
+	err := up.put(ctx, i, size, j.source(first, up.OriginFile, from, from+size))
 	if err == nil {
 		j.stored.Add(size)
 	}

@@ -110,8 +110,8 @@ func TestUnsavedCheckpoint(t *testing.T) {
 // TestImpossibleCheckpoints: one that no upload of ours can have had is not resumed.
 func TestImpossibleCheckpoints(t *testing.T) {
 	for _, cp := range []Checkpoint{
-		{}, {UploadID: "x"}, {UploadID: "x", PartSize: testPart}, {UploadID: "x", PartSize: -1, Total: 1},
-		{UploadID: "x", PartSize: 1, Total: math.MaxInt64}, {UploadID: "x", PartSize: math.MaxInt64, Total: 2 * testPart},
+		{}, {UploadID: "x"}, {UploadID: "x", PartSize: testPart}, {UploadID: "x", PartSize: -1, OriginFile: OriginFile{Total: 1}},
+		{UploadID: "x", PartSize: 1, OriginFile: OriginFile{Total: math.MaxInt64}}, {UploadID: "x", PartSize: math.MaxInt64, OriginFile: OriginFile{Total: 2 * testPart}},
 	} {
 		f := newFixture(t, 2*testPart)
 		cp.Key = "runs/1/picture.png"

@@ -79,8 +79,7 @@ func (j *outputCopy) create(ctx context.Context, key string, file OriginFile, us
 		return nil, err
 	}
 	up, err := j.store.create(ctx, Checkpoint{
-		Key: key, PartSize: partSize, Total: file.Total, ETag: file.ETag, LastModified: file.LastModified,
-		ContentType: file.ContentType, ContentEncoding: file.ContentEncoding, Stream: !file.Ranges, Restarts: j.restarts,
+		Key: key, PartSize: partSize, OriginFile: file, Stream: !file.Ranges, Restarts: j.restarts,
 	})
 	if err != nil || j.save == nil {
 		return up, err

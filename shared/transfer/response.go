@@ -12,17 +12,18 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/retryafter"
 )
 
-// OriginFile is an output as the origin's answer describes it.
+// OriginFile is an output as the origin's answer describes it. Its JSON is a part of a
+// [Checkpoint]'s.
 type OriginFile struct {
 	// Name is the file's name, from Content-Disposition or the URL. It has no
 	// directory, and may be empty.
-	Name            string
-	ContentType     string
-	ContentEncoding string // without "aws-chunked", which says nothing of the file
-	ETag            string // as sent, quotes and W/ included
-	LastModified    string // as sent
-	Total           int64  // bytes of the file; -1: the origin does not say
-	Ranges          bool   // the origin serves ranges, and an ETag or Last-Modified ties each to one content
+	Name            string `json:"-"`
+	Total           int64  `json:"total"`                   // bytes of the file; -1: the origin does not say
+	ETag            string `json:"etag,omitempty"`          // as sent, quotes and W/ included
+	LastModified    string `json:"last_modified,omitempty"` // as sent
+	ContentType     string `json:"content_type,omitempty"`
+	ContentEncoding string `json:"content_encoding,omitempty"` // without "aws-chunked", which says nothing of the file
+	Ranges          bool   `json:"-"`                          // the origin serves ranges, and an ETag or Last-Modified ties each to one content
 }
 
 // strongETag returns the ETag if If-Match can use it, else "": a weak one never

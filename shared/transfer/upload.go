@@ -24,15 +24,11 @@ const (
 // gives it to save, which stores it for the next Copy, or for [Abort]. It has no URL in
 // it.
 type Checkpoint struct {
-	Key             string `json:"key"`
-	UploadID        string `json:"upload_id"`
-	PartSize        int64  `json:"part_size"` // bytes
-	Total           int64  `json:"total"`     // bytes; -1: the origin does not say
-	ETag            string `json:"etag,omitempty"`
-	LastModified    string `json:"last_modified,omitempty"`
-	ContentType     string `json:"content_type,omitempty"`
-	ContentEncoding string `json:"content_encoding,omitempty"`
-	ChecksumType    string `json:"checksum_type,omitempty"` // as S3 granted it
+	Key          string `json:"key"`
+	UploadID     string `json:"upload_id"`
+	PartSize     int64  `json:"part_size"` // bytes
+	OriginFile          // the output, as the first answer described it
+	ChecksumType string `json:"checksum_type,omitempty"` // as S3 granted it
 	// Stream says that the output is copied from one answer of the origin, so that the
 	// next call can only abort the upload and start again.
 	Stream bool `json:"stream,omitempty"`
@@ -43,13 +39,6 @@ type Checkpoint struct {
 
 // Save stores the checkpoint of one output where the next call will find it.
 type Save = func(context.Context, Checkpoint) error
-
-func (cp Checkpoint) originFile() OriginFile {
-	return OriginFile{
-		ContentType: cp.ContentType, ContentEncoding: cp.ContentEncoding,
-		ETag: cp.ETag, LastModified: cp.LastModified, Total: cp.Total, Ranges: !cp.Stream,
-	}
-}
 
 // resumable reports that the checkpoint is of an upload that multipart can have
 // created.
@@ -185,7 +174,7 @@ func (u *upload) list(ctx context.Context) error {
 // complete makes the object of the parts. Where S3 granted FULL_OBJECT it compares
 // the CRC32 and the size of the whole itself; else it has compared each part's.
 func (u *upload) complete(ctx context.Context) (Result, error) {
-	res := newResult(u.Key, u.originFile())
+	res := newResult(u.Key, u.OriginFile)
 	input := &s3.CompleteMultipartUploadInput{
 		Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: make([]types.CompletedPart, len(u.parts))},

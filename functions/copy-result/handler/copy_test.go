@@ -37,7 +37,7 @@ func TestCopiedBefore(t *testing.T) {
 // TestNotDone: out of time. The checkpoint is what the next call begins with.
 func TestNotDone(t *testing.T) {
 	w := newWorld(t).record(nil)
-	cp := transfer.Checkpoint{Key: "runs/r1/output.png", UploadID: "up1", PartSize: 16 << 20, Total: 1 << 30}
+	cp := transfer.Checkpoint{Key: "runs/r1/output.png", UploadID: "up1", PartSize: 16 << 20, OriginFile: transfer.OriginFile{Total: 1 << 30}}
 	calls := 0
 	w.h.NewCopier = func(time.Time, int) Copier {
 		return copyFunc(func(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save transfer.Save) (transfer.Result, error) {
