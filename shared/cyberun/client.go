@@ -42,6 +42,22 @@ type KeySource interface {
 	Refresh(ctx context.Context, rejected string) (string, error)
 }
 
+// StaticKey is a [KeySource] whose key never changes: for tests, and for a key that
+// the environment holds. It prints, logs and marshals as [redact.Placeholder].
+type StaticKey string
+
+// Key returns the key.
+func (k StaticKey) Key(context.Context) (string, error) { return string(k), nil }
+
+// Refresh returns the same key, since there is no other.
+func (k StaticKey) Refresh(context.Context, string) (string, error) { return string(k), nil }
+
+// Format prints [redact.Placeholder] for every verb.
+func (k StaticKey) Format(s fmt.State, _ rune) { io.WriteString(s, redact.Placeholder) }
+
+// MarshalText returns [redact.Placeholder], for encoders.
+func (k StaticKey) MarshalText() ([]byte, error) { return []byte(redact.Placeholder), nil }
+
 // Client calls the runtime API. It has no state of its own and may be copied
 // and used by several goroutines.
 type Client struct {

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +33,18 @@ type Presigned struct {
 	FileKey       string        `json:"file_key"` // becomes the value of a task's file parameter
 	UploadURL     SignedURL     `json:"upload_url"`
 	UploadHeaders UploadHeaders `json:"upload_headers"`
+}
+
+// UploadHeaders are the signed headers of an upload. Since some stores put a token
+// among them, they print, log and marshal as their names only.
+type UploadHeaders map[string]string
+
+// Format prints the names for every verb.
+func (h UploadHeaders) Format(s fmt.State, _ rune) { fmt.Fprint(s, slices.Sorted(maps.Keys(h))) }
+
+// MarshalJSON returns the names as a list.
+func (h UploadHeaders) MarshalJSON() ([]byte, error) {
+	return json.Marshal(slices.Sorted(maps.Keys(h)))
 }
 
 // Presign asks for an address to upload one input file to. Each call makes a new

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
 // Task is one execution of a workflow, which Cyberun bills.
@@ -55,8 +57,8 @@ func (c *Client) Task(ctx context.Context, id string) (Task, error) {
 	return t, nil
 }
 
-// readTask sends a request about one task and decodes its answer, of at most most
-// bytes, as request.most.
+// readTask sends a request about one task and decodes its answer. below is the end of
+// the path, behind the id; most is that of [request].
 func readTask[T any](ctx context.Context, c *Client, method, id, below string, most int64) (v T, a response, err error) {
 	escaped, err := escapeSegment("task", id)
 	if err != nil {
@@ -82,6 +84,10 @@ func (c *Client) Tasks(ctx context.Context, page Page) (TaskList, error) {
 	}
 	return TaskList{Tasks: tasks, Page: meta, Date: a.date, Age: a.age}, nil
 }
+
+// SignedURL is an address whose query gives access, as a password does. It prints, logs
+// and marshals without its query; string(u) is the whole address.
+type SignedURL = redact.SignedURL
 
 // Result is where the outputs of a terminal task can be downloaded. The addresses
 // are valid for about an hour (X-Amz-Expires=3600); [Client.Result] gives fresh ones.
