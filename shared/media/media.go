@@ -175,12 +175,11 @@ func newFile(name, contentType string) file {
 // text reports whether files of this kind are text, which a client may declare
 // as text/plain and mean it.
 func (k *kind) text() bool {
-	switch k.name {
-	case "application/json", "application/jsonl", "application/xml", "application/yaml", "application/x-subrip":
-		return true
-	}
-	return strings.HasPrefix(k.name, "text/")
+	return strings.HasPrefix(k.name, "text/") || slices.Contains(textTypes, k.name)
 }
+
+// textTypes are the types of text whose names do not say so.
+var textTypes = []string{"application/json", "application/jsonl", "application/xml", "application/yaml", "application/x-subrip"}
 
 // matches reports whether one accept entry names the file.
 func (f file) matches(entry string) bool {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -67,20 +68,14 @@ func refusal(code string, status int, operation string) bool {
 		return status == http.StatusBadRequest && operation != "CompleteMultipartUpload"
 	}
 	if name, isKey := strings.CutPrefix(code, "KMS."); isKey {
-		return status < http.StatusInternalServerError && !passingKey(name)
+		return status < http.StatusInternalServerError && !slices.Contains(passingKMS, name) && !strings.HasPrefix(name, "Throttl")
 	}
 	return status == http.StatusMovedPermanently || status == http.StatusMethodNotAllowed
 }
 
-// passingKey reports whether a failure of KMS is one that a retry may get past. S3
+// passingKMS are the failures of KMS that a retry may get past, beside its throttles. S3
 // answers these with the status 400 like the others.
-func passingKey(name string) bool {
-	switch name {
-	case "DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "LimitExceededException":
-		return true
-	}
-	return strings.HasPrefix(name, "Throttl")
-}
+var passingKMS = []string{"DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "LimitExceededException"}
 
 // maxMessage bounds what is repeated of S3's message: its longest, on a denied
 // right, names the caller, the action and the resource, each an ARN of some 100

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -84,7 +85,7 @@ func (s *store) find(ctx context.Context, key string, size int64) (res Result, f
 	var head *s3.HeadObjectOutput
 	err = s.call(ctx, "HeadObject", func() (err error) {
 		head, err = s.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled})
-		if _, status := s3errors.Code(err); countsAsAbsent(status) {
+		if _, status := s3errors.Code(err); slices.Contains(absentStatuses, status) {
 			head, err = nil, nil
 		}
 		return err
@@ -109,27 +110,17 @@ func (s *store) find(ctx context.Context, key string, size int64) (res Result, f
 	return res, err == nil, err
 }
 
-// countsAsAbsent reports whether the copy goes on after this answer to a HeadObject as
-// if there were no object. That is what 404 says, and 403 without the right to list the
-// bucket. For a bucket of another region or a wrong name, the answer to a HEAD has a
-// status and no reason; the answer to the write that follows has one.
-func countsAsAbsent(status int) bool {
-	switch status {
-	case http.StatusNotFound, http.StatusForbidden, http.StatusMovedPermanently, http.StatusBadRequest, http.StatusMethodNotAllowed:
-		return true
-	}
-	return false
-}
+// absentStatuses are the answers to a HeadObject after which the copy goes on as if there
+// were no object. That is what 404 says, and 403 without the right to list the bucket.
+// For a bucket of another region or a wrong name, the answer to a HEAD has a status and
+// no reason; the answer to the write that follows has one.
+var absentStatuses = []int{http.StatusNotFound, http.StatusForbidden, http.StatusMovedPermanently, http.StatusBadRequest, http.StatusMethodNotAllowed}
 
-// hasMetadata reports that all has every key and value of wanted. S3 does not
-// keep the case of a key.
-func hasMetadata(all, wanted map[string]string) bool {
-	byKey := make(map[string]string, len(all))
-	for k, v := range all {
-		byKey[strings.ToLower(k)] = v
-	}
+// hasMetadata reports that stored, whose keys the SDK gives in small letters, has every
+// key and value of wanted.
+func hasMetadata(stored, wanted map[string]string) bool {
 	for k, v := range wanted {
-		if byKey[strings.ToLower(k)] != v {
+		if stored[strings.ToLower(k)] != v {
 			return false
 		}
 	}

@@ -73,8 +73,8 @@ func (o *origin) open(ctx context.Context, want byteRange, known *OriginFile) (*
 			return resp, file, nil
 		}
 		_ = resp.Body.Close() // unread: a rest may be long, or never come
-		var refused *refusedError
-		if !errors.As(err, &refused) {
+		refused, ok := errors.AsType[*refusedError](err)
+		if !ok {
 			return nil, OriginFile{}, err
 		}
 		if generation > first+1 || o.url.refresh == nil { // even a fresh one is refused

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -26,8 +27,8 @@ type oneStreamError struct{ why string }
 func (e *oneStreamError) Error() string { return "the output's ranges cannot be joined: " + e.why }
 
 func needsOneStream(err error) bool {
-	var e *oneStreamError
-	return errors.As(err, &e)
+	_, ok := errors.AsType[*oneStreamError](err)
+	return ok
 }
 
 // outputCopy is the copy of one output in one call.
@@ -118,16 +119,10 @@ func (j *outputCopy) abandon(ctx context.Context, up *upload, err error) (Result
 
 // endsUpload reports that no later call could resume the upload after the error.
 func endsUpload(err error) bool {
-	if code, _ := s3errors.Code(err); code == "BadDigest" || needsOneStream(err) {
-		return true
-	}
-	e, ok := named.As(err)
-	if !ok {
-		return false
-	}
-	switch e.Name {
-	case named.OutputChanged, named.OutputTruncated, named.OutputExpired, named.OutputUnavailable:
-		return true
-	}
-	return false
+	code, _ := s3errors.Code(err)
+	e, isNamed := named.As(err)
+	return code == "BadDigest" || needsOneStream(err) || isNamed && slices.Contains(outputErrors, e.Name)
 }
+
+// outputErrors say that the origin does not give the output as it was announced.
+var outputErrors = []string{named.OutputChanged, named.OutputTruncated, named.OutputExpired, named.OutputUnavailable}

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -28,12 +29,13 @@ type Policy struct {
 // checkURL refuses a URL by its scheme and host.
 func (p Policy) checkURL(u *url.URL) error {
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	port := cmp.Or(u.Port(), defaultPorts[u.Scheme])
 	switch {
 	case u.Scheme != "https" && (u.Scheme != "http" || !p.AllowInsecure):
 		return named.Errorf(named.OriginRefused, "the scheme %q of the download address is not allowed: https only", u.Scheme)
 	case host == "":
 		return named.Errorf(named.OriginRefused, "the download address names no host")
-	case len(p.Hosts) > 0 && !slices.ContainsFunc(p.Hosts, func(allowed string) bool { return matchHost(allowed, host, portOf(u)) }):
+	case len(p.Hosts) > 0 && !slices.ContainsFunc(p.Hosts, func(allowed string) bool { return matchHost(allowed, host, port) }):
 		return named.Errorf(named.OriginRefused, "the host %q is not among the download hosts", u.Host)
 	}
 	return nil
@@ -56,15 +58,8 @@ func matchHost(allowed, host, port string) bool {
 	return host == allowed
 }
 
-func portOf(u *url.URL) string {
-	if port := u.Port(); port != "" {
-		return port
-	}
-	if u.Scheme == "http" {
-		return "80"
-	}
-	return "443"
-}
+// defaultPorts are those of a URL that has none.
+var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
 // checkAddress refuses an IP address and port that may not be dialled.
 func (p Policy) checkAddress(address string) error {

@@ -18,8 +18,8 @@ func (e *transientError) Error() string { return e.err.Error() }
 func (e *transientError) Unwrap() error { return e.err }
 
 func isTransient(err error) bool {
-	var e *transientError
-	return errors.As(err, &e)
+	_, ok := errors.AsType[*transientError](err)
+	return ok
 }
 
 // maxBackoff bounds the wait between two attempts: with 8 of them and a first wait
@@ -58,8 +58,8 @@ func (r *retries) next(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var transient *transientError
-	if !errors.As(err, &transient) {
+	transient, ok := errors.AsType[*transientError](err)
+	if !ok {
 		return err
 	}
 	if r.left--; r.left <= 0 {
