@@ -152,7 +152,7 @@ func (c *Client) open(ctx context.Context, r request, do doFunc) (*http.Response
 	if err != nil && keyErr != nil {
 		err = fmt.Errorf("%w; and a new one could not be had: %w", err, keyErr)
 	}
-	if keyErr != nil || fresh == key {
+	if keyErr != nil || fresh == key || r.container != nil && !c.refuses(ctx, key, r.container.Slug) {
 		return res, []string{key}, err
 	}
 	if res != nil { // of a container call
@@ -168,7 +168,7 @@ func keyRejected(res *http.Response, err error) bool {
 	if apiErr, ok := errors.AsType[*APIError](err); ok {
 		return apiErr.Status == http.StatusUnauthorized
 	}
-	return err == nil && res.StatusCode == http.StatusUnauthorized
+	return res != nil && res.StatusCode == http.StatusUnauthorized
 }
 
 // checkKey returns the key that a source gave, or an error for one that cannot be a

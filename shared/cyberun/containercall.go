@@ -62,11 +62,6 @@ func NeverSent(err error) bool {
 // Cyberun answered with 401 because of a key that has been replaced since. ctx bounds
 // the call together with the reading of its answer.
 func (c *Client) CallContainer(ctx context.Context, call ContainerCall) (*ContainerAnswer, error) {
-	if c.Keys != nil {
-		asking := *c
-		asking.Keys = refusedKeys{KeySource: c.Keys, client: *c, slug: call.Slug}
-		c = &asking
-	}
 	if !IsContainerSlug(call.Slug) {
 		return nil, &unsentError{fmt.Errorf("cyberun: %q is no container's slug", call.Slug)}
 	}
@@ -91,28 +86,14 @@ func (c *Client) CallContainer(ctx context.Context, call ContainerCall) (*Contai
 		}}}, nil
 }
 
-// refusedKeys hands out a new key after a 401 only if it was Cyberun that refused
-// the old one. A container's own 401 looks no different, and a call that it has
-// answered must not reach it again.
-type refusedKeys struct {
-	KeySource
-	client Client // asks for the detail
-	slug   string // of the container whose call got the 401
-}
-
-// Refresh reads the secret again. It returns the rejected key if that is let in for
-// the container's detail, or if this cannot be found out.
-func (k refusedKeys) Refresh(ctx context.Context, rejected string) (string, error) {
-	fresh, err := k.KeySource.Refresh(ctx, rejected)
-	if err != nil || strings.TrimSpace(fresh) == rejected {
-		return fresh, err
-	}
-	k.client.Keys = StaticKey(rejected)
-	_, err = k.client.Container(ctx, k.slug)
-	if answer, ok := errors.AsType[*APIError](err); ok && answer.Status == http.StatusUnauthorized {
-		return fresh, nil
-	}
-	return rejected, nil
+// refuses reports whether Cyberun itself refuses a key after a call to this container
+// was answered with 401, by asking it for the container's detail. A container's own 401
+// looks no different, and a call that it has answered must not reach it again. The result
+// is false if this cannot be found out.
+func (c Client) refuses(ctx context.Context, key, slug string) bool {
+	c.Keys = StaticKey(key)
+	_, err := c.Container(ctx, slug)
+	return keyRejected(nil, err)
 }
 
 // refusedMethods are never sent: an answer to TRACE may repeat the key, and

@@ -49,10 +49,7 @@ func (o looseJSON) pageMeta() PageMeta {
 // list reads one page of a list, whose rows are below the first of the names that the
 // answer has. A null is an empty list, unless the page says that there are rows:
 // absence must not be read out of an answer that is broken.
-func list[T any, P interface {
-	*T
-	json.Unmarshaler
-}](ctx context.Context, c *Client, path string, page Page, names ...string) ([]T, PageMeta, response, error) {
+func list[T any](ctx context.Context, c *Client, path string, page Page, names ...string) ([]T, PageMeta, response, error) {
 	o, a, err := read[looseJSON](ctx, c, request{method: http.MethodGet, path: path, query: page.query()})
 	if err != nil {
 		return nil, PageMeta{}, a, err
@@ -70,7 +67,7 @@ func list[T any, P interface {
 	}
 	items := make([]T, len(rows))
 	for i, row := range rows {
-		if err := P(&items[i]).UnmarshalJSON(row); err != nil {
+		if err := json.Unmarshal(row, &items[i]); err != nil {
 			return nil, meta, a, a.unusable("%s (row %d)", err, i+1)
 		}
 	}
