@@ -98,12 +98,8 @@ func (j *outputCopy) copyParts(ctx context.Context, up *upload, first *rangeRead
 		mine := first
 		first = nil
 		if mine == nil {
-			if err := j.acquire(ctx); err != nil {
+			if ok, err := j.acquire(ctx); !ok {
 				group.Go(func() error { return err })
-				break
-			}
-			if j.stopped() {
-				j.release()
 				break
 			}
 		}

@@ -15,14 +15,19 @@ type pool struct {
 	now         func() time.Time
 }
 
-// acquire waits for a connection; release gives it back.
-func (b *pool) acquire(ctx context.Context) error {
+// acquire waits for a connection, which release gives back. ok is false, and none is
+// taken, if the context ends first, which is the error, or if nothing more may be started.
+func (b *pool) acquire(ctx context.Context) (ok bool, err error) {
 	select {
 	case b.connections <- struct{}{}:
-		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	}
+	if b.stopped() { // while it waited
+		b.release()
+		return false, nil
+	}
+	return true, nil
 }
 
 func (b *pool) release() { <-b.connections }

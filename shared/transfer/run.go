@@ -39,12 +39,8 @@ func (j *outputCopy) run(ctx context.Context, from *Checkpoint) (Result, error) 
 // start asks the origin for the first part and copies by the way that its answer
 // allows: in a single request, in parts from ranges, or in one stream.
 func (j *outputCopy) start(ctx context.Context) (Result, error) {
-	if err := j.acquire(ctx); err != nil {
+	if ok, err := j.acquire(ctx); !ok {
 		return Result{}, err
-	}
-	if j.stopped() { // while it waited for a connection
-		j.release()
-		return Result{}, nil
 	}
 	want, known := byteRange{to: j.partSize}, (*OriginFile)(nil)
 	if j.oneStream {
