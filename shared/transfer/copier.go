@@ -96,7 +96,7 @@ type Target struct {
 // Result is the result of a [Copier.Copy].
 type Result struct {
 	// Done reports that the object is stored. Without Done and without an error time ran
-	// out: call Copy again with the checkpoint that save got. Only Copied and Stored are
+	// out: call Copy again with the checkpoint that save got. Only Fetched and Stored are
 	// set then.
 	Done            bool
 	Skipped         bool   // the object was stored already, by an earlier call or by another one at the same time
@@ -116,11 +116,10 @@ type Result struct {
 // since only the checkpoint finds the upload again. An error of save aborts the upload
 // and ends the copy. save may be nil.
 //
-// If neither the error nor [Result].Done is set, time ran out: at StopBefore, or at the
-// context's deadline if StopBefore is set. The error is a *named.Error, one of save or
-// Refresh, or the context's cause; it has no URL in it. With OutputChanged,
-// OutputTruncated, OutputExpired and OutputUnavailable the upload has been aborted;
-// after any other error a call with the checkpoint resumes it.
+// The error is a *named.Error, one of save or Refresh, or the context's cause; it has no
+// URL in it. With OutputChanged, OutputTruncated, OutputExpired and OutputUnavailable the
+// upload has been aborted; after any other error a call with the checkpoint resumes it.
+// Without an error [Result].Done may be false: see there.
 func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpoint, save Save) (Result, error) {
 	c.once.Do(c.setUp)
 	ctx, cancel := context.WithCancel(ctx)

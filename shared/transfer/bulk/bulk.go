@@ -32,10 +32,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, chunk); return &b }}
 type Conn struct {
 	net.Conn               // the TLS connection, or the TCP one itself
 	raw      *bufferedConn // the TCP connection under TLS, else nil
-
-	mu      sync.Mutex
-	writing int // calls of Write under way, over TLS
-	closed  bool
+	writing  sync.Mutex    // held during a Write over TLS
 }
 
 // Plain returns a Conn over a connection without TLS.
@@ -66,10 +63,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if c.raw == nil {
 		return c.Conn.Write(p)
 	}
-	if err := c.beginWrite(); err != nil {
-		return 0, err
-	}
-	defer c.endWrite()
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.raw.startBatch()
 	n, err := c.Conn.Write(p)
 	if flushed := c.raw.flush(); err == nil && flushed != nil {
@@ -82,30 +77,13 @@ func (c *Conn) Write(p []byte) (int, error) {
 // first send a close_notify, behind the bytes of a Write that the peer does not read,
 // and would wait up to 5 s for that.
 func (c *Conn) Close() error {
-	c.mu.Lock()
-	c.closed = true
-	writing := c.writing > 0
-	c.mu.Unlock()
-	if writing {
-		return c.raw.Conn.Close()
+	if c.raw != nil {
+		if !c.writing.TryLock() {
+			return c.raw.Conn.Close()
+		}
+		defer c.writing.Unlock()
 	}
 	return c.Conn.Close()
-}
-
-func (c *Conn) beginWrite() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return net.ErrClosed
-	}
-	c.writing++
-	return nil
-}
-
-func (c *Conn) endWrite() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.writing--
 }
 
 // ReadFrom sends everything that r has and returns the number of bytes. It writes what
