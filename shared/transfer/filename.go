@@ -107,7 +107,7 @@ func fromLatin1(text string) string {
 // character is out of place.
 func dispositionName(headers []string) string {
 	var plain, extended, asItIs string
-	pieces := map[int]string{}
+	pieces := map[string]string{}
 	for _, header := range headers {
 		for _, parameter := range splitParameters(header) {
 			key, value, ok := strings.Cut(parameter, "=")
@@ -209,34 +209,27 @@ func decodeWords(value string) string {
 	return value
 }
 
-// maxPieces bounds the numbers of a name's pieces, which come from outside. Their
-// length needs no bound: net/http bounds the headers of an answer.
-const maxPieces = 64
-
-// addPiece keeps one of RFC 2231's pieces under its number, which is "0", or "0*" if
-// the value is percent-encoded.
-func addPiece(pieces map[int]string, number, value string) {
-	digits, encoded := strings.CutSuffix(number, "*")
-	n, err := strconv.Atoi(digits)
-	if err != nil || n < 0 || n >= maxPieces {
-		return
-	}
-	if encoded && n == 0 {
+// addPiece keeps one of RFC 2231's pieces under its number. It is given that as "0", or
+// "0*" if the value is percent-encoded.
+func addPiece(pieces map[string]string, number, value string) {
+	number, encoded := strings.CutSuffix(number, "*")
+	if encoded && number == "0" {
 		value = decodeExtended(value)
 	} else if encoded {
 		if raw, err := url.PathUnescape(value); err == nil {
 			value = raw
 		}
 	}
-	if _, there := pieces[n]; !there {
-		pieces[n] = value
+	if _, there := pieces[number]; !there {
+		pieces[number] = value
 	}
 }
 
-func joinPieces(pieces map[int]string) string {
+// joinPieces returns the pieces from 0 on, up to the first that is missing.
+func joinPieces(pieces map[string]string) string {
 	var b strings.Builder
 	for n := 0; ; n++ {
-		piece, there := pieces[n]
+		piece, there := pieces[strconv.Itoa(n)]
 		if !there {
 			return b.String()
 		}
