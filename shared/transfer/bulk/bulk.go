@@ -9,6 +9,7 @@
 package bulk
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -42,19 +43,18 @@ func Plain(conn net.Conn) *Conn { return &Conn{Conn: conn} }
 // client. If the handshake fails, or the context ends during it, the connection is
 // closed.
 func Client(ctx context.Context, conn net.Conn, config *tls.Config) (*Conn, error) {
-	raw := &bufferedConn{Conn: conn}
+	raw := newBufferedConn(conn)
 	secure := tls.Client(raw, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	raw.ahead = make([]byte, chunk)
 	return &Conn{Conn: secure, raw: raw}, nil
 }
 
 // Server returns a Conn over an accepted connection. Its TLS handshake takes place at
 // the first read. Only test and benchmark servers use it.
 func Server(conn net.Conn, config *tls.Config) *Conn {
-	raw := &bufferedConn{Conn: conn, ahead: make([]byte, chunk)}
+	raw := newBufferedConn(conn)
 	return &Conn{Conn: tls.Server(raw, config), raw: raw}
 }
 
@@ -100,31 +100,27 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 // ahead, and writes what belongs to one batch by one call.
 type bufferedConn struct {
 	net.Conn
-
-	// For reading, by one goroutine at a time: crypto/tls sees to that.
-	ahead       []byte
-	start, stop int // what of ahead is not read yet
+	ahead *bufio.Reader // used by one goroutine at a time: crypto/tls sees to that
 
 	mu       sync.Mutex // an alert may be written while a body is
 	batching bool
-	pending  []byte
+	pending  *bufio.Writer
 }
 
-func (b *bufferedConn) Read(p []byte) (int, error) {
-	if b.start == b.stop {
-		if len(p) >= len(b.ahead) {
-			return b.Conn.Read(p)
-		}
-		n, err := b.Conn.Read(b.ahead)
-		b.start, b.stop = 0, n
-		if n == 0 {
-			return 0, err
-		}
-		// An error that came with bytes comes again with the next read.
+func newBufferedConn(conn net.Conn) *bufferedConn {
+	return &bufferedConn{Conn: conn, ahead: bufio.NewReaderSize(conn, chunk), pending: bufio.NewWriterSize(conn, chunk+recordOverhead)}
+}
+
+func (b *bufferedConn) Read(p []byte) (int, error) { return b.ahead.Read(p) }
+
+func (b *bufferedConn) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, err := b.pending.Write(p)
+	if err == nil && !b.batching {
+		err = b.pending.Flush()
 	}
-	n := copy(p, b.ahead[b.start:b.stop])
-	b.start += n
-	return n, nil
+	return n, err
 }
 
 // startBatch keeps what is written until flush, or until it is a chunk.
@@ -132,27 +128,6 @@ func (b *bufferedConn) startBatch() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.batching = true
-	if b.pending == nil {
-		b.pending = make([]byte, 0, chunk+recordOverhead)
-	}
-}
-
-func (b *bufferedConn) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.batching {
-		return b.Conn.Write(p)
-	}
-	if len(b.pending)+len(p) > cap(b.pending) {
-		if err := b.writePending(); err != nil {
-			return 0, err
-		}
-		if len(p) > cap(b.pending) {
-			return b.Conn.Write(p)
-		}
-	}
-	b.pending = append(b.pending, p...)
-	return len(p), nil
 }
 
 // flush writes what is left of the batch, and ends it.
@@ -160,14 +135,5 @@ func (b *bufferedConn) flush() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.batching = false
-	return b.writePending()
-}
-
-func (b *bufferedConn) writePending() error {
-	if len(b.pending) == 0 {
-		return nil
-	}
-	_, err := b.Conn.Write(b.pending)
-	b.pending = b.pending[:0]
-	return err
+	return b.pending.Flush()
 }
