@@ -114,7 +114,9 @@ func (s *store) find(ctx context.Context, key string, size int64) (res Result, f
 // were no object. That is what 404 says, and 403 without the right to list the bucket.
 // For a bucket of another region or a wrong name, the answer to a HEAD has a status and
 // no reason; the answer to the write that follows has one.
-var absentStatuses = []int{http.StatusNotFound, http.StatusForbidden, http.StatusMovedPermanently, http.StatusBadRequest, http.StatusMethodNotAllowed}
+var absentStatuses = []int{
+	http.StatusNotFound, http.StatusForbidden, http.StatusMovedPermanently, http.StatusBadRequest, http.StatusMethodNotAllowed,
+}
 
 // hasMetadata reports that stored, whose keys the SDK gives in small letters, has every
 // key and value of wanted.

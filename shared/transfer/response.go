@@ -23,7 +23,9 @@ type OriginFile struct {
 	LastModified    string `json:"last_modified,omitempty"` // as sent
 	ContentType     string `json:"content_type,omitempty"`
 	ContentEncoding string `json:"content_encoding,omitempty"` // without "aws-chunked", which says nothing of the file
-	Ranges          bool   `json:"-"`                          // the origin serves ranges, and an ETag or Last-Modified ties each to one content
+	// Ranges says that the origin serves ranges, and that an ETag or Last-Modified ties each
+	// to one content.
+	Ranges bool `json:"-"`
 }
 
 // strongETag returns the ETag if If-Match can use it, else "": a weak one never
@@ -114,7 +116,9 @@ func checkResponse(resp *http.Response, now time.Time, want byteRange, known *Or
 
 // transientStatuses are those below 500 after which another attempt may be answered
 // differently.
-var transientStatuses = []int{http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests}
+var transientStatuses = []int{
+	http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests,
+}
 
 func checkWhole(resp *http.Response, want byteRange, known *OriginFile) (OriginFile, error) {
 	if known != nil && !want.whole {

@@ -43,7 +43,8 @@ type Save = func(context.Context, Checkpoint) error
 // resumable reports that the checkpoint is of an upload that multipart can have
 // created.
 func (cp Checkpoint) resumable() bool {
-	return cp.UploadID != "" && cp.PartSize > 0 && cp.PartSize <= maxPartSize && cp.Total > 0 && (cp.Total-1)/cp.PartSize < maxParts
+	return cp.UploadID != "" && cp.PartSize > 0 && cp.PartSize <= maxPartSize &&
+		cp.Total > 0 && (cp.Total-1)/cp.PartSize < maxParts
 }
 
 // partSizeFor returns the size of parts that hold total bytes: usual, or more, in

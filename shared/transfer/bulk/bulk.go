@@ -108,7 +108,9 @@ type bufferedConn struct {
 }
 
 func newBufferedConn(conn net.Conn) *bufferedConn {
-	return &bufferedConn{Conn: conn, ahead: bufio.NewReaderSize(conn, chunk), pending: bufio.NewWriterSize(conn, chunk+recordOverhead)}
+	return &bufferedConn{
+		Conn: conn, ahead: bufio.NewReaderSize(conn, chunk), pending: bufio.NewWriterSize(conn, chunk+recordOverhead),
+	}
 }
 
 func (b *bufferedConn) Read(p []byte) (int, error) { return b.ahead.Read(p) }
