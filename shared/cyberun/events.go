@@ -17,8 +17,8 @@ const maxEvent = 256 << 10
 
 // EventProgress is the type of the events that say how far a task has come. The set of
 // types is open. The other documented ones are status, completed, failed, cancelled,
-// and error; the stream may go on after error. It is the only type whose content
-// poll-status keeps (applyEvent in its hold.go); of any other it keeps the status.
+// and error; the stream may go on after error. Of an event of any other type only the
+// task's status is of use.
 const EventProgress = "progress"
 
 // Event is one event of a task's stream. It says that the task may have changed;

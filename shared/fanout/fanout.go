@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Each calls do for every i from 0 to n-1, at most limit of them at once, and returns
-// when all calls have returned. It returns the first error. An error ends the context
+// Each calls do for every i from 0 to n-1, at most limit of them at once, which is 1 or
+// more, and returns when all calls have returned. It returns the first error. An error ends the context
 // of all calls; those that have not begun yet are made all the same, with the ended
 // context. With a limit of 1 the calls are made in order, in the caller's goroutine,
 // and none after an error.

@@ -62,8 +62,7 @@ func NumberedPage(r Request, usual int) (page Page, number int, err error) {
 	return page, number, violations.Err()
 }
 
-// EncodeCursor returns a cursor in the form of next_cursor, base64, in which a client
-// is not to read.
+// EncodeCursor returns a cursor in the form of next_cursor, which is opaque to clients.
 func EncodeCursor(cursor string) string { return base64.RawURLEncoding.EncodeToString([]byte(cursor)) }
 
 // NextNumber returns the next_cursor of an answer with the page p, of a list that

@@ -85,7 +85,7 @@ const maxQuoted = 60
 func Quote(s string) string { return Shorten(maxQuoted, s) }
 
 // Shorten returns s if it has at most `most` bytes, else its first `most` bytes, cut
-// between two characters, with an ellipsis.
+// between two characters, and an ellipsis of 3 more bytes.
 func Shorten(most int, s string) string {
 	if len(s) <= most {
 		return s

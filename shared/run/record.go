@@ -17,7 +17,8 @@ const (
 	Waiting    Status = "waiting"    // for the task's end
 	Copying    Status = "copying"
 	// Delivering begins when every output is stored and the manifest's bytes are fixed:
-	// from then on the run can only succeed. The API shows it as copying.
+	// from then on the run cannot be stopped. It succeeds, or fails as OutputBucketRefused
+	// if the bucket refuses the manifest for good. The API shows it as copying.
 	Delivering Status = "delivering"
 	Succeeded  Status = "succeeded"
 	Failed     Status = "failed"
@@ -48,8 +49,8 @@ type Record struct {
 	RunID        string    `json:"run_id"`
 	ExecutionARN string    `json:"execution_arn"`
 	StartedAt    time.Time `json:"started_at"` // the execution's first start, by Step Functions' clock
-	// Life is the number of the life that the run is in: the redrive count with which a
-	// step last called. LifeStartedAt is when that life began: life 0 at the execution's
+	// Life is the number of the life that the run is in: the highest redrive count with
+	// which a step has called, or that a stop or close-run has seen. LifeStartedAt is when that life began: life 0 at the execution's
 	// start, a later one with the first call of one of its steps. max_seconds count from
 	// there.
 	Life          int       `json:"life"`

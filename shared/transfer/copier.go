@@ -116,10 +116,11 @@ type Result struct {
 // since only the checkpoint finds the upload again. An error of save aborts the upload
 // and ends the copy. save may be nil.
 //
-// The error is a *named.Error, one of save or Refresh, or the context's cause; it has no
-// URL in it. With OutputChanged, OutputTruncated, OutputExpired and OutputUnavailable the
-// upload has been aborted; after any other error a call with the checkpoint resumes it.
-// Without an error [Result].Done may be false: see there.
+// The error is a *named.Error, one of save or Refresh, or the context's cause; it has
+// no URL in it. After OutputChanged, OutputTruncated, OutputExpired, OutputUnavailable
+// and an error of save the upload has been aborted; so it has after any error of an
+// output that is read in one stream. After any other error a call with the checkpoint
+// resumes it. Without an error [Result].Done may be false: see there.
 func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpoint, save Save) (Result, error) {
 	c.once.Do(c.setUp)
 	ctx, cancel := context.WithCancel(ctx)

@@ -49,21 +49,22 @@
 //
 // # Errors for an origin's refusal
 //
-// 408, 421, 425, 429 and 5xx are tried again. After any other 4xx, which may mean that
-// the URL has expired, a fresh URL is asked for. If the origin refuses that as well, the
-// error is OutputExpired after a 401, 403 or 404, and OutputUnavailable with the status
-// after any other.
+// 408, 421, 425, 429 and 5xx are tried again. A 412 or a 416 says that the output has
+// changed or has no such range. After any other 4xx, which may mean that the URL has
+// expired, a fresh URL is asked for. If the origin refuses that as well, the error is
+// OutputExpired after a 401, 403 or 404, and OutputUnavailable with the status after
+// any other.
 //
 // # Over several calls
 //
 // From StopBefore on no part is started. Those that are being copied end, and Copy
-// returns without Done and without an error. It returns the same if the context's
-// deadline cuts parts off; [Result].Stored says how many bytes this call has stored that
-// the next one need not fetch. The next Copy gets the checkpoint that save stored, asks
-// S3 which parts it has, and copies the others. If the origin has another file by then
-// it starts again. An object that is there already, with the target's metadata and size,
-// is not copied again. That also ends one of two calls that copy the same output at the
-// same time: the one that completes the object first wins.
+// returns without Done and without an error. It returns the same if StopBefore is set
+// and the context's deadline cuts parts off; [Result].Stored says how many bytes this
+// call has stored that the next one need not fetch. The next Copy gets the checkpoint
+// that save stored, asks S3 which parts it has, and copies the others. If the origin
+// has another file by then it starts again. An object that is there already, with the
+// target's metadata and size, is not copied again. That also ends one of two calls that
+// copy the same output at the same time: the one that completes the object first wins.
 //
 // # What is left behind
 //
