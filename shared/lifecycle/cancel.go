@@ -55,15 +55,13 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 	}
 	result.EndedAs = endedAs
 	before := r.Error
-	r, _, err = s.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, onAmend, func(rec *run.Record) error {
 		if rec.Error != nil { // the run has closed before this was known
-			said := *rec.Error
-			said.Cause = strings.Replace(said.Cause, rec.Cancel.Text(rec.TaskID), result.Text(rec.TaskID), 1)
-			rec.Error = &said
+			rec.Error.Cause = strings.Replace(rec.Error.Cause, rec.Cancel.Text(rec.TaskID), result.Text(rec.TaskID), 1)
 		}
 		rec.Cancel = &result
 		return nil
-	}})
+	})
 	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause || s.OutputS3 == nil {
 		return r, err
 	}
@@ -112,15 +110,13 @@ func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, erro
 		return r, err
 	}
 	accepted, _ := s.cancel(ctx, taskID, callBudget)
-	r, _, err = s.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, onAmend, func(rec *run.Record) error {
 		for i := range rec.ExtraTasks {
 			if rec.ExtraTasks[i].TaskID == taskID {
-				extra := append([]run.ExtraTask(nil), rec.ExtraTasks...)
-				extra[i].Cancelled = accepted
-				rec.ExtraTasks = extra
+				rec.ExtraTasks[i].Cancelled = accepted
 			}
 		}
 		return nil
-	}})
+	})
 	return r, err
 }

@@ -18,19 +18,17 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 		return err
 	}
 	life, now := r.Life, c.Now().UTC()
-	r, _, err := c.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
+	r, _, err := c.update(ctx, r, onAmend, func(rec *run.Record) error {
 		if rec.Life != life || rec.Status.Open() || !rec.InDoubt() {
 			return nil
 		}
 		rec.Candidates, rec.CandidatesAt = candidates, now
 		if rec.Error != nil {
-			said := *rec.Error
-			said.Cause, _, _ = strings.Cut(said.Cause, "; candidates: ")
-			said.Cause += "; candidates: " + CandidateIDs(candidates)
-			rec.Error = &said
+			said, _, _ := strings.Cut(rec.Error.Cause, "; candidates: ")
+			rec.Error.Cause = said + "; candidates: " + CandidateIDs(candidates)
 		}
 		return nil
-	}})
+	})
 	if err != nil || r.Life != life || r.Status.Open() {
 		return err
 	}

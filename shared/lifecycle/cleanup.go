@@ -92,13 +92,13 @@ func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked
 // leaves work of its own.
 func (c Closer) markCleanedUp(ctx context.Context, r Run) error {
 	known := r.Record
-	_, _, err := c.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
+	_, _, err := c.update(ctx, r, onAmend, func(rec *run.Record) error {
 		same := rec.Life == known.Life && rec.TaskID == known.TaskID && rec.InDoubt() == known.InDoubt() && len(rec.ExtraTasks) == len(known.ExtraTasks)
 		running := slices.ContainsFunc(rec.ExtraTasks, func(t run.ExtraTask) bool { return !t.Cancelled })
 		if same && !running && !rec.Status.Open() && (!rec.InDoubt() || !rec.CandidatesAt.IsZero()) {
 			rec.CleanUpDue = false
 		}
 		return nil
-	}})
+	})
 	return err
 }

@@ -110,11 +110,8 @@ func endEvent(e executions.Execution) event {
 func (c Closer) closeUnrecorded(ctx context.Context, e executions.Execution, sure bool) (bool, error) {
 	request, _ := run.ParseRequest([]byte(e.Input)) // its violations are the execution's error already
 	record := newRecord(e.Name, e.ARN, e.StartedAt, e.Redrives, request, c.Bucket, c.OutputPrefix, c.Now())
-	reason := e.Error
-	if _, err := apply(&record, change{event: endEvent(e), do: func(r *run.Record) error {
-		r.EndedAt, r.Error = c.Now().UTC(), reason
-		return nil
-	}}); err != nil {
+	record.EndedAt, record.Error = c.Now().UTC(), e.Error
+	if _, err := apply(&record, record.Life, endEvent(e), nil); err != nil {
 		return false, err
 	}
 	if record.Status == run.Cancelled && !sure {
@@ -142,7 +139,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	}
 	event := endEvent(e)
 	seen := r.Record
-	cell, err := apply(&seen, change{event: event})
+	cell, err := apply(&seen, r.life, event, nil)
 	switch {
 	case err != nil:
 		return false, err
@@ -178,22 +175,22 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return false, err
 	}
 	now := c.Now().UTC()
-	r, cell, err = c.update(ctx, r, change{event: event, do: func(rec *run.Record) error {
-		if !rec.Status.Open() || rec.Life != before.Life || rec.Life > e.Redrives || rec.TaskID != before.TaskID || rec.WasStopped() != before.WasStopped() ||
+	r, cell, err = c.update(ctx, r, event, func(rec *run.Record) error {
+		if rec.Life != before.Life || rec.Life > e.Redrives || rec.TaskID != before.TaskID || rec.WasStopped() != before.WasStopped() ||
 			rec.InDoubt() != before.InDoubt() || rec.Status == run.Delivering || len(rec.ExtraTasks) != len(before.ExtraTasks) {
 			return errRecordChanged
 		}
 		rec.Life = e.Redrives
 		rec.EndedAt, rec.Error, rec.ErrorKey, rec.CleanUpDue = now, before.Error, before.ErrorKey, true
 		return nil
-	}})
+	})
 	if err != nil {
 		if key := before.ErrorKey; key != "" && key != r.OutputPrefix()+run.ErrorName { // the task is known by now, and its place is another
 			err = errors.Join(err, c.removeErrorAt(ctx, r.Bucket, key))
 		}
 		return false, err
 	}
-	if cell.Ignore || cell.Then&doFinish != 0 { // another call closed it, or a delivery finished it
+	if cell.Ignore { // another call closed it, or a delivery finished it
 		return false, errRecordChanged
 	}
 	if r, err = c.cleanUp(ctx, r, entries, cancels); err != nil {
@@ -208,12 +205,12 @@ func (c Closer) endLife(ctx context.Context, r Run, life int) (Run, error) {
 	if r.Status != run.Failed || life <= r.Life {
 		return r, nil
 	}
-	r, _, err := c.update(ctx, r, change{event: onAmend, do: func(rec *run.Record) error {
+	r, _, err := c.update(ctx, r, onAmend, func(rec *run.Record) error {
 		if rec.Status == run.Failed {
 			rec.Life = max(rec.Life, life)
 		}
 		return nil
-	}})
+	})
 	return r, err
 }
 
@@ -232,10 +229,10 @@ func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
 	}
 	reason, _ := named.As(err)
 	now := c.Now().UTC()
-	r, cell, err := c.update(ctx, r, change{event: onUndeliverable, do: func(rec *run.Record) error {
+	r, cell, err := c.update(ctx, r, onUndeliverable, func(rec *run.Record) error {
 		rec.EndedAt, rec.Error, rec.ManifestKey, rec.ManifestBody, rec.CleanUpDue = now, reason, "", "", true
 		return nil
-	}})
+	})
 	if err != nil || cell.Ignore {
 		return false, err
 	}

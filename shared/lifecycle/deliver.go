@@ -27,7 +27,7 @@ const manifestPrefix = "manifests/"
 // call began. It needs OutputS3.
 func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	now := s.Now().UTC()
-	r, cell, err := s.update(ctx, r, change{event: onCopy, life: r.life, fenced: true, do: func(rec *run.Record) error {
+	r, cell, err := s.update(ctx, r, onCopy, func(rec *run.Record) error {
 		if rec.Status == run.Succeeded || rec.Status == run.Delivering {
 			return nil
 		}
@@ -36,7 +36,7 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 		}
 		rec.Copies++
 		return nil
-	}})
+	})
 	if err == nil && cell.Then&doFinish != 0 {
 		return s.finishDelivery(ctx, r)
 	}
@@ -57,12 +57,12 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 		return r, err
 	}
 	key := r.OutputPrefix() + run.ManifestName
-	r, _, err = s.update(ctx, r, change{event: onDeliver, life: r.life, fenced: true, do: func(rec *run.Record) error {
+	r, _, err = s.update(ctx, r, onDeliver, func(rec *run.Record) error {
 		if rec.Status == run.Copying {
 			rec.ManifestKey, rec.ManifestBody = key, fixed
 		}
 		return nil
-	}})
+	})
 	if err != nil {
 		return r, err
 	}
@@ -98,10 +98,10 @@ func (s *Runs) finishDelivery(ctx context.Context, r Run) (Run, error) {
 		return r, err
 	}
 	now := s.Now().UTC()
-	r, cell, err := s.update(ctx, r, change{event: onDelivered, do: func(rec *run.Record) error {
+	r, cell, err := s.update(ctx, r, onDelivered, func(rec *run.Record) error {
 		rec.EndedAt, rec.Error, rec.ErrorKey, rec.ManifestBody = now, nil, "", ""
 		return nil
-	}})
+	})
 	if err != nil || cell.Ignore {
 		return r, err
 	}

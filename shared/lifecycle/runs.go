@@ -91,13 +91,15 @@ func decodeRun(object store.Object) (Run, error) {
 	return r, nil
 }
 
-// update applies an event to a record and writes the record if that changed it. Every
-// change of a record goes through it: only create writes the first one, and reuse
-// replaces that of a run whose name Step Functions has given out again. It returns the
-// run as it stands then, and the table's cell.
-func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
+// update applies an event, of the life in which the caller acts, to a record as apply
+// does, and writes the record if that changed it. do gets a record of its own, decoded
+// for this call of it. Every change of a record goes through update: only create writes
+// the first one, and reuse replaces that of a run whose name Step Functions has given
+// out again. It returns the run as it stands then, and the table's cell.
+func (s *Runs) update(ctx context.Context, r Run, event event, do func(*run.Record) error) (Run, cell, error) {
 	var met cell
-	object, err := s.Store.Update(ctx, recordKey(r.RunID), r.object, func(body []byte) ([]byte, error) {
+	var err error
+	r.object, err = s.Store.Update(ctx, recordKey(r.RunID), r.object, func(body []byte) ([]byte, error) {
 		current, err := decodeRun(store.Object{Body: body})
 		if err != nil {
 			return nil, err
@@ -106,11 +108,10 @@ func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
 		if err != nil {
 			return nil, err
 		}
-		if met, err = apply(&current.Record, c); err != nil {
-			r.Record = current.Record
+		met, err = apply(&current.Record, r.life, event, do)
+		if r.Record = current.Record; err != nil {
 			return nil, err
 		}
-		r.Record = current.Record
 		if after, err := json.Marshal(r.Record); err != nil || bytes.Equal(before, after) {
 			return nil, err
 		}
@@ -118,12 +119,7 @@ func (s *Runs) update(ctx context.Context, r Run, c change) (Run, cell, error) {
 		return json.Marshal(r.Record)
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return r, met, ErrNoRecord
-	}
-	if err == nil {
-		r.object = object
-	} else {
-		r.object = store.Object{}
+		err = ErrNoRecord
 	}
 	return r, met, err
 }
@@ -152,21 +148,15 @@ const reusable = 80 * 24 * time.Hour
 // that was redriven before the run had a record, its redrive count. outputPrefix is the
 // stack's OutputPrefix.
 func newRecord(runID, arn string, started time.Time, n int, request run.Request, bucket, outputPrefix string, now time.Time) run.Record {
-	workflow := cmp.Or(request.Workflow, run.RescueSlug)
+	lifeStart := started // a later life begins when its first step enters
+	if n > 0 {
+		lifeStart = now
+	}
 	return run.Record{
-		RunID: runID, ExecutionARN: arn, StartedAt: started.UTC(), Life: n, LifeStartedAt: lifeStart(started, n, now), Status: run.Submitting,
-		Workflow: workflow, RequestHash: request.Hash, Bucket: bucket, MaxSeconds: cmp.Or(request.MaxSeconds, run.DefaultMaxSeconds),
+		RunID: runID, ExecutionARN: arn, StartedAt: started.UTC(), Life: n, LifeStartedAt: lifeStart.UTC(), Status: run.Submitting,
+		Workflow: cmp.Or(request.Workflow, run.RescueSlug), RequestHash: request.Hash, Bucket: bucket, MaxSeconds: cmp.Or(request.MaxSeconds, run.DefaultMaxSeconds),
 		Prefix: run.RenderPrefix(outputPrefix, cmp.Or(request.Destination.Prefix, run.DefaultPrefix), runID, request.Slug(), started),
 	}
-}
-
-// lifeStart returns when a life begins: the first at the execution's start, a later
-// one when its first step enters.
-func lifeStart(started time.Time, n int, now time.Time) time.Time {
-	if n == 0 {
-		return started.UTC()
-	}
-	return now.UTC()
 }
 
 // Begin enters a run for submit: it creates the record, or continues the one that
@@ -283,12 +273,19 @@ func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 	if err != nil {
 		return r, err
 	}
+	now := s.Now().UTC()
+	begin := func(rec *run.Record) error {
+		if n > rec.Life {
+			raise(rec, n, now)
+		}
+		return nil
+	}
 	r.life = n
 	// The record as it was read decides a call of its own life: it needs no write.
 	seen := r.Record
-	cell, err := apply(&seen, s.entering(n))
+	cell, err := apply(&seen, n, onEnter, begin)
 	if err == nil && n > r.Life {
-		r, cell, err = s.update(ctx, r, s.entering(n))
+		r, cell, err = s.update(ctx, r, onEnter, begin)
 	}
 	switch {
 	case err != nil:
@@ -299,17 +296,6 @@ func (s *Runs) enter(ctx context.Context, r Run, call Call) (Run, error) {
 		return s.finishDelivery(ctx, r)
 	}
 	return r, nil
-}
-
-// entering returns the event of a call that enters life n.
-func (s *Runs) entering(n int) change {
-	now := s.Now().UTC()
-	return change{event: onEnter, life: n, fenced: true, do: func(r *run.Record) error {
-		if n > r.Life {
-			raise(r, n, now)
-		}
-		return nil
-	}}
 }
 
 // raise begins life n of a record at the time now.
@@ -331,16 +317,16 @@ func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
 		return now, err
 	}
 	now.life = r.life
-	_, err = apply(&now.Record, change{event: onNote, life: r.life, fenced: true})
+	_, err = apply(&now.Record, r.life, onNote, nil)
 	return now, err
 }
 
 // Note changes the record of a run and not its status, for a step in the run's life. do
 // makes the change; it may be called more than once.
 func (s *Runs) Note(ctx context.Context, r Run, do func(*run.Record)) (Run, error) {
-	r, _, err := s.update(ctx, r, change{event: onNote, life: r.life, fenced: true, do: func(rec *run.Record) error {
+	r, _, err := s.update(ctx, r, onNote, func(rec *run.Record) error {
 		do(rec)
 		return nil
-	}})
+	})
 	return r, err
 }

@@ -33,23 +33,23 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 	if err != nil {
 		return r, 0, err
 	}
-	c := change{event: onStop, life: r.life}
+	event, life := onStop, r.Life
 	if execution.State == executions.Running && execution.Redrives > r.Life {
-		c.event, c.life = onStopNext, execution.Redrives
+		event, life = onStopNext, execution.Redrives
 	}
+	r.life = life
 	now := s.Now().UTC()
-	c.do = func(rec *run.Record) error {
-		if c.event == onStopNext && c.life > rec.Life {
-			raise(rec, c.life, now)
+	r, cell, err := s.update(ctx, r, event, func(rec *run.Record) error {
+		if life > rec.Life {
+			raise(rec, life, now)
 		} else if !rec.Status.Open() {
 			return nil
 		}
-		if rec.StopRequestedAt.IsZero() && rec.Status != run.Delivering && rec.Status != run.Succeeded {
+		if rec.StopRequestedAt.IsZero() && rec.Status != run.Delivering {
 			rec.StopRequestedAt = now
 		}
 		return nil
-	}
-	r, cell, err := s.update(ctx, r, c)
+	})
 	if err == nil && cell.Then&doFinish != 0 {
 		r, err = s.finishDelivery(ctx, r)
 	}
@@ -93,7 +93,7 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Dec
 			return r, nil
 		}
 	}
-	c := change{event: onDecide, do: func(rec *run.Record) error {
+	decide := func(rec *run.Record) error {
 		if !rec.InDoubt() {
 			return refusal(named.NotInDoubt, *rec)
 		}
@@ -106,9 +106,9 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Dec
 		}
 		rec.Decision = &decision
 		return nil
-	}}
+	}
 	trial := r.Record
-	if _, err := apply(&trial, c); err != nil {
+	if _, err := apply(&trial, r.life, onDecide, decide); err != nil {
 		return r, err
 	}
 	if check != nil {
@@ -116,6 +116,6 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Dec
 			return r, err
 		}
 	}
-	r, _, err = s.update(ctx, r, c)
+	r, _, err = s.update(ctx, r, onDecide, decide)
 	return r, err
 }

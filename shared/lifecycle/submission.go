@@ -41,7 +41,7 @@ func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission ru
 	if err := s.put(ctx, markersOf(workflowID, r.RunID)+submission.Attempt, submission.Marker(r.RunID)); err != nil {
 		return r, err
 	}
-	marked, _, err := s.update(ctx, r, change{event: onMark, life: r.life, fenced: true, do: func(rec *run.Record) error {
+	marked, _, err := s.update(ctx, r, onMark, func(rec *run.Record) error {
 		switch {
 		case rec.Submission != nil && rec.Submission.Attempt == submission.Attempt:
 			return nil
@@ -51,7 +51,7 @@ func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission ru
 		rec.WorkflowID, rec.Submission, rec.Candidates, rec.CandidatesAt = workflowID, &submission, nil, time.Time{}
 		rec.Posts++
 		return nil
-	}})
+	})
 	if err == nil {
 		return marked, nil
 	}
@@ -91,7 +91,7 @@ func (s *Runs) NotStarted(ctx context.Context, r Run) (Run, error) {
 // not count as a POST either.
 func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, error) {
 	attempt := r.Submission.Attempt
-	r, _, err := s.update(ctx, r, change{event: onUnmark, do: func(rec *run.Record) error {
+	r, _, err := s.update(ctx, r, onUnmark, func(rec *run.Record) error {
 		if rec.InDoubt() && rec.Submission.Attempt == attempt {
 			rec.Submission, rec.Candidates, rec.CandidatesAt = nil, nil, time.Time{}
 			rec.CleanUpDue = rec.CleanUpDue || !rec.Status.Open() // its marker, if this call dies
@@ -100,7 +100,7 @@ func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, e
 			}
 		}
 		return nil
-	}})
+	})
 	if err != nil {
 		return r, err
 	}
@@ -121,7 +121,7 @@ func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, e
 // ownerships sees one of the two. It needs Cyberun and Sleep.
 func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	now := s.Now().UTC()
-	c := change{event: onAccept, do: func(rec *run.Record) error {
+	accept := func(rec *run.Record) error {
 		switch rec.TaskID {
 		case "":
 			rec.SetTask(taskID, run.ByReceipt, now)
@@ -140,11 +140,11 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 		}
 		rec.CleanUpDue = rec.CleanUpDue || !rec.Status.Open()
 		return nil
-	}}
+	}
 	submission := r.Submission
 	var met cell
 	err := s.persist(ctx, func(ctx context.Context) (err error) {
-		r, met, err = s.update(ctx, r, c)
+		r, met, err = s.update(ctx, r, onAccept, accept)
 		return err
 	})
 	if err == nil {
@@ -263,11 +263,11 @@ func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (fo
 // find records a task that no receipt named; also makes further changes of the record.
 func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.How, also func(*run.Record)) (Run, error) {
 	now := s.Now().UTC()
-	r, _, err := s.update(ctx, r, change{event: onFind, life: r.life, fenced: true, do: func(rec *run.Record) error {
+	r, _, err := s.update(ctx, r, onFind, func(rec *run.Record) error {
 		rec.SetTask(taskID, how, now)
 		also(rec)
 		return nil
-	}})
+	})
 	return r, err
 }
 

@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"slices"
+
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -8,10 +10,6 @@ import (
 // event is something that happens to a run.
 type event string
 
-// The events. onEnter, onMark, onFind, onNote, onCopy and onDeliver are fenced: from a
-// lower life than the record's they are refused as Superseded, whatever the table says.
-// Events that report a fact (onAccept, onUnmark, onDelivered, onUndeliverable, onAmend),
-// a close, a stop and a decision are not.
 const (
 	onEnter         event = "enter"           // a step of the record's own life begins
 	onEnterNext     event = "enter next life" // the first step after a redrive begins
@@ -32,18 +30,29 @@ const (
 	onAmend         event = "amend"           // the result of a cancel, or of work after a close, is put into the record
 )
 
-// phase is a column of the table: the record's status, or [stopping].
+// fenced are the events that are refused as Superseded from a lower life than the
+// record's, whatever the table says. Events that report a fact (onAccept, onUnmark,
+// onDelivered, onUndeliverable, onAmend), a close, a stop and a decision are not.
+var fenced = []event{onEnter, onMark, onFind, onNote, onCopy, onDeliver}
+
+// phase is a column of the table: the record's status, or stopping.
 type phase string
 
-// stopping is the phase of a run that a person has stopped, from then until it is
-// closed. A delivering run is not in it: it can only succeed.
-const stopping phase = "stopping"
+const (
+	submitting = phase(run.Submitting)
+	waiting    = phase(run.Waiting)
+	copying    = phase(run.Copying)
+	// stopping is the phase of a run that a person has stopped, from then until it is
+	// closed. A delivering run is not in it: it can only succeed.
+	stopping   = phase("stopping")
+	delivering = phase(run.Delivering)
+	failed     = phase(run.Failed)
+	cancelled  = phase(run.Cancelled)
+	succeeded  = phase(run.Succeeded)
+)
 
 // phases lists every phase.
-var phases = []phase{
-	phase(run.Submitting), phase(run.Waiting), phase(run.Copying), stopping,
-	phase(run.Delivering), phase(run.Failed), phase(run.Cancelled), phase(run.Succeeded),
-}
+var phases = []phase{submitting, waiting, copying, stopping, delivering, failed, cancelled, succeeded}
 
 // phaseOf returns the phase that a run is in by its record.
 func phaseOf(r run.Record) phase {
@@ -77,16 +86,6 @@ type cell struct {
 	Refuse string // the named error that the caller gets; nothing is written
 	Ignore bool   // the record is not written; Then applies all the same
 }
-
-const (
-	submitting = phase(run.Submitting)
-	waiting    = phase(run.Waiting)
-	copying    = phase(run.Copying)
-	delivering = phase(run.Delivering)
-	failed     = phase(run.Failed)
-	cancelled  = phase(run.Cancelled)
-	succeeded  = phase(run.Succeeded)
-)
 
 // cells writes one row of the table, a cell for each phase in the order of phases.
 func cells(c ...cell) map[phase]cell {
@@ -137,30 +136,20 @@ var table = map[event]map[phase]cell{
 	onAmend:  cells(keep, keep, keep, keep, keep, keep, keep, keep),
 }
 
-// change is one event, with what it changes in the record beside the status.
-type change struct {
-	event event
-	// life is the redrive count of the life that the event comes from; fenced
-	// events of a lower life than the record's are refused.
-	life   int
-	fenced bool
-	// do makes the changes beside the status. It depends on the record alone, since
-	// it is called again after a write that lost a race; an error refuses the event.
-	do func(*run.Record) error
-}
-
-// apply applies an event to a record: first the check of the life, if the event is
-// fenced, then the table, then the event's own changes. It changes r only if it returns
-// no error, and panics on an event that the table does not have.
-func apply(r *run.Record, c change) (cell, error) {
-	if c.fenced && c.life < r.Life {
+// apply applies an event, which comes from the life with this number, to a record: first
+// the check of the life, if the event is fenced, then the table, then do, which makes
+// the event's changes beside the status (nil: none). do depends on the record alone,
+// since it is called again after a write that lost a race; an error of it refuses the
+// event. apply sets *r only if it returns no error, and panics on an event that the
+// table does not have.
+func apply(r *run.Record, life int, event event, do func(*run.Record) error) (cell, error) {
+	if slices.Contains(fenced, event) && life < r.Life {
 		return cell{}, refusal(named.Superseded, *r)
 	}
-	event := c.event
-	if event == onEnter && c.life > r.Life {
+	if event == onEnter && life > r.Life {
 		event = onEnterNext
 	}
-	if event == onStopNext && c.life <= r.Life { // its step has come meanwhile
+	if event == onStopNext && life <= r.Life { // its step has come meanwhile
 		event = onStop
 	}
 	cell, known := table[event][phaseOf(*r)]
@@ -174,8 +163,8 @@ func apply(r *run.Record, c change) (cell, error) {
 		return cell, nil
 	}
 	next := *r
-	if c.do != nil {
-		if err := c.do(&next); err != nil {
+	if do != nil {
+		if err := do(&next); err != nil {
 			return cell, err
 		}
 	}

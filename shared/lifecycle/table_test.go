@@ -187,11 +187,11 @@ func TestTable(t *testing.T) {
 				if event == onStopNext {
 					life++
 				}
-				cell, err := apply(&after, change{event: event, life: life, fenced: true, do: func(r *run.Record) error {
+				cell, err := apply(&after, life, event, func(r *run.Record) error {
 					did = true
 					r.Posts++
 					return nil
-				}})
+				})
 				if got := said(before, after, cell, err, did); got != want {
 					t.Errorf("got %q, want %q", got, want)
 				}
@@ -217,7 +217,7 @@ func TestResumes(t *testing.T) {
 		for _, event := range []event{onEnterNext, onStopNext} {
 			r := recordIn(failed)
 			test.change(&r)
-			if _, err := apply(&r, change{event: event, life: 2}); err != nil || r.Status != test.want {
+			if _, err := apply(&r, 2, event, nil); err != nil || r.Status != test.want {
 				t.Errorf("%s, %s: %s, %v", name, event, r.Status, err)
 			}
 		}
@@ -225,20 +225,19 @@ func TestResumes(t *testing.T) {
 }
 
 // TestFence: from a lower life nothing is decided, whatever the phase; a receipt
-// and what follows it are no decisions.
+// and what follows it are no decisions, and neither is what a person says, nor a close.
 func TestFence(t *testing.T) {
+	decides := map[event]bool{onEnter: true, onMark: true, onFind: true, onNote: true, onCopy: true, onDeliver: true}
 	for event := range table {
 		for _, phase := range phases {
-			for _, fenced := range []bool{true, false} {
-				r := recordIn(phase)
-				before := r
-				_, err := apply(&r, change{event: event, life: r.Life - 1, fenced: fenced, do: func(r *run.Record) error { r.Posts++; return nil }})
-				if fenced && (!named.Is(err, named.Superseded) || r.Posts != before.Posts || r.Status != before.Status) {
-					t.Errorf("%s in %s, of an earlier life: %v, %+v", event, phase, err, r)
-				}
-				if e, ok := named.As(err); !fenced && ok && e.Name == named.Superseded && !strings.Contains(wantTable[event][phase], named.Superseded) {
-					t.Errorf("%s in %s is fenced although it must not be", event, phase)
-				}
+			r := recordIn(phase)
+			before := r
+			_, err := apply(&r, r.Life-1, event, func(r *run.Record) error { r.Posts++; return nil })
+			if decides[event] && (!named.Is(err, named.Superseded) || r.Posts != before.Posts || r.Status != before.Status) {
+				t.Errorf("%s in %s, of an earlier life: %v, %+v", event, phase, err, r)
+			}
+			if !decides[event] && named.Is(err, named.Superseded) && !strings.Contains(wantTable[event][phase], named.Superseded) {
+				t.Errorf("%s in %s is fenced although it must not be", event, phase)
 			}
 		}
 	}
@@ -248,10 +247,10 @@ func TestFence(t *testing.T) {
 // record stays as it was.
 func TestRefusesByTheChange(t *testing.T) {
 	r := recordIn(waiting)
-	_, err := apply(&r, change{event: onNote, life: 1, fenced: true, do: func(r *run.Record) error {
+	_, err := apply(&r, 1, onNote, func(r *run.Record) error {
 		r.TaskID = "another"
 		return errRecordChanged
-	}})
+	})
 	if err != errRecordChanged || r.TaskID != "t1" {
 		t.Errorf("%+v, %v", r, err)
 	}
