@@ -13,7 +13,7 @@ func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, erro
 	if r.WorkflowID == "" {
 		return nil, nil
 	}
-	return s.listKeys(ctx, markersOf(r.WorkflowID, r.RunID), "", maxMarkers)
+	return s.listKeys(ctx, markersOf(r.WorkflowID, r.RunID), maxMarkers)
 }
 
 // cleanUpClosed does what follows the closing write, for a run that another call closed,

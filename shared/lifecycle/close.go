@@ -77,13 +77,10 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 		switch {
 		case errors.Is(err, ErrNoRecord):
 			closed, err = c.closeUnrecorded(ctx, e, sure)
-			if errors.Is(err, store.ErrExists) {
-				err = errRecordChanged
-			}
 		case err == nil:
 			closed, err = c.closeRecorded(ctx, r, e, sure)
 		}
-		if errors.Is(err, errRecordChanged) {
+		if errors.Is(err, errRecordChanged) || errors.Is(err, store.ErrExists) {
 			if err := c.repairError(ctx, e.Name); err != nil {
 				return false, err
 			}

@@ -34,8 +34,7 @@ func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
 		return err
 	}
 	err = s.writeOutput(ctx, *r, key, append(body, '\n'))
-	if named.Is(err, named.OutputBucketRefused) {
-		e, _ := named.As(err)
+	if e, ok := named.As(err); ok && e.Name == named.OutputBucketRefused {
 		noted := *r.Error
 		noted.Cause += "; error.json was not written: " + e.Cause
 		r.Error = &noted

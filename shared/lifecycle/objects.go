@@ -39,10 +39,10 @@ func (s *Runs) put(ctx context.Context, key string, v any) error {
 	return s.Store.Put(ctx, key, body)
 }
 
-// listKeys lists the objects below a prefix, from after a key on, at most `most`.
-func (s *Runs) listKeys(ctx context.Context, prefix, after string, most int) ([]store.Entry, error) {
+// listKeys lists the objects below a prefix, at most `most`.
+func (s *Runs) listKeys(ctx context.Context, prefix string, most int) ([]store.Entry, error) {
 	var entries []store.Entry
-	err := s.Store.List(ctx, prefix, after, func(e store.Entry) bool {
+	err := s.Store.List(ctx, prefix, "", func(e store.Entry) bool {
 		entries = append(entries, e)
 		return len(entries) < most
 	})
@@ -156,7 +156,7 @@ const maxOutputs = 30_000
 // and its manifests in the state bucket, also those of calls that lost.
 func (s *Runs) clearDelivery(ctx context.Context, runID string) error {
 	for _, prefix := range []string{copyPrefix, manifestPrefix} {
-		entries, err := s.listKeys(ctx, prefix+runID+"/", "", maxOutputs)
+		entries, err := s.listKeys(ctx, prefix+runID+"/", maxOutputs)
 		if err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (s *Runs) clearDelivery(ctx context.Context, runID string) error {
 // checkpoints. A copy that stores a checkpoint later reads the record after it, finds
 // the run closed, and aborts that upload itself.
 func (s *Runs) abortMultipartUploads(ctx context.Context, r run.Record) error {
-	entries, err := s.listKeys(ctx, copyPrefix+r.RunID+"/", "", maxOutputs)
+	entries, err := s.listKeys(ctx, copyPrefix+r.RunID+"/", maxOutputs)
 	if err != nil {
 		return err
 	}

@@ -33,21 +33,18 @@ func (s *Runs) addOwnership(ctx context.Context, taskID string, fact run.Ownersh
 	if _, err = s.Store.Create(ctx, ownershipKey(taskID), body); !errors.Is(err, store.ErrExists) {
 		return fact, err
 	}
-	return s.updateOwnership(ctx, taskID, func(o run.Ownership) (run.Ownership, error) { return o.With(fact), nil })
+	return s.updateOwnership(ctx, taskID, func(o run.Ownership) run.Ownership { return o.With(fact) })
 }
 
-// updateOwnership changes the ownership of a task that has one. how returns the
-// changed ownership, and may be called again after a lost race.
-func (s *Runs) updateOwnership(ctx context.Context, taskID string, how func(run.Ownership) (run.Ownership, error)) (run.Ownership, error) {
+// updateOwnership changes the ownership of a task that has one, and returns it as it is
+// then. change may be called again after a lost race.
+func (s *Runs) updateOwnership(ctx context.Context, taskID string, change func(run.Ownership) run.Ownership) (run.Ownership, error) {
 	var o run.Ownership
 	_, err := s.Store.Update(ctx, ownershipKey(taskID), store.Object{}, func(body []byte) ([]byte, error) {
 		if err := json.Unmarshal(body, &o); err != nil {
 			return nil, fmt.Errorf("the ownership of the task %s: %w", taskID, err)
 		}
-		var err error
-		if o, err = how(o); err != nil {
-			return nil, err
-		}
+		o = change(o)
 		next, err := json.Marshal(o)
 		if err != nil || bytes.Equal(next, body) {
 			return nil, err
@@ -59,30 +56,26 @@ func (s *Runs) updateOwnership(ctx context.Context, taskID string, how func(run.
 
 // takeDelivery makes a run the deliverer of a task. It returns TaskTaken if another
 // run that has not ended delivers it.
-func (s *Runs) takeDelivery(ctx context.Context, runID, taskID string) (run.Ownership, error) {
-	var free []string // deliverers that have ended, or never got the task
+func (s *Runs) takeDelivery(ctx context.Context, runID, taskID string) error {
+	free := []string{""} // deliverers that have ended, or never got the task
 	for {
-		var asked string
-		o, err := s.updateOwnership(ctx, taskID, func(o run.Ownership) (run.Ownership, error) {
-			asked = ""
-			if o.DeliveredBy != runID && o.DeliveredBy != "" && !slices.Contains(free, o.DeliveredBy) {
-				asked = o.DeliveredBy
-				return o, nil
+		o, err := s.updateOwnership(ctx, taskID, func(o run.Ownership) run.Ownership {
+			if slices.Contains(free, o.DeliveredBy) {
+				o.DeliveredBy = runID
 			}
-			o.DeliveredBy = runID
-			return o, nil
+			return o
 		})
-		if err != nil || asked == "" {
-			return o, err
+		if err != nil || o.DeliveredBy == runID {
+			return err
 		}
-		live, err := s.delivers(ctx, asked, taskID)
+		live, err := s.delivers(ctx, o.DeliveredBy, taskID)
 		if err != nil {
-			return o, err
+			return err
 		}
 		if live {
-			return o, named.Errorf(named.TaskTaken, "the run %s, which has not ended, delivers the task %s", asked, taskID)
+			return named.Errorf(named.TaskTaken, "the run %s, which has not ended, delivers the task %s", o.DeliveredBy, taskID)
 		}
-		free = append(free, asked)
+		free = append(free, o.DeliveredBy)
 	}
 }
 

@@ -52,11 +52,8 @@ func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission ru
 		rec.Posts++
 		return nil
 	})
-	if err == nil {
-		return marked, nil
-	}
-	if named.Is(err, named.Unavailable) {
-		return marked, err // whether the record has the mark is not known: the next call looks before it posts
+	if err == nil || named.Is(err, named.Unavailable) { // the record may have the mark: the next call looks before it posts
+		return marked, err
 	}
 	return marked, errors.Join(err, s.Store.Delete(ctx, markersOf(workflowID, r.RunID)+submission.Attempt))
 }
@@ -167,10 +164,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 			return r, err
 		}
 	}
-	if submission == nil {
-		return r, s.withdrawDoubt(ctx, r.Record)
-	}
-	if !r.first { // an earlier call may have died between its marker and its mark
+	if !r.first || submission == nil { // an earlier call may have died between its marker and its mark
 		return r, s.clearMarkers(ctx, r.Record)
 	}
 	if err := s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+submission.Attempt); err != nil {
@@ -222,7 +216,7 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 		return r, err
 	}
 	if o.DeliveredBy != r.RunID {
-		if o, err = s.takeDelivery(ctx, r.RunID, r.TaskID); err != nil {
+		if err := s.takeDelivery(ctx, r.RunID, r.TaskID); err != nil {
 			return r, err
 		}
 	}
@@ -278,7 +272,7 @@ func (s *Runs) RescueTask(ctx context.Context, r Run, taskID, taskWorkflow strin
 	if _, err := s.addOwnership(ctx, taskID, run.Ownership{How: run.Rescue, DeliveredBy: r.RunID}); err != nil {
 		return r, err
 	}
-	if _, err := s.takeDelivery(ctx, r.RunID, taskID); err != nil {
+	if err := s.takeDelivery(ctx, r.RunID, taskID); err != nil {
 		return r, err
 	}
 	return s.find(ctx, r, taskID, run.Rescue, func(rec *run.Record) { rec.TaskWorkflow = taskWorkflow })

@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
@@ -30,8 +29,8 @@ type sweepState struct {
 	WholeAt time.Time `json:"whole_at"` // when a sweep last looked nine days back
 }
 
-// lister pages through executions that ended.
-type lister interface {
+// Lister lists executions that ended, as executions.Machine does.
+type Lister interface {
 	UnsuccessfulSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
 
@@ -41,7 +40,7 @@ type lister interface {
 // to ten days ago and are still open, whose execution Step Functions may have
 // forgotten. pace is called before each call to Step Functions. left counts the
 // executions that were not reached.
-func (c Closer) Sweep(ctx context.Context, list lister, pace func(context.Context) error, each func(executions.Execution)) (left int, err error) {
+func (c Closer) Sweep(ctx context.Context, list Lister, pace func(context.Context) error, each func(executions.Execution)) (left int, err error) {
 	var state sweepState
 	if _, err := c.get(ctx, sweepKey, &state); err != nil {
 		return 0, err
@@ -71,16 +70,17 @@ func (c Closer) Sweep(ctx context.Context, list lister, pace func(context.Contex
 
 // sweepForgotten looks at the records of runs that began nine to ten days ago.
 func (c Closer) sweepForgotten(ctx context.Context, now time.Time, each func(executions.Execution)) error {
-	last := indexPrefix + store.DescendingKey(now.Add(-forgotten-daily))
-	entries, err := c.listKeys(ctx, indexPrefix, indexPrefix+store.DescendingKey(now.Add(-forgotten)), maxSwept)
-	if err != nil {
+	last := store.DescendingKey(now.Add(-forgotten - daily))
+	var ids []string
+	if err := c.EachNewestFirst(ctx, store.DescendingKey(now.Add(-forgotten)), func(runID, cursor string) bool {
+		if cursor <= last {
+			ids = append(ids, runID)
+		}
+		return cursor <= last && len(ids) < maxSwept
+	}); err != nil {
 		return err
 	}
-	for _, entry := range entries {
-		if entry.Key > last {
-			return nil
-		}
-		_, runID, _ := strings.Cut(strings.TrimPrefix(entry.Key, indexPrefix), "-")
+	for _, runID := range ids {
 		r, err := c.Get(ctx, runID)
 		if err != nil && !errors.Is(err, ErrNoRecord) {
 			return err

@@ -44,16 +44,11 @@ type Output struct {
 	Failed int `json:"failed,omitempty"` // of a sweep: runs left for the next one
 }
 
-// Executions lists executions that ended: see UnsuccessfulSince of shared/executions.
-type Executions interface {
-	UnsuccessfulSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
-}
-
 // Handler closes runs whose execution failed, timed out or was stopped.
 type Handler struct {
 	Closer     lifecycle.Closer
 	Doubts     doubt.Investigator
-	Executions Executions
+	Executions lifecycle.Lister
 	Sweepers   int // runs that a sweep closes side by side
 	Now        func() time.Time
 	Sleep      func(ctx context.Context, d time.Duration) error
