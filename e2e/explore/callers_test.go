@@ -21,6 +21,7 @@ import (
 	poll "github.com/cyberun-cloud/cyberun-relay/functions/poll-status/handler"
 	submit "github.com/cyberun-cloud/cyberun-relay/functions/submit/handler"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
@@ -120,7 +121,7 @@ func (u *universe) invoke(life int) (next string, failure *named.Error) {
 		return "PollStatus", u.callSubmit(life)
 	case "PollStatus":
 		out, failure := once(func(ctx context.Context) (poll.Output, error) {
-			return u.poll(u.execution().webhooks).Handle(ctx, poll.Input{RunID: id, RedriveCount: &life})
+			return u.poll(u.execution().webhooks).Handle(ctx, poll.Input{Call: lifecycle.Call{RunID: id, Redrives: &life}})
 		})
 		switch {
 		case failure != nil:
@@ -135,7 +136,7 @@ func (u *universe) invoke(life int) (next string, failure *named.Error) {
 	case "AwaitWebhook":
 		token := fmt.Sprintf("%s-%d-%s", id, life, u.newID())
 		if _, failure := once(func(ctx context.Context) (poll.Output, error) {
-			return u.poll(true).Handle(ctx, poll.Input{RunID: id, RedriveCount: &life, TaskToken: token})
+			return u.poll(true).Handle(ctx, poll.Input{Call: lifecycle.Call{RunID: id, Redrives: &life}, TaskToken: token})
 		}); failure != nil {
 			return "", failure
 		}
@@ -145,7 +146,7 @@ func (u *universe) invoke(life int) (next string, failure *named.Error) {
 		return at, nil
 	}
 	out, failure := once(func(ctx context.Context) (copyresult.Output, error) {
-		return u.copyResult().Handle(ctx, copyresult.Input{RunID: id, RedriveCount: &life})
+		return u.copyResult().Handle(ctx, copyresult.Input{Call: lifecycle.Call{RunID: id, Redrives: &life}})
 	})
 	if failure == nil && out.Done {
 		return "Done", nil
@@ -160,7 +161,7 @@ func (u *universe) callSubmit(life int) *named.Error {
 	}
 	_, failure := once(func(ctx context.Context) (submit.Output, error) {
 		return u.submit(u.execution().inDoubt).Handle(ctx, submit.Input{
-			RunID: u.owner, ExecutionARN: arnPrefix + u.owner, StartedAt: began, RedriveCount: &life, Request: json.RawMessage(u.execution().request),
+			Call: lifecycle.Call{RunID: u.owner, ExecutionARN: arnPrefix + u.owner, StartedAt: began, Redrives: &life}, Request: json.RawMessage(u.execution().request),
 		})
 	})
 	return failure

@@ -124,16 +124,20 @@ func (s *Runs) update(ctx context.Context, r Run, event event, do func(*run.Reco
 	return r, met, err
 }
 
-// Call says which call of a step this is: of which run, of which execution, and in
-// which life by Step Functions.
+// Call is the part that the inputs of all steps have: which run a call is for, and in
+// which life by Step Functions. ExecutionARN and StartedAt, which is the execution's
+// first start, come to submit alone.
 type Call struct {
-	RunID        string
-	ExecutionARN string
-	StartedAt    time.Time // the execution's first start; zero from poll-status and copy-result, which do not need it
+	RunID        string    `json:"run_id"`
+	ExecutionARN string    `json:"execution_arn,omitempty"`
+	StartedAt    time.Time `json:"started_at,omitzero"`
 	// Redrives is $$.Execution.RedriveCount; nil in calls of executions that began
 	// under a definition of the state machine that did not pass it.
-	Redrives *int
+	Redrives *int `json:"redrive_count,omitempty"`
 }
+
+// ID names the run in the log.
+func (c Call) ID() string { return c.RunID }
 
 // sameStart is the most by which two reports of one execution's start differ: the
 // state machine's context and DescribeExecution round it differently.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 	"github.com/google/go-cmp/cmp"
 )
@@ -29,7 +30,7 @@ func TestStateFits(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{RunID: "r", RedriveCount: new(int), Retries: 1})); diff != "" {
+	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{Call: lifecycle.Call{RunID: "r", Redrives: new(int)}, Retries: 1})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -17,13 +17,9 @@ import (
 
 // Input is the payload of the state CopyResult.
 type Input struct {
-	RunID        string `json:"run_id"`
-	RedriveCount *int   `json:"redrive_count,omitempty"` // as [lifecycle.Call].Redrives
-	Retries      int    `json:"attempts,omitempty"`      // how often this state was tried before this call
+	lifecycle.Call
+	Retries int `json:"attempts,omitempty"` // how often this state was tried before this call
 }
-
-// ID returns the run's id, for the log.
-func (in Input) ID() string { return in.RunID }
 
 // Output is what the state IsCopied chooses the next state by and, once Done, the
 // execution's output. Every field is always written: the state machine selects them by
@@ -76,8 +72,7 @@ const (
 // output the state machine calls it again, and the copies are resumed from their
 // checkpoints. Every error is a *named.Error.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
-	call := lifecycle.Call{RunID: in.RunID, Redrives: in.RedriveCount}
-	r, err := h.Runs.Continue(ctx, call)
+	r, err := h.Runs.Continue(ctx, in.Call)
 	if err != nil {
 		return Output{}, err
 	}
@@ -93,21 +88,18 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	}
 	copied, done, err := h.copyAll(ctx, r, outputs)
 	if named.Is(err, named.Superseded) { // most likely another live call of this step has delivered meanwhile
-		if r, again := h.Runs.Continue(ctx, call); again == nil && r.Status == run.Succeeded {
+		if r, again := h.Runs.Continue(ctx, in.Call); again == nil && r.Status == run.Succeeded {
 			return output(r), nil
 		}
 	}
+	if err != nil || !done {
+		return output(r), err
+	}
+	progress, err := h.Runs.Progress(ctx, r.RunID)
 	if err != nil {
 		return Output{}, err
 	}
-	if !done {
-		return Output{RunID: r.RunID, TaskID: r.TaskID, Bucket: r.Bucket}, nil
-	}
-	manifest, err := h.manifest(ctx, r.Record, copied)
-	if err != nil {
-		return Output{}, err
-	}
-	r, err = h.Runs.Deliver(ctx, r, manifest)
+	r, err = h.Runs.Deliver(ctx, r, run.NewManifest(r.Record, progress, copied, h.Now()))
 	return output(r), err
 }
 
@@ -156,14 +148,6 @@ func (h *Handler) result(ctx context.Context, runID, taskID string) (cyberun.Res
 		return result, named.Errorf(named.OutputExpired, "Cyberun no longer has a result of the task %s, nor the task in its list: %w", taskID, err)
 	}
 	return result, named.Errorf(named.Unavailable, "read the result of the task %s: %w", taskID, err)
-}
-
-func (h *Handler) manifest(ctx context.Context, r run.Record, outputs []run.Output) (run.Manifest, error) {
-	progress, err := h.Runs.Progress(ctx, r.RunID)
-	if err != nil {
-		return run.Manifest{}, err
-	}
-	return run.NewManifest(r, progress, outputs, h.Now()), nil
 }
 
 func output(r lifecycle.Run) Output {

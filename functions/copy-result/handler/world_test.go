@@ -126,7 +126,7 @@ func (w *world) handle(life ...int) (Output, error) {
 }
 
 func (w *world) input(life ...int) Input {
-	return Input{RunID: "r1", RedriveCount: &append(life, 0)[0]}
+	return Input{Call: lifecycle.Call{RunID: "r1", Redrives: &append(life, 0)[0]}}
 }
 
 // delivered compares everything that a delivered run leaves.

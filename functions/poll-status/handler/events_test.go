@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -26,10 +27,10 @@ func TestSamples(t *testing.T) {
 func TestStatesFit(t *testing.T) {
 	states := eventstest.Machine(t)
 	payload, _ := states["AwaitWebhook"].Parameters["Payload"].(map[string]any)
-	if diff := cmp.Diff(eventstest.Sent(payload), eventstest.Fields(t, Input{RunID: "r", RedriveCount: new(int), Retries: 1, TaskToken: "t"})); diff != "" {
+	if diff := cmp.Diff(eventstest.Sent(payload), eventstest.Fields(t, Input{Call: lifecycle.Call{RunID: "r", Redrives: new(int)}, Retries: 1, TaskToken: "t"})); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(eventstest.Sent(states["PollStatus"].Parameters), eventstest.Fields(t, Input{RunID: "r", RedriveCount: new(int), Retries: 1})); diff != "" {
+	if diff := cmp.Diff(eventstest.Sent(states["PollStatus"].Parameters), eventstest.Fields(t, Input{Call: lifecycle.Call{RunID: "r", Redrives: new(int)}, Retries: 1})); diff != "" {
 		t.Error(diff)
 	}
 	if got := time.Duration(states["AwaitWebhook"].TimeoutSeconds) * time.Second; got != parkTime {

@@ -21,14 +21,10 @@ import (
 // Input is the payload of the states PollStatus and AwaitWebhook; only the latter
 // sends a token.
 type Input struct {
-	RunID        string `json:"run_id"`
-	RedriveCount *int   `json:"redrive_count,omitempty"` // as [lifecycle.Call].Redrives
-	Retries      int    `json:"attempts,omitempty"`      // how often this state was tried before this call
-	TaskToken    string `json:"task_token,omitempty"`
+	lifecycle.Call
+	Retries   int    `json:"attempts,omitempty"` // how often this state was tried before this call
+	TaskToken string `json:"task_token,omitempty"`
 }
-
-// ID names the run in the log.
-func (in Input) ID() string { return in.RunID }
 
 // Output is what the state IsTaskDone chooses the next state by.
 type Output struct {
@@ -75,7 +71,7 @@ const (
 
 // Handle runs the states PollStatus and AwaitWebhook.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
-	r, err := h.Runs.Continue(ctx, lifecycle.Call{RunID: in.RunID, Redrives: in.RedriveCount})
+	r, err := h.Runs.Continue(ctx, in.Call)
 	if err != nil {
 		return Output{}, err
 	}
@@ -171,8 +167,7 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 	if progress.Checks > 0 {
 		wait = run.CheckWait(progress.Checks)
 	}
-	var answer *cyberun.APIError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*cyberun.APIError](err); ok {
 		wait = max(wait, min(answer.RetryAfter, run.MaxWait))
 	}
 	wait = min(wait, r.Deadline().Sub(now))

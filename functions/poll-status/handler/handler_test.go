@@ -154,7 +154,7 @@ func TestDeadlineOfALife(t *testing.T) {
 	})
 	w.Now = began.Add(48 * time.Hour)
 	in := w.input()
-	*in.RedriveCount = 1
+	*in.Redrives = 1
 	if out, err := w.h.Handle(t.Context(), in); err != nil || out.WaitSeconds != 90 || w.did("cancel") != nil {
 		t.Errorf("%+v, %v, %v", out, err, w.log)
 	}
@@ -223,7 +223,7 @@ func TestRedrive(t *testing.T) {
 	})
 	w.Now = began.Add(time.Minute)
 	in := w.input()
-	*in.RedriveCount = 1
+	*in.Redrives = 1
 	if out, err := w.h.Handle(t.Context(), in); err != nil || out.Done || out.WaitSeconds != 9 {
 		t.Fatalf("%+v, %v", out, err)
 	}
@@ -239,7 +239,7 @@ func TestRedrivenAfterItsDeadline(t *testing.T) {
 	})
 	w.Now = began.Add(8 * 24 * time.Hour)
 	in := w.input()
-	*in.RedriveCount = 1
+	*in.Redrives = 1
 	if out, err := w.h.Handle(t.Context(), in); err != nil || !out.Done {
 		t.Errorf("%+v, %v", out, err)
 	}

@@ -69,7 +69,7 @@ func TestPages(t *testing.T) {
 					if w.Now.Sub(began) > test.last+time.Minute && !test.expires {
 						task.Status = cyberun.StatusCompleted
 					}
-					out, err := h.Handle(w.Lambda(5*time.Minute), Input{RunID: "r1", RedriveCount: new(int)})
+					out, err := h.Handle(w.Lambda(5*time.Minute), Input{Call: lifecycle.Call{RunID: "r1", Redrives: new(int)}})
 					if test.expires && err != nil {
 						namedtest.Want(t, err, "RunTimedOut", r.TaskID)
 						if task.Status != cyberun.StatusCancelled {

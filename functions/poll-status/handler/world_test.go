@@ -169,4 +169,4 @@ func (w *world) progress() (p run.Progress) {
 func (w *world) handle() (Output, error) { return w.h.Handle(context.Background(), w.input()) }
 
 // input is a call of the run's first life.
-func (w *world) input() Input { return Input{RunID: "r1", RedriveCount: new(int)} }
+func (w *world) input() Input { return Input{Call: lifecycle.Call{RunID: "r1", Redrives: new(int)}} }

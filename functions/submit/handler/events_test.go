@@ -7,6 +7,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named/namedtest"
 	"github.com/google/go-cmp/cmp"
@@ -35,7 +36,9 @@ func TestSamples(t *testing.T) {
 // state's Parameters; what it selects of the result is in Output.
 func TestInputIsWhatTheStateSends(t *testing.T) {
 	state := eventstest.Machine(t)["Submit"]
-	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{RedriveCount: new(int), Request: json.RawMessage("{}")})); diff != "" {
+	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{
+		Call: lifecycle.Call{RunID: "r", ExecutionARN: "a", StartedAt: began, Redrives: new(int)}, Request: json.RawMessage("{}"),
+	})); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(state.Selected(), eventstest.Fields(t, Output{})); diff != "" {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"path"
 	"strings"
@@ -12,14 +11,13 @@ import (
 	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
+	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
@@ -94,16 +92,13 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string, 
 	if lost := file.pinError(err); lost != nil {
 		return file, "", lost
 	}
-	var answer *awshttp.ResponseError
-	if errors.As(err, &answer) {
-		switch answer.HTTPStatusCode() {
-		case http.StatusNotFound:
-			return file, "is not there", nil
-		case http.StatusForbidden:
-			return file, forbidden, nil
-		case http.StatusBadRequest, http.StatusMovedPermanently:
-			return file, "cannot be read: its bucket lies in another region, or the key or the version id is not valid", nil
-		}
+	switch _, status := s3errors.Code(err); status {
+	case http.StatusNotFound:
+		return file, "is not there", nil
+	case http.StatusForbidden:
+		return file, forbidden, nil
+	case http.StatusBadRequest, http.StatusMovedPermanently:
+		return file, "cannot be read: its bucket lies in another region, or the key or the version id is not valid", nil
 	}
 	if err != nil {
 		return file, "", named.Errorf(named.Unavailable, "S3 could not look up %s: %w", uri, err)
@@ -130,11 +125,10 @@ func (f inputFile) versionID() *string {
 // 412 that other bytes lie there, 404 that it was deleted or has expired, 405 that
 // the version is a delete marker. It is nil without a pin, and for other answers.
 func (f inputFile) pinError(err error) error {
-	var answer *awshttp.ResponseError
-	if f.pin == (run.InputVersion{}) || !errors.As(err, &answer) {
+	if f.pin == (run.InputVersion{}) {
 		return nil
 	}
-	switch answer.HTTPStatusCode() {
+	switch _, status := s3errors.Code(err); status {
 	case http.StatusPreconditionFailed:
 		return f.replaced()
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
@@ -156,11 +150,7 @@ const forbidden = "may not be read by the relay: put it into the inbox bucket, o
 // unreadable returns the message of a GetObject error that no retry mends; empty for
 // one that may pass.
 func unreadable(err error) string {
-	var answer smithy.APIError
-	if !errors.As(err, &answer) {
-		return ""
-	}
-	switch answer.ErrorCode() {
+	switch code, _ := s3errors.Code(err); code {
 	case "InvalidObjectState":
 		return store.InArchive
 	case "AccessDenied", "KMS.AccessDeniedException", "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException":
@@ -200,12 +190,10 @@ func (h *Handler) uploadFiles(ctx context.Context, r lifecycle.Run, files []inpu
 			}
 			done = run.SentFile{Source: f.uri, ETag: f.etag, FileKey: fileKey, At: h.Now().UTC()}
 			if r, err = h.Runs.Note(ctx, r, func(rec *run.Record) {
-				uploads := maps.Clone(rec.SentFiles)
-				if uploads == nil {
-					uploads = map[string]run.SentFile{}
+				if rec.SentFiles == nil {
+					rec.SentFiles = map[string]run.SentFile{}
 				}
-				uploads[f.parameter] = done
-				rec.SentFiles = uploads
+				rec.SentFiles[f.parameter] = done
 			}); err != nil {
 				return r, err
 			}
@@ -254,11 +242,11 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	if lost := f.pinError(err); lost != nil {
 		return "", lost
 	}
-	var answer *awshttp.ResponseError
-	if errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusPreconditionFailed {
-		return "", named.Violations{{Parameter: f.parameter, Message: f.uri + " changed while the run was prepared"}}.Err()
+	problem := unreadable(err)
+	if _, status := s3errors.Code(err); status == http.StatusPreconditionFailed {
+		problem = "changed while the run was prepared"
 	}
-	if problem := unreadable(err); problem != "" {
+	if problem != "" {
 		return "", named.Violations{{Parameter: f.parameter, Message: f.uri + " " + problem}}.Err()
 	}
 	if err != nil {
@@ -277,8 +265,7 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 // IncompleteBody). Only a file that is too large is refused for good, by S3's code
 // for that or by a JSON object with status 413.
 func uploadError(uri string, err error) error {
-	var answer *cyberun.APIError
-	if errors.As(err, &answer) && (answer.JSON && answer.Status == http.StatusRequestEntityTooLarge || answer.Code == "EntityTooLarge") {
+	if answer, ok := errors.AsType[*cyberun.APIError](err); ok && (answer.JSON && answer.Status == http.StatusRequestEntityTooLarge || answer.Code == "EntityTooLarge") {
 		return named.Errorf(named.RunRejected, "upload the file %s: %w", uri, err)
 	}
 	if e, ok := named.As(err); ok { // such as OriginRefused: an upload address that no client may follow

@@ -22,15 +22,9 @@ import (
 
 // Input is the payload of the state Submit.
 type Input struct {
-	RunID        string          `json:"run_id"`
-	ExecutionARN string          `json:"execution_arn"`
-	StartedAt    time.Time       `json:"started_at"`
-	RedriveCount *int            `json:"redrive_count,omitempty"` // as [lifecycle.Call].Redrives
-	Request      json.RawMessage `json:"request"`                 // the execution's input, see [run.Request]
+	lifecycle.Call
+	Request json.RawMessage `json:"request"` // the execution's input, see [run.Request]
 }
-
-// ID names the run in the log.
-func (in Input) ID() string { return in.RunID }
 
 // Output is the result of the state Submit, and the input of the next states: the
 // request goes no further.
@@ -119,9 +113,7 @@ var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Betwe
 // happened to earlier calls for the same run.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	request, violations := run.ParseRequest(in.Request)
-	r, err := h.Runs.Begin(ctx, lifecycle.Call{
-		RunID: in.RunID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Redrives: in.RedriveCount,
-	}, request, h.OutputBucket, h.OutputPrefix)
+	r, err := h.Runs.Begin(ctx, in.Call, request, h.OutputBucket, h.OutputPrefix)
 	if err != nil {
 		return Output{}, err
 	}
@@ -143,7 +135,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	return h.submit(ctx, ready)
+	return h.submit(ctx, request.Workflow, ready)
 }
 
 // tooLate is RunTimedOut of a run without a task. A redrive does not give it more
@@ -182,17 +174,9 @@ func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (O
 // ready is a request that was checked completely and can be submitted.
 type ready struct {
 	run        lifecycle.Run // as its record stands after the uploads
-	ref        string
-	workflowID string
+	workflow   cyberun.Workflow
+	asked      time.Time // by the relay's clock, no later than workflow.Date by Cyberun's
 	parameters map[string]any
-	clock      serverClock
-}
-
-// serverClock is a time by Cyberun's clock, and one by the relay's clock that is no
-// later.
-type serverClock struct {
-	server time.Time
-	local  time.Time
 }
 
 // prepare checks the request against its workflow, proves that the outputs can be
@@ -202,7 +186,7 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 	if request.Workflow == "" || request.TaskID != "" {
 		return ready{}, violations.Err()
 	}
-	workflow, clock, err := h.workflow(ctx, request.Workflow)
+	workflow, asked, err := h.workflow(ctx, request.Workflow)
 	if err != nil {
 		if len(violations) > 0 {
 			return ready{}, violations.Err() // these stand, whatever the workflow would say
@@ -234,11 +218,11 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 		return ready{}, err
 	}
 	if waited || len(files) > 0 {
-		if workflow, clock, err = h.workflow(ctx, request.Workflow); err != nil { // its clock, not minutes old
+		if workflow, asked, err = h.workflow(ctx, request.Workflow); err != nil { // its clock, not minutes old
 			return ready{}, err
 		}
 	}
-	return ready{run: r, ref: request.Workflow, workflowID: workflow.ID, parameters: parameters, clock: clock}, nil
+	return ready{run: r, workflow: workflow, asked: asked, parameters: parameters}, nil
 }
 
 const (
@@ -282,21 +266,21 @@ func (h *Handler) awaitOtherDoubts(ctx context.Context, workflowID string, r lif
 	}
 }
 
-// workflow reads the workflow and Cyberun's clock. It reads the local clock before
-// it asks: an answer that took long has an old Date, and a POST timed from its
+// workflow reads the workflow and, in its Date, Cyberun's clock. It reads the local clock
+// before it asks: an answer that took long has an old Date, and a POST timed from its
 // arrival could lie outside the window in which a lost reply is searched for.
-func (h *Handler) workflow(ctx context.Context, ref string) (cyberun.Workflow, serverClock, error) {
-	asked := h.Now()
+func (h *Handler) workflow(ctx context.Context, ref string) (w cyberun.Workflow, asked time.Time, err error) {
+	asked = h.Now()
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	w, err := h.Cyberun.Workflow(ctx, ref)
+	w, err = h.Cyberun.Workflow(ctx, ref)
 	if err != nil {
-		return w, serverClock{}, cyberun.WorkflowError(ref, err)
+		return w, asked, cyberun.WorkflowError(ref, err)
 	}
 	if w.Date.IsZero() {
-		return w, serverClock{}, named.Errorf(named.Unavailable, "Cyberun's answer has no Date header of its own, or came from a cache, so a lost reply could not be traced; nothing was submitted")
+		return w, asked, named.Errorf(named.Unavailable, "Cyberun's answer has no Date header of its own, or came from a cache, so a lost reply could not be traced; nothing was submitted")
 	}
-	return w, serverClock{server: w.Date, local: asked}, nil
+	return w, asked, nil
 }
 
 const (
@@ -307,37 +291,37 @@ const (
 	leastPost = time.Second
 )
 
-// submit marks the submission, posts it once, and accepts the receipt. The order is
-// that of the protocol in ADR 4.
-func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
+// submit marks the submission, posts it once to the workflow that ref names, and accepts
+// the receipt. The order is that of the protocol in ADR 4.
+func (h *Handler) submit(ctx context.Context, ref string, ready ready) (Output, error) {
 	r := ready.run
 	if r.Posts >= maxPosts {
 		e := named.Errorf(named.RunRejected, "%d submissions in a row reached Cyberun and never started a task%s", r.Posts, lastAnswer(r.Record))
 		e.Hint = "look at Cyberun's own status, then start a new run; no task was paid for"
 		return Output{}, e
 	}
-	r, err := h.Runs.Mark(ctx, r, ready.workflowID, run.Submission{
-		Attempt: h.NewID(), MarkedAt: ready.clock.server.UTC(), PostUntil: ready.clock.server.Add(h.Waits.Post).UTC(), LocalAt: ready.clock.local.UTC(),
+	date := ready.workflow.Date.UTC()
+	r, err := h.Runs.Mark(ctx, r, ready.workflow.ID, run.Submission{
+		Attempt: h.NewID(), MarkedAt: date, PostUntil: date.Add(h.Waits.Post), LocalAt: ready.asked.UTC(),
 	})
 	if err != nil {
 		return Output{}, err
 	}
-	left := h.Waits.Post - h.Now().Sub(ready.clock.local)
+	left := h.Waits.Post - h.Now().Sub(ready.asked)
 	if left < min(leastPost, h.Waits.Post/2) {
 		return Output{}, h.Runs.Unmark(ctx, r, named.Errorf(named.Unavailable, "the state bucket was too slow to submit in time; nothing was submitted"))
 	}
 	postCtx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	taskID, err := h.Cyberun.StartTask(postCtx, ready.ref, ready.parameters)
+	taskID, err := h.Cyberun.StartTask(postCtx, ref, ready.parameters)
 	if err == nil {
 		if r, err = h.Runs.Accept(ctx, r, taskID); err != nil {
 			return Output{}, err
 		}
 		return output(h.Runs.Check(ctx, r)) // the run may have been stopped, or redriven, while this call posted
 	}
-	var failed *cyberun.StartError
-	if errors.As(err, &failed) && failed.NotStarted {
-		return Output{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ready.ref, err))
+	if failed, ok := errors.AsType[*cyberun.StartError](err); ok && failed.NotStarted {
+		return Output{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ref, err))
 	}
 	doubtCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
 	defer cancel()
@@ -354,9 +338,9 @@ func (h *Handler) submit(ctx context.Context, ready ready) (Output, error) {
 
 // answered reports whether a POST in doubt got an answer, whosever it was.
 func answered(err error) bool {
-	var status *cyberun.APIError
-	var body *cyberun.AnswerError
-	return errors.As(err, &status) || errors.As(err, &body)
+	_, status := errors.AsType[*cyberun.APIError](err)
+	_, body := errors.AsType[*cyberun.AnswerError](err)
+	return status || body
 }
 
 // lastAnswer ends a sentence about a run's submissions with what was answered to them.

@@ -145,8 +145,8 @@ func TestFence(t *testing.T) {
 			if test.prepare != nil {
 				test.prepare(w)
 			}
-			if in.RedriveCount = &test.count; test.count < 0 {
-				in.RedriveCount = nil
+			if in.Redrives = &test.count; test.count < 0 {
+				in.Redrives = nil
 			}
 			out, _, err, _ := w.once(in)
 			record := w.Run("r1")

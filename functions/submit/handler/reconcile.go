@@ -17,7 +17,10 @@ import (
 // say what happened.
 func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run, error) {
 	if d := r.Decision; d != nil && d.Attempt == r.Submission.Attempt {
-		return h.applyDecision(ctx, r, *d)
+		if d.NotStarted {
+			return h.Runs.NotStarted(ctx, r)
+		}
+		return h.adopt(ctx, r, d.TaskID)
 	}
 	if err := h.Runs.AnnounceDoubt(ctx, r.Record); err != nil {
 		return r, err
@@ -68,14 +71,6 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 	return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
 }
 
-// applyDecision does what a person has decided about this submission.
-func (h *Handler) applyDecision(ctx context.Context, r lifecycle.Run, d run.Decision) (lifecycle.Run, error) {
-	if d.NotStarted {
-		return h.Runs.NotStarted(ctx, r)
-	}
-	return h.adopt(ctx, r, d.TaskID)
-}
-
 func (h *Handler) adopt(ctx context.Context, r lifecycle.Run, taskID string) (lifecycle.Run, error) {
 	found, other, err := h.Runs.Adopt(ctx, r, taskID, run.Exclusion)
 	if err == nil && other != "" {
@@ -93,9 +88,7 @@ func (h *Handler) confirmAbsence(ctx context.Context, r lifecycle.Run) (lifecycl
 		attempt := r.Submission.Attempt
 		r, err := h.Runs.Note(ctx, r, func(rec *run.Record) {
 			if rec.InDoubt() && rec.Submission.Attempt == attempt {
-				looked := *rec.Submission
-				looked.EmptyAt = now.UTC()
-				rec.Submission = &looked
+				rec.Submission.EmptyAt = now.UTC()
 			}
 		})
 		if err != nil {

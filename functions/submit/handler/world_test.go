@@ -12,6 +12,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
+	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
@@ -69,7 +70,7 @@ func (w *world) handler() *Handler {
 func (w *world) input(runID, request string) Input {
 	e := w.Executions.Begin(runID, request, w.Now)
 	redrives := e.Redrives
-	return Input{RunID: runID, ExecutionARN: e.ARN, StartedAt: e.StartedAt, RedriveCount: &redrives, Request: json.RawMessage(request)}
+	return Input{Call: lifecycle.Call{RunID: runID, ExecutionARN: e.ARN, StartedAt: e.StartedAt, Redrives: &redrives}, Request: json.RawMessage(request)}
 }
 
 // prompted is a request whose task can be told by its prompt.
