@@ -7,7 +7,12 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 )
+
+// CallTime is how long a step or an answer waits for one call of the API, apart from a
+// POST, an upload and a container's work: two thirds of the 30 s that an HTTP API has.
+const CallTime = 20 * time.Second
 
 // MaxPageSize is the documented limit for the rows of a page.
 const MaxPageSize = 100

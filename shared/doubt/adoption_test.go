@@ -80,7 +80,7 @@ func TestOnlyOneInSight(t *testing.T) {
 	crowd := func(n int, at time.Duration) func(w *world) {
 		return func(w *world) { w.Cyberun.Strangers(n, "wf-2", marked.Add(at)) }
 	}
-	const page = listPage + 10
+	const page = cyberun.MaxPageSize + 10
 	tests := []struct {
 		name    string
 		prepare func(w *world) // before the run's own task

@@ -1,6 +1,7 @@
 package doubt
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -44,8 +45,8 @@ const (
 	// OthersPosted says that another run's submission may have started one of the
 	// candidates. A later look may show which task is whose.
 	OthersPosted
-	// Absent says that the task list surely had no task of the submission at Finding.Date.
-	// A task may be listed later.
+	// Absent says that the task list surely had no task of the submission when it was
+	// read. A task may be listed later.
 	Absent
 )
 
@@ -58,7 +59,6 @@ type Finding struct {
 	// NoWitness says that absence could not be shown for want of a witness: a task that
 	// this stack surely started, and that a complete list has to show.
 	NoWitness bool
-	Date      time.Time // when the list was read, by Cyberun's clock
 }
 
 // maxOwned bounds the ownerships that one look reads: of the tasks that started
@@ -93,7 +93,6 @@ func (i Investigator) Investigate(ctx context.Context, r run.Record) (Finding, e
 	if err != nil {
 		return Finding{}, err
 	}
-	f.Date = list.date
 	switch {
 	case f.Verdict == Found:
 		return f, nil
@@ -144,10 +143,7 @@ func (i Investigator) inWindow(ctx context.Context, r run.Record, rows []cyberun
 		f.Candidates = append(f.Candidates, candidate(t, o))
 	}
 	slices.SortFunc(f.Candidates, func(a, b run.Candidate) int {
-		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
-			return c
-		}
-		return strings.Compare(a.TaskID, b.TaskID)
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.TaskID, b.TaskID))
 	})
 	return f, free, nil
 }
@@ -223,11 +219,4 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 	}
 	f.Verdict = Absent
 	return f, nil
-}
-
-// Candidates returns the tasks that may be a run's, for a run that has closed in
-// doubt.
-func (i Investigator) Candidates(ctx context.Context, r run.Record) ([]run.Candidate, error) {
-	f, err := i.Investigate(ctx, r)
-	return f.Candidates, err
 }

@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
@@ -20,10 +21,6 @@ import (
 )
 
 const (
-	// callTime bounds one call to Cyberun.
-	callTime = 20 * time.Second
-	// listPage is the most rows that Cyberun gives at once.
-	listPage = 100
 	// maxPages bounds one look: 2,000 tasks since a witness of at most six days
 	// are more than most teams start.
 	maxPages = 20
@@ -36,13 +33,16 @@ const (
 // listing is the task list as far back as it was read.
 type listing struct {
 	rows []cyberun.Task
-	date time.Time // Cyberun's clock, of the first page
 	// broken says why the list cannot prove that a task is absent; empty if it can.
 	broken string
 	// partial says why the list may lack a task of the submission's window; empty
 	// if it shows all that there are.
 	partial string
 	passed  bool // the pages read so far reach back beyond the window
+
+	oldest    time.Time // of the rows so far
+	unordered bool      // rows that follow may be newer than oldest
+	seen      map[string]bool
 }
 
 // breaks notes the first reason not to believe the list. What is wrong with pages
@@ -62,11 +62,11 @@ func (l *listing) breaks(format string, args ...any) {
 // made a hole in it is noted. expected is what Cyberun's clock should
 // say now.
 func (i Investigator) read(ctx context.Context, window run.Window, back time.Time, expected func() time.Time) (listing, error) {
-	var l listing
+	l := listing{seen: map[string]bool{}}
 	page := func(number int) (cyberun.TaskList, error) {
-		callCtx, cancel := context.WithTimeout(ctx, callTime)
+		callCtx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 		defer cancel()
-		list, err := i.Cyberun.Tasks(callCtx, cyberun.Page{Number: number, Size: listPage})
+		list, err := i.Cyberun.Tasks(callCtx, cyberun.Page{Number: number, Size: cyberun.MaxPageSize})
 		if err != nil {
 			return list, err
 		}
@@ -84,14 +84,12 @@ func (i Investigator) read(ctx context.Context, window run.Window, back time.Tim
 	if err != nil {
 		return l, err
 	}
-	l.date = first.Date
 	pages, number, step := pagesOf(first), 1, 1
-	w := walk{back: back.Add(-slack), seen: map[string]bool{}}
 	switch order := orderOf(first.Tasks); {
 	case order > 0 && pages > 1:
 		number, step = pages, -1
 	case order >= 0:
-		w.unordered = true // or its newer end is not known
+		l.unordered = true // or its newer end is not known
 	}
 	current := first
 	for range maxPages {
@@ -106,10 +104,10 @@ func (i Investigator) read(ctx context.Context, window run.Window, back time.Tim
 		if len(current.Tasks) == 0 && first.Page.TotalCount > 0 {
 			return l, fmt.Errorf("page %d of the task list's %d is empty", number, pages)
 		}
-		reached := w.page(&l, current.Tasks, step < 0)
-		l.passed = w.beyond(window.From.Add(-slack))
+		l.add(current.Tasks, step < 0)
+		l.passed = l.beyond(window.From)
 		number += step
-		if reached || len(current.Tasks) == 0 || pages != unsaid && (number < 1 || number > pages) {
+		if l.beyond(back) || len(current.Tasks) == 0 || pages != unsaid && (number < 1 || number > pages) {
 			return l, nil
 		}
 		if number == 1 {
@@ -148,39 +146,29 @@ func orderOf(tasks []cyberun.Task) int {
 	return tasks[len(tasks)-1].CreatedAt.Compare(tasks[0].CreatedAt.Time)
 }
 
-// walk goes through the pages of a list.
-type walk struct {
-	back      time.Time
-	oldest    time.Time // row so far
-	unordered bool
-	seen      map[string]bool
-}
-
-// page takes the rows of a page in, and reports whether all that follow are older
-// than the moment that the list is read back to.
-func (w *walk) page(l *listing, tasks []cyberun.Task, reversed bool) bool {
-	for i := range tasks {
-		t := tasks[i]
-		if reversed {
-			t = tasks[len(tasks)-1-i]
-		}
+// add takes the rows of a page in. reversed says that the oldest of them comes first.
+func (l *listing) add(tasks []cyberun.Task, reversed bool) {
+	rows := slices.All(tasks)
+	if reversed {
+		rows = slices.Backward(tasks)
+	}
+	for _, t := range rows {
 		if t.CreatedAt.IsZero() {
 			l.breaks("the task %s in the list has no created_at", t.ID)
 			continue
 		}
-		if !w.oldest.IsZero() && t.CreatedAt.After(w.oldest.Add(slack)) {
-			w.unordered = true
+		if !l.oldest.IsZero() && t.CreatedAt.After(l.oldest.Add(slack)) {
+			l.unordered = true
 		}
-		if w.oldest.IsZero() || t.CreatedAt.Before(w.oldest) {
-			w.oldest = t.CreatedAt.Time
+		if l.oldest.IsZero() || t.CreatedAt.Before(l.oldest) {
+			l.oldest = t.CreatedAt.Time
 		}
-		if !w.seen[t.ID] { // a task that started meanwhile moves the others onto the next page
-			w.seen[t.ID] = true
+		if !l.seen[t.ID] { // a task that started meanwhile moves the others onto the next page
+			l.seen[t.ID] = true
 			l.rows = append(l.rows, t)
 		}
 	}
-	return w.beyond(w.back)
 }
 
 // beyond reports whether all rows that follow are older than a moment.
-func (w *walk) beyond(at time.Time) bool { return !w.unordered && w.oldest.Before(at) }
+func (l *listing) beyond(at time.Time) bool { return !l.unordered && l.oldest.Before(at.Add(-slack)) }

@@ -150,8 +150,8 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 			return err
 		})
 	}
-	if err != nil {
-		return r, taskIDLost(taskID, err)
+	if err != nil { // the id is recorded nowhere else, and a person may have to find the task
+		return r, named.Within("the task "+taskID+" is this run's, and its id could not be stored", err)
 	}
 	if r.TaskID != taskID {
 		r, err = s.cancelExtra(ctx, r, taskID)
@@ -192,13 +192,6 @@ func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error)
 			return err
 		}
 	}
-}
-
-// taskIDLost returns an error that names the task of a receipt that could not be
-// stored: its id is recorded nowhere else, and a person may have to find it.
-func taskIDLost(taskID string, err error) error {
-	e := named.OrUnavailable(err)
-	return &named.Error{Name: e.Name, Cause: "the task " + taskID + " is this run's, and its id could not be stored: " + e.Cause, Hint: e.Hint, Err: err}
 }
 
 // CompleteSubmission does what follows once a run has its task: it writes the task's

@@ -74,6 +74,14 @@ func OrUnavailable(err error) *Error {
 	return Errorf(Unavailable, "%w", err)
 }
 
+// Within returns the error of [OrUnavailable] with what it happened to, and a colon, in
+// front of its cause. Step Functions and error.json show that.
+func Within(what string, err error) *Error {
+	e := *OrUnavailable(err)
+	e.Cause = what + ": " + e.Cause
+	return &e
+}
+
 // Is reports whether the first named error in the chain of err has this name.
 func Is(err error, name string) bool {
 	e, ok := As(err)

@@ -44,6 +44,9 @@ func TestAsError(t *testing.T) {
 	if got := OrUnavailable(context.Canceled); got.Name != Unavailable || got.Cause != context.Canceled.Error() || !errors.Is(got, context.Canceled) {
 		t.Errorf("an error without a name became %v", got)
 	}
+	if got := Within("output a", e); got.Cause != "output a: taken" || got.Name != TaskTaken || got.Hint != e.Hint || e.Cause != "taken" {
+		t.Errorf("%+v, of %+v", got, e)
+	}
 	if outer := Errorf(Unavailable, "more: %w", e); !Is(outer, Unavailable) {
 		t.Error("the outer name does not stand")
 	}

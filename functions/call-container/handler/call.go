@@ -98,24 +98,24 @@ func (h *Handler) failed(ctx, within context.Context, slug string, err error) er
 	if _, ok := named.As(err); ok {
 		return err // from the key's source, which names its own
 	}
-	effect := "the call may have been carried out"
-	if cyberun.NeverSent(err) {
+	sent, effect := !cyberun.NeverSent(err), "the call may have been carried out"
+	if !sent {
 		effect = "nothing was sent to the container"
 	}
-	if within.Err() != nil {
-		if cyberun.NeverSent(err) {
-			return named.Errorf(named.Unavailable, "Cyberun could not be reached within %s; %s: %w", h.CallTime, effect, err)
-		}
+	switch ended := within.Err() != nil; {
+	case ended && sent:
 		return named.Errorf(named.ContainerTimedOut, "the container service %s had not answered after %s; the call may go on there", slug, h.CallTime)
+	case ended:
+		return named.Errorf(named.Unavailable, "Cyberun could not be reached within %s; %s: %w", h.CallTime, effect, err)
 	}
 	unavailable := h.lookUp(ctx, slug, err.Error()+"; "+effect)
 	if unavailable == nil {
 		unavailable = named.Errorf(named.Unavailable, "%w; %s", err, effect)
 	}
-	if cyberun.NeverSent(err) {
-		return unavailable
+	if sent {
+		return withCheckHint(unavailable)
 	}
-	return withCheckHint(unavailable)
+	return unavailable
 }
 
 // hintCheckFirst is the hint of an Unavailable after which the call is not simply to be

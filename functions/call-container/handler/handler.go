@@ -4,6 +4,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -29,8 +30,6 @@ const (
 	// LookUpTime is how long Cyberun may take to describe a container whose call
 	// failed.
 	LookUpTime = 3 * time.Second
-	// listTime bounds a list and a detail, as every other call to Cyberun.
-	listTime = 20 * time.Second
 )
 
 // Handler answers the routes below /containers.
@@ -101,4 +100,23 @@ func (h *Handler) route(ctx context.Context, r httpapi.Request, moved *traffic) 
 		return h.call(ctx, r, moved)
 	}
 	return httpapi.Response{}, named.Errorf(named.NotFound, "there is no route for %s here", r.RequestContext.HTTP.Method)
+}
+
+// notRunning is ContainerNotRunning, with the service as Cyberun describes it.
+type notRunning struct {
+	err       *named.Error
+	container cyberun.Container
+}
+
+func (e *notRunning) Error() string { return e.err.Error() }
+func (e *notRunning) Unwrap() error { return e.err }
+
+// problem returns the problem document of an error and its named error. A service that
+// does not run is described in the document.
+func problem(err error) (httpapi.Response, *named.Error) {
+	e := named.OrUnavailable(err)
+	if stopped, ok := errors.AsType[*notRunning](err); ok {
+		return httpapi.Problem(e, stopped.container), e
+	}
+	return httpapi.Problem(e, nil), e
 }

@@ -18,7 +18,7 @@ func (h *Handler) list(ctx context.Context, r httpapi.Request) (none httpapi.Res
 	if err != nil {
 		return none, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, listTime)
+	ctx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	found, err := h.Cyberun.Containers(ctx, cyberun.Page{Number: number, Size: page.Limit})
 	if err != nil {
@@ -35,7 +35,7 @@ func (h *Handler) show(ctx context.Context, slug string) (none httpapi.Response,
 	if !cyberun.IsContainerSlug(slug) {
 		return none, notFound(slug)
 	}
-	ctx, cancel := context.WithTimeout(ctx, listTime)
+	ctx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	found, err := h.Cyberun.Container(ctx, slug)
 	if err != nil {

@@ -3,6 +3,7 @@ package handler
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
@@ -90,17 +91,13 @@ func samePath(escaped, handed string) bool {
 	return err == nil && (sameText(whole, handed) || sameText(partly, handed))
 }
 
+var replacements = regexp.MustCompile("\uFFFD+")
+
 // sameText compares bytes with the text that they become in JSON, where what is
 // not UTF-8 turns into replacement characters, one or several.
 func sameText(bytes, text string) bool {
-	return oneReplacement(strings.ToValidUTF8(bytes, "\uFFFD")) == oneReplacement(text)
-}
-
-func oneReplacement(s string) string {
-	for strings.Contains(s, "\uFFFD\uFFFD") {
-		s = strings.ReplaceAll(s, "\uFFFD\uFFFD", "\uFFFD")
-	}
-	return s
+	one := func(s string) string { return replacements.ReplaceAllLiteralString(s, "\uFFFD") }
+	return one(strings.ToValidUTF8(bytes, "\uFFFD")) == one(text)
 }
 
 // signatureParameters carry the caller's signature in a presigned address.

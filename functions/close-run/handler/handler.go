@@ -121,11 +121,11 @@ func (h *Handler) nameCandidates(ctx context.Context, runID string) error {
 			return err
 		}
 	}
-	candidates, err := h.Doubts.Candidates(ctx, r.Record)
+	found, err := h.Doubts.Investigate(ctx, r.Record)
 	if err != nil {
 		return named.Errorf(named.Unavailable, "the candidates of the run %s cannot be named yet: %w", runID, err)
 	}
-	return h.Closer.NameCandidates(ctx, r, candidates)
+	return h.Closer.NameCandidates(ctx, r, found.Candidates)
 }
 
 // sweep closes every run whose execution ended: EventBridge's events are best effort,

@@ -46,7 +46,7 @@ func (h *Handler) copyAll(ctx context.Context, r lifecycle.Run, outputs []workfl
 	copied = make([]run.Output, len(outputs))
 	if err := fanout.Each(ctx, h.AtOnce, len(outputs), func(ctx context.Context, i int) (err error) {
 		if copied[i], err = c.copyOutput(ctx, outputs[i]); err != nil {
-			return withOutput(outputs[i].ID, err)
+			return named.Within("output "+outputs[i].ID, err)
 		}
 		return nil
 	}); err != nil {
@@ -57,18 +57,6 @@ func (h *Handler) copyAll(ctx context.Context, r lifecycle.Run, outputs []workfl
 		return nil, false, h.slowDown(ctx, r)
 	}
 	return copied, !unfinished, nil
-}
-
-// withOutput adds the output's id to the error's cause, which Step Functions and
-// error.json show.
-func withOutput(outputID string, err error) error {
-	e, ok := named.As(err)
-	if !ok {
-		return named.Errorf(named.Unavailable, "output %s: %w", outputID, err)
-	}
-	about := *e
-	about.Cause = "output " + outputID + ": " + e.Cause
-	return &about
 }
 
 // copyOutput copies one output, unless time is over or a checkpoint says that it

@@ -58,8 +58,6 @@ const (
 	// DefaultAtOnce is how many outputs are copied at once. They share the copier's
 	// connections; more outputs would only use more buffers.
 	DefaultAtOnce = 4
-	// callTime bounds one call to Cyberun, as everywhere in the relay.
-	callTime = 20 * time.Second
 	// stopMargin is how long before the call's deadline no further part is started: a
 	// part of transfer.DefaultPartSize takes 20 s at under 1 MB/s. What has not ended
 	// by endMargin is cut off.
@@ -120,7 +118,7 @@ func (h *Handler) outputs(ctx context.Context, r lifecycle.Run) ([]workflows.Rem
 // OutputExpired once workflows.Gone believes it, and until then Unavailable, by which
 // the step is retried.
 func (h *Handler) result(ctx context.Context, runID, taskID string) (cyberun.Result, error) {
-	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	callCtx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	result, err := h.Cyberun.Result(callCtx, taskID)
 	if err != nil && !cyberun.SaysMissing(err) {

@@ -51,7 +51,7 @@ func newWorld(t *testing.T) *world {
 	w.Cyberun.Results = map[string]cyberun.Result{
 		"t1": {ID: "t1", Status: cyberun.StatusCompleted, DownloadURL: "https://files.example/out/image.png" + signed},
 	}
-	w.Cyberun.MaxTime = callTime
+	w.Cyberun.MaxTime = cyberun.CallTime
 	w.runs = w.Runs()
 	w.h = &Handler{
 		Runs: w.runs, Cyberun: w.Cyberun, AtOnce: DefaultAtOnce, Now: w.Time,

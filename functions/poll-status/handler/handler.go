@@ -59,8 +59,6 @@ type Handler struct {
 }
 
 const (
-	// callTime bounds one call to Cyberun: two thirds of an HTTP API's 30 s.
-	callTime = 20 * time.Second
 	// parkTime is AwaitWebhook's time-out. A run that ends sooner than that polls,
 	// or its task would be paid for past max_seconds.
 	parkTime = 5 * time.Minute
@@ -110,7 +108,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 
 // readTask asks the status endpoint about the run's task.
 func (h *Handler) readTask(ctx context.Context, r lifecycle.Run) (cyberun.Task, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	return h.Cyberun.Task(ctx, r.TaskID)
 }

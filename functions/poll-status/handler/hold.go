@@ -19,7 +19,7 @@ const (
 	saveEvery = 5 * time.Second
 	// callReserve is kept of the call's time for a last look at the task and the
 	// writes after it.
-	callReserve = callTime + 15*time.Second
+	callReserve = cyberun.CallTime + 15*time.Second
 )
 
 // streamTime returns how long this call may follow the task's events; 0: not at all. A

@@ -232,7 +232,7 @@ func fileName(key string) string {
 
 // upload gives one object to Cyberun, and returns the file_key.
 func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
-	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	callCtx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	presigned, err := h.Cyberun.Presign(callCtx, cyberun.PresignRequest{FileName: fileName(f.key), FileSize: f.size, ContentType: media.Type(f.key, f.contentType)})
 	if err != nil {

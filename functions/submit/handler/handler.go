@@ -85,10 +85,6 @@ const (
 	PolicyStop       DoubtPolicy = "stop"        // leave both to a person
 )
 
-// callTime bounds one call to Cyberun; the POST and the uploads have times of
-// their own.
-const callTime = 20 * time.Second
-
 // Waits are the times of the submit protocol, see ADR 4 and docs/lost-replies.md. The
 // environment may shorten them, which tests of the local stack do; the template sets
 // none of them.
@@ -155,7 +151,7 @@ func output(r lifecycle.Run, err error) (Output, error) {
 
 // rescue makes the run deliver an existing task, which it never cancels.
 func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (Output, error) {
-	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	callCtx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	task, err := h.Cyberun.Task(callCtx, taskID)
 	if cyberun.IsNotFound(err) {
@@ -271,7 +267,7 @@ func (h *Handler) awaitOtherDoubts(ctx context.Context, workflowID string, r lif
 // arrival could lie outside the window in which a lost reply is searched for.
 func (h *Handler) workflow(ctx context.Context, ref string) (w cyberun.Workflow, asked time.Time, err error) {
 	asked = h.Now()
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	w, err = h.Cyberun.Workflow(ctx, ref)
 	if err != nil {
@@ -323,7 +319,7 @@ func (h *Handler) submit(ctx context.Context, ref string, ready ready) (Output, 
 	if failed, ok := errors.AsType[*cyberun.StartError](err); ok && failed.NotStarted {
 		return Output{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ref, err))
 	}
-	doubtCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
+	doubtCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cyberun.CallTime)
 	defer cancel()
 	if err := h.Runs.AnnounceDoubt(doubtCtx, r.Record); err != nil {
 		return Output{}, err
