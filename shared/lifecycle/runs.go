@@ -169,30 +169,29 @@ func newRecord(runID, arn string, started time.Time, n int, request run.Request,
 // returns. It needs Executions if call.Redrives is nil.
 func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
 	standing, err := s.Get(ctx, call.RunID)
-	if errors.Is(err, ErrNoRecord) {
-		n, err := s.lifeOf(ctx, call)
-		if err != nil {
-			return Run{}, err
-		}
-		fresh := newRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
-		created, err := s.create(ctx, fresh)
-		if !errors.Is(err, store.ErrExists) {
-			return created, err
-		}
-		standing, err = s.Get(ctx, call.RunID)
-		if err != nil {
-			return standing, err
-		}
-	} else if err != nil {
+	recorded := !errors.Is(err, ErrNoRecord)
+	switch {
+	case !recorded:
+	case err != nil:
 		return standing, err
-	}
-	if standing.ExecutionARN == call.ExecutionARN && standing.StartedAt.Sub(call.StartedAt).Abs() <= sameStart {
+	case standing.ExecutionARN == call.ExecutionARN && standing.StartedAt.Sub(call.StartedAt).Abs() <= sameStart:
 		return s.enter(ctx, standing, call)
-	}
-	if standing.Status.Open() || s.Now().Sub(standing.StartedAt) < reusable {
+	case standing.Status.Open() || s.Now().Sub(standing.StartedAt) < reusable:
 		return standing, named.Errorf(named.InvalidRequest, "the run id %s was used before, by %s: start the execution under another name", call.RunID, standing.ExecutionARN)
 	}
-	return s.reuse(ctx, standing, call, request, bucket, outputPrefix)
+	n, err := s.lifeOf(ctx, call)
+	if err != nil {
+		return standing, err
+	}
+	fresh := newRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
+	if recorded {
+		return s.reuse(ctx, standing, fresh)
+	}
+	created, err := s.create(ctx, fresh)
+	if errors.Is(err, store.ErrExists) { // by another call, or by a stop or a close
+		return s.Begin(ctx, call, request, bucket, outputPrefix)
+	}
+	return created, err
 }
 
 // create writes a new record, or returns store.ErrExists. The entry of the index
@@ -213,31 +212,26 @@ func (s *Runs) create(ctx context.Context, r run.Record) (Run, error) {
 
 // reuse replaces the record of a run that ended over 80 days ago, and whose name
 // Step Functions has given to another execution.
-func (s *Runs) reuse(ctx context.Context, old Run, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
-	n, err := s.lifeOf(ctx, call)
-	if err != nil {
-		return old, err
-	}
-	fresh := newRecord(call.RunID, call.ExecutionARN, call.StartedAt, n, request, bucket, outputPrefix, s.Now())
-	for _, key := range []string{progressKey(call.RunID), wakeKey(call.RunID)} {
+func (s *Runs) reuse(ctx context.Context, old Run, fresh run.Record) (Run, error) {
+	for _, key := range []string{progressKey(old.RunID), wakeKey(old.RunID)} {
 		if err := s.Store.Delete(ctx, key); err != nil {
 			return old, err
 		}
 	}
-	if err := s.clearDelivery(ctx, call.RunID); err != nil {
+	if err := s.clearDelivery(ctx, old.RunID); err != nil {
 		return old, err
 	}
 	if err := s.Store.Put(ctx, indexKey(fresh), nil); err != nil {
 		return old, err
 	}
-	object, err := s.Store.Update(ctx, recordKey(call.RunID), old.object, func(body []byte) ([]byte, error) {
+	object, err := s.Store.Update(ctx, recordKey(old.RunID), old.object, func(body []byte) ([]byte, error) {
 		if !bytes.Equal(body, old.object.Body) {
-			return nil, named.Errorf(named.Unavailable, "another call begins the run %s", call.RunID)
+			return nil, named.Errorf(named.Unavailable, "another call begins the run %s", old.RunID)
 		}
 		fresh.WriteID = s.NewID()
 		return json.Marshal(fresh)
 	})
-	return Run{Record: fresh, life: n, object: object}, err
+	return Run{Record: fresh, life: fresh.Life, object: object}, err
 }
 
 // lifeOf returns the life that a call belongs to, from Step Functions if the call

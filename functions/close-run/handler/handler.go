@@ -182,19 +182,15 @@ func (h *Handler) each(ctx, begin context.Context, list []executions.Execution, 
 	return int(closed.Load()), int(failed.Load())
 }
 
-// sweeping returns the closer with the sweep's budget for one cancel.
-func (h *Handler) sweeping() lifecycle.Closer {
-	c := h.Closer
-	c.Budget = lifecycle.SweepBudget
-	return c
-}
-
-// sweepOne closes one run of a sweep, and reports whether it did.
+// sweepOne closes one run of a sweep, with the sweep's budget for its cancel, and reports
+// whether it did.
 func (h *Handler) sweepOne(ctx context.Context, e executions.Execution) (bool, error) {
 	if err := h.pace(ctx); err != nil {
 		return false, err
 	}
-	return h.close(ctx, h.sweeping(), e)
+	closer := h.Closer
+	closer.Budget = lifecycle.SweepBudget
+	return h.close(ctx, closer, e)
 }
 
 // pace spaces the calls to Step Functions, also those of closes side by side.

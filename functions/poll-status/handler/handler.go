@@ -3,6 +3,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -220,11 +221,7 @@ func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task
 	}
 	switch task.Status {
 	case cyberun.StatusFailed:
-		message := task.Error
-		if message == "" {
-			message = "it gave no reason"
-		}
-		return Output{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", r.TaskID, message)
+		return Output{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", r.TaskID, cmp.Or(task.Error, "it gave no reason"))
 	case cyberun.StatusCancelled:
 		switch late := !h.Now().Before(r.Deadline()); {
 		case late && (r.Cancel != nil || r.How == run.ByReceipt): // by a call of the relay that died after it, most likely
