@@ -36,14 +36,11 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 	if r.TaskID == "" || r.Cancel != nil && r.Cancel.EndedAs != "" {
 		return r, nil
 	}
-	o, _, err := s.OwnershipOf(ctx, r.TaskID)
-	if err != nil {
-		return r, err
-	}
 	// Its submit may have died before it wrote the ownership, and a look into its
 	// doubt may have named the task as a candidate since: the record knows better.
-	if !o.With(run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
-		return r, nil
+	o, _, err := s.OwnershipOf(ctx, r.TaskID)
+	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
+		return r, err
 	}
 	result := run.Cancel{AskedAt: s.Now().UTC()}
 	if r.Cancel != nil {

@@ -49,7 +49,10 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 	if err != nil {
 		return none, err
 	}
-	body, err := requestBody(r)
+	if len(r.Body) > maxRequest {
+		return none, named.Errorf(named.ContainerBodyTooLarge, "the body takes %d bytes of Lambda's %d for a call", len(r.Body), maxRequest)
+	}
+	body, err := httpapi.Body(r)
 	if err != nil {
 		return none, err
 	}
@@ -82,14 +85,6 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 		}
 	}
 	return pack(slug, k.Method, answer, content)
-}
-
-// requestBody returns the body as the caller sent it, or ContainerBodyTooLarge.
-func requestBody(r httpapi.Request) ([]byte, error) {
-	if len(r.Body) > maxRequest {
-		return nil, named.Errorf(named.ContainerBodyTooLarge, "the body takes %d bytes of Lambda's %d for a call", len(r.Body), maxRequest)
-	}
-	return httpapi.Body(r)
 }
 
 // failed returns the named error of a call that got no whole answer. It asks for

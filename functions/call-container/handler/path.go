@@ -29,7 +29,9 @@ func target(e httpapi.Request) (slug, path, query string, err error) {
 		return "", "", "", notFound(slug)
 	}
 	handed := handedPath(e)
-	path = escapePath(handed)
+	// Of the escapes an HTTP API is known to keep only %25, as the local stack does; every
+	// other percent sign was decoded from one, and is a sign of its own.
+	path = cyberun.EscapePath(handed, func(digits string) bool { return digits == "25" })
 	if exact := e.Headers[pathHeader]; exact != "" {
 		if !samePath(exact, handed) {
 			violations.Add(pathHeader, "is not the path that was called: decoded it has to be that path behind the container's slug")
@@ -39,8 +41,7 @@ func target(e httpapi.Request) (slug, path, query string, err error) {
 	if err := cyberun.CheckContainerPath(path); err != nil {
 		violations.Add("path", "%v", err)
 	}
-	switch method := e.RequestContext.HTTP.Method; method {
-	case http.MethodTrace, http.MethodConnect:
+	if method := e.RequestContext.HTTP.Method; method == http.MethodTrace || method == http.MethodConnect {
 		violations.Add("method", "%s is not passed on to containers", method)
 	}
 	return slug, path, escapeQuery(e.RawQueryString), violations.Err()
@@ -64,13 +65,6 @@ func handedPath(e httpapi.Request) string {
 		return "/" + e.PathParameters["path"]
 	}
 	return start + inner + end
-}
-
-// escapePath escapes what an HTTP API has decoded. Of the escapes it is known to
-// keep only %25, as the local stack does; every other percent sign was decoded
-// from one, and is a sign of its own.
-func escapePath(handed string) string {
-	return cyberun.EscapePath(handed, func(digits string) bool { return digits == "25" })
 }
 
 // samePath reports whether an escaped path is the one that was handed over,
