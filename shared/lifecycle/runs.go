@@ -149,8 +149,7 @@ const sameStart = time.Minute
 const reusable = 80 * 24 * time.Hour
 
 // newRecord returns the record of a run that begins, in life n: 0, or, for an execution
-// that was redriven before the run had a record, its redrive count. outputPrefix is the
-// stack's OutputPrefix.
+// that was redriven before the run had a record, its redrive count.
 func newRecord(runID, arn string, started time.Time, n int, request run.Request, bucket, outputPrefix string, now time.Time) run.Record {
 	lifeStart := started // a later life begins when its first step enters
 	if n > 0 {

@@ -63,10 +63,8 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 	r, err := s.CancelTask(ctx, r, callBudget)
 	switch {
-	case err != nil:
+	case err != nil || r.InDoubt():
 		return r, "cancelling", err
-	case r.InDoubt():
-		return r, "cancelling", nil
 	case r.TaskID == "":
 		return r, "none", nil
 	case r.Cancel == nil:

@@ -47,8 +47,7 @@ type Resumer interface {
 	Resume(ctx context.Context, token string) error
 }
 
-// Handler reads how a run's task stands, and says how long to wait before the next
-// poll.
+// Handler runs the states PollStatus and AwaitWebhook.
 type Handler struct {
 	Cyberun  Cyberun
 	Runs     *lifecycle.Runs
@@ -68,7 +67,7 @@ const (
 	timeOutBudget = 12 * time.Second
 )
 
-// Handle runs the states PollStatus and AwaitWebhook.
+// Handle reads how the run's task stands, and decides which state comes next.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	r, err := h.Runs.Continue(ctx, in.Call)
 	if err != nil {

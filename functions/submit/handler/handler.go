@@ -54,8 +54,7 @@ type Buckets interface {
 	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
 }
 
-// Handler creates a run's record, prepares the run, submits it once, and finds out
-// what became of a submission whose reply was lost.
+// Handler runs the state Submit.
 type Handler struct {
 	Cyberun      Cyberun
 	Runs         *lifecycle.Runs
@@ -105,8 +104,8 @@ type Waits struct {
 // DefaultWaits are the waits of a deployed stack.
 var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Between: 30 * time.Second, Absence: time.Minute, Patience: 5 * time.Minute, Spread: time.Minute}
 
-// Handle runs the state Submit. It continues from what the record says, whatever
-// happened to earlier calls for the same run.
+// Handle continues from what the record says, whatever happened to earlier calls for the
+// same run.
 func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	request, violations := run.ParseRequest(in.Request)
 	r, err := h.Runs.Begin(ctx, in.Call, request, h.OutputBucket, h.OutputPrefix)

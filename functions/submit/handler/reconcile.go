@@ -61,9 +61,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		return h.adopt(ctx, r, f.TaskID)
 	case f.Verdict == doubt.Absent:
 		return h.confirmAbsence(ctx, r)
-	case f.Verdict == doubt.OthersPosted, f.Verdict == doubt.Unproven:
-		return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
-	case len(f.Candidates) > 0:
+	case f.Verdict == doubt.Unclear && len(f.Candidates) > 0:
 		return r, h.leaveToPerson(ctx, r, f)
 	case f.NoWitness: // by then a task would be listed
 		return r, h.lookAgain(ctx, r, f, h.Waits.Absence)
@@ -114,7 +112,7 @@ func (h *Handler) patient(r lifecycle.Run, patience time.Duration) bool {
 	return !r.Submission.ServerTime(h.Now()).After(r.Submission.PostUntil.Add(patience))
 }
 
-// leaveToPerson leaves the outcome to a person.
+// leaveToPerson names the candidates to the person who has to decide.
 func (h *Handler) leaveToPerson(ctx context.Context, r lifecycle.Run, f doubt.Finding) error {
 	if err := h.Runs.LeaveToPerson(ctx, r, f.Candidates); err != nil {
 		return err
