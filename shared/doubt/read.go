@@ -91,8 +91,8 @@ func (i Investigator) read(ctx context.Context, window run.Window, back time.Tim
 	case order >= 0:
 		l.unordered = true // or its newer end is not known
 	}
-	current := first
 	for range maxPages {
+		current := first
 		if number != 1 {
 			if current, err = page(number); err != nil {
 				return l, err
@@ -107,28 +107,22 @@ func (i Investigator) read(ctx context.Context, window run.Window, back time.Tim
 		l.add(current.Tasks, step < 0)
 		l.passed = l.beyond(window.From)
 		number += step
-		if l.beyond(back) || len(current.Tasks) == 0 || pages != unsaid && (number < 1 || number > pages) {
+		if l.beyond(back) || len(current.Tasks) == 0 || pages > 0 && (number < 1 || number > pages) {
 			return l, nil
-		}
-		if number == 1 {
-			current = first
 		}
 	}
 	l.breaks("more than %d tasks are newer than the submission", maxPages*len(first.Tasks))
 	return l, nil
 }
 
-// unsaid stands for the number of pages of a list that does not say how long it is: it
-// ends with an empty page.
-const unsaid = 0
-
-// pagesOf counts by the rows that came: a remote that gives fewer than were asked
-// for has more pages than it would seem.
+// pagesOf counts the pages of a list by the rows that came: a remote that gives fewer than
+// were asked for has more pages than it would seem. It returns 0 for a list that does not
+// say how long it is, and ends with an empty page.
 func pagesOf(first cyberun.TaskList) int {
 	total, rows := first.Page.TotalCount, len(first.Tasks)
 	switch {
 	case total < 0:
-		return unsaid
+		return 0
 	case total <= rows:
 		return 1
 	case rows == 0:

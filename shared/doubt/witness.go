@@ -1,6 +1,7 @@
 package doubt
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,12 +29,7 @@ type witness struct {
 }
 
 // from is the moment back to which a list must be read to show the witness.
-func (w witness) from() time.Time {
-	if !w.CreatedAt.IsZero() {
-		return w.CreatedAt
-	}
-	return w.Window.From
-}
+func (w witness) from() time.Time { return cmp.Or(w.CreatedAt, w.Window.From) }
 
 // fault says how a list fails to show the witness; empty if it shows it.
 func (w witness) fault(rows []cyberun.Task, workflowID string) string {

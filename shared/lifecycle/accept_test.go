@@ -52,7 +52,7 @@ func TestAccepts(t *testing.T) {
 			}
 		}, status: run.Waiting, taskID: "t0", extra: []run.ExtraTask{{TaskID: "t1", Cancelled: true}}, cancelled: []string{"t1"}},
 		{name: "of the task that was found already", prepare: func(w *world) {
-			if _, _, err := w.runs.Adopt(w.t.Context(), w.get("r1"), "t1", run.Exclusion); err != nil {
+			if _, err := w.runs.Adopt(w.t.Context(), w.get("r1"), "t1"); err != nil {
 				w.t.Fatal(err)
 			}
 		}, status: run.Waiting, taskID: "t1"},

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -209,7 +210,7 @@ func (p *pair) submit(id string) (done bool, err error) {
 	ctx := p.t.Context()
 	r, err := p.runs.Begin(ctx, p.call(id), p.request(), outputBucket, "")
 	if err == nil && r.TaskID == "" && r.InDoubt() {
-		taskID, taken := "", ""
+		taskID := ""
 		if tasks := p.begun[id]; len(tasks) > 0 {
 			taskID = tasks[len(tasks)-1]
 		}
@@ -218,8 +219,8 @@ func (p *pair) submit(id string) (done bool, err error) {
 		}
 		if taskID == "" {
 			r, err = p.runs.NotStarted(ctx, r)
-		} else if r, taken, err = p.runs.Adopt(ctx, r, taskID, run.Exclusion); taken != "" {
-			p.errorf("%s is %s's task", taskID, taken)
+		} else if r, err = p.runs.Adopt(ctx, r, taskID); err != nil && strings.Contains(err.Error(), "was found to be the run") {
+			p.errorf("%v", err)
 		}
 	}
 	if err == nil && r.TaskID == "" && !r.InDoubt() {

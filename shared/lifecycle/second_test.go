@@ -43,7 +43,7 @@ func TestSecondDoubt(t *testing.T) {
 		t.Errorf("nobody names the candidates of %+v", r.Record)
 	}
 	w = newWorld(t)
-	r, _, err := w.runs.Adopt(t.Context(), decidedNotStarted(w), "t2", run.Exclusion)
+	r, err := w.runs.Adopt(t.Context(), decidedNotStarted(w), "t2")
 	if err != nil || !r.Adopted {
 		t.Errorf("the relay found the task, and not a person: %+v, %v", r.Record, err)
 	}

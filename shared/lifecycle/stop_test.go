@@ -39,7 +39,7 @@ func TestStops(t *testing.T) {
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 9)
 		}, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "cancelling"},
 		{name: "adopted", prepare: func(w *world) {
-			if _, _, err := w.runs.Adopt(w.t.Context(), w.doubt("r1"), "t1", run.Exclusion); err != nil {
+			if _, err := w.runs.Adopt(w.t.Context(), w.doubt("r1"), "t1"); err != nil {
 				w.t.Fatal(err)
 			}
 		}, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "left"},

@@ -230,21 +230,19 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 
 // Adopt makes taskID the task of a run in doubt: the only candidate, which is then
 // adopted, or the one that a person named. It writes the ownership first, by which only
-// one of two runs gets the task. taken is the id of the other run if that has the task,
-// else empty.
-func (s *Runs) Adopt(ctx context.Context, r Run, taskID string, how run.How) (found Run, taken string, err error) {
-	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: how, DeliveredBy: r.RunID})
+// one of two runs gets the task, and returns SubmitInDoubt if another run has it.
+func (s *Runs) Adopt(ctx context.Context, r Run, taskID string) (Run, error) {
+	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: run.Exclusion, DeliveredBy: r.RunID})
 	if err != nil {
-		return r, "", err
+		return r, err
 	}
 	if o.StartedBy != r.RunID {
-		return r, o.StartedBy, nil
+		return r, named.Errorf(named.SubmitInDoubt, "the task %s was found to be the run %s's just now", taskID, o.StartedBy)
 	}
-	found, err = s.find(ctx, r, taskID, how, func(rec *run.Record) {
+	return s.find(ctx, r, taskID, run.Exclusion, func(rec *run.Record) {
 		d := rec.Decision // one on an earlier attempt says nothing of this task
 		rec.Adopted = d == nil || rec.Submission == nil || d.Attempt != rec.Submission.Attempt
 	})
-	return found, "", err
 }
 
 // find records a task that no receipt named; also makes further changes of the record.

@@ -20,7 +20,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		if d.NotStarted {
 			return h.Runs.NotStarted(ctx, r)
 		}
-		return h.adopt(ctx, r, d.TaskID)
+		return h.Runs.Adopt(ctx, r, d.TaskID)
 	}
 	if err := h.Runs.AnnounceDoubt(ctx, r.Record); err != nil {
 		return r, err
@@ -50,7 +50,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 	}
 	switch {
 	case f.Verdict == doubt.Found: // an earlier call of this run knew that it is its task
-		return h.adopt(ctx, r, f.TaskID)
+		return h.Runs.Adopt(ctx, r, f.TaskID)
 	case h.DoubtPolicy == PolicyStop:
 		f.Why = "InDoubt=stop leaves it to a person"
 		return r, h.leaveToPerson(ctx, r, f)
@@ -58,7 +58,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		f.Why = "InDoubt=absent-only leaves a candidate to a person"
 		return r, h.leaveToPerson(ctx, r, f)
 	case f.Verdict == doubt.OnlyCandidate:
-		return h.adopt(ctx, r, f.TaskID)
+		return h.Runs.Adopt(ctx, r, f.TaskID)
 	case f.Verdict == doubt.Absent:
 		return h.confirmAbsence(ctx, r)
 	case f.Verdict == doubt.Unclear && len(f.Candidates) > 0:
@@ -67,14 +67,6 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		return r, h.lookAgain(ctx, r, f, h.Waits.Absence)
 	}
 	return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
-}
-
-func (h *Handler) adopt(ctx context.Context, r lifecycle.Run, taskID string) (lifecycle.Run, error) {
-	found, other, err := h.Runs.Adopt(ctx, r, taskID, run.Exclusion)
-	if err == nil && other != "" {
-		err = named.Errorf(named.SubmitInDoubt, "the task %s was found to be the run %s's just now", taskID, other)
-	}
-	return found, err
 }
 
 // confirmAbsence needs two looks: a task that the list did not have yet would be paid
