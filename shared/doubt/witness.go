@@ -75,8 +75,6 @@ func openRow(rows []cyberun.Task, witness string) string {
 }
 
 const (
-	endedPrefix = "ended/"
-
 	// A witness is old enough to be listed by now, and young enough to be within
 	// the list's pages and the service's retention.
 	youngest = 60 * time.Second
@@ -85,7 +83,7 @@ const (
 	maxLooked = 50
 )
 
-func endedIn(workflow string) string { return endedPrefix + url.PathEscape(workflow) + "/" }
+func endedIn(workflow string) string { return "ended/" + url.PathEscape(workflow) + "/" }
 
 // RecordEnd writes to the state bucket that the task of the run r was seen to end as t, so
 // that later looks for other runs have it as a witness. It does nothing for a run

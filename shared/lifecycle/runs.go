@@ -66,9 +66,7 @@ type Run struct {
 // has expired, 90 days after its last change.
 var ErrNoRecord = errors.New("no record")
 
-const recordPrefix = "runs/"
-
-func recordKey(runID string) string { return recordPrefix + runID + ".json" }
+func recordKey(runID string) string { return "runs/" + runID + ".json" }
 
 // Get reads a run without entering a life. Its error is ErrNoRecord, or Unavailable.
 func (s *Runs) Get(ctx context.Context, runID string) (Run, error) {

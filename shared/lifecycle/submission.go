@@ -11,9 +11,6 @@ import (
 )
 
 const (
-	markerPrefix = "submitting/"
-	doubtPrefix  = "doubt/"
-
 	// tryTime bounds one try at a write that must not be lost.
 	tryTime = 5 * time.Second
 	// answerReserve is kept of a call's time: Lambda ends a call at its deadline, and
@@ -26,11 +23,11 @@ const (
 
 // The ids of workflows are as Cyberun sends them: with a '/' in one, no list of the
 // workflow's markers would find the marker.
-func markersIn(workflowID string) string { return markerPrefix + url.PathEscape(workflowID) + "/" }
+func markersIn(workflowID string) string { return "submitting/" + url.PathEscape(workflowID) + "/" }
 
 func markersOf(workflowID, runID string) string { return markersIn(workflowID) + runID + "/" }
 
-func doubtsIn(workflowID string) string { return doubtPrefix + url.PathEscape(workflowID) + "/" }
+func doubtsIn(workflowID string) string { return "doubt/" + url.PathEscape(workflowID) + "/" }
 
 // Mark announces a POST: first to the other runs of the workflow, by a marker, then in
 // the record. Only the call whose attempt the record has afterwards may post. Mark
