@@ -55,12 +55,11 @@ func (l *listing) breaks(format string, args ...any) {
 	}
 }
 
-// read reads the task list from its newer end, whichever that is, back to a
-// moment of Cyberun's clock, which is not after the beginning of the submission's
-// window. A list whose order is not known is read whole.
-// Taking a part of the list for all of it would pay twice, so whatever may have
-// made a hole in it is noted. expected is what Cyberun's clock should
-// say now.
+// read reads the task list from its newer end, whichever that is, back to a moment of
+// Cyberun's clock, which is not after the beginning of the submission's window. A list
+// whose order is not known is read whole. Taking a part of the list for all of it would
+// pay twice, so whatever may have made a hole in it is noted. expected is what Cyberun's
+// clock should say now.
 func (i Investigator) read(ctx context.Context, window run.Window, back time.Time, expected func() time.Time) (listing, error) {
 	l := listing{seen: map[string]bool{}}
 	page := func(number int) (cyberun.TaskList, error) {

@@ -26,12 +26,11 @@ const (
 	SweepBudget = callBudget
 )
 
-// CancelTask cancels the run's task, if the run started it by a receipt and delivers
-// it. It tries until Cyberun accepts or the budget is over, asks for the
-// task's status after each try, and notes the result in the record. If Cancel is nil in
-// the record that it returns, the run has no task, or one that it may not cancel. It
-// needs Cyberun and Sleep; without OutputS3 it leaves the error.json of a closed run to
-// the sweep.
+// CancelTask cancels the run's task, if the run started it by a receipt and delivers it.
+// It tries until Cyberun accepts or the budget is over, asks for the task's status after
+// each try, and notes the result in the record. If Cancel is nil in the record that it
+// returns, the run has no task, or one that it may not cancel. It needs Cyberun and
+// Sleep; without OutputS3 it leaves the error.json of a closed run to the sweep.
 func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run, error) {
 	if r.TaskID == "" || r.Cancel != nil && r.Cancel.EndedAs != "" {
 		return r, nil
@@ -98,9 +97,8 @@ func (s *Runs) endOf(ctx context.Context, taskID string) string {
 	return string(t.Status)
 }
 
-// cancelExtra cancels a task that a second receipt named, and notes in the record
-// whether Cyberun accepted that. A task that another run delivers by now is left to
-// that run.
+// cancelExtra cancels a task that a second receipt named, and notes in the record whether
+// Cyberun accepted that. A task that another run delivers by now is left to that run.
 func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, error) {
 	o, _, err := s.OwnershipOf(ctx, taskID)
 	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, How: run.ByReceipt, DeliveredBy: r.RunID}).MayCancel(r.RunID) {

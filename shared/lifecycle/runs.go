@@ -37,9 +37,8 @@ type OutputS3 interface {
 	AbortMultipartUpload(context.Context, *s3.AbortMultipartUploadInput, ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error)
 }
 
-// Runs reads and changes the runs of one stack. All methods need Store, Now and
-// NewID; the comment of a method says what else it needs, and a function sets no
-// more than that.
+// Runs reads and changes the runs of one stack. All methods need Store, Now and NewID;
+// the comment of a method says what else it needs, and a function sets no more than that.
 type Runs struct {
 	Store      *store.Store
 	OutputS3   OutputS3
@@ -191,9 +190,8 @@ func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket
 	return created, err
 }
 
-// create writes a new record, or returns store.ErrExists. The entry of the index
-// comes first, so that no record is without one; readers skip an entry without a
-// record.
+// create writes a new record, or returns store.ErrExists. The entry of the index comes
+// first, so that no record is without one; readers skip an entry without a record.
 func (s *Runs) create(ctx context.Context, r run.Record) (Run, error) {
 	if err := s.Store.Put(ctx, indexKey(r), nil); err != nil {
 		return Run{}, err

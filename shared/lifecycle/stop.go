@@ -56,10 +56,9 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 	return r, cell.Then, err
 }
 
-// StopCancel cancels the task of a stopped run within the time that an HTTP caller
-// has, and returns what became of it as DELETE /runs/{id} answers it: none,
-// cancelling, cancelled (also of a task that had ended) or left. It needs Cyberun and
-// Sleep.
+// StopCancel cancels the task of a stopped run within the time that an HTTP caller has,
+// and returns what became of it as DELETE /runs/{id} answers it: none, cancelling,
+// cancelled (also of a task that had ended) or left. It needs Cyberun and Sleep.
 func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 	r, err := s.CancelTask(ctx, r, callBudget)
 	switch {
@@ -77,9 +76,8 @@ func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 
 // DecideOutcome stores a person's decision on the submission of a run that failed in
 // doubt, with the attempt that it is about. The same decision again is no error; it
-// returns NotInDoubt for another one, and for a run that is not in doubt. Only a
-// decision that would be stored is given to check first, which may refuse it; nil
-// refuses none.
+// returns NotInDoubt for another one, and for a run that is not in doubt. Only a decision
+// that would be stored is given to check first, which may refuse it; nil refuses none.
 func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Decision, check func(run.Record) error) (Run, error) {
 	r, err := s.Get(ctx, runID)
 	if err != nil {

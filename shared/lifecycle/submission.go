@@ -104,11 +104,10 @@ func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, e
 	return r, s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+attempt)
 }
 
-// Accept stores that a receipt named a task as the run's, whatever has become of the
-// run since. A run without a task gets it. A run that has this very task already now
-// knows it by a receipt. A run that has another one keeps the task as an extra task,
-// which Accept cancels. Accept tries until 7 s before ctx's deadline, and its error names
-// the task.
+// Accept stores that a receipt named a task as the run's, whatever has become of the run
+// since. A run without a task gets it. A run that has this very task already now knows it
+// by a receipt. A run that has another one keeps the task as an extra task, which Accept
+// cancels. Accept tries until 7 s before ctx's deadline, and its error names the task.
 //
 // It writes the record first, since nothing else has the id; then the ownership; and
 // deletes the marker last, so that a run which reads the markers and then the
@@ -193,9 +192,8 @@ func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error)
 
 // CompleteSubmission does what follows once a run has its task: it writes the task's
 // ownership, then deletes the run's markers. It may be repeated. For a run that was
-// stopped it cancels the task and returns RunCancelled; it returns TaskTaken if
-// another run that has not ended delivers the task. It needs Cyberun, Executions and
-// Sleep.
+// stopped it cancels the task and returns RunCancelled; it returns TaskTaken if another
+// run that has not ended delivers the task. It needs Cyberun, Executions and Sleep.
 func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 	fact := run.Ownership{How: r.How, DeliveredBy: r.RunID}
 	if r.How.Certain() {

@@ -24,16 +24,14 @@ const (
 	// maxResponse is what Lambda returns from one call: it says so when more is
 	// returned, "exceeded maximum allowed payload size (6291556 bytes)".
 	maxResponse = 6_291_556
-	// An answer's status is from 200 to 599. Below are those that precede an answer;
-	// 101 among them would be a tunnel, which is never asked for. RFC 9110 knows none
-	// above.
+	// An answer's status is from 200 to 599. Below are those that precede an answer; 101
+	// among them would be a tunnel, which is never asked for. RFC 9110 knows none above.
 	minStatus, maxStatus = 200, 599
 )
 
-// ambiguous are the statuses with which Cyberun itself answers for a container
-// that does not exist, does not run or cannot be reached, or for a key that it
-// refuses. The same status from the container itself looks no different: the
-// container's detail is asked.
+// ambiguous are the statuses with which Cyberun itself answers for a container that does
+// not exist, does not run or cannot be reached, or for a key that it refuses. The same
+// status from the container itself looks no different: the container's detail is asked.
 var ambiguous = []int{
 	http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
@@ -125,10 +123,9 @@ func withCheckHint(err error) error {
 	return err
 }
 
-// lookUp asks Cyberun whether a container exists and runs, and returns the named
-// error if it does not, or if that cannot be asked. It returns nil for one that
-// runs: then the answer was the container's own. happened says how the call ended,
-// for the error.
+// lookUp asks Cyberun whether a container exists and runs, and returns the named error if
+// it does not, or if that cannot be asked. It returns nil for one that runs: then the
+// answer was the container's own. happened says how the call ended, for the error.
 func (h *Handler) lookUp(ctx context.Context, slug, happened string) error {
 	ctx, cancel := context.WithTimeout(ctx, h.LookUpTime)
 	defer cancel()

@@ -23,13 +23,11 @@ type Cyberun interface {
 }
 
 const (
-	// CallTime is how long a container may take. An HTTP API gives up after 30 s
-	// and the function's own timeout is 29 s; LookUpTime comes after it.
-	// ContainerTimedOut in shared/named, docs/containers.md and the template name the
-	// 25 s as well.
+	// CallTime is how long a container may take. An HTTP API gives up after 30 s and the
+	// function's own timeout is 29 s; LookUpTime comes after it. ContainerTimedOut in
+	// shared/named, docs/containers.md and the template name the 25 s as well.
 	CallTime = 25 * time.Second
-	// LookUpTime is how long Cyberun may take to describe a container whose call
-	// failed.
+	// LookUpTime is how long Cyberun may take to describe a container whose call failed.
 	LookUpTime = 3 * time.Second
 )
 
@@ -49,12 +47,11 @@ const (
 	routeCall = "ANY /containers/{slug}/{path+}"
 )
 
-// Handle answers one request and logs one line about it: who called which
-// service, how it ended, how long it took and how many bytes went each way.
-// Nothing of the path, the query, the headers or the bodies is logged. It never
-// returns an error, for which the gateway would answer with a bare 500 that says
-// nothing: what goes wrong is a problem document, and a panic is logged and answered
-// as Unavailable.
+// Handle answers one request and logs one line about it: who called which service, how it
+// ended, how long it took and how many bytes went each way. Nothing of the path, the
+// query, the headers or the bodies is logged. It never returns an error, for which the
+// gateway would answer with a bare 500 that says nothing: what goes wrong is a problem
+// document, and a panic is logged and answered as Unavailable.
 func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (out httpapi.Response, _ error) {
 	defer func() {
 		if recover() != nil { // LogPanic has logged it and passed it on

@@ -48,10 +48,9 @@ func requestHeader(given map[string]string) (http.Header, error) {
 	return out, violations.Err()
 }
 
-// responseHeader returns the headers of a container's answer that go back to the
-// caller, as an HTTP API takes them: one value a name, and cookies apart, which
-// cannot be joined. The relay's own header is not among them, so that no container
-// speaks for the relay.
+// responseHeader returns the headers of a container's answer that go back to the caller,
+// as an HTTP API takes them: one value a name, and cookies apart, which cannot be joined.
+// The relay's own header is not among them, so that no container speaks for the relay.
 func responseHeader(given http.Header, isHead bool) (header map[string]string, cookies []string) {
 	dropped := namedByConnection(strings.Join(given["Connection"], ","))
 	header = map[string]string{}

@@ -67,12 +67,11 @@ func handedPath(e httpapi.Request) string {
 	return start + inner + end
 }
 
-// samePath reports whether an escaped path is the one that was handed over,
-// decoded whole or decoded but for %25. That the two are alike as they stand does
-// not do: a gateway that decodes all hands /a%252Fb over as /a%2Fb, and a policy that
-// was asked about that did not grant what a container makes of an escaped slash. The
-// container's root is also two slashes: an HTTP API has no route for a path that
-// ends behind the slug's.
+// samePath reports whether an escaped path is the one that was handed over, decoded whole
+// or decoded but for %25. That the two are alike as they stand does not do: a gateway
+// that decodes all hands /a%252Fb over as /a%2Fb, and a policy that was asked about that
+// did not grant what a container makes of an escaped slash. The container's root is also
+// two slashes: an HTTP API has no route for a path that ends behind the slug's.
 func samePath(escaped, handed string) bool {
 	if escaped == "/" && handed == "//" {
 		return true

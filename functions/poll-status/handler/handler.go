@@ -173,10 +173,9 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 	return out, nil
 }
 
-// mayPark reports whether the run may await a webhook, and counts in progress.Checks
-// how often it said no. After a webhook that came although the task had not ended the
-// run polls first: one that is resumed for nothing again and again would fill its
-// history.
+// mayPark reports whether the run may await a webhook, and counts in progress.Checks how
+// often it said no. After a webhook that came although the task had not ended the run
+// polls first: one that is resumed for nothing again and again would fill its history.
 func (h *Handler) mayPark(progress *run.Progress) bool {
 	if progress.Parks == 0 || progress.Checks > 0 && run.CheckWait(progress.Checks) == run.MaxWait {
 		progress.Checks = 0

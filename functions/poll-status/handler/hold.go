@@ -11,9 +11,8 @@ import (
 )
 
 const (
-	// minStream is how long the stream is held once the task is older than
-	// HoldSeconds: enough for one tick of progress, a fifteenth of a transition's
-	// price.
+	// minStream is how long the stream is held once the task is older than HoldSeconds:
+	// enough for one tick of progress, a fifteenth of a transition's price.
 	minStream = time.Second
 	// saveEvery bounds the writes of progress, and what they cost.
 	saveEvery = 5 * time.Second

@@ -58,9 +58,8 @@ func (h *Handler) inputFiles(ctx context.Context, w cyberun.Workflow, parameters
 	return files, violations, nil
 }
 
-// pinOf returns the input version of a parameter, empty if it has none. Parameters
-// that came as text have the workflow's spelling by now; their pins are spelled as
-// they came.
+// pinOf returns the input version of a parameter, empty if it has none. Parameters that
+// came as text have the workflow's spelling by now; their pins are spelled as they came.
 func pinOf(pins map[string]run.InputVersion, parameter string) run.InputVersion {
 	if pin, ok := pins[parameter]; ok {
 		return pin

@@ -232,11 +232,10 @@ type writeCheck struct {
 	bucket string
 }
 
-// passes checks, before money is spent, that the run's outputs can be written:
-// a multipart upload of the run's own manifest.json is created and aborted. That
-// needs the same right, region, policy and key as the outputs, and leaves no
-// object and no event. What it cannot show is an Object Lock, which is refused at
-// the write alone.
+// passes checks, before money is spent, that the run's outputs can be written: a
+// multipart upload of the run's own manifest.json is created and aborted. That needs the
+// same right, region, policy and key as the outputs, and leaves no object and no event.
+// What it cannot show is an Object Lock, which is refused at the write alone.
 func (p *writeCheck) passes(ctx context.Context, buckets Buckets, r run.Record, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -261,9 +260,8 @@ func (p *writeCheck) passes(ctx context.Context, buckets Buckets, r run.Record, 
 }
 
 const (
-	// othersPause is how often a run looks whether another one is still in doubt,
-	// and maxOthers for how long within one call: a LIST costs a fifth of a
-	// transition.
+	// othersPause is how often a run looks whether another one is still in doubt, and
+	// maxOthers for how long within one call: a LIST costs a fifth of a transition.
 	othersPause = 5 * time.Second
 	maxOthers   = 5 * time.Minute
 )

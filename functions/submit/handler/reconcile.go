@@ -11,10 +11,9 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// reconcile finds out what became of a submission whose reply was lost. It
-// returns a run with its task, or one that may submit again; SubmitInDoubt means
-// that the step is to look again later, SubmitOutcomeUnknown that a person has to
-// say what happened.
+// reconcile finds out what became of a submission whose reply was lost. It returns a run
+// with its task, or one that may submit again; SubmitInDoubt means that the step is to
+// look again later, SubmitOutcomeUnknown that a person has to say what happened.
 func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run, error) {
 	if d := r.Decision; d != nil && d.Attempt == r.Submission.Attempt {
 		if d.NotStarted {
