@@ -38,8 +38,6 @@ type Closer struct {
 	Budget time.Duration
 }
 
-func (c Closer) budget() time.Duration { return cmp.Or(c.Budget, CloseBudget) }
-
 // Ended reads the execution that an event, or the sweep, says has ended. ok is false if
 // there is nothing to close: the execution runs, was redriven, or succeeded. Events
 // come twice, late, and after a redrive, so what DescribeExecution says decides. sure
@@ -163,7 +161,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return false, unsure(r.RunID)
 	}
 	if cancels {
-		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
+		if r, err = c.CancelTask(ctx, r, cmp.Or(c.Budget, CloseBudget)); err != nil {
 			return false, err
 		}
 	}
@@ -313,7 +311,7 @@ func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked
 		}
 	}
 	if !asked && (r.Status == run.Cancelled || r.Cancel != nil) {
-		if r, err = c.CancelTask(ctx, r, c.budget()); err != nil {
+		if r, err = c.CancelTask(ctx, r, cmp.Or(c.Budget, CloseBudget)); err != nil {
 			return r, err
 		}
 	}

@@ -28,9 +28,6 @@ const manifestPrefix = "manifests/"
 func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	now := s.Now().UTC()
 	r, cell, err := s.update(ctx, r, onCopy, func(rec *run.Record) error {
-		if rec.Status == run.Succeeded || rec.Status == run.Delivering {
-			return nil
-		}
 		if rec.CopyStartedAt.IsZero() {
 			rec.CopyStartedAt = now
 		}
@@ -58,9 +55,7 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 	}
 	key := r.OutputPrefix() + run.ManifestName
 	r, _, err = s.update(ctx, r, onDeliver, func(rec *run.Record) error {
-		if rec.Status == run.Copying {
-			rec.ManifestKey, rec.ManifestBody = key, fixed
-		}
+		rec.ManifestKey, rec.ManifestBody = key, fixed
 		return nil
 	})
 	if err != nil {

@@ -100,6 +100,7 @@ var (
 	keep       = cell{}
 	ignore     = cell{Ignore: true}
 	finish     = cell{Then: doFinish}
+	finishOnly = cell{Then: doFinish, Ignore: true}
 	cancel     = cell{Then: CancelTask}
 	halt       = cell{Then: CancelTask | StopExecution}
 	superseded = cell{Refuse: named.Superseded}
@@ -120,8 +121,8 @@ var table = map[event]map[phase]cell{
 	onAccept:    cells(cell{To: run.Waiting}, keep, keep, cancel, keep, keep, cancel, keep),
 	onFind:      cells(cell{To: run.Waiting}, marked, marked, stopped, superseded, superseded, stopped, superseded),
 	onNote:      cells(keep, keep, keep, stopped, superseded, superseded, superseded, superseded),
-	onCopy:      cells(superseded, cell{To: run.Copying}, keep, stopped, finish, superseded, superseded, keep),
-	onDeliver:   cells(superseded, superseded, cell{To: run.Delivering}, stopped, finish, superseded, superseded, keep),
+	onCopy:      cells(superseded, cell{To: run.Copying}, keep, stopped, finishOnly, superseded, superseded, ignore),
+	onDeliver:   cells(superseded, superseded, cell{To: run.Delivering}, stopped, finishOnly, superseded, superseded, ignore),
 	onDelivered: cells(superseded, superseded, superseded, superseded, cell{To: run.Succeeded}, superseded, superseded, ignore),
 
 	onUndeliverable: cells(ignore, ignore, ignore, ignore, cell{To: run.Failed}, ignore, ignore, ignore),

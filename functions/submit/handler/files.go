@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -28,6 +29,7 @@ type inputFile struct {
 	uri         string
 	bucket, key string
 	pin         run.InputVersion // what the request names; empty: what lies there now
+	version     *string          // of the pin, that S3 is asked for; nil: the current one
 	etag        string           // with its quotes
 	size        int64
 	contentType string
@@ -83,7 +85,10 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string, 
 		return file, "may not be read: it is the relay's own state", nil
 	}
 	file = inputFile{parameter: p.Key, uri: uri, bucket: bucket, key: key, pin: pin}
-	ask := &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: file.versionID()}
+	if pin.VersionID != "" {
+		file.version = &pin.VersionID
+	}
+	ask := &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: file.version}
 	if pin.ETag != "" {
 		ask.IfMatch = aws.String(`"` + pin.ETag + `"`)
 	}
@@ -112,14 +117,6 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string, 
 	return file, file.problem(p.Accept), nil
 }
 
-// versionID returns the version that S3 is asked for; nil for the current one.
-func (f inputFile) versionID() *string {
-	if f.pin.VersionID == "" {
-		return nil
-	}
-	return aws.String(f.pin.VersionID)
-}
-
 // pinError returns the named error of an answer that a pinned version no longer exists:
 // 412 that other bytes lie there, 404 that it was deleted or has expired, 405 that
 // the version is a delete marker. It is nil without a pin, and for other answers.
@@ -146,16 +143,9 @@ func (f inputFile) replaced() error {
 // forbidden is the message about an object that no retry makes readable.
 const forbidden = "may not be read by the relay: put it into the inbox bucket, or name its bucket in the stack parameter ExtraInputBucketArns; if a KMS key of its own encrypts it, that key's policy has to let the submit function's role use kms:Decrypt"
 
-// unreadable returns the message of a GetObject error that no retry mends; empty for
-// one that may pass.
-func unreadable(err error) string {
-	switch code, _ := s3errors.Code(err); code {
-	case "InvalidObjectState":
-		return store.InArchive
-	case "AccessDenied", "KMS.AccessDeniedException", "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException":
-		return forbidden
-	}
-	return ""
+// forbiddenCodes are S3's codes of an object that is forbidden.
+var forbiddenCodes = []string{
+	"AccessDenied", "KMS.AccessDeniedException", "KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException",
 }
 
 // problem returns why an object that exists cannot be an input; empty if it can.
@@ -237,13 +227,18 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	if err != nil {
 		return "", cyberun.PrepareError("announce the file "+f.uri, err)
 	}
-	object, err := h.Buckets.GetObject(ctx, &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, VersionId: f.versionID(), IfMatch: &f.etag})
+	object, err := h.Buckets.GetObject(ctx, &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, VersionId: f.version, IfMatch: &f.etag})
 	if lost := f.pinError(err); lost != nil {
 		return "", lost
 	}
-	problem := unreadable(err)
-	if _, status := s3errors.Code(err); status == http.StatusPreconditionFailed {
+	problem := "" // that no retry mends
+	switch code, status := s3errors.Code(err); {
+	case status == http.StatusPreconditionFailed:
 		problem = "changed while the run was prepared"
+	case code == "InvalidObjectState":
+		problem = store.InArchive
+	case slices.Contains(forbiddenCodes, code):
+		problem = forbidden
 	}
 	if problem != "" {
 		return "", named.Violations{{Parameter: f.parameter, Message: f.uri + " " + problem}}.Err()

@@ -161,11 +161,10 @@ func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (O
 	if err != nil {
 		return Output{}, cyberun.RemoteError("look up the task "+taskID, err)
 	}
-	slug := ""
-	if workflow, err := h.Cyberun.WorkflowByID(callCtx, task.WorkflowID); err == nil {
-		slug = workflow.Slug // for the manifest; a workflow that is gone does not keep its task from being delivered
-	}
-	return output(h.Runs.RescueTask(ctx, r, task.ID, slug))
+	// Its slug is for the manifest: a workflow that is gone, and comes back empty, does not
+	// keep its task from being delivered.
+	workflow, _ := h.Cyberun.WorkflowByID(callCtx, task.WorkflowID)
+	return output(h.Runs.RescueTask(ctx, r, task.ID, workflow.Slug))
 }
 
 // ready is a request that was checked completely and can be submitted.
@@ -204,10 +203,8 @@ func (h *Handler) prepare(ctx context.Context, r lifecycle.Run, request run.Requ
 	if err := h.writeCheck.passes(ctx, h.Buckets, r.Record, h.Now()); err != nil {
 		return ready{}, err
 	}
-	if len(files) > 0 {
-		if r, err = h.uploadFiles(ctx, r, files, parameters); err != nil {
-			return ready{}, err
-		}
+	if r, err = h.uploadFiles(ctx, r, files, parameters); err != nil {
+		return ready{}, err
 	}
 	// After the uploads: in the minutes that they take, a doubt may arise.
 	waited, err := h.awaitOtherDoubts(ctx, workflow.ID, r)
