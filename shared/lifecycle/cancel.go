@@ -61,7 +61,7 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 	if err != nil || before == nil || r.Error == nil || before.Cause == r.Error.Cause || s.OutputS3 == nil {
 		return r, err
 	}
-	return r, s.repairError(ctx, r.RunID)
+	return r, s.RepairError(ctx, r.RunID)
 }
 
 // cancel calls Cyberun's cancel until it is accepted or the budget is over. A cancel

@@ -32,7 +32,7 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 	if err != nil || r.Life != life || r.Status.Open() {
 		return err
 	}
-	if err := c.repairError(ctx, r.RunID); err != nil || !r.InDoubt() {
+	if err := c.RepairError(ctx, r.RunID); err != nil || !r.InDoubt() {
 		return err // a receipt came after all, and leaves work of its own
 	}
 	return c.markCleanedUp(ctx, r)

@@ -80,7 +80,7 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 			closed, err = c.closeRecorded(ctx, r, e, sure)
 		}
 		if errors.Is(err, errRecordChanged) || errors.Is(err, store.ErrExists) {
-			if err := c.repairError(ctx, e.Name); err != nil {
+			if err := c.RepairError(ctx, e.Name); err != nil {
 				return false, err
 			}
 			continue // Submit posts, or stored a task, or a person stopped it: it is to be named, or cancelled
@@ -142,7 +142,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 	case cell.Then&doRemoveError != 0:
 		return false, c.removeError(ctx, r.Record)
 	case e.Redrives < r.Life: // its error.json may have come after a delivery removed what it found
-		return false, c.withdrawError(ctx, r)
+		return false, c.RepairError(ctx, r.RunID)
 	case cell.Then&doFinish != 0:
 		return c.finishOrFail(ctx, r)
 	case cell.Ignore: // closed by another, or by a call that died behind it
@@ -275,7 +275,7 @@ func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, erro
 func (c Closer) cleanUpClosed(ctx context.Context, r Run) error {
 	if !r.Pending(c.Now()) {
 		// A close that was beaten, or died, may have written an older error.json last.
-		return c.repairError(ctx, r.RunID)
+		return c.RepairError(ctx, r.RunID)
 	}
 	entries, err := c.markersOf(ctx, r.Record)
 	if err != nil {
@@ -290,7 +290,7 @@ func (c Closer) cleanUpClosed(ctx context.Context, r Run) error {
 	}
 	// A receipt may have named a task since it was written, or the call that named
 	// candidates died before it.
-	if err := c.repairError(ctx, r.RunID); err != nil {
+	if err := c.RepairError(ctx, r.RunID); err != nil {
 		return err
 	}
 	return c.markCleanedUp(ctx, again)

@@ -19,8 +19,8 @@ import (
 // A further object of the relay's own needs its name in reservedID of shared/run and
 // in ownOutput of functions/api/handler, its removal in removeError (and, for its own
 // key, in closeRecorded, which removes what a lost close wrote), and the rights that
-// error.json has in template.yaml. Written here, it is also repaired and withdrawn with
-// error.json: see repairError and withdrawError.
+// error.json has in template.yaml. Written here, it is also repaired with error.json: see
+// RepairError.
 func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
 	if r.Prefix == "" {
 		return nil
@@ -63,74 +63,38 @@ func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
 	return err == nil && other.Bucket == r.Bucket && other.OutputPrefix() == r.OutputPrefix(), err
 }
 
-// repairError makes error.json agree with the record, after a close wrote one and
-// another call closed the run: it removes it if the run succeeded, and writes the
-// record's own error if the run was closed with another one. It leaves it alone while
-// the run is open: whatever ends the run removes or rewrites it, see withdrawError.
-func (s *Runs) repairError(ctx context.Context, runID string) error {
+// RepairError makes error.json agree with the record, since a close that died or came too
+// late may have written one: it removes that of a run that is delivering or has
+// succeeded, and writes the record's own error if the run is closed with one. It leaves
+// an open run's alone until it delivers: another close of an earlier life may be about to
+// close the record, and would leave no error.json then. No close can come after
+// delivering has begun. It needs OutputS3.
+func (s *Runs) RepairError(ctx context.Context, runID string) error {
 	r, err := s.Get(ctx, runID)
 	for range maxTurns {
+		record := r.Record
 		switch {
+		case errors.Is(err, ErrNoRecord):
+			return nil
 		case err != nil:
 			return err
 		case r.Status == run.Succeeded:
-			return s.removeError(ctx, r.Record)
+			return s.removeError(ctx, record)
 		case r.Status == run.Delivering:
-			return s.withdrawError(ctx, r)
+			err = s.removeError(ctx, record)
 		case r.Status.Open() || r.Error == nil:
 			return nil
+		default:
+			err = s.writeError(ctx, &record)
 		}
-		record := r.Record
-		if err := s.writeError(ctx, &record); err != nil {
+		if err != nil {
 			return err
 		}
-		writeID := r.WriteID
-		if r, err = s.Get(ctx, runID); err == nil && r.WriteID == writeID {
+		if r, err = s.Get(ctx, runID); err == nil && r.WriteID == record.WriteID {
 			return nil
 		}
 	}
-	return err
-}
-
-// withdrawError removes the error.json that a close may have written for a run that
-// was redriven. If the run has closed again, it repairs it instead. A run that is yet
-// to deliver keeps it: another close of the earlier life may be about to close the
-// record, and would leave no error.json then. Removing it is safe only once the run is
-// delivering: no close can come after that.
-func (s *Runs) withdrawError(ctx context.Context, r Run) error {
-	for range maxTurns {
-		switch {
-		case !r.Status.Open():
-			return s.repairError(ctx, r.RunID)
-		case r.Status != run.Delivering:
-			return nil
-		}
-		if err := s.removeError(ctx, r.Record); err != nil {
-			return err
-		}
-		writeID := r.WriteID
-		now, err := s.Get(ctx, r.RunID)
-		if err != nil || now.WriteID == writeID {
-			return err
-		}
-		r = now
-	}
-	return named.Errorf(named.Unavailable, "the record of the run %s changed %d times while its error.json was removed", r.RunID, maxTurns)
-}
-
-// WithdrawError puts right the error.json of a run whose execution was redriven or has
-// succeeded, since a close that died or came too late may have written one. It removes
-// that of a run that is delivering or has succeeded, makes that of any other closed run
-// agree with its record, and leaves an open run's alone.
-func (c Closer) WithdrawError(ctx context.Context, runID string) error {
-	r, err := c.Get(ctx, runID)
-	if errors.Is(err, ErrNoRecord) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return c.withdrawError(ctx, r)
+	return named.Errorf(named.Unavailable, "the record of the run %s changed %d times while its error.json was repaired", runID, maxTurns)
 }
 
 // removeError deletes the error.json of a run. There may be two keys: the prefix of a

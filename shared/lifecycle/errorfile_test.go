@@ -202,11 +202,11 @@ func TestSharedPrefix(t *testing.T) {
 	}
 }
 
-// TestWithdrawError: the close of a life that was redriven died behind its error.json;
+// TestRepairError: the close of a life that was redriven died behind its error.json;
 // its event comes again once the run goes on, delivers, or has succeeded. What goes
 // on keeps the file: another close of that life may rely on it, and the delivery
 // removes it.
-func TestWithdrawError(t *testing.T) {
+func TestRepairError(t *testing.T) {
 	tests := []struct {
 		name     string
 		delivers bool
@@ -242,7 +242,7 @@ func TestWithdrawError(t *testing.T) {
 			if err := w.runs.writeError(t.Context(), &record); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.close.WithdrawError(t.Context(), "r1"); err != nil {
+			if err := w.close.RepairError(t.Context(), "r1"); err != nil {
 				t.Fatal(err)
 			}
 			if keys := w.s3.Keys(outputBucket, ""); slices.Contains(keys, "runs/r1/error.json") != test.stays {
@@ -250,7 +250,7 @@ func TestWithdrawError(t *testing.T) {
 			}
 		})
 	}
-	if err := newWorld(t).close.WithdrawError(t.Context(), "r1"); err != nil {
+	if err := newWorld(t).close.RepairError(t.Context(), "r1"); err != nil {
 		t.Errorf("without a record: %v", err)
 	}
 }

@@ -120,7 +120,7 @@ func (p *pair) closeEvent(event executions.Execution) {
 		return
 	}
 	if !ended {
-		p.allowed(p.close.WithdrawError(ctx, event.Name))
+		p.allowed(p.close.RepairError(ctx, event.Name))
 		return
 	}
 	if _, err = p.close.Close(ctx, e, sure); !p.allowed(err) {

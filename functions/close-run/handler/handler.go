@@ -97,7 +97,7 @@ func (h *Handler) close(ctx context.Context, closer lifecycle.Closer, event exec
 		return false, err
 	}
 	if !ended {
-		return false, closer.WithdrawError(ctx, event.Name)
+		return false, closer.RepairError(ctx, event.Name)
 	}
 	closed, err := closer.Close(ctx, e, sure)
 	if err != nil {
