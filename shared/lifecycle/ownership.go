@@ -73,10 +73,32 @@ func (s *Runs) takeDelivery(ctx context.Context, runID, taskID string) error {
 			return err
 		}
 		if live {
-			return named.Errorf(named.TaskTaken, "the run %s, which has not ended, delivers the task %s", o.DeliveredBy, taskID)
+			return errDelivers(o.DeliveredBy, taskID)
 		}
 		free = append(free, o.DeliveredBy)
 	}
+}
+
+// RefuseTaken returns TaskTaken for a task that cannot be said to be the run's: another run
+// is known to have started it, or delivers it and has not ended. It needs Executions.
+func (s *Runs) RefuseTaken(ctx context.Context, runID, taskID string) error {
+	o, _, err := s.OwnershipOf(ctx, taskID)
+	switch {
+	case err != nil:
+		return err
+	case o.How.Certain() && o.StartedBy != runID:
+		return named.Errorf(named.TaskTaken, "the run %s started the task %s", o.StartedBy, taskID)
+	case o.DeliveredBy == "" || o.DeliveredBy == runID:
+		return nil
+	}
+	if live, err := s.delivers(ctx, o.DeliveredBy, taskID); err != nil || !live {
+		return err
+	}
+	return errDelivers(o.DeliveredBy, taskID)
+}
+
+func errDelivers(runID, taskID string) error {
+	return named.Errorf(named.TaskTaken, "the run %s, which has not ended, delivers the task %s", runID, taskID)
 }
 
 // delivers reports whether the run that the ownership names as a task's deliverer may

@@ -76,9 +76,10 @@ func (s *Runs) StopCancel(ctx context.Context, r Run) (Run, string, error) {
 
 // DecideOutcome stores a person's decision on the submission of a run that failed in
 // doubt, with the attempt that it is about. The same decision again is no error; it
-// returns NotInDoubt for another one, and for a run that is not in doubt. Only a decision
-// that would be stored is given to check first, which may refuse it; nil refuses none.
-func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Decision, check func(run.Record) error) (Run, error) {
+// returns NotInDoubt for another one and for a run that is not in doubt, and [ErrNoRecord]
+// if there is no such run. Only a decision that would be stored is given to check first,
+// which may refuse it; nil refuses none. The caller redrives the run, which acts on it.
+func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Decision, check func() error) (Run, error) {
 	r, err := s.Get(ctx, runID)
 	if err != nil {
 		return r, err
@@ -108,7 +109,7 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Dec
 		return r, err
 	}
 	if check != nil {
-		if err := check(r.Record); err != nil {
+		if err := check(); err != nil {
 			return r, err
 		}
 	}

@@ -32,11 +32,12 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 		return none, err
 	}
 	decision.DecidedBy, decision.DecidedAt = httpapi.Caller(r), h.Now().UTC()
-	var check func(run.Record) error
-	if !decision.NotStarted {
-		check = func(record run.Record) error { return h.checkTask(ctx, record, decision.TaskID) }
-	}
-	record, err := h.Runs.DecideOutcome(ctx, id, decision, check)
+	record, err := h.Runs.DecideOutcome(ctx, id, decision, func() error {
+		if decision.NotStarted {
+			return nil
+		}
+		return h.checkTask(ctx, id, decision.TaskID)
+	})
 	if errors.Is(err, lifecycle.ErrNoRecord) {
 		return none, notFound(id)
 	}
@@ -105,25 +106,16 @@ func parseOutcome(raw []byte) (decision run.Decision, err error) {
 	return decision, violations.Err()
 }
 
-// checkTask refuses a task that does not exist, or that another run has.
-func (h *Handler) checkTask(ctx context.Context, record run.Record, taskID string) error {
-	callCtx, cancel := context.WithTimeout(ctx, callTime)
+// checkTask refuses a task that Cyberun does not know, or that another run has.
+func (h *Handler) checkTask(ctx context.Context, runID, taskID string) error {
+	callCtx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
-	if _, err := h.Cyberun.Task(callCtx, taskID); err != nil {
-		if cyberun.IsNotFound(err) {
-			return named.Violations{{Parameter: "task_id", Message: "Cyberun knows no task " + taskID + " for this key"}}.Err()
-		}
-		return cyberun.RemoteError("look up the task "+taskID, err)
+	_, err := h.Cyberun.Task(callCtx, taskID)
+	switch {
+	case err == nil:
+		return h.Runs.RefuseTaken(ctx, runID, taskID)
+	case cyberun.IsNotFound(err):
+		return named.Violations{{Parameter: "task_id", Message: "Cyberun knows no task " + taskID + " for this key"}}.Err()
 	}
-	o, found, err := h.Runs.OwnershipOf(ctx, taskID)
-	if err != nil || !found {
-		return err
-	}
-	if o.DeliveredBy != "" && o.DeliveredBy != record.RunID {
-		return named.Errorf(named.TaskTaken, "the run %s delivers the task %s", o.DeliveredBy, taskID)
-	}
-	if o.How.Certain() && o.StartedBy != record.RunID {
-		return named.Errorf(named.TaskTaken, "the run %s started the task %s", o.StartedBy, taskID)
-	}
-	return nil
+	return cyberun.RemoteError("look up the task "+taskID, err)
 }

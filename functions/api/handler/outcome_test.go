@@ -36,6 +36,24 @@ func (w *world) doubtful() *world {
 	return w
 }
 
+// deliverer puts a run r9 there that delivers the task t1 and whose execution is in this
+// state.
+func (w *world) deliverer(state executions.State) {
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"})
+	w.Record(run.Record{RunID: "r9", Status: run.Waiting, TaskID: "t1", How: run.Rescue})
+	w.start("r9", body, state)
+}
+
+// TestOutcomeOfEndedDelivery names the task of a run in doubt that another run was to
+// deliver, which has ended without: the decision stands.
+func TestOutcomeOfEndedDelivery(t *testing.T) {
+	w := newWorld(t).doubtful()
+	w.deliverer(executions.Failed)
+	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 || w.Run("r1").Decision == nil {
+		t.Errorf("%+v", a)
+	}
+}
+
 // TestOutcome: a person's word is stored with the attempt it speaks of and who said
 // it, then the run is redriven.
 func TestOutcome(t *testing.T) {
@@ -108,7 +126,7 @@ func TestOutcomeRefuses(t *testing.T) {
 		{name: "a page says that it does not", word: task, prepare: func(w *world) { w.Fails("Task", functiontest.HTMLPage(404)) }, status: 503, title: "Unavailable", violations: "[]"},
 		{name: "the key was revoked", word: task, prepare: func(w *world) { w.Fails("Task", functiontest.Answered(401)) }, status: 502, title: "Unauthorized", violations: "[]"},
 		{name: "another run delivers it", word: task, prepare: func(w *world) {
-			w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"})
+			w.deliverer(executions.Running)
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "another run started it", word: task, prepare: func(w *world) {
 			w.Set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.ByReceipt})
