@@ -25,7 +25,7 @@ type actor struct {
 // Functions tells those that it drives of their own execution.
 type view struct {
 	now      time.Time
-	state    executions.State
+	state    executions.Status
 	at       string
 	redrives int
 	request  string

@@ -41,13 +41,13 @@ const (
 func (s *scene) witness() {
 	created := began.Add(-time.Hour)
 	s.tasks = append(s.tasks, task{id: "t1-r0", owner: "r0", ended: cyberun.StatusCompleted, created: created})
-	r := run.Record{RunID: "r0", Workflow: workflowRef, WorkflowID: workflowID, TaskID: "t1-r0", How: run.ByReceipt,
+	r := run.Record{RunID: "r0", Workflow: workflowRef, WorkflowID: workflowID, TaskID: "t1-r0", Evidence: run.ByReceipt,
 		Submission: &run.Submission{MarkedAt: created.Add(-time.Second), PostUntil: created.Add(24 * time.Second)}}
 	seen := cyberun.Task{ID: "t1-r0", WorkflowID: workflowID, Status: cyberun.StatusCompleted, CreatedAt: cyberun.Time{Time: created}}
 	if err := doubt.RecordEnd(context.Background(), alone(s.world, "r0").runs().Store, r, seen); err != nil {
 		panic(err)
 	}
-	body, _ := json.Marshal(run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r0"})
+	body, _ := json.Marshal(run.Ownership{StartedBy: "r0", Evidence: run.ByReceipt, DeliveredBy: "r0"})
 	s.set(stateBucket, "tasks/t1-r0", content(body))
 }
 

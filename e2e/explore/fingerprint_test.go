@@ -98,7 +98,7 @@ func (now *state) hash() uint64 {
 		b = append(append(append(append(b, x.id...), x.at...), x.error.Name...), byte(x.redrives))
 		b = append(b, x.state...)
 		if x.before != nil {
-			b = append(append(b, x.before.State...), byte(x.before.Redrives))
+			b = append(append(b, x.before.Status...), byte(x.before.Redrives))
 		}
 		if slices.Contains(w.told, x.id) {
 			b = append(b, 1)

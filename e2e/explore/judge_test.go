@@ -69,7 +69,7 @@ func (j *judge) run(id string) {
 		j.note("%s paid %d times", id, len(mine))
 	}
 	said := r.Decision != nil && r.Decision.TaskID == r.TaskID // a person may be wrong
-	if r.TaskID != "" && r.How != run.Rescue && !said && !strings.HasSuffix(r.TaskID, "-"+id) {
+	if r.TaskID != "" && r.Evidence != run.ByRescue && !said && !strings.HasSuffix(r.TaskID, "-"+id) {
 		j.note("%s has the task %s, which it did not start", id, r.TaskID)
 	}
 	told := slices.Contains(j.told, id)
@@ -108,8 +108,8 @@ func (j *judge) run(id string) {
 func (j *judge) receiptsOf(id string, r run.Record) {
 	for _, receipt := range j.receipts {
 		extra := slices.ContainsFunc(r.ExtraTasks, func(x run.ExtraTask) bool { return x.TaskID == receipt })
-		if strings.HasSuffix(receipt, "-"+id) && !extra && (r.TaskID != receipt || r.How != run.ByReceipt) {
-			j.note("%s: the receipt for %s is lost: its record has %q by %q", id, receipt, r.TaskID, r.How)
+		if strings.HasSuffix(receipt, "-"+id) && !extra && (r.TaskID != receipt || r.Evidence != run.ByReceipt) {
+			j.note("%s: the receipt for %s is lost: its record has %q by %q", id, receipt, r.TaskID, r.Evidence)
 		}
 	}
 	for _, extra := range r.ExtraTasks {
@@ -182,7 +182,7 @@ func (j *judge) documents(id string, r run.Record) {
 	if j.refuses { // neither can be written
 		return
 	}
-	prefix := r.OutputPrefix()
+	prefix := r.KeyPrefix()
 	_, manifest := j.object(outputBucket, prefix+run.ManifestName)
 	raw, failure := j.object(outputBucket, prefix+run.ErrorName)
 	switch {
@@ -199,7 +199,7 @@ func (j *judge) documents(id string, r run.Record) {
 
 // task: what was paid is delivered, cancelled, or named.
 func (j *judge) task(id string, r run.Record, t task) {
-	raw, _ := j.object(outputBucket, r.OutputPrefix()+run.ErrorName)
+	raw, _ := j.object(outputBucket, r.KeyPrefix()+run.ErrorName)
 	namedIn := func(text string) bool {
 		return strings.Contains(text, t.id) || strings.Contains(text, "a task of the workflow")
 	}

@@ -49,7 +49,7 @@ func (m machine) Describe(_ context.Context, arn string) (executions.Execution, 
 				return failed(executions.ErrNotFound)
 			}
 		}
-		meaning := fmt.Sprint(out.State, out.Redrives)
+		meaning := fmt.Sprint(out.Status, out.Redrives)
 		return answer{value: out, exact: fmt.Sprint(meaning, out.Error), meaning: meaning}
 	}})
 	out, _ := a.value.(executions.Execution)
@@ -128,7 +128,7 @@ func (m machine) UnsuccessfulSince(_ context.Context, _, _ time.Time, _ func(con
 			if stale && w.execs[i].before != nil {
 				listed = *w.execs[i].before
 			}
-			if listed.State.Unsuccessful() {
+			if listed.Status.Unsuccessful() {
 				listed.Error = nil
 				found = append(found, listed)
 			}

@@ -165,14 +165,14 @@ func (u *universe) poll(webhooks bool) *poll.Handler {
 
 func (u *universe) copyResult() *copyresult.Handler {
 	return &copyresult.Handler{
-		Cyberun: service{u}, Runs: u.runs(), AtOnce: 1, Now: u.clock,
+		Cyberun: service{u}, Runs: u.runs(), Concurrency: 1, Now: u.clock,
 		NewCopier: func(time.Time, int) copyresult.Copier { return copier{u} },
 	}
 }
 
 func (u *universe) closeRun() *closerun.Handler {
 	return &closerun.Handler{
-		Closer: lifecycle.Closer{Runs: u.runs(), Bucket: outputBucket}, Doubts: u.doubts(), Executions: machine{u}, Sweepers: 1,
+		Closer: lifecycle.Closer{Runs: u.runs(), Bucket: outputBucket}, Doubts: u.doubts(), Executions: machine{u}, Concurrency: 1,
 		Now: u.clock, Sleep: func(ctx context.Context, d time.Duration) error {
 			if d < time.Second {
 				return nil // the pace of calls to Step Functions
@@ -184,7 +184,7 @@ func (u *universe) closeRun() *closerun.Handler {
 
 func (u *universe) api() *api.Handler {
 	return &api.Handler{
-		Cyberun: service{u}, Runs: u.runs(), Executions: machine{u}, OutputBucket: outputBucket, AtOnce: 1,
+		Cyberun: service{u}, Runs: u.runs(), Executions: machine{u}, OutputBucket: outputBucket, Concurrency: 1,
 		Log: silent, Now: u.clock, NewID: u.newID, Sleep: func(context.Context, time.Duration) error { return nil },
 	}
 }

@@ -74,7 +74,7 @@ type file struct{ key, content string }
 // execution is one execution of the state machine.
 type execution struct {
 	id       string
-	state    executions.State
+	state    executions.Status
 	error    named.Error
 	at       string // the state that it stands at
 	redrives int
@@ -206,11 +206,11 @@ func (w *world) set(bucket, key string, o storetest.Object) {
 }
 
 // end ends an execution, and has EventBridge say so.
-func (w *world) end(id string, s executions.State, e named.Error) {
+func (w *world) end(id string, s executions.Status, e named.Error) {
 	x := w.exec(id)
 	before := x.shown()
 	x.state, x.error, x.before = s, e, &before
-	status := map[executions.State]string{executions.Failed: "FAILED", executions.Aborted: "ABORTED", executions.TimedOut: "TIMED_OUT"}[s]
+	status := map[executions.Status]string{executions.Failed: "FAILED", executions.Aborted: "ABORTED", executions.TimedOut: "TIMED_OUT"}[s]
 	if s.Unsuccessful() {
 		w.events = append(w.events, endEvent{id: id, status: status, error: e.Name, cause: e.Message(), redrives: x.redrives})
 	}
@@ -218,7 +218,7 @@ func (w *world) end(id string, s executions.State, e named.Error) {
 
 // shown is an execution as DescribeExecution shows it.
 func (x *execution) shown() executions.Execution {
-	out := executions.Execution{ARN: arnPrefix + x.id, Name: x.id, State: x.state, StartedAt: began, Redrives: x.redrives, Input: x.request}
+	out := executions.Execution{ARN: arnPrefix + x.id, Name: x.id, Status: x.state, StartedAt: began, Redrives: x.redrives, Input: x.request}
 	if x.state.Unsuccessful() {
 		failure := x.error
 		out.Error = &failure

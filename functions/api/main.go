@@ -29,6 +29,6 @@ func build(s config.API, cfg aws.Config, log *slog.Logger) (*handler.Handler, er
 		Now:          time.Now,
 		NewID:        config.NewID,
 		Sleep:        observe.Sleep,
-		AtOnce:       handler.DefaultAtOnce,
+		Concurrency:  handler.DefaultConcurrency,
 	}, nil
 }

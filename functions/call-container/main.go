@@ -17,8 +17,8 @@ func main() { function.Start("call-container", build) }
 func build(s config.CallContainer, cfg aws.Config, log *slog.Logger) (*handler.Handler, error) {
 	return &handler.Handler{
 		Cyberun:    s.Client(cfg),
-		CallTime:   handler.CallTime,
-		LookUpTime: handler.LookUpTime,
+		CallTime:   handler.DefaultCallTime,
+		LookUpTime: handler.DefaultLookUpTime,
 		Log:        log,
 		Now:        time.Now,
 	}, nil

@@ -21,11 +21,11 @@ func build(s config.CloseRun, cfg aws.Config, _ *slog.Logger) (*handler.Handler,
 	client := s.Client(cfg)
 	runs := s.Runs(cfg, client, config.S3(cfg))
 	return &handler.Handler{
-		Closer:     lifecycle.Closer{Runs: runs, Bucket: s.OutputBucket, OutputPrefix: s.OutputPrefix},
-		Doubts:     doubt.Investigator{Cyberun: client, Runs: runs, Now: time.Now},
-		Executions: s.Executions(cfg),
-		Sweepers:   handler.DefaultSweepers,
-		Now:        time.Now,
-		Sleep:      observe.Sleep,
+		Closer:      lifecycle.Closer{Runs: runs, Bucket: s.OutputBucket, OutputPrefix: s.OutputPrefix},
+		Doubts:      doubt.Investigator{Cyberun: client, Runs: runs, Now: time.Now},
+		Executions:  s.Executions(cfg),
+		Concurrency: handler.DefaultConcurrency,
+		Now:         time.Now,
+		Sleep:       observe.Sleep,
 	}, nil
 }

@@ -18,7 +18,7 @@ func main() { function.StartStep("copy-result", build) }
 
 func build(s config.CopyResult, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
 	sink := s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = transfer.NewStoreClient() })
-	origin := transfer.NewOrigin(transfer.Policy{Hosts: s.DownloadHosts, AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
+	origin := transfer.NewOriginClient(transfer.Policy{Hosts: s.DownloadHosts, AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
 	client := s.Client(cfg)
 	return &handler.Handler{
 		Cyberun: client,
@@ -26,7 +26,7 @@ func build(s config.CopyResult, cfg aws.Config, _ *slog.Logger) (*handler.Handle
 		NewCopier: func(stopBefore time.Time, connections int) handler.Copier {
 			return &transfer.Copier{S3: sink, Origin: origin, StopBefore: stopBefore, Connections: connections}
 		},
-		AtOnce: handler.DefaultAtOnce,
-		Now:    time.Now,
+		Concurrency: handler.DefaultConcurrency,
+		Now:         time.Now,
 	}, nil
 }

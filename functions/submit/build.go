@@ -26,7 +26,7 @@ func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, e
 	}
 	client := s.Client(cfg)
 	// Cyberun says where input files are uploaded to: the policy checks each address.
-	client.UploadHTTP = transfer.NewOrigin(transfer.Policy{AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
+	client.UploadHTTP = transfer.NewOriginClient(transfer.Policy{AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
 	runs := s.Runs(cfg, client, nil)
 	return &handler.Handler{
 		Cyberun:      client,

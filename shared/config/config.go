@@ -81,14 +81,14 @@ const objectsAtOnce = 16
 // output bucket, for one that delivers nothing.
 func (s StateStore) Runs(cfg aws.Config, client *cyberun.Client, outputs lifecycle.OutputS3) *lifecycle.Runs {
 	return &lifecycle.Runs{
-		Store:      &store.Store{S3: S3(cfg), Bucket: s.StateBucket},
-		OutputS3:   outputs,
-		Cyberun:    client,
-		Executions: executions.Machine{API: StepFunctions(cfg)},
-		Now:        time.Now,
-		Sleep:      smithytime.SleepWithContext,
-		NewID:      NewID,
-		AtOnce:     objectsAtOnce,
+		Store:       &store.Store{S3: S3(cfg), Bucket: s.StateBucket},
+		OutputS3:    outputs,
+		Cyberun:     client,
+		Executions:  executions.Machine{API: StepFunctions(cfg)},
+		Now:         time.Now,
+		Sleep:       smithytime.SleepWithContext,
+		NewID:       NewID,
+		Concurrency: objectsAtOnce,
 	}
 }
 

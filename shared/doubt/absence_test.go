@@ -132,13 +132,13 @@ func TestBrokenAssumptions(t *testing.T) {
 			why: "it is not known who started it", candidates: 1},
 		{name: "a late start that a run in doubt named", prepare: func(w *world) {
 			w.hide()
-			w.own(w.ours(40*time.Second), run.Ownership{StartedBy: "other", How: run.AsCandidate})
+			w.own(w.ours(40*time.Second), run.Ownership{StartedBy: "other", Evidence: run.AsCandidate})
 		}, why: "it is not known who started it", candidates: 1},
 		{name: "a late start that does not say its workflow", prepare: func(w *world) { w.hide(); w.task("", marked.Add(40*time.Second)) },
 			why: "it is not known who started it", candidates: 1},
 		{name: "a late start that this run is known to have made", prepare: func(w *world) {
 			w.hide()
-			w.own(w.ours(40*time.Second), run.Ownership{StartedBy: "mine", How: run.ByReceipt, DeliveredBy: "mine"})
+			w.own(w.ours(40*time.Second), run.Ownership{StartedBy: "mine", Evidence: run.ByReceipt, DeliveredBy: "mine"})
 		}, why: "it is not known who started it", candidates: 1},
 		{name: "a lag", prepare: func(w *world) { w.Cyberun.Lag = 20 * time.Minute }, why: "does not show the task"},
 		{name: "a list that is out of date", prepare: func(w *world) {

@@ -21,11 +21,11 @@ func TestFound(t *testing.T) {
 		"delivered by other": func(w *world) {},
 	}
 	for name, spoil := range spoils {
-		for _, how := range []run.How{run.ByReceipt, run.Exclusion} {
+		for _, how := range []run.Evidence{run.ByReceipt, run.ByExclusion} {
 			t.Run(fmt.Sprintf("%s, %s", name, how), func(t *testing.T) {
 				w := newWorld(t) // not even a witness
 				id := w.ours(time.Second)
-				o := run.Ownership{StartedBy: "mine", How: how, DeliveredBy: "mine"}
+				o := run.Ownership{StartedBy: "mine", Evidence: how, DeliveredBy: "mine"}
 				if name == "delivered by other" {
 					o.DeliveredBy = "other"
 				}

@@ -133,9 +133,9 @@ func (i Investigator) inWindow(ctx context.Context, r run.Record, rows []cyberun
 		switch {
 		case err != nil:
 			return f, nil, err
-		case known && o.How.Certain() && o.StartedBy == r.RunID:
+		case known && o.Evidence.Proves() && o.StartedBy == r.RunID:
 			return Finding{Verdict: Found, TaskID: t.ID, Candidates: []run.Candidate{candidate(t, o)}}, nil, nil
-		case known && o.How.Certain():
+		case known && o.Evidence.Proves():
 			continue
 		case !known:
 			free = append(free, t)
@@ -211,7 +211,7 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 		if err != nil {
 			return f, err
 		}
-		if !known || !o.How.Certain() || o.StartedBy == r.RunID {
+		if !known || !o.Evidence.Proves() || o.StartedBy == r.RunID {
 			f.Why = fmt.Sprintf("the task %s started at %s, after the submission, and it is not known who started it", t.ID, t.CreatedAt.Format(time.RFC3339))
 			f.Candidates = append(f.Candidates, candidate(t, o))
 			return f, nil

@@ -18,8 +18,8 @@ var errNetwork = functiontest.ErrNetwork
 
 // TestCandidates: whose a task of the submission's window can be.
 func TestCandidates(t *testing.T) {
-	theirs := func(how run.How) run.Ownership {
-		return run.Ownership{StartedBy: "other", How: how, DeliveredBy: "other"}
+	theirs := func(how run.Evidence) run.Ownership {
+		return run.Ownership{StartedBy: "other", Evidence: how, DeliveredBy: "other"}
 	}
 	tests := []struct {
 		name    string
@@ -32,9 +32,9 @@ func TestCandidates(t *testing.T) {
 		{name: "at the window's end", want: OnlyCandidate, prepare: func(w *world) []string { return []string{w.ours(30 * time.Second)} }},
 		{name: "before the window", want: Absent, prepare: func(w *world) []string { w.ours(-6 * time.Second); return nil }},
 		{name: "one that another run started by a receipt", want: Absent, prepare: func(w *world) []string { w.own(w.ours(time.Second), theirs(run.ByReceipt)); return nil }},
-		{name: "one that another run started by exclusion", want: Absent, prepare: func(w *world) []string { w.own(w.ours(time.Second), theirs(run.Exclusion)); return nil }},
+		{name: "one that another run started by exclusion", want: Absent, prepare: func(w *world) []string { w.own(w.ours(time.Second), theirs(run.ByExclusion)); return nil }},
 		{name: "one that another run started, and a third delivers", want: Absent, prepare: func(w *world) []string {
-			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", How: run.ByReceipt, DeliveredBy: "third"})
+			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", Evidence: run.ByReceipt, DeliveredBy: "third"})
 			return nil
 		}},
 		{name: "one beside another run's", want: OnlyCandidate, prepare: func(w *world) []string {
@@ -51,17 +51,17 @@ func TestCandidates(t *testing.T) {
 		}},
 		{name: "one that another run in doubt named", want: Unclear, why: "a run in doubt has named one of them", prepare: func(w *world) []string {
 			id := w.ours(time.Second)
-			w.own(id, run.Ownership{StartedBy: "other", How: run.AsCandidate})
+			w.own(id, run.Ownership{StartedBy: "other", Evidence: run.AsCandidate})
 			return []string{id}
 		}},
 		{name: "one that this run named itself", want: Unclear, why: "a run in doubt has named one of them", prepare: func(w *world) []string {
 			id := w.ours(time.Second)
-			w.own(id, run.Ownership{StartedBy: "mine", How: run.AsCandidate})
+			w.own(id, run.Ownership{StartedBy: "mine", Evidence: run.AsCandidate})
 			return []string{id}
 		}},
 		{name: "one that was rescued", want: Unclear, why: "1 tasks could be this run's", prepare: func(w *world) []string {
 			id := w.ours(time.Second)
-			w.own(id, run.Ownership{How: run.Rescue, DeliveredBy: "other"})
+			w.own(id, run.Ownership{Evidence: run.ByRescue, DeliveredBy: "other"})
 			return []string{id}
 		}},
 		{name: "of another workflow", want: Absent, prepare: func(w *world) []string { w.task("wf-2", marked.Add(time.Second)); return nil }},
@@ -197,14 +197,14 @@ func TestCrowds(t *testing.T) {
 	t.Run("in the window", func(t *testing.T) {
 		w := witnessed(t)
 		for range maxOwned + 1 {
-			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", How: run.ByReceipt, DeliveredBy: "other"})
+			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", Evidence: run.ByReceipt, DeliveredBy: "other"})
 		}
 		w.want(Unclear, "over 300 tasks started in the submission's window")
 	})
 	t.Run("since the submission", func(t *testing.T) {
 		w := witnessed(t)
 		for range maxOwned + 1 {
-			w.own(w.ours(time.Minute), run.Ownership{StartedBy: "other", How: run.ByReceipt, DeliveredBy: "other"})
+			w.own(w.ours(time.Minute), run.Ownership{StartedBy: "other", Evidence: run.ByReceipt, DeliveredBy: "other"})
 		}
 		w.want(Unclear, "over 300 tasks started since the submission")
 	})
@@ -249,7 +249,7 @@ func TestClosedCandidates(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0].TaskID != ours[0] || got[1].TaskID != ours[1] {
 		t.Errorf("%v, %v", got, err)
 	}
-	w.own(ours[1], run.Ownership{StartedBy: "mine", How: run.ByReceipt, DeliveredBy: "mine"})
+	w.own(ours[1], run.Ownership{StartedBy: "mine", Evidence: run.ByReceipt, DeliveredBy: "mine"})
 	f, err = i.Investigate(t.Context(), w.record)
 	got = f.Candidates
 	if err != nil || len(got) != 1 || got[0].TaskID != ours[1] || !got[0].CreatedAt.Equal(w.Cyberun.Of(ours[1]).CreatedAt.Time) || got[0].TaskStatus == "" {

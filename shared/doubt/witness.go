@@ -20,12 +20,12 @@ import (
 // comes from an object ended/{workflow}/{newest first}-{queue ms}-{run ms}-{task id} in
 // the state bucket, or from a record.
 type witness struct {
-	TaskID     string     `json:"task_id"`
-	WorkflowID string     `json:"workflow_id"`
-	CreatedAt  time.Time  `json:"created_at,omitzero"` // by Cyberun's clock, if the task was seen to end
-	Window     run.Window `json:"window"`              // of the POST that started it
-	Ended      bool       `json:"ended"`
-	How        run.How    `json:"how"`
+	TaskID     string       `json:"task_id"`
+	WorkflowID string       `json:"workflow_id"`
+	CreatedAt  time.Time    `json:"created_at,omitzero"` // by Cyberun's clock, if the task was seen to end
+	Window     run.Window   `json:"window"`              // of the POST that started it
+	Ended      bool         `json:"ended"`
+	Evidence   run.Evidence `json:"how"`
 }
 
 // from is the moment back to which a list must be read to show the witness.
@@ -100,7 +100,7 @@ func RecordEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task
 		return max(0, to.Sub(from.Time).Milliseconds())
 	}
 	body, err := json.Marshal(witness{
-		TaskID: t.ID, WorkflowID: r.WorkflowID, CreatedAt: t.CreatedAt.Time, Window: r.Submission.Window(), Ended: true, How: r.How,
+		TaskID: t.ID, WorkflowID: r.WorkflowID, CreatedAt: t.CreatedAt.Time, Window: r.Submission.Window(), Ended: true, Evidence: r.Evidence,
 	})
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func (i Investigator) amongEnds(ctx context.Context, r run.Record, now time.Time
 		if err != nil {
 			return nil, err
 		}
-		if json.Unmarshal(object.Body, &w) == nil && w.How == run.ByReceipt && w.WorkflowID == r.WorkflowID && now.Sub(w.CreatedAt) < oldest {
+		if json.Unmarshal(object.Body, &w) == nil && w.Evidence == run.ByReceipt && w.WorkflowID == r.WorkflowID && now.Sub(w.CreatedAt) < oldest {
 			return []witness{w}, nil
 		}
 	}
@@ -175,10 +175,10 @@ func (i Investigator) amongRuns(ctx context.Context, r run.Record, now time.Time
 			return best, false, err
 		}
 		age := now.Sub(other.TaskKnownAt)
-		if other.How != run.ByReceipt || other.Submission == nil || age < youngest || age >= oldest {
+		if other.Evidence != run.ByReceipt || other.Submission == nil || age < youngest || age >= oldest {
 			continue
 		}
-		w := witness{TaskID: other.TaskID, WorkflowID: other.WorkflowID, Window: other.Submission.Window(), Ended: !other.CompletedAt.IsZero(), How: run.ByReceipt}
+		w := witness{TaskID: other.TaskID, WorkflowID: other.WorkflowID, Window: other.Submission.Window(), Ended: !other.CompletedAt.IsZero(), Evidence: run.ByReceipt}
 		if other.Workflow == r.Workflow && other.WorkflowID == r.WorkflowID {
 			return w, true, nil
 		}

@@ -40,24 +40,24 @@ func TestNoWitness(t *testing.T) {
 		}},
 		{name: "an adopted task", prepare: func(w *world) {
 			w.accepted("earlier", workflow, at)
-			change(w, "earlier", func(r *run.Record) { r.How = run.Exclusion })
+			change(w, "earlier", func(r *run.Record) { r.Evidence = run.ByExclusion })
 		}},
 		{name: "an adopted task that has ended", prepare: func(w *world) {
 			w.accepted("earlier", workflow, at)
-			change(w, "earlier", func(r *run.Record) { r.How = run.Exclusion })
+			change(w, "earlier", func(r *run.Record) { r.Evidence = run.ByExclusion })
 			w.end("earlier")
 		}},
 		{name: "a rescued task", prepare: func(w *world) {
 			w.accepted("earlier", workflow, at)
-			change(w, "earlier", func(r *run.Record) { r.How, r.Submission = run.Rescue, nil })
+			change(w, "earlier", func(r *run.Record) { r.Evidence, r.Submission = run.ByRescue, nil })
 		}},
 		{name: "a run without a task", prepare: func(w *world) {
 			w.accepted("earlier", workflow, at)
-			change(w, "earlier", func(r *run.Record) { r.TaskID, r.How, r.TaskKnownAt = "", "", time.Time{} })
+			change(w, "earlier", func(r *run.Record) { r.TaskID, r.Evidence, r.TaskKnownAt = "", "", time.Time{} })
 		}},
 		{name: "a place in the list without a record", prepare: func(w *world) { w.put("index/0000000000001-gone", nil) }},
 		{name: "itself", prepare: func(w *world) {
-			w.record.TaskID, w.record.How, w.record.TaskKnownAt = "t", run.ByReceipt, at
+			w.record.TaskID, w.record.Evidence, w.record.TaskKnownAt = "t", run.ByReceipt, at
 			w.write(w.record)
 		}},
 		{name: "behind fifty runs without a task", prepare: func(w *world) {
@@ -239,7 +239,7 @@ func TestSawEnd(t *testing.T) {
 	}
 	var noted witness
 	o, _ := w.S3.Object("state", keys[0])
-	if err := json.Unmarshal(o.Body, &noted); err != nil || !noted.Ended || noted.Window != r.Submission.Window() || noted.How != run.ByReceipt || noted.WorkflowID != r.WorkflowID || !noted.CreatedAt.Equal(task.CreatedAt.Time) {
+	if err := json.Unmarshal(o.Body, &noted); err != nil || !noted.Ended || noted.Window != r.Submission.Window() || noted.Evidence != run.ByReceipt || noted.WorkflowID != r.WorkflowID || !noted.CreatedAt.Equal(task.CreatedAt.Time) {
 		t.Errorf("%+v, %v", noted, err)
 	}
 	w.S3.Remove("state", keys[0])

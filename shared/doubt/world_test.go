@@ -78,9 +78,9 @@ func (w *world) accepted(runID, ref string, at time.Time) (taskID string) {
 	taskID = w.task(id, at.Add(w.Cyberun.Skew))
 	w.write(run.Record{
 		RunID: runID, ExecutionARN: functiontest.ARN(runID), StartedAt: at, Status: run.Waiting, Workflow: ref, WorkflowID: id,
-		TaskID: taskID, How: run.ByReceipt, TaskKnownAt: at, Submission: w.submission(at), Posts: 1,
+		TaskID: taskID, Evidence: run.ByReceipt, TaskKnownAt: at, Submission: w.submission(at), Posts: 1,
 	})
-	w.own(taskID, run.Ownership{StartedBy: runID, How: run.ByReceipt, DeliveredBy: runID})
+	w.own(taskID, run.Ownership{StartedBy: runID, Evidence: run.ByReceipt, DeliveredBy: runID})
 	return taskID
 }
 

@@ -33,26 +33,26 @@ var (
 	ErrNotRedrivable = errors.New("the execution cannot be redriven")
 )
 
-// State is the state of an execution: whether it runs, or how it ended.
-type State string
+// Status is the status of an execution: whether it runs, or how it ended.
+type Status string
 
-// The states of an execution. One that waits for its redrive counts as running.
+// The statuses of an execution. One that waits for its redrive counts as running.
 const (
-	Running   State = "running"
-	Succeeded State = "succeeded"
-	Failed    State = "failed"
-	TimedOut  State = "timed out"
-	Aborted   State = "aborted"
+	Running   Status = "running"
+	Succeeded Status = "succeeded"
+	Failed    Status = "failed"
+	TimedOut  Status = "timed out"
+	Aborted   Status = "aborted"
 )
 
 // Unsuccessful reports whether the execution ended as Failed, TimedOut or Aborted.
-func (s State) Unsuccessful() bool { return s == Failed || s == TimedOut || s == Aborted }
+func (s Status) Unsuccessful() bool { return s == Failed || s == TimedOut || s == Aborted }
 
 // Execution is one execution of the state machine, which is one run.
 type Execution struct {
 	ARN       string
 	Name      string // the run's id
-	State     State
+	Status    Status
 	StartedAt time.Time // its first start, also after a redrive
 	Redrives  int       // how often it was redriven
 	Input     string    // the run's request, as JSON; empty from [FromEvent] and [Machine.UnsuccessfulSince]
@@ -100,9 +100,9 @@ func (m Machine) Describe(ctx context.Context, arn string) (Execution, error) {
 	return e, nil
 }
 
-// ended has the states in which an execution has ended, by Step Functions' names; in any
-// other it runs.
-var ended = map[types.ExecutionStatus]State{
+// ended has the statuses of an execution that has ended, by Step Functions' names; in
+// any other it runs.
+var ended = map[types.ExecutionStatus]Status{
 	types.ExecutionStatusSucceeded: Succeeded,
 	types.ExecutionStatusFailed:    Failed,
 	types.ExecutionStatusTimedOut:  TimedOut,
@@ -114,7 +114,7 @@ var ended = map[types.ExecutionStatus]State{
 // are those of the execution's error.
 func FromEvent(arn, status, name, cause string, redrives int, started time.Time) Execution {
 	state := cmp.Or(ended[types.ExecutionStatus(status)], Running)
-	e := Execution{ARN: arn, Name: NameOf(arn), State: state, Redrives: redrives, StartedAt: started}
+	e := Execution{ARN: arn, Name: NameOf(arn), Status: state, Redrives: redrives, StartedAt: started}
 	switch state {
 	case Failed:
 		e.Error = readError(name, cause)
@@ -229,7 +229,7 @@ func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stop
 		}
 		for _, item := range out.Executions {
 			e := Execution{
-				ARN: aws.ToString(item.ExecutionArn), Name: aws.ToString(item.Name), State: ended[status],
+				ARN: aws.ToString(item.ExecutionArn), Name: aws.ToString(item.Name), Status: ended[status],
 				StartedAt: aws.ToTime(item.StartDate).UTC(), Redrives: int(aws.ToInt32(item.RedriveCount)),
 			}
 			stop := aws.ToTime(item.StopDate)

@@ -95,7 +95,7 @@ func TestDescribe(t *testing.T) {
 		name   string
 		status int
 		body   string
-		want   State
+		want   Status
 		reason string // the name of why it ended
 		says   string
 		fails  error
@@ -126,14 +126,14 @@ func TestDescribe(t *testing.T) {
 			if test.fails != nil {
 				return
 			}
-			if e.State != test.want || e.Name != "run-1" || e.ARN != executionARN || (e.Error == nil) != (test.reason == "") {
+			if e.Status != test.want || e.Name != "run-1" || e.ARN != executionARN || (e.Error == nil) != (test.reason == "") {
 				t.Errorf("got %+v", e)
 			}
 			if e.Error != nil && (e.Error.Name != test.reason || !strings.Contains(e.Error.Cause, test.says) || e.Error.Hint == "") {
 				t.Errorf("it ended of %+v", e.Error)
 			}
-			if ended := test.want == Failed || test.want == TimedOut || test.want == Aborted; e.State.Unsuccessful() != ended {
-				t.Errorf("%s ended: %v", e.State, e.State.Unsuccessful())
+			if ended := test.want == Failed || test.want == TimedOut || test.want == Aborted; e.Status.Unsuccessful() != ended {
+				t.Errorf("%s ended: %v", e.Status, e.Status.Unsuccessful())
 			}
 		})
 	}
@@ -161,11 +161,11 @@ func failsAs(err, want error, names string) bool {
 func TestFromEvent(t *testing.T) {
 	started := time.Unix(1795435200, 0)
 	e := FromEvent(executionARN, "FAILED", named.TaskFailed, "x", 2, started)
-	if e.Name != "run-1" || e.State != Failed || e.Redrives != 2 || !e.StartedAt.Equal(started) || !named.Is(e.Error, named.TaskFailed) {
+	if e.Name != "run-1" || e.Status != Failed || e.Redrives != 2 || !e.StartedAt.Equal(started) || !named.Is(e.Error, named.TaskFailed) {
 		t.Errorf("%+v", e)
 	}
-	for status, want := range map[string]State{"ABORTED": Aborted, "TIMED_OUT": TimedOut, "SUCCEEDED": Succeeded, "RUNNING": Running} {
-		if e := FromEvent(executionARN, status, "", "", 0, started); e.State != want || (e.Error != nil) != want.Unsuccessful() {
+	for status, want := range map[string]Status{"ABORTED": Aborted, "TIMED_OUT": TimedOut, "SUCCEEDED": Succeeded, "RUNNING": Running} {
+		if e := FromEvent(executionARN, status, "", "", 0, started); e.Status != want || (e.Error != nil) != want.Unsuccessful() {
 			t.Errorf("%s: %+v", status, e)
 		}
 	}
@@ -310,7 +310,7 @@ func TestEndedSince(t *testing.T) {
 			m, asked := pages(t, now, all, byStart, size)
 			got, paced := map[string]bool{}, 0
 			err := m.UnsuccessfulSince(t.Context(), now.Add(-30*time.Hour), now.Add(-23*24*time.Hour), func(context.Context) error { paced++; return nil }, func(e Execution) bool {
-				if got[e.Name] || !e.State.Unsuccessful() || e.StartedAt.IsZero() || e.ARN != executionARN || (e.Redrives == 4) != (e.Name == "redriven") {
+				if got[e.Name] || !e.Status.Unsuccessful() || e.StartedAt.IsZero() || e.ARN != executionARN || (e.Redrives == 4) != (e.Name == "redriven") {
 					t.Errorf("%+v, seen before: %v", e, got[e.Name])
 				}
 				got[e.Name] = true

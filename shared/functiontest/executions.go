@@ -34,16 +34,16 @@ func (e *Executions) Begin(runID, input string, at time.Time) *executions.Execut
 	if x := e.known[ARN(runID)]; x != nil {
 		return x
 	}
-	return e.Put(executions.Execution{ARN: ARN(runID), Name: runID, State: executions.Running, StartedAt: at, Input: input})
+	return e.Put(executions.Execution{ARN: ARN(runID), Name: runID, Status: executions.Running, StartedAt: at, Input: input})
 }
 
 // Of returns a run's execution; nil if it was never started.
 func (e *Executions) Of(runID string) *executions.Execution { return e.known[ARN(runID)] }
 
 // End ends a run's execution in a state, by an error if err is not nil.
-func (e *Executions) End(runID string, as executions.State, err error) {
+func (e *Executions) End(runID string, as executions.Status, err error) {
 	x := e.known[ARN(runID)]
-	if x.State, x.Error = as, nil; err != nil {
+	if x.Status, x.Error = as, nil; err != nil {
 		x.Error = named.OrUnavailable(err)
 	}
 }
@@ -51,7 +51,7 @@ func (e *Executions) End(runID string, as executions.State, err error) {
 // BeginAgain redrives a run's execution, without a call, and returns its redrive count.
 func (e *Executions) BeginAgain(runID string) int {
 	x := e.known[ARN(runID)]
-	x.State, x.Error = executions.Running, nil
+	x.Status, x.Error = executions.Running, nil
 	x.Redrives++
 	return x.Redrives
 }
@@ -97,7 +97,7 @@ func (e *Executions) Start(_ context.Context, runID, input string) error {
 		case x == nil:
 			e.Started = append(e.Started, runID)
 			e.Begin(runID, input, e.world.Time())
-		case x.State != executions.Running || x.Input != input:
+		case x.Status != executions.Running || x.Input != input:
 			return executions.ErrExists
 		}
 		return nil
@@ -112,8 +112,8 @@ func (e *Executions) Stop(_ context.Context, arn string, reason *named.Error) er
 		if x == nil {
 			return nil
 		}
-		if e.Stopped = append(e.Stopped, x.Name); x.State == executions.Running {
-			x.State, x.Error = executions.Aborted, reason
+		if e.Stopped = append(e.Stopped, x.Name); x.Status == executions.Running {
+			x.Status, x.Error = executions.Aborted, reason
 		}
 		return nil
 	})
@@ -124,7 +124,7 @@ func (e *Executions) Stop(_ context.Context, arn string, reason *named.Error) er
 func (e *Executions) Redrive(_ context.Context, arn string) error {
 	return e.call("RedriveExecution", func() error {
 		x := e.known[arn]
-		if x == nil || !x.State.Unsuccessful() {
+		if x == nil || !x.Status.Unsuccessful() {
 			return executions.ErrNotRedrivable
 		}
 		e.Redriven = append(e.Redriven, x.Name)
@@ -142,7 +142,7 @@ func (e *Executions) UnsuccessfulSince(ctx context.Context, _, _ time.Time, pace
 	}
 	return e.call("ListExecutions", func() error {
 		for _, arn := range slices.Sorted(maps.Keys(e.known)) {
-			if x := *e.known[arn]; x.State.Unsuccessful() {
+			if x := *e.known[arn]; x.Status.Unsuccessful() {
 				x.Error, x.Input = nil, ""
 				if !each(x) {
 					return nil

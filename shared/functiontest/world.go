@@ -238,8 +238,8 @@ func (w *World) Record(r run.Record) {
 	}
 	w.Set("index/"+lifecycle.CursorOf(r), nil)
 	w.Set("runs/"+r.RunID+".json", r)
-	if r.TaskID != "" && r.How != "" {
-		w.Set("tasks/"+r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID})
+	if r.TaskID != "" && r.Evidence != "" {
+		w.Set("tasks/"+r.TaskID, run.Ownership{StartedBy: r.RunID, Evidence: r.Evidence, DeliveredBy: r.RunID})
 	}
 }
 

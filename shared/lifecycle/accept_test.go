@@ -69,13 +69,13 @@ func TestAccepts(t *testing.T) {
 				}
 			}
 			got := w.get("r1")
-			if got.Status != test.status || got.TaskID != test.taskID || got.How != run.ByReceipt || got.Adopted {
+			if got.Status != test.status || got.TaskID != test.taskID || got.Evidence != run.ByReceipt || got.Adopted {
 				t.Errorf("recorded %+v", got)
 			}
 			if diff := cmp.Diff(test.extra, got.ExtraTasks); diff != "" {
 				t.Errorf("extra tasks (-want +got):\n%s", diff)
 			}
-			if want := (run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}); w.ownership("t1") != want {
+			if want := (run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"}); w.ownership("t1") != want {
 				t.Errorf("owned %+v", w.ownership("t1"))
 			}
 			if got := slices.Compact(slices.Clone(w.asked)); !slices.Equal(got, test.cancelled) {
@@ -176,7 +176,7 @@ func TestAcceptAtEachCall(t *testing.T) {
 						t.Errorf("at call %d: cancelled %v, left %v", n, w.asked, w.keys(""))
 					}
 				}
-				if o := w.ownership("t1"); o.StartedBy != "r1" || o.How != run.ByReceipt {
+				if o := w.ownership("t1"); o.StartedBy != "r1" || o.Evidence != run.ByReceipt {
 					t.Errorf("at call %d: %+v", n, o)
 				}
 			}

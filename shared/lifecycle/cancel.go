@@ -38,7 +38,7 @@ func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run
 	// Its submit may have died before it wrote the ownership, and a look into its
 	// doubt may have named the task as a candidate since: the record knows better.
 	o, _, err := s.OwnershipOf(ctx, r.TaskID)
-	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
+	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, Evidence: r.Evidence, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
 		return r, err
 	}
 	result := run.Cancel{AskedAt: s.Now().UTC()}
@@ -101,7 +101,7 @@ func (s *Runs) endOf(ctx context.Context, taskID string) string {
 // Cyberun accepted that. A task that another run delivers by now is left to that run.
 func (s *Runs) cancelExtra(ctx context.Context, r Run, taskID string) (Run, error) {
 	o, _, err := s.OwnershipOf(ctx, taskID)
-	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, How: run.ByReceipt, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
+	if err != nil || !o.With(run.Ownership{StartedBy: r.RunID, Evidence: run.ByReceipt, DeliveredBy: r.RunID}).MayCancel(r.RunID) {
 		return r, err
 	}
 	accepted, _ := s.cancel(ctx, taskID, callBudget)

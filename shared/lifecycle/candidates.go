@@ -58,7 +58,7 @@ func (s *Runs) LeaveToPerson(ctx context.Context, r Run, candidates []run.Candid
 // from then on no other run adopts it, and a person decides.
 func (s *Runs) ownCandidates(ctx context.Context, runID string, candidates []run.Candidate) error {
 	for _, c := range candidates {
-		if _, err := s.addOwnership(ctx, c.TaskID, run.Ownership{StartedBy: runID, How: run.AsCandidate}); err != nil {
+		if _, err := s.addOwnership(ctx, c.TaskID, run.Ownership{StartedBy: runID, Evidence: run.AsCandidate}); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // TestClosedInDoubt keeps its markers and its doubt, so that no other run adopts
 // its task, until its candidates are named; those stay the run's.
 func TestClosedInDoubt(t *testing.T) {
-	for state, status := range map[executions.State]run.Status{executions.Failed: run.Failed, executions.Aborted: run.Cancelled} {
+	for state, status := range map[executions.Status]run.Status{executions.Failed: run.Failed, executions.Aborted: run.Cancelled} {
 		w := newWorld(t)
 		w.doubt("r1")
 		_, r, failure := w.closes(w.execution("r1", state, 0, named.Unauthorized, "refused"))
@@ -39,7 +39,7 @@ func TestClosedInDoubt(t *testing.T) {
 		if strings.Count(r.Error.Cause, "candidates: t7, t8") != 1 || failure.Error.Cause != r.Error.Cause {
 			t.Errorf("%s: %q, error.json %q", state, r.Error.Cause, failure.Error.Cause)
 		}
-		if o := w.ownership("t7"); o.StartedBy != "r1" || o.How != run.AsCandidate || len(w.asked) > 0 {
+		if o := w.ownership("t7"); o.StartedBy != "r1" || o.Evidence != run.AsCandidate || len(w.asked) > 0 {
 			t.Errorf("%s: %+v, cancelled %v", state, o, w.asked)
 		}
 	}

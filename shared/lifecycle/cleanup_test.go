@@ -62,7 +62,7 @@ func TestReceiptBesideAClose(t *testing.T) {
 				}
 			}
 		}
-		if r := w.get("r1"); r.TaskID != "t1" || r.Cancel == nil || r.Cancel.EndedAs != "cancelled" || w.ownership("t1").How != run.ByReceipt {
+		if r := w.get("r1"); r.TaskID != "t1" || r.Cancel == nil || r.Cancel.EndedAs != "cancelled" || w.ownership("t1").Evidence != run.ByReceipt {
 			t.Errorf("at call %d: %+v, %+v, cancelled %v", n, r.Record, w.ownership("t1"), w.asked)
 		}
 	}

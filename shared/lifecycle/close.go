@@ -51,16 +51,16 @@ func (c Closer) Ended(ctx context.Context, reported executions.Execution) (e exe
 		if errors.Is(err, ErrNoRecord) || err == nil && c.Now().Sub(r.StartedAt) < forgotten {
 			return e, false, false, nil
 		}
-		reported.State, reported.Redrives, reported.StartedAt = executions.Failed, r.Life, r.StartedAt
+		reported.Status, reported.Redrives, reported.StartedAt = executions.Failed, r.Life, r.StartedAt
 		reported.Error = named.Errorf(named.Unavailable, "the execution no longer exists: its state machine was deleted, or it ended over 90 days ago")
 		return reported, true, err == nil, err
 	}
 	switch {
 	case err != nil:
 		return e, false, false, err
-	case e.State.Unsuccessful() && e.Redrives >= reported.Redrives:
+	case e.Status.Unsuccessful() && e.Redrives >= reported.Redrives:
 		return e, true, true, nil
-	case reported.State.Unsuccessful() && reported.Error != nil && e.Redrives <= reported.Redrives && e.State != executions.Succeeded:
+	case reported.Status.Unsuccessful() && reported.Error != nil && e.Redrives <= reported.Redrives && e.Status != executions.Succeeded:
 		reported.StartedAt, reported.Input = e.StartedAt, e.Input
 		return reported, false, true, nil // its reads lag behind its events
 	}
@@ -86,7 +86,7 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 			continue // Submit posts, or stored a task, or a person stopped it: it is to be named, or cancelled
 		}
 		if err == nil && closed {
-			observe.Log(ctx).InfoContext(ctx, "closed", "execution", e.State)
+			observe.Log(ctx).InfoContext(ctx, "closed", "execution", e.Status)
 		}
 		return closed, err
 	}
@@ -95,7 +95,7 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 
 // endEvent returns the event that an execution's end is for its run.
 func endEvent(e executions.Execution) event {
-	if e.State == executions.Aborted || e.Error.Name == named.RunCancelled { // a step that met the stop failed before the stop took hold
+	if e.Status == executions.Aborted || e.Error.Name == named.RunCancelled { // a step that met the stop failed before the stop took hold
 		return onEndStopped
 	}
 	return onEndFailed
@@ -181,7 +181,7 @@ func (c Closer) closeRecorded(ctx context.Context, r Run, e executions.Execution
 		return nil
 	})
 	if err != nil {
-		if key := before.ErrorKey; key != "" && key != r.OutputPrefix()+run.ErrorName { // the task is known by now, and its place is another
+		if key := before.ErrorKey; key != "" && key != r.KeyPrefix()+run.ErrorName { // the task is known by now, and its place is another
 			err = errors.Join(err, c.removeErrorAt(ctx, r.Bucket, key))
 		}
 		return false, err
@@ -226,7 +226,7 @@ func (c Closer) finishOrFail(ctx context.Context, r Run) (bool, error) {
 	reason, _ := named.As(err)
 	now := c.Now().UTC()
 	r, cell, err := c.update(ctx, r, onUndeliverable, func(rec *run.Record) error {
-		rec.EndedAt, rec.Error, rec.ManifestKey, rec.ManifestBody, rec.CleanUpDue = now, reason, "", "", true
+		rec.EndedAt, rec.Error, rec.ManifestKey, rec.ManifestBodyKey, rec.CleanUpDue = now, reason, "", "", true
 		return nil
 	})
 	if err != nil || cell.Ignore {
@@ -318,7 +318,7 @@ func (c Closer) cleanUp(ctx context.Context, r Run, entries []store.Entry, asked
 	if r.TaskID != "" && len(entries) > 0 {
 		// Submit may have died between storing the task's id and owning it; with
 		// neither ownership nor marker another run in doubt could adopt the task.
-		if _, err := c.addOwnership(ctx, r.TaskID, run.Ownership{StartedBy: r.RunID, How: r.How, DeliveredBy: r.RunID}); err != nil {
+		if _, err := c.addOwnership(ctx, r.TaskID, run.Ownership{StartedBy: r.RunID, Evidence: r.Evidence, DeliveredBy: r.RunID}); err != nil {
 			return r, err
 		}
 	}

@@ -63,7 +63,7 @@ func TestEnded(t *testing.T) {
 
 // TestCloseNeedsToBeSure for what cannot be undone: a cancel, and cancelled.
 func TestCloseNeedsToBeSure(t *testing.T) {
-	for _, state := range []executions.State{executions.Aborted, executions.TimedOut, executions.Failed} {
+	for _, state := range []executions.Status{executions.Aborted, executions.TimedOut, executions.Failed} {
 		w := newWorld(t)
 		w.submit("r1", "t1")
 		e := w.execution("r1", state, 0, named.Unavailable, "x")
@@ -115,7 +115,7 @@ func TestIgnores(t *testing.T) {
 // TestCloseUnrecorded: a run that ended before it had a record gets one that is closed,
 // and Submit, should it come yet, starts nothing. A redrive goes on from it.
 func TestCloseUnrecorded(t *testing.T) {
-	for state, want := range map[executions.State]run.Status{executions.Failed: run.Failed, executions.TimedOut: run.Failed, executions.Aborted: run.Cancelled} {
+	for state, want := range map[executions.Status]run.Status{executions.Failed: run.Failed, executions.TimedOut: run.Failed, executions.Aborted: run.Cancelled} {
 		w := newWorld(t)
 		e := w.execution("r1", state, 0, named.Unavailable, "x")
 		e.Input = `{"workflow":"text-to-image@2","destination":{"prefix":"p/{run_id}/"},"max_seconds":60}`

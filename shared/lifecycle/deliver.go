@@ -53,9 +53,9 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 	if err := s.Store.Put(ctx, fixed, append(body, '\n')); err != nil {
 		return r, err
 	}
-	key := r.OutputPrefix() + run.ManifestName
+	key := r.KeyPrefix() + run.ManifestName
 	r, _, err = s.update(ctx, r, onDeliver, func(rec *run.Record) error {
-		rec.ManifestKey, rec.ManifestBody = key, fixed
+		rec.ManifestKey, rec.ManifestBodyKey = key, fixed
 		return nil
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Runs) finishDelivery(ctx context.Context, r Run) (Run, error) {
 	if r.Status == run.Succeeded {
 		return r, nil
 	}
-	body, err := s.Store.Get(ctx, r.ManifestBody)
+	body, err := s.Store.Get(ctx, r.ManifestBodyKey)
 	if errors.Is(err, store.ErrNotFound) { // another call has finished it and cleaned up
 		now, err := s.Get(ctx, r.RunID)
 		if err == nil && now.Status == run.Delivering {
@@ -94,7 +94,7 @@ func (s *Runs) finishDelivery(ctx context.Context, r Run) (Run, error) {
 	}
 	now := s.Now().UTC()
 	r, cell, err := s.update(ctx, r, onDelivered, func(rec *run.Record) error {
-		rec.EndedAt, rec.Error, rec.ErrorKey, rec.ManifestBody = now, nil, "", ""
+		rec.EndedAt, rec.Error, rec.ErrorKey, rec.ManifestBodyKey = now, nil, "", ""
 		return nil
 	})
 	if err != nil || cell.Ignore {

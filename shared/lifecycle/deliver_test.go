@@ -15,7 +15,7 @@ import (
 )
 
 func manifestOf(r Run) run.Manifest {
-	return run.NewManifest(r.Record, run.Progress{}, []run.Output{{ID: "output", Key: r.OutputPrefix() + "output.png"}}, began)
+	return run.NewManifest(r.Record, run.Progress{}, []run.Output{{ID: "output", Key: r.KeyPrefix() + "output.png"}}, began)
 }
 
 // delivered holds what a delivered run leaves against each other.
@@ -23,7 +23,7 @@ func (w *world) delivered(id string) (body string) {
 	w.t.Helper()
 	w.around = nil
 	r := w.get(id)
-	key := r.OutputPrefix() + run.ManifestName
+	key := r.KeyPrefix() + run.ManifestName
 	if r.Status != run.Succeeded || r.ManifestKey != key || r.EndedAt.IsZero() || r.Error != nil || r.ErrorKey != "" {
 		w.t.Errorf("recorded %+v", r)
 	}
@@ -132,7 +132,7 @@ func TestDeliveryAtEachCall(t *testing.T) {
 				if err == nil {
 					t.Errorf("%s: call %d failed and nobody knows", name, n)
 				}
-				if o, there := w.s3.Object(stateBucket, w.get("r1").ManifestBody); there && w.get("r1").Status == run.Delivering {
+				if o, there := w.s3.Object(stateBucket, w.get("r1").ManifestBodyKey); there && w.get("r1").Status == run.Delivering {
 					fixed = string(o.Body)
 				}
 				w.advance(time.Minute)

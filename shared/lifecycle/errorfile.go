@@ -25,7 +25,7 @@ func (s *Runs) writeError(ctx context.Context, r *run.Record) error {
 	if r.Prefix == "" {
 		return nil
 	}
-	key := r.OutputPrefix() + run.ErrorName
+	key := r.KeyPrefix() + run.ErrorName
 	if shared, err := s.sharesPrefix(ctx, *r); err != nil || shared {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
 	if errors.Is(err, ErrNoRecord) {
 		return false, nil
 	}
-	return err == nil && other.Bucket == r.Bucket && other.OutputPrefix() == r.OutputPrefix(), err
+	return err == nil && other.Bucket == r.Bucket && other.KeyPrefix() == r.KeyPrefix(), err
 }
 
 // RepairError makes error.json agree with the record, since a close that died or came too
@@ -103,7 +103,7 @@ func (s *Runs) removeError(ctx context.Context, r run.Record) error {
 	if r.Prefix == "" {
 		return nil
 	}
-	keys := []string{r.OutputPrefix() + run.ErrorName}
+	keys := []string{r.KeyPrefix() + run.ErrorName}
 	if r.ErrorKey != "" && r.ErrorKey != keys[0] {
 		keys = append(keys, r.ErrorKey)
 	}

@@ -16,7 +16,7 @@ import (
 // TestRefusedErrorFile: a bucket that refuses error.json does not hold up the
 // close; the record says so. An outage of it does.
 func TestRefusedErrorFile(t *testing.T) {
-	for _, state := range []executions.State{executions.Failed, executions.Aborted} {
+	for _, state := range []executions.Status{executions.Failed, executions.Aborted} {
 		for _, recorded := range []bool{true, false} {
 			for _, status := range []int{301, 400, 403, 404, 405} {
 				w := newWorld(t)

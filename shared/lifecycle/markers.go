@@ -15,7 +15,7 @@ import (
 const (
 	// doubtLasts is how long a doubt holds up other runs of the workflow. By then
 	// it is decided, or left to a person: reconcile in functions/submit/handler gives
-	// it Waits.Patience after its POST, and twice that while the list cannot be read.
+	// it Waits.GiveUpAfter after its POST, and twice that while the list cannot be read.
 	// Markers reads as far back. ADR 1, docs/lost-replies.md and the explorer's
 	// judge_test.go say the same ten minutes.
 	doubtLasts = 10 * time.Minute

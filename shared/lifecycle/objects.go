@@ -193,5 +193,5 @@ func (s *Runs) deleteAll(ctx context.Context, entries []store.Entry) error {
 }
 
 func (s *Runs) each(ctx context.Context, entries []store.Entry, do func(context.Context, store.Entry) error) error {
-	return fanout.Each(ctx, max(1, s.AtOnce), len(entries), func(ctx context.Context, i int) error { return do(ctx, entries[i]) })
+	return fanout.Each(ctx, max(1, s.Concurrency), len(entries), func(ctx context.Context, i int) error { return do(ctx, entries[i]) })
 }

@@ -93,7 +93,7 @@ func TestAbortsUploads(t *testing.T) {
 
 func checkAbortsUploads(t *testing.T, atOnce int) {
 	w := newWorld(t)
-	w.runs.AtOnce = atOnce
+	w.runs.Concurrency = atOnce
 	r := w.copied("r1", "t1")
 	for id, c := range map[string]OutputCopy{
 		"a": {Checkpoint: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}, "b": {Output: &run.Output{ID: "b"}}, "c": {},
@@ -127,10 +127,10 @@ func TestTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	own("t1", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"})
-	own("t2", run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"})
-	own("t3", run.Ownership{StartedBy: "r1", How: run.AsCandidate})
-	own("t4", run.Ownership{StartedBy: "r9", How: run.ByReceipt, DeliveredBy: "r1"})
+	own("t1", run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"})
+	own("t2", run.Ownership{StartedBy: "r2", Evidence: run.ByReceipt, DeliveredBy: "r2"})
+	own("t3", run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate})
+	own("t4", run.Ownership{StartedBy: "r9", Evidence: run.ByReceipt, DeliveredBy: "r1"})
 	for taskID, want := range map[string][2]string{
 		"t1": {"r1", "AQ+/=later"}, "t2": {"r2", ""}, "t3": {"", ""}, "t4": {"r1", "AQ+/=later"}, "t5": {"", ""},
 	} {

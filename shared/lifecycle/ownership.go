@@ -86,7 +86,7 @@ func (s *Runs) RefuseTaken(ctx context.Context, runID, taskID string) error {
 	switch {
 	case err != nil:
 		return err
-	case o.How.Certain() && o.StartedBy != runID:
+	case o.Evidence.Proves() && o.StartedBy != runID:
 		return named.Errorf(named.TaskTaken, "the run %s started the task %s", o.StartedBy, taskID)
 	case o.DeliveredBy == "" || o.DeliveredBy == runID:
 		return nil
@@ -117,5 +117,5 @@ func (s *Runs) delivers(ctx context.Context, runID, taskID string) (bool, error)
 	if errors.Is(err, executions.ErrNotFound) {
 		return false, nil
 	}
-	return e.State == executions.Running, err
+	return e.Status == executions.Running, err
 }

@@ -14,28 +14,28 @@ import (
 // TestOwnershipGrows: what is known more surely replaces what is known less
 // surely, never the other way; a deliverer that stands stays.
 func TestOwnershipGrows(t *testing.T) {
-	receipt := run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}
-	exclusion := run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}
-	candidate := run.Ownership{StartedBy: "r1", How: run.AsCandidate}
-	rescue := run.Ownership{How: run.Rescue, DeliveredBy: "r1"}
+	receipt := run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"}
+	exclusion := run.Ownership{StartedBy: "r1", Evidence: run.ByExclusion, DeliveredBy: "r1"}
+	candidate := run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate}
+	rescue := run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r1"}
 	tests := []struct {
 		name string
 		had  run.Ownership
 		fact run.Ownership
 		want run.Ownership
 	}{
-		{"a receipt after a rescue", rescue, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r1"}},
-		{"a receipt after a guess", candidate, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"}},
-		{"a receipt after an adoption", exclusion, run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}, receipt},
-		{"another run's receipt after an adoption", exclusion, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r1"}},
-		{"a rescue after a receipt", receipt, run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, receipt},
-		{"a guess after a receipt", receipt, run.Ownership{StartedBy: "r2", How: run.AsCandidate}, receipt},
-		{"a guess after an adoption", exclusion, run.Ownership{StartedBy: "r2", How: run.AsCandidate}, exclusion},
-		{"a guess after a rescue", rescue, candidate, run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r1"}},
-		{"another's guess after a guess", candidate, run.Ownership{StartedBy: "r2", How: run.AsCandidate}, candidate},
-		{"an adoption after another's", exclusion, run.Ownership{StartedBy: "r2", How: run.Exclusion, DeliveredBy: "r2"}, exclusion},
+		{"a receipt after a rescue", rescue, run.Ownership{StartedBy: "r2", Evidence: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", Evidence: run.ByReceipt, DeliveredBy: "r1"}},
+		{"a receipt after a guess", candidate, run.Ownership{StartedBy: "r2", Evidence: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", Evidence: run.ByReceipt, DeliveredBy: "r2"}},
+		{"a receipt after an adoption", exclusion, run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"}, receipt},
+		{"another run's receipt after an adoption", exclusion, run.Ownership{StartedBy: "r2", Evidence: run.ByReceipt, DeliveredBy: "r2"}, run.Ownership{StartedBy: "r2", Evidence: run.ByReceipt, DeliveredBy: "r1"}},
+		{"a rescue after a receipt", receipt, run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r9"}, receipt},
+		{"a guess after a receipt", receipt, run.Ownership{StartedBy: "r2", Evidence: run.AsCandidate}, receipt},
+		{"a guess after an adoption", exclusion, run.Ownership{StartedBy: "r2", Evidence: run.AsCandidate}, exclusion},
+		{"a guess after a rescue", rescue, candidate, run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate, DeliveredBy: "r1"}},
+		{"another's guess after a guess", candidate, run.Ownership{StartedBy: "r2", Evidence: run.AsCandidate}, candidate},
+		{"an adoption after another's", exclusion, run.Ownership{StartedBy: "r2", Evidence: run.ByExclusion, DeliveredBy: "r2"}, exclusion},
 		{"an adoption after a guess", candidate, exclusion, exclusion},
-		{"a rescue after a guess: who started it stays known", candidate, run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"}},
+		{"a rescue after a guess: who started it stays known", candidate, run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r9"}, run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate, DeliveredBy: "r9"}},
 		{"the same receipt again", receipt, receipt, receipt},
 	}
 	for _, test := range tests {
@@ -59,12 +59,12 @@ func TestMayCancel(t *testing.T) {
 		own  run.Ownership
 		want bool
 	}{
-		{"its own, by a receipt", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}, true},
-		{"its own, delivered by another", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}, false},
-		{"adopted", run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}, false},
-		{"a guess", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r1"}, false},
-		{"rescued", run.Ownership{How: run.Rescue, DeliveredBy: "r1"}, false},
-		{"another's", run.Ownership{StartedBy: "r2", How: run.ByReceipt, DeliveredBy: "r1"}, false},
+		{"its own, by a receipt", run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"}, true},
+		{"its own, delivered by another", run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r9"}, false},
+		{"adopted", run.Ownership{StartedBy: "r1", Evidence: run.ByExclusion, DeliveredBy: "r1"}, false},
+		{"a guess", run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate, DeliveredBy: "r1"}, false},
+		{"rescued", run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r1"}, false},
+		{"another's", run.Ownership{StartedBy: "r2", Evidence: run.ByReceipt, DeliveredBy: "r1"}, false},
 	}
 	for _, test := range tests {
 		if got := test.own.MayCancel("r1"); got != test.want {
@@ -79,7 +79,7 @@ func TestAdoptedByOne(t *testing.T) {
 	w := newWorld(t)
 	one, two := w.doubt("r1"), w.doubt("r2")
 	found, err := w.runs.Adopt(t.Context(), one, "t1")
-	if err != nil || found.TaskID != "t1" || !found.Adopted || found.How != run.Exclusion || found.Status != run.Waiting {
+	if err != nil || found.TaskID != "t1" || !found.Adopted || found.Evidence != run.ByExclusion || found.Status != run.Waiting {
 		t.Errorf("%+v, %v", found, err)
 	}
 	_, err = w.runs.Adopt(t.Context(), two, "t1")
@@ -122,43 +122,43 @@ func TestRescues(t *testing.T) {
 		taken   bool
 		want    run.Ownership
 	}{
-		{name: "a task of nobody here", prepare: func(*world) {}, want: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}},
-		{name: "of a live run", prepare: func(w *world) { w.submit("r1", "t1") }, taken: true, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}},
+		{name: "a task of nobody here", prepare: func(*world) {}, want: run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r9"}},
+		{name: "of a live run", prepare: func(w *world) { w.submit("r1", "t1") }, taken: true, want: run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "of a run that failed", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.closes(w.execution("r1", executions.Failed, 0, named.Unavailable, "x"))
-		}, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r9"}},
 		{name: "of a run whose end is not recorded yet", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.execution("r1", executions.Failed, 0, named.Unavailable, "x")
-		}, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r9"}},
 		{name: "of a run whose execution is forgotten", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			delete(w.executions, "r1")
-		}, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r9"}},
 		{name: "of a run that has succeeded, its execution in its last state", prepare: func(w *world) {
 			r := w.copied("r1", "t1")
 			if _, err := w.runs.Deliver(w.t.Context(), r, manifestOf(r)); err != nil {
 				w.t.Fatal(err)
 			}
-		}, want: run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r9"}},
 		{name: "of a run without a record", prepare: func(w *world) {
-			if _, err := w.runs.addOwnership(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "gone"}); err != nil {
+			if _, err := w.runs.addOwnership(w.t.Context(), "t1", run.Ownership{Evidence: run.ByRescue, DeliveredBy: "gone"}); err != nil {
 				w.t.Fatal(err)
 			}
-		}, want: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}},
+		}, want: run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r9"}},
 		{name: "of a rescue that died before it had the task", prepare: func(w *world) {
 			w.execution("r5", executions.Failed, 0, "Lambda.Unknown", "x")
 			w.begin("r5", 0)
-			if _, err := w.runs.addOwnership(w.t.Context(), "t1", run.Ownership{How: run.Rescue, DeliveredBy: "r5"}); err != nil {
+			if _, err := w.runs.addOwnership(w.t.Context(), "t1", run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r5"}); err != nil {
 				w.t.Fatal(err)
 			}
-		}, want: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}},
+		}, want: run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r9"}},
 		{name: "named by a run in doubt", prepare: func(w *world) {
 			if err := w.runs.LeaveToPerson(w.t.Context(), w.doubt("r1"), []run.Candidate{{TaskID: "t1"}}); err != nil {
 				w.t.Fatal(err)
 			}
-		}, want: run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"}},
+		}, want: run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate, DeliveredBy: "r9"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestRescues(t *testing.T) {
 					namedtest.Want(t, err, named.TaskTaken, "the run r1, which has not ended, delivers the task t1")
 				} else if err != nil && !named.Is(err, named.SubmitInDoubt) { // the second finds the task recorded
 					t.Fatal(err)
-				} else if got := w.get("r9"); r.TaskID != "t1" || got.TaskID != "t1" || got.How != run.Rescue || got.TaskWorkflow != "their-workflow" || got.Status != run.Waiting {
+				} else if got := w.get("r9"); r.TaskID != "t1" || got.TaskID != "t1" || got.Evidence != run.ByRescue || got.TaskWorkflow != "their-workflow" || got.Status != run.Waiting {
 					t.Errorf("%+v", got)
 				}
 			}
@@ -208,7 +208,7 @@ func TestRescueForgetsNothing(t *testing.T) {
 	w := newWorld(t)
 	w.doubt("r1")
 	// r1 had adopted the task in the ownership and died before it recorded it.
-	if _, err := w.runs.addOwnership(t.Context(), "t1", run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}); err != nil {
+	if _, err := w.runs.addOwnership(t.Context(), "t1", run.Ownership{StartedBy: "r1", Evidence: run.ByExclusion, DeliveredBy: "r1"}); err != nil {
 		t.Fatal(err)
 	}
 	w.closes(w.execution("r1", executions.Failed, 0, named.Unauthorized, "x"))
@@ -216,7 +216,7 @@ func TestRescueForgetsNothing(t *testing.T) {
 	if _, err := w.runs.RescueTask(t.Context(), w.begin("r5", 0), "t1", "x"); err != nil {
 		t.Fatal(err)
 	}
-	if o := w.ownership("t1"); o.StartedBy != "r1" || o.How != run.Exclusion || o.DeliveredBy != "r5" {
+	if o := w.ownership("t1"); o.StartedBy != "r1" || o.Evidence != run.ByExclusion || o.DeliveredBy != "r5" {
 		t.Errorf("who started it is forgotten: %+v", o)
 	}
 	r := w.begin("r1", 1)

@@ -99,16 +99,16 @@ func (p *pair) candidates(id string) (list []run.Candidate) {
 }
 
 // stopsAt ends a running execution, for whom a step or a person ended it.
-func (p *pair) stopsAt(id string, state executions.State, name string) executions.Execution {
+func (p *pair) stopsAt(id string, state executions.Status, name string) executions.Execution {
 	e := p.executions[id]
-	if e.State == executions.Running {
+	if e.Status == executions.Running {
 		e = p.execution(id, state, e.Redrives, name, "x")
 	}
 	return e
 }
 
 // ends ends a running execution, and has close-run hear of it.
-func (p *pair) ends(id string, state executions.State, name string) {
+func (p *pair) ends(id string, state executions.Status, name string) {
 	p.closeEvent(p.stopsAt(id, state, name))
 }
 
@@ -135,7 +135,7 @@ func (p *pair) closeEvent(event executions.Execution) {
 func (p *pair) sweep() {
 	for _, id := range []string{"r1", "r2"} {
 		e, there := p.executions[id]
-		if !there || !e.State.Unsuccessful() {
+		if !there || !e.Status.Unsuccessful() {
 			continue
 		}
 		if due, err := p.close.DueOf(p.t.Context(), e); p.allowed(err) && due != NothingDue {
@@ -168,7 +168,7 @@ func (p *pair) watch() {
 		forgot("it was stopped, and is delivered", before.Status.Open() && before.WasStopped() && before.Status != run.Delivering && now.Status == run.Delivering)
 		forgot("its stop is forgotten", !before.StopRequestedAt.IsZero() && now.StopRequestedAt.IsZero())
 		forgot("its task is another", before.TaskID != "" && now.TaskID != before.TaskID)
-		forgot("who started its task is known less surely", before.TaskID != "" && before.How.Surer(now.How))
+		forgot("who started its task is known less surely", before.TaskID != "" && before.Evidence.StrongerThan(now.Evidence))
 		forgot("an extra task is forgotten", len(now.ExtraTasks) < len(before.ExtraTasks))
 		forgot("an accepted cancel is forgotten", before.Cancel != nil && !before.Cancel.AcceptedAt.IsZero() && (now.Cancel == nil || now.Cancel.AcceptedAt.IsZero()))
 		forgot("its submission is forgotten, and it started a task", before.InDoubt() && now.TaskID == "" && now.Submission == nil && len(p.begun[id]) > 0)
@@ -181,13 +181,13 @@ func (p *pair) watch() {
 		}
 		before, known := p.ownerships[taskID]
 		p.ownerships[taskID] = now
-		if known && (before.How.Surer(now.How) || before.How == now.How && before.StartedBy != now.StartedBy || before.DeliveredBy != "" && now.DeliveredBy == "") {
+		if known && (before.Evidence.StrongerThan(now.Evidence) || before.Evidence == now.Evidence && before.StartedBy != now.StartedBy || before.DeliveredBy != "" && now.DeliveredBy == "") {
 			p.errorf("the ownership of %s was %+v and is %+v", taskID, before, now)
 		}
 		// One that was redriven may have come back between a rescue's look and its write:
 		// two deliverers do no harm.
 		by := p.records[before.DeliveredBy]
-		if e := p.executions[before.DeliveredBy]; now.DeliveredBy != before.DeliveredBy && by.Status.Open() && by.TaskID == taskID && e.State == executions.Running && e.Redrives == 0 {
+		if e := p.executions[before.DeliveredBy]; now.DeliveredBy != before.DeliveredBy && by.Status.Open() && by.TaskID == taskID && e.Status == executions.Running && e.Redrives == 0 {
 			p.errorf("%s is %s's to deliver no more, and that run lives", taskID, before.DeliveredBy)
 		}
 	}
@@ -210,7 +210,7 @@ func (p *pair) rest() {
 		"r2": {p.rescue, func() (bool, error) { return p.deliver("r2") }},
 	} {
 		for _, step := range steps {
-			for tries := 0; p.executions[id].State == executions.Running; tries++ {
+			for tries := 0; p.executions[id].Status == executions.Running; tries++ {
 				done, err := step()
 				if done {
 					break
@@ -227,7 +227,7 @@ func (p *pair) rest() {
 	}
 	for range 2 {
 		for _, id := range []string{"r1", "r2"} {
-			if e := p.executions[id]; e.State.Unsuccessful() {
+			if e := p.executions[id]; e.Status.Unsuccessful() {
 				p.closeEvent(e)
 			}
 		}
@@ -248,10 +248,10 @@ func (p *pair) judge() {
 		case !known:
 			p.errorf("%s has no record", id)
 			continue
-		case e.State == executions.Running || r.Status.Open():
-			p.errorf("%s is %s, and its execution %s", id, r.Status, e.State)
+		case e.Status == executions.Running || r.Status.Open():
+			p.errorf("%s is %s, and its execution %s", id, r.Status, e.Status)
 			continue
-		case e.State == executions.Succeeded && r.Status != run.Succeeded:
+		case e.Status == executions.Succeeded && r.Status != run.Succeeded:
 			p.errorf("%s is %s, and its execution succeeded", id, r.Status)
 		}
 		p.judgeDocuments(id, r)
@@ -274,7 +274,7 @@ func (p *pair) judge() {
 	for _, taskID := range p.receipts {
 		r, o := p.records["r1"], p.ownerships[taskID]
 		extra := slices.ContainsFunc(r.ExtraTasks, func(x run.ExtraTask) bool { return x.TaskID == taskID })
-		if (r.TaskID != taskID || r.How != run.ByReceipt) && !extra || o.StartedBy != "r1" || o.How != run.ByReceipt {
+		if (r.TaskID != taskID || r.Evidence != run.ByReceipt) && !extra || o.StartedBy != "r1" || o.Evidence != run.ByReceipt {
 			p.errorf("the receipt of %s is lost: %+v, %+v", taskID, r, o)
 		}
 	}
@@ -287,8 +287,8 @@ func (p *pair) judge() {
 
 // judgeDocuments: a manifest or an error.json, as the record says, never both.
 func (p *pair) judgeDocuments(id string, r run.Record) {
-	_, manifest := p.s3.Object(outputBucket, r.OutputPrefix()+run.ManifestName)
-	raw, failure := p.s3.Object(outputBucket, r.OutputPrefix()+run.ErrorName)
+	_, manifest := p.s3.Object(outputBucket, r.KeyPrefix()+run.ManifestName)
+	raw, failure := p.s3.Object(outputBucket, r.KeyPrefix()+run.ErrorName)
 	if manifest != (r.Status == run.Succeeded) || failure == manifest {
 		p.errorf("%s is %s with manifest %v, error.json %v", id, r.Status, manifest, failure)
 		return
@@ -302,7 +302,7 @@ func (p *pair) judgeDocuments(id string, r run.Record) {
 // judgeCancel: what a run that is stopped, or out of time, paid for is cancelled, or
 // it is named to whoever asks.
 func (p *pair) judgeCancel(id string, r run.Record) {
-	raw, _ := p.s3.Object(outputBucket, r.OutputPrefix()+run.ErrorName)
+	raw, _ := p.s3.Object(outputBucket, r.KeyPrefix()+run.ErrorName)
 	record, _ := json.Marshal(r)
 	for _, taskID := range p.begun[id] {
 		if p.tasks[taskID] == cyberun.StatusCancelled {

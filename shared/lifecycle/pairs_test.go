@@ -318,7 +318,7 @@ func (p *pair) decide(word run.Decision) {
 
 func (p *pair) redrive(id string) {
 	p.pause()
-	if e := p.executions[id]; e.State.Unsuccessful() {
+	if e := p.executions[id]; e.Status.Unsuccessful() {
 		p.execution(id, executions.Running, e.Redrives+1, "", "")
 	}
 }

@@ -40,14 +40,14 @@ type OutputS3 interface {
 // Runs reads and changes the runs of one stack. All methods need Store, Now and NewID;
 // the comment of a method says what else it needs, and a function sets no more than that.
 type Runs struct {
-	Store      *store.Store
-	OutputS3   OutputS3
-	Cyberun    Cyberun
-	Executions Executions
-	Now        func() time.Time
-	Sleep      func(ctx context.Context, d time.Duration) error
-	NewID      func() string // a new id for each write and each object
-	AtOnce     int           // objects of one run that are read or deleted side by side; 0: one after the other
+	Store       *store.Store
+	OutputS3    OutputS3
+	Cyberun     Cyberun
+	Executions  Executions
+	Now         func() time.Time
+	Sleep       func(ctx context.Context, d time.Duration) error
+	NewID       func() string // a new id for each write and each object
+	Concurrency int           // objects of one run that are read or deleted side by side; 0: one after the other
 }
 
 // Run is a record as it was last read or written, with the life in which its caller

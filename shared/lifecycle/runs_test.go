@@ -89,8 +89,8 @@ func TestPrefixes(t *testing.T) {
 			request := w.request()
 			request.Destination.Prefix = test.request
 			r, err := w.runs.Begin(t.Context(), call("r1", 0), request, outputBucket, test.stack)
-			if err != nil || r.Prefix != test.want || r.OutputPrefix() != test.output {
-				t.Errorf("%s, %s, %v", r.Prefix, r.OutputPrefix(), err)
+			if err != nil || r.Prefix != test.want || r.KeyPrefix() != test.output {
+				t.Errorf("%s, %s, %v", r.Prefix, r.KeyPrefix(), err)
 			}
 		})
 	}
@@ -226,7 +226,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_ = fmt.Sprint(r.Deadline(), r.OutputPrefix(), r.Pending(began), stoppedCause(r.Record))
+		_ = fmt.Sprint(r.Deadline(), r.KeyPrefix(), r.Pending(began), stoppedCause(r.Record))
 	})
 }
 

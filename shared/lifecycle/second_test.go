@@ -86,7 +86,7 @@ func TestExtraTaskOfAnother(t *testing.T) {
 	if _, err := w.runs.Accept(t.Context(), r, "t1"); err != nil {
 		t.Fatal(err)
 	}
-	if o := w.ownership("t1"); len(w.asked) > 0 || o.StartedBy != "r1" || o.How != run.ByReceipt || o.DeliveredBy != "r5" {
+	if o := w.ownership("t1"); len(w.asked) > 0 || o.StartedBy != "r1" || o.Evidence != run.ByReceipt || o.DeliveredBy != "r5" {
 		t.Errorf("cancelled %v, %+v", w.asked, o)
 	}
 }
@@ -120,7 +120,7 @@ func TestExtraTaskIsCancelledInTheEnd(t *testing.T) {
 // TestUnsureStopWithoutARecord: a record that is cancelled stays so, so Step Functions
 // has to show the end first; a run that failed is closed at once, as a redrive mends it.
 func TestUnsureStopWithoutARecord(t *testing.T) {
-	for state, want := range map[executions.State]string{executions.Aborted: named.Unavailable, executions.Failed: ""} {
+	for state, want := range map[executions.Status]string{executions.Aborted: named.Unavailable, executions.Failed: ""} {
 		w := newWorld(t)
 		event := w.execution("r1", state, 0, named.Unavailable, "x")
 		w.execution("r1", executions.Running, 0, "", "")
@@ -145,7 +145,7 @@ func TestUnsureStopWithoutARecord(t *testing.T) {
 // TestReceiptAfterTheClose: what a close said of its doubt is no longer so.
 func TestReceiptAfterTheClose(t *testing.T) {
 	tests := []struct {
-		state executions.State
+		state executions.Status
 		name  string
 		want  string
 		hint  string

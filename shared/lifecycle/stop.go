@@ -18,7 +18,7 @@ import (
 func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Execution, bucket, outputPrefix string) (Run, Effect, error) {
 	r, err := s.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {
-		if execution.State != executions.Running {
+		if execution.Status != executions.Running {
 			return r, 0, err
 		}
 		request, _ := run.ParseRequest([]byte(execution.Input)) // its violations are Submit's to report
@@ -34,7 +34,7 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 		return r, 0, err
 	}
 	event, life := onStop, r.Life
-	if execution.State == executions.Running && execution.Redrives > r.Life {
+	if execution.Status == executions.Running && execution.Redrives > r.Life {
 		event, life = onStopNext, execution.Redrives
 	}
 	r.life = life

@@ -122,7 +122,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 				rec.Error = outOfDoubt(*rec)
 			}
 		case taskID:
-			rec.How, rec.Adopted = run.ByReceipt, false
+			rec.Evidence, rec.Adopted = run.ByReceipt, false
 		default:
 			for _, extra := range rec.ExtraTasks {
 				if extra.TaskID == taskID {
@@ -142,7 +142,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	})
 	if err == nil {
 		err = s.persist(ctx, func(ctx context.Context) error {
-			_, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: run.ByReceipt, DeliveredBy: r.RunID})
+			_, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, Evidence: run.ByReceipt, DeliveredBy: r.RunID})
 			return err
 		})
 	}
@@ -195,8 +195,8 @@ func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error)
 // stopped it cancels the task and returns RunCancelled; it returns TaskTaken if another
 // run that has not ended delivers the task. It needs Cyberun, Executions and Sleep.
 func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
-	fact := run.Ownership{How: r.How, DeliveredBy: r.RunID}
-	if r.How.Certain() {
+	fact := run.Ownership{Evidence: r.Evidence, DeliveredBy: r.RunID}
+	if r.Evidence.Proves() {
 		fact.StartedBy = r.RunID
 	}
 	o, err := s.addOwnership(ctx, r.TaskID, fact)
@@ -227,21 +227,21 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 // adopted, or the one that a person named. It writes the ownership first, by which only
 // one of two runs gets the task, and returns SubmitInDoubt if another run has it.
 func (s *Runs) Adopt(ctx context.Context, r Run, taskID string) (Run, error) {
-	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, How: run.Exclusion, DeliveredBy: r.RunID})
+	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, Evidence: run.ByExclusion, DeliveredBy: r.RunID})
 	if err != nil {
 		return r, err
 	}
 	if o.StartedBy != r.RunID {
 		return r, named.Errorf(named.SubmitInDoubt, "the task %s was found to be the run %s's just now", taskID, o.StartedBy)
 	}
-	return s.find(ctx, r, taskID, run.Exclusion, func(rec *run.Record) {
+	return s.find(ctx, r, taskID, run.ByExclusion, func(rec *run.Record) {
 		d := rec.Decision // one on an earlier attempt says nothing of this task
 		rec.Adopted = d == nil || rec.Submission == nil || d.Attempt != rec.Submission.Attempt
 	})
 }
 
 // find records a task that no receipt named; also makes further changes of the record.
-func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.How, also func(*run.Record)) (Run, error) {
+func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.Evidence, also func(*run.Record)) (Run, error) {
 	now := s.Now().UTC()
 	r, _, err := s.update(ctx, r, onFind, func(rec *run.Record) error {
 		rec.SetTask(taskID, how, now)
@@ -255,11 +255,11 @@ func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.How, also
 // workflow that the task belongs to. It returns TaskTaken while another run that has
 // not ended delivers the task. It needs Executions.
 func (s *Runs) RescueTask(ctx context.Context, r Run, taskID, taskWorkflow string) (Run, error) {
-	if _, err := s.addOwnership(ctx, taskID, run.Ownership{How: run.Rescue, DeliveredBy: r.RunID}); err != nil {
+	if _, err := s.addOwnership(ctx, taskID, run.Ownership{Evidence: run.ByRescue, DeliveredBy: r.RunID}); err != nil {
 		return r, err
 	}
 	if err := s.takeDelivery(ctx, r.RunID, taskID); err != nil {
 		return r, err
 	}
-	return s.find(ctx, r, taskID, run.Rescue, func(rec *run.Record) { rec.TaskWorkflow = taskWorkflow })
+	return s.find(ctx, r, taskID, run.ByRescue, func(rec *run.Record) { rec.TaskWorkflow = taskWorkflow })
 }

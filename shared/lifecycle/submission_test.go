@@ -139,7 +139,7 @@ func TestNotStarted(t *testing.T) {
 func TestCompletesSubmission(t *testing.T) {
 	w := newWorld(t)
 	r := w.doubt("r1")
-	if _, err := w.runs.find(t.Context(), r, "t1", run.Exclusion, func(*run.Record) {}); err != nil {
+	if _, err := w.runs.find(t.Context(), r, "t1", run.ByExclusion, func(*run.Record) {}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -147,7 +147,7 @@ func TestCompletesSubmission(t *testing.T) {
 			t.Errorf("%+v, %v, %v", got, err, w.keys(""))
 		}
 	}
-	if want := (run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}); w.ownership("t1") != want {
+	if want := (run.Ownership{StartedBy: "r1", Evidence: run.ByExclusion, DeliveredBy: "r1"}); w.ownership("t1") != want {
 		t.Errorf("owned %+v", w.ownership("t1"))
 	}
 }
@@ -303,7 +303,7 @@ func TestLeaveToPerson(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, c := range candidates {
-		if o := w.ownership(c.TaskID); o != (run.Ownership{StartedBy: "r1", How: run.AsCandidate}) {
+		if o := w.ownership(c.TaskID); o != (run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate}) {
 			t.Errorf("%s: %+v", c.TaskID, o)
 		}
 	}

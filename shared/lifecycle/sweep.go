@@ -86,7 +86,7 @@ func (c Closer) sweepForgotten(ctx context.Context, now time.Time, each func(exe
 			return err
 		}
 		if err == nil && r.Status.Open() {
-			each(executions.Execution{ARN: r.ExecutionARN, Name: runID, State: executions.Running, StartedAt: r.StartedAt, Redrives: r.Life})
+			each(executions.Execution{ARN: r.ExecutionARN, Name: runID, Status: executions.Running, StartedAt: r.StartedAt, Redrives: r.Life})
 		}
 	}
 	return nil
@@ -113,7 +113,7 @@ func (c Closer) DueOf(ctx context.Context, e executions.Execution) (Due, error) 
 		return NothingDue, err
 	case r.Status.Open() && e.Redrives >= r.Life, r.Status == run.Failed && e.Redrives > r.Life:
 		return CloseDue, nil
-	case r.Pending(c.Now()), r.Status == run.Succeeded && e.State.Unsuccessful():
+	case r.Pending(c.Now()), r.Status == run.Succeeded && e.Status.Unsuccessful():
 		return WorkDue, nil
 	}
 	return NothingDue, nil

@@ -24,7 +24,7 @@ func (w *world) sweep(listed map[string]time.Duration) (names []string, left int
 			w.t.Errorf("it asks for starts of the last %s", age)
 		}
 		for _, name := range slices.Sorted(maps.Keys(listed)) {
-			if ended := w.clock().Add(-listed[name]); !ended.Before(stopped) && !each(executions.Execution{ARN: arnPrefix + name, Name: name, State: executions.Failed, StartedAt: began}) {
+			if ended := w.clock().Add(-listed[name]); !ended.Before(stopped) && !each(executions.Execution{ARN: arnPrefix + name, Name: name, Status: executions.Failed, StartedAt: began}) {
 				return nil
 			}
 		}
@@ -85,12 +85,12 @@ func TestSweepsTheForgotten(t *testing.T) {
 	}
 	// What Step Functions has forgotten is closed as failed, what it knows is not.
 	delete(w.executions, "forgotten")
-	closed, r, _ := w.closes(executions.Execution{ARN: arnPrefix + "forgotten", Name: "forgotten", State: executions.Running, StartedAt: began})
+	closed, r, _ := w.closes(executions.Execution{ARN: arnPrefix + "forgotten", Name: "forgotten", Status: executions.Running, StartedAt: began})
 	if !closed || r.Status != run.Failed || !named.Is(r.Error, named.Unavailable) {
 		t.Errorf("%v, %+v", closed, r.Record)
 	}
 	w.execution("last", executions.Running, 0, "", "")
-	if closed, r, _ := w.closes(executions.Execution{ARN: arnPrefix + "last", Name: "last", State: executions.Running, StartedAt: began}); closed || !r.Status.Open() {
+	if closed, r, _ := w.closes(executions.Execution{ARN: arnPrefix + "last", Name: "last", Status: executions.Running, StartedAt: began}); closed || !r.Status.Open() {
 		t.Errorf("%v, %+v", closed, r.Record)
 	}
 	if got, _, err := w.sweep(nil); err != nil || len(got) > 0 {
@@ -185,7 +185,7 @@ func TestDue(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			test.prepare(w)
-			got, err := w.close.DueOf(t.Context(), executions.Execution{ARN: arnPrefix + "r1", Name: "r1", State: executions.Failed, Redrives: test.redrives})
+			got, err := w.close.DueOf(t.Context(), executions.Execution{ARN: arnPrefix + "r1", Name: "r1", Status: executions.Failed, Redrives: test.redrives})
 			if err != nil || got != test.want {
 				t.Errorf("%v, %v", got, err)
 			}

@@ -167,8 +167,8 @@ func (w *world) describe(arn string) (executions.Execution, error) {
 }
 
 // execution makes the run's execution stand so.
-func (w *world) execution(id string, state executions.State, redrives int, name, cause string) executions.Execution {
-	e := executions.FromEvent(arnPrefix+id, map[executions.State]string{
+func (w *world) execution(id string, state executions.Status, redrives int, name, cause string) executions.Execution {
+	e := executions.FromEvent(arnPrefix+id, map[executions.Status]string{
 		executions.Running: "RUNNING", executions.Succeeded: "SUCCEEDED", executions.Failed: "FAILED", executions.TimedOut: "TIMED_OUT", executions.Aborted: "ABORTED",
 	}[state], name, cause, redrives, began)
 	e.Input = requestBody
@@ -303,7 +303,7 @@ func (w *world) closes(e executions.Execution) (closed bool, r Run, failure *run
 
 func (w *world) failure(r Run) *run.Failure {
 	w.t.Helper()
-	o, there := w.s3.Object(outputBucket, r.OutputPrefix()+run.ErrorName)
+	o, there := w.s3.Object(outputBucket, r.KeyPrefix()+run.ErrorName)
 	if !there {
 		return nil
 	}

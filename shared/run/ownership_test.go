@@ -4,10 +4,10 @@ import "testing"
 
 // ownerships are all that can be known of a task among two runs.
 func ownerships() (all []Ownership) {
-	for _, how := range []How{Rescue, AsCandidate, Exclusion, ByReceipt} {
+	for _, how := range []Evidence{ByRescue, AsCandidate, ByExclusion, ByReceipt} {
 		for _, starter := range []string{"", "r1", "r2"} {
 			for _, deliverer := range []string{"", "r1", "r2"} {
-				all = append(all, Ownership{StartedBy: starter, How: how, DeliveredBy: deliverer})
+				all = append(all, Ownership{StartedBy: starter, Evidence: how, DeliveredBy: deliverer})
 			}
 		}
 	}
@@ -21,11 +21,11 @@ func TestOwnershipOnlyGrows(t *testing.T) {
 		for _, fact := range ownerships() {
 			next := o.With(fact)
 			switch {
-			case o.How.Surer(next.How):
+			case o.Evidence.StrongerThan(next.Evidence):
 				t.Errorf("%+v with %+v knows less: %+v", o, fact, next)
-			case fact.How.Surer(o.How) && (next.How != fact.How || next.StartedBy != fact.StartedBy):
+			case fact.Evidence.StrongerThan(o.Evidence) && (next.Evidence != fact.Evidence || next.StartedBy != fact.StartedBy):
 				t.Errorf("%+v with %+v does not take it: %+v", o, fact, next)
-			case !fact.How.Surer(o.How) && (next.How != o.How || next.StartedBy != o.StartedBy):
+			case !fact.Evidence.StrongerThan(o.Evidence) && (next.Evidence != o.Evidence || next.StartedBy != o.StartedBy):
 				t.Errorf("%+v with %+v takes what is no surer: %+v", o, fact, next)
 			case o.DeliveredBy != "" && next.DeliveredBy != o.DeliveredBy:
 				t.Errorf("%+v with %+v has another deliverer: %+v", o, fact, next)
@@ -43,7 +43,7 @@ func TestOwnershipOnlyGrows(t *testing.T) {
 func TestMayCancel(t *testing.T) {
 	may := 0
 	for _, o := range ownerships() {
-		want := o == Ownership{StartedBy: "r1", How: ByReceipt, DeliveredBy: "r1"}
+		want := o == Ownership{StartedBy: "r1", Evidence: ByReceipt, DeliveredBy: "r1"}
 		if o.MayCancel("r1") != want {
 			t.Errorf("%+v: %v", o, !want)
 		}
@@ -57,8 +57,8 @@ func TestMayCancel(t *testing.T) {
 }
 
 func TestCertain(t *testing.T) {
-	for how, want := range map[How]bool{ByReceipt: true, Exclusion: true, AsCandidate: false, Rescue: false, "": false} {
-		if how.Certain() != want {
+	for how, want := range map[Evidence]bool{ByReceipt: true, ByExclusion: true, AsCandidate: false, ByRescue: false, "": false} {
+		if how.Proves() != want {
 			t.Errorf("%q: %v", how, !want)
 		}
 	}

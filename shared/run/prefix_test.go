@@ -107,7 +107,7 @@ func TestOutputPrefix(t *testing.T) {
 					t.Errorf("keeps %q, want %q", r.Prefix, test.kept)
 				}
 			}
-			if got := r.OutputPrefix(); got != test.want {
+			if got := r.KeyPrefix(); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -126,7 +126,7 @@ func FuzzPrefix(f *testing.F) {
 		run, task, slug := strings.Repeat("r", 80), strings.Repeat("t", 200), strings.Repeat("w", 200)
 		record := Record{RunID: run, Prefix: RenderPrefix(strings.Repeat("p", maxOutputPrefix-1), prefix, run, slug, time.Time{})}
 		record.SetTask(task, ByReceipt, time.Time{})
-		rendered := record.OutputPrefix()
+		rendered := record.KeyPrefix()
 		if key := rendered + OutputName(strings.Repeat("o", 5000), "f."+strings.Repeat("e", maxExtension), ""); len(key) > 1024 {
 			t.Fatalf("%q makes a key of %d bytes", prefix, len(key))
 		}

@@ -66,7 +66,7 @@ type Record struct {
 	MaxSeconds int    `json:"max_seconds"`
 
 	TaskID       string    `json:"task_id,omitempty"`
-	How          How       `json:"how,omitempty"`           // how it is known which run started the task
+	Evidence     Evidence  `json:"how,omitempty"`           // how it is known which run started the task
 	Adopted      bool      `json:"adopted,omitempty"`       // found in the task list after a lost reply
 	TaskWorkflow string    `json:"task_workflow,omitempty"` // of a rescued task: its own
 	TaskKnownAt  time.Time `json:"accepted_at,omitzero"`    // when the run got its task: by its receipt, or by adopting or rescuing it
@@ -97,7 +97,7 @@ type Record struct {
 	Error           *named.Error `json:"error,omitempty"`
 	ErrorKey        string       `json:"error_key,omitempty"` // the key of error.json, once a close has written it
 	ManifestKey     string       `json:"manifest_key,omitempty"`
-	ManifestBody    string       `json:"manifest_body,omitempty"` // from Delivering on: the key, in the state bucket, of the manifest's fixed bytes
+	ManifestBodyKey string       `json:"manifest_body,omitempty"` // from Delivering on: the key, in the state bucket, of the manifest's fixed bytes
 	// CleanUpDue says that the close left work to the sweep: markers to delete, extra
 	// tasks to cancel, or candidates to name. A cancel that is to be confirmed is in
 	// Cancel.
@@ -166,17 +166,17 @@ func (r Record) Deadline() time.Time {
 	return deadline
 }
 
-// OutputPrefix returns the prefix of the run's objects in the output bucket. For a run
+// KeyPrefix returns the prefix of the run's objects in the output bucket. For a run
 // without a task the run's id takes the place of {task_id}, so that its error.json has
 // a key of its own.
-func (r Record) OutputPrefix() string {
+func (r Record) KeyPrefix() string {
 	return strings.ReplaceAll(r.Prefix, taskPlaceholder, cmp.Or(r.TaskID, r.RunID))
 }
 
 // SetTask sets the run's task, how it is known that the run started it, and the time at
 // which that became known. The run has no candidates from then on.
-func (r *Record) SetTask(taskID string, how How, at time.Time) {
-	r.TaskID, r.How, r.TaskKnownAt, r.Candidates = taskID, how, at, nil
+func (r *Record) SetTask(taskID string, how Evidence, at time.Time) {
+	r.TaskID, r.Evidence, r.TaskKnownAt, r.Candidates = taskID, how, at, nil
 	r.Prefix = strings.ReplaceAll(r.Prefix, taskPlaceholder, taskID)
 }
 

@@ -73,7 +73,7 @@ func TestInDoubt(t *testing.T) {
 		t.Error("a submission without a task is in doubt")
 	}
 	r.SetTask("t", ByReceipt, time.Unix(1, 0))
-	if r.InDoubt() || r.Submission == nil || r.Candidates != nil || r.How != ByReceipt || r.TaskID != "t" || !r.TaskKnownAt.Equal(time.Unix(1, 0)) {
+	if r.InDoubt() || r.Submission == nil || r.Candidates != nil || r.Evidence != ByReceipt || r.TaskID != "t" || !r.TaskKnownAt.Equal(time.Unix(1, 0)) {
 		t.Errorf("with its task: %+v", r)
 	}
 }
@@ -180,14 +180,14 @@ func TestRecordRoundTrip(t *testing.T) {
 	want := Record{
 		RunID: "r", ExecutionARN: "arn", StartedAt: now, Life: 2, LifeStartedAt: now, Status: Failed, Workflow: "w@1", WorkflowID: "wf",
 		RequestHash: "hash", Bucket: "outputs", Prefix: "runs/r/", MaxSeconds: 5,
-		TaskID: "t", How: ByReceipt, Adopted: true, TaskWorkflow: "w", TaskKnownAt: now,
+		TaskID: "t", Evidence: ByReceipt, Adopted: true, TaskWorkflow: "w", TaskKnownAt: now,
 		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, LocalAt: now, EmptyAt: now}, Posts: 2, LastAnswer: "l",
 		SentFiles:  map[string]SentFile{"image": {"s3://b/k", "e", "f", now}},
 		Candidates: []Candidate{{TaskID: "t1", CreatedAt: now, TaskStatus: "running", DeliveredBy: "r2"}}, CandidatesAt: now,
 		ExtraTasks: []ExtraTask{{TaskID: "t2", Cancelled: true}}, Decision: &Decision{Attempt: "a", TaskID: "t", NotStarted: true, DecidedBy: "p", DecidedAt: now},
 		Cancel:     &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "cancelled"},
 		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, EndedAt: now,
-		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ErrorKey: "e", ManifestKey: "k", ManifestBody: "b", CleanUpDue: true, WriteID: "n",
+		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ErrorKey: "e", ManifestKey: "k", ManifestBodyKey: "b", CleanUpDue: true, WriteID: "n",
 	}
 	raw, err := json.Marshal(want)
 	if err != nil {

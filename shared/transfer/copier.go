@@ -57,7 +57,7 @@ const (
 // [Copier.Copy].
 type Copier struct {
 	S3     S3
-	Origin *http.Client // see NewOrigin
+	Origin *http.Client // see NewOriginClient
 
 	// StopBefore is when no further part is started: those that are being copied end, and
 	// Copy returns without Done. It should precede the context's deadline, which cuts off

@@ -3,7 +3,7 @@
 // not at all.
 //
 // [Copier.Copy] copies one output. The server of its URL is called the origin here:
-// [NewOrigin] makes the HTTP client for it, and [NewStoreClient] the HTTPClient of the
+// [NewOriginClient] makes the HTTP client for it, and [NewStoreClient] the HTTPClient of the
 // S3 client. The URL is signed: it is a [redact.SignedURL] until the request is made,
 // and [redact.Error] removes it from every error of net/http and the SDK.
 //
@@ -92,7 +92,7 @@
 //	              send.go          one request with a body, until it is stored
 //	              chunkedbody.go   the body: framed, summed, with its trailer
 //	              store.go         requests without a body; S3's errors
-//	connections   client.go        NewOrigin, NewStoreClient
+//	connections   client.go        NewOriginClient, NewStoreClient
 //	              policy.go        which servers may be reached
 //	values        ranges.go, url.go, pool.go, retry.go, crc32.go
 //

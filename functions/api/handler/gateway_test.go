@@ -36,7 +36,7 @@ func TestIDsThatNoRunCanHave(t *testing.T) {
 		for _, route := range []string{"GET /runs/{id}", "DELETE /runs/{id}", "POST /runs/{id}/outcome"} {
 			w := newWorld(t)
 			w.start("r1", body, executions.Running)
-			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt})
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt})
 			e := httpEvent(strings.Fields(route)[0], "/", `{"not_started":true}`)
 			e.RouteKey, e.PathParameters = route, map[string]string{"id": id}
 			a := w.event(e)

@@ -56,8 +56,8 @@ type Handler struct {
 	Now          func() time.Time
 	NewID        func() string
 	Sleep        func(ctx context.Context, d time.Duration) error
-	AtOnce       int // calls that one request makes side by side, at least 1, such as DefaultAtOnce
+	Concurrency  int // calls that one request makes side by side, at least 1, such as DefaultConcurrency
 }
 
-// DefaultAtOnce is how many records a list reads at once; a stop makes two calls.
-const DefaultAtOnce = 16
+// DefaultConcurrency is how many records a list reads at once; a stop makes two calls.
+const DefaultConcurrency = 16

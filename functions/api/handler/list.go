@@ -100,7 +100,7 @@ func (h *Handler) page(ctx context.Context, cursor string, limit int) (page []en
 	}); err != nil {
 		return nil, false, err
 	}
-	return page, more, fanout.Each(ctx, h.AtOnce, len(ids), func(ctx context.Context, i int) error {
+	return page, more, fanout.Each(ctx, h.Concurrency, len(ids), func(ctx context.Context, i int) error {
 		r, err := h.Runs.Get(ctx, ids[i])
 		if errors.Is(err, lifecycle.ErrNoRecord) {
 			return nil

@@ -14,7 +14,7 @@ import (
 // TestLists pages through runs, with and without a status, over holes in the index.
 func TestLists(t *testing.T) {
 	w := newWorld(t)
-	w.S3.PageSize, w.h.AtOnce = 7, DefaultAtOnce
+	w.S3.PageSize, w.h.Concurrency = 7, DefaultConcurrency
 	statuses := []run.Status{run.Succeeded, run.Failed, run.Waiting}
 	var all []string
 	for i := range 31 {

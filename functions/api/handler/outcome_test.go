@@ -31,16 +31,16 @@ func (w *world) doubtful() *world {
 		RunID: "r1", Status: run.Failed, WorkflowID: "wf-1", Submission: &run.Submission{Attempt: "a1"}, Posts: 1, EndedAt: began,
 		Error: named.Errorf(named.SubmitOutcomeUnknown, "x"), Candidates: []run.Candidate{{TaskID: "t1"}},
 	})
-	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate})
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate})
 	w.start("r1", body, executions.Failed)
 	return w
 }
 
 // deliverer puts a run r9 there that delivers the task t1 and whose execution is in this
 // state.
-func (w *world) deliverer(state executions.State) {
-	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.AsCandidate, DeliveredBy: "r9"})
-	w.Record(run.Record{RunID: "r9", Status: run.Waiting, TaskID: "t1", How: run.Rescue})
+func (w *world) deliverer(state executions.Status) {
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate, DeliveredBy: "r9"})
+	w.Record(run.Record{RunID: "r9", Status: run.Waiting, TaskID: "t1", Evidence: run.ByRescue})
 	w.start("r9", body, state)
 }
 
@@ -129,17 +129,17 @@ func TestOutcomeRefuses(t *testing.T) {
 			w.deliverer(executions.Running)
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "another run started it", word: task, prepare: func(w *world) {
-			w.Set("tasks/t1", run.Ownership{StartedBy: "r9", How: run.ByReceipt})
+			w.Set("tasks/t1", run.Ownership{StartedBy: "r9", Evidence: run.ByReceipt})
 		}, status: 409, title: "TaskTaken", violations: "[]"},
 		{name: "no such run", id: "nope", word: task, status: 404, title: "RunNotFound", violations: "[]"},
 		{name: "a run that waits", word: task, prepare: func(w *world) {
-			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt})
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that waits, and a task that Cyberun does not know", word: `{"task_id":"t9"}`, prepare: func(w *world) {
-			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt})
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that failed otherwise", word: `{"not_started":true}`, prepare: func(w *world) {
-			w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.ByReceipt, EndedAt: began})
+			w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", Evidence: run.ByReceipt, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run in doubt that has not ended", word: task, prepare: func(w *world) {
 			w.Record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{Attempt: "a1"}})
@@ -191,7 +191,7 @@ func TestOutcomeThroughOutages(t *testing.T) {
 	}
 	// Somebody else has redriven it by now.
 	w = newWorld(t).doubtful()
-	w.Executions.Of("r1").State = executions.Running
+	w.Executions.Of("r1").Status = executions.Running
 	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
 		t.Errorf("%+v", a)
 	}

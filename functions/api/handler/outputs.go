@@ -74,6 +74,6 @@ func (h *Handler) outputs(ctx context.Context, r run.Record, bucket, after strin
 
 // ownOutput reports whether a key of a manifest is one of the run's own outputs.
 func ownOutput(r run.Record, key string) bool {
-	prefix := r.OutputPrefix()
+	prefix := r.KeyPrefix()
 	return prefix != "" && strings.HasPrefix(key, prefix) && key != prefix+run.ManifestName && key != prefix+run.ErrorName
 }

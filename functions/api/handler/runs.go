@@ -114,7 +114,7 @@ func (h *Handler) unrecorded(ctx context.Context, id string) (api.Run, error) {
 		return api.Run{}, err
 	}
 	request, _ := run.ParseRequest([]byte(execution.Input))
-	return api.Run{RunID: id, Status: statusOf(execution.State), StartedAt: execution.StartedAt, Workflow: request.Workflow, Error: execution.Error}, nil
+	return api.Run{RunID: id, Status: statusOf(execution.Status), StartedAt: execution.StartedAt, Workflow: request.Workflow, Error: execution.Error}, nil
 }
 
 func notFound(id string) error {
@@ -136,7 +136,7 @@ func (h *Handler) find(ctx context.Context, id string) (executions.Execution, er
 }
 
 // statusOf returns the status of a run without a record.
-func statusOf(s executions.State) run.Status {
+func statusOf(s executions.Status) run.Status {
 	switch s {
 	case executions.Succeeded:
 		return run.Succeeded

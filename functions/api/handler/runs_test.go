@@ -16,7 +16,7 @@ import (
 // TestShowsDelivering as copying, and nothing of its outputs yet.
 func TestShowsDelivering(t *testing.T) {
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
+	w.Record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBodyKey: "manifests/r1/fixed.json"})
 	if a := w.call("GET", "/runs/r1", ""); a.body["status"] != "copying" || a.body["manifest_key"] != nil || a.body["outputs"] != nil {
 		t.Errorf("%s", a.raw)
 	}
@@ -81,7 +81,7 @@ func TestShowsUnrecorded(t *testing.T) {
 	if a.status != 200 || a.body["status"] != "submitting" || a.body["workflow"] != "text-to-image@2" || a.body["started_at"] == nil {
 		t.Errorf("%s", a.raw)
 	}
-	for status, want := range map[executions.State]string{
+	for status, want := range map[executions.Status]string{
 		executions.Succeeded: "succeeded", executions.Failed: "failed", executions.TimedOut: "failed", executions.Aborted: "cancelled", executions.Running: "submitting",
 	} {
 		x := w.start("x", `{"workflow":5}`, status)

@@ -134,7 +134,7 @@ func (h *Handler) statusOfSame(ctx context.Context, runID string, input []byte) 
 	}
 	record, err := h.Runs.Get(ctx, runID)
 	if errors.Is(err, lifecycle.ErrNoRecord) {
-		return statusOf(execution.State), nil
+		return statusOf(execution.Status), nil
 	}
 	return record.Status.Shown(), err
 }

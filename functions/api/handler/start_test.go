@@ -136,7 +136,7 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 
 	// After the end, and whatever has become of the workflow since.
-	w.Executions.Of(id).State = executions.Succeeded
+	w.Executions.Of(id).Status = executions.Succeeded
 	asked, violations := run.ParseRequest([]byte(body))
 	if len(violations) > 0 {
 		t.Fatal(violations)
@@ -156,7 +156,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if again := w.Calls("DescribeExecution") - looks; again > 0 {
 		t.Errorf("Step Functions was asked %d times for what the record says", again)
 	}
-	w.Executions.Of(id).State = executions.Failed // its record has gone for good: Step Functions' word is left
+	w.Executions.Of(id).Status = executions.Failed // its record has gone for good: Step Functions' word is left
 	w.S3.Remove(stateBucket, "runs/"+id+".json")
 	if a := w.post(body, key("order 4711")...); a.status != 503 { // the workflow's check comes first then
 		t.Errorf("%+v", a)
@@ -195,7 +195,7 @@ func TestStartedAMomentAgo(t *testing.T) {
 	for misses, want := range map[int]int{describeAgain: 202, describeAgain + 1: 503} {
 		w := newWorld(t)
 		id := w.post(body, "idempotency-key", "k").body["run_id"].(string)
-		w.Executions.Of(id).State = executions.Succeeded
+		w.Executions.Of(id).Status = executions.Succeeded
 		w.describesLate(misses)
 		a := w.post(body, "idempotency-key", "k")
 		if a.status != want || len(w.Executions.Started) != 1 || want == 202 && a.body["status"] != "succeeded" || (a.headers["retry-after"] != "") != (want == 503) {

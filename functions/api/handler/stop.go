@@ -27,7 +27,7 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 	answer := api.Stopped{RunID: id, Status: record.Status.Shown(), Task: "none"}
 	switch {
 	case record.RunID == "":
-		answer.Status = statusOf(execution.State)
+		answer.Status = statusOf(execution.Status)
 	case record.TaskID != "":
 		answer.Task = "left" // unless the cancel says otherwise
 	}
@@ -41,7 +41,7 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 		reason := named.Errorf(named.RunCancelled, "stopped through the API")
 		calls = append(calls, func() { stopErr = h.Executions.Stop(ctx, h.Executions.ExecutionARN(id), reason) })
 	}
-	_ = fanout.Each(ctx, h.AtOnce, len(calls), func(_ context.Context, i int) error { calls[i](); return nil })
+	_ = fanout.Each(ctx, h.Concurrency, len(calls), func(_ context.Context, i int) error { calls[i](); return nil })
 	if cancelErr != nil { // the request to stop stands: close-run and its sweep go on cancelling
 		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "cause", cancelErr.Error())
 	}
@@ -67,7 +67,7 @@ func (h *Handler) requestStop(ctx context.Context, id string) (record lifecycle.
 		return record, effects, execution, nil
 	case findErr != nil:
 		return record, 0, execution, findErr
-	case err != nil && execution.State != executions.Running:
+	case err != nil && execution.Status != executions.Running:
 		return record, 0, execution, nil // it ended before it had a record: close-run's to write
 	}
 	record, effects, err = h.Runs.Stop(ctx, id, execution, h.OutputBucket, h.OutputPrefix)
@@ -78,5 +78,5 @@ func (h *Handler) requestStop(ctx context.Context, id string) (record lifecycle.
 // that has ended, a stop that failed only came too late.
 func (h *Handler) running(ctx context.Context, id string) bool {
 	execution, err := h.Executions.Describe(ctx, h.Executions.ExecutionARN(id))
-	return err != nil && !errors.Is(err, executions.ErrNotFound) || err == nil && execution.State == executions.Running
+	return err != nil && !errors.Is(err, executions.ErrNotFound) || err == nil && execution.Status == executions.Running
 }

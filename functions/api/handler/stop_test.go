@@ -34,20 +34,20 @@ func TestStops(t *testing.T) {
 	}{
 		{name: "submitting", record: run.Record{Status: run.Submitting}, task: "none", cancelled: "[]"},
 		{name: "in doubt", record: run.Record{Status: run.Submitting, Submission: submission}, task: "cancelling", cancelled: "[]"},
-		{name: "waiting", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, task: "cancelled", cancelled: "[t1]"},
-		{name: "copying", record: run.Record{Status: run.Copying, TaskID: "t1", How: run.ByReceipt}, task: "cancelled", cancelled: "[t1]"},
-		{name: "adopted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Exclusion, Adopted: true}, task: "left", cancelled: "[]"},
-		{name: "rescued", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.Rescue}, task: "left", cancelled: "[]"},
-		{name: "two 500 first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: never[:2], task: "cancelled", cancelled: "[t1]"},
-		{name: "denied and a page first", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: []error{&cyberun.AnswerError{Status: 200}, functiontest.HTMLPage(404)}, task: "cancelled", cancelled: "[t1]"},
-		{name: "never accepted", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: never, task: "cancelling", cancelled: "[]"},
-		{name: "denied, since it has completed", record: run.Record{Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}, answers: []error{&cyberun.AnswerError{Status: 200}}, ended: "completed", task: "cancelled", cancelled: "[]"},
+		{name: "waiting", record: run.Record{Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt}, task: "cancelled", cancelled: "[t1]"},
+		{name: "copying", record: run.Record{Status: run.Copying, TaskID: "t1", Evidence: run.ByReceipt}, task: "cancelled", cancelled: "[t1]"},
+		{name: "adopted", record: run.Record{Status: run.Waiting, TaskID: "t1", Evidence: run.ByExclusion, Adopted: true}, task: "left", cancelled: "[]"},
+		{name: "rescued", record: run.Record{Status: run.Waiting, TaskID: "t1", Evidence: run.ByRescue}, task: "left", cancelled: "[]"},
+		{name: "two 500 first", record: run.Record{Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt}, answers: never[:2], task: "cancelled", cancelled: "[t1]"},
+		{name: "denied and a page first", record: run.Record{Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt}, answers: []error{&cyberun.AnswerError{Status: 200}, functiontest.HTMLPage(404)}, task: "cancelled", cancelled: "[t1]"},
+		{name: "never accepted", record: run.Record{Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt}, answers: never, task: "cancelling", cancelled: "[]"},
+		{name: "denied, since it has completed", record: run.Record{Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt}, answers: []error{&cyberun.AnswerError{Status: 200}}, ended: "completed", task: "cancelled", cancelled: "[]"},
 	}
 	for _, test := range tests {
 		for atOnce := 1; atOnce <= 2; atOnce++ {
 			t.Run(fmt.Sprintf("%s, %d at once", test.name, atOnce), func(t *testing.T) {
 				w := newWorld(t)
-				w.h.AtOnce = atOnce
+				w.h.Concurrency = atOnce
 				if test.ended != "" {
 					w.Cyberun.Has("t1", test.ended)
 				}
@@ -85,7 +85,7 @@ func TestStopsWhatEnded(t *testing.T) {
 	for _, status := range []run.Status{run.Succeeded, run.Failed, run.Cancelled} {
 		for taskID, task := range map[string]string{"": "none", "t1": "left"} {
 			w := newWorld(t)
-			w.Record(run.Record{RunID: "r1", Status: status, TaskID: taskID, How: run.Rescue, EndedAt: began})
+			w.Record(run.Record{RunID: "r1", Status: status, TaskID: taskID, Evidence: run.ByRescue, EndedAt: began})
 			w.start("r1", body, executions.Failed)
 			before := w.Run("r1").WriteID
 			a := w.call("DELETE", "/runs/r1", "")
@@ -102,7 +102,7 @@ func TestStopsWhatEnded(t *testing.T) {
 // TestStopsOnePastItsPointOfNoReturn: it is delivered instead, and says so.
 func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", How: run.ByReceipt, ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json"})
+	w.Record(run.Record{RunID: "r1", Status: run.Delivering, TaskID: "t1", Evidence: run.ByReceipt, ManifestKey: "runs/r1/manifest.json", ManifestBodyKey: "manifests/r1/fixed.json"})
 	w.S3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("{}")})
 	w.start("r1", body, executions.Running)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "succeeded" || a.body["task"] != "left" || w.Executions.Stopped != nil || w.Cyberun.Cancelled != nil {
@@ -118,9 +118,9 @@ func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 func TestStopsPayingForAFailedRun(t *testing.T) {
 	for deliverer, want := range map[string][2]string{"r1": {"[t1]", "cancelled"}, "r9": {"[]", "left"}, "": {"[t1]", "cancelled"}} {
 		w := newWorld(t)
-		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.ByReceipt, EndedAt: began})
+		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", Evidence: run.ByReceipt, EndedAt: began})
 		w.start("r1", body, executions.Failed)
-		if w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: deliverer}); deliverer == "" { // Submit died before it wrote it
+		if w.Set("tasks/t1", run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: deliverer}); deliverer == "" { // Submit died before it wrote it
 			w.S3.Remove(stateBucket, "tasks/t1")
 		}
 		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || fmt.Sprint(w.Cyberun.Cancelled) != want[0] || a.body["task"] != want[1] {
@@ -128,7 +128,7 @@ func TestStopsPayingForAFailedRun(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.ByReceipt, EndedAt: began})
+	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", Evidence: run.ByReceipt, EndedAt: began})
 	w.Cyberun.Cancels = slices.Repeat([]error{functiontest.Answered(503)}, 9)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" {
 		t.Errorf("%+v", a)
@@ -173,7 +173,7 @@ func TestStopMeetsSubmit(t *testing.T) {
 	w.Around = func(call string, do func() error) error {
 		if strings.HasPrefix(call, "PutObject state/runs/") {
 			w.Around = nil
-			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt})
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt})
 		}
 		return do()
 	}
@@ -186,7 +186,7 @@ func TestStopMeetsSubmit(t *testing.T) {
 }
 
 func TestStopsUnrecordedThatEnded(t *testing.T) {
-	for state, want := range map[executions.State]string{executions.Failed: "failed", executions.Aborted: "cancelled"} {
+	for state, want := range map[executions.Status]string{executions.Failed: "failed", executions.Aborted: "cancelled"} {
 		w := newWorld(t)
 		w.start("r1", body, state)
 		if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != want || a.body["task"] != "none" || len(w.S3.Keys(stateBucket, "")) > 0 {
@@ -197,7 +197,7 @@ func TestStopsUnrecordedThatEnded(t *testing.T) {
 
 // TestStopsThroughOutages: the request to stop is what counts, every step honours it.
 func TestStopsThroughOutages(t *testing.T) {
-	waiting := run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", How: run.ByReceipt}
+	waiting := run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt}
 	w := newWorld(t)
 	w.Record(waiting)
 	w.start("r1", body, executions.Running)
@@ -205,7 +205,7 @@ func TestStopsThroughOutages(t *testing.T) {
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 503 || fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" || !w.Run("r1").WasStopped() {
 		t.Errorf("Step Functions away: %+v", a)
 	}
-	w.Executions.Of("r1").State = executions.Failed // it ended of the stop meanwhile
+	w.Executions.Of("r1").Status = executions.Failed // it ended of the stop meanwhile
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 {
 		t.Errorf("%+v", a)
 	}
@@ -229,7 +229,7 @@ func TestStopsThroughOutages(t *testing.T) {
 // TestStopAgain cancels a task that could not be cancelled at the first stop.
 func TestStopAgain(t *testing.T) {
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", How: run.ByReceipt, StopRequestedAt: began, EndedAt: began.Add(time.Second),
+	w.Record(run.Record{RunID: "r1", Status: run.Cancelled, TaskID: "t1", Evidence: run.ByReceipt, StopRequestedAt: began, EndedAt: began.Add(time.Second),
 		Cancel: &run.Cancel{AskedAt: began}, Error: named.Errorf(named.RunCancelled, "the run was stopped; its task t1 could not be cancelled yet")})
 	a := w.call("DELETE", "/runs/r1", "")
 	if fmt.Sprint(w.Cyberun.Cancelled) != "[t1]" || a.body["task"] != "cancelled" || a.body["status"] != "cancelled" {
@@ -245,7 +245,7 @@ func TestStopAgain(t *testing.T) {
 func TestStopsRedriven(t *testing.T) {
 	for task, cancelled := range map[string]string{"": "[]", "t1": "[t1]"} {
 		w := newWorld(t)
-		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, How: run.ByReceipt, EndedAt: began, Error: named.Errorf(named.Unavailable, "x")})
+		w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: task, Evidence: run.ByReceipt, EndedAt: began, Error: named.Errorf(named.Unavailable, "x")})
 		w.start("r1", body, executions.Running)
 		w.Executions.Of("r1").Redrives = 1
 		for range 2 {
@@ -262,7 +262,7 @@ func TestStopsRedriven(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", How: run.ByReceipt, EndedAt: began})
+	w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", Evidence: run.ByReceipt, EndedAt: began})
 	w.start("r1", body, executions.Failed)
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["status"] != "failed" || w.Run("r1").WasStopped() {
 		t.Errorf("not redriven: %+v", a)

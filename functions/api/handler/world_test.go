@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.h = &Handler{
 		Cyberun: fakeCyberun{w.Cyberun, w}, Runs: w.runs, Executions: w.Executions, OutputS3: w.S3, Presign: presigner{},
-		OutputBucket: outputBucket, Log: slog.New(slog.DiscardHandler), Now: w.Time, NewID: w.NewID, Sleep: w.Sleep, AtOnce: 1,
+		OutputBucket: outputBucket, Log: slog.New(slog.DiscardHandler), Now: w.Time, NewID: w.NewID, Sleep: w.Sleep, Concurrency: 1,
 	}
 	return w
 }
@@ -76,8 +76,8 @@ func newWorld(t *testing.T) *world {
 func ptr[T any](v T) *T { return &v }
 
 // start puts a run's execution there, which began a moment after the run's record says.
-func (w *world) start(runID, input string, state executions.State) *executions.Execution {
-	return w.Executions.Put(executions.Execution{ARN: functiontest.ARN(runID), Name: runID, State: state, Input: input, StartedAt: began.Add(123 * time.Millisecond)})
+func (w *world) start(runID, input string, state executions.Status) *executions.Execution {
+	return w.Executions.Put(executions.Execution{ARN: functiontest.ARN(runID), Name: runID, Status: state, Input: input, StartedAt: began.Add(123 * time.Millisecond)})
 }
 
 // s3Fails has every call to S3 fail whose object's name has a part.

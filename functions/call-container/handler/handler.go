@@ -23,12 +23,14 @@ type Cyberun interface {
 }
 
 const (
-	// CallTime is how long a container may take. An HTTP API gives up after 30 s and the
-	// function's own timeout is 29 s; LookUpTime comes after it. ContainerTimedOut in
-	// shared/named, docs/containers.md and the template name the 25 s as well.
-	CallTime = 25 * time.Second
-	// LookUpTime is how long Cyberun may take to describe a container whose call failed.
-	LookUpTime = 3 * time.Second
+	// DefaultCallTime is how long a container may take. An HTTP API gives up after 30 s
+	// and the function's own timeout is 29 s; LookUpTime comes after it.
+	// ContainerTimedOut in shared/named, docs/containers.md and the template name the 25
+	// s as well.
+	DefaultCallTime = 25 * time.Second
+	// DefaultLookUpTime is how long Cyberun may take to describe a container whose call
+	// failed.
+	DefaultLookUpTime = 3 * time.Second
 )
 
 // Handler answers the routes below /containers.

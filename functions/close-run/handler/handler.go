@@ -46,21 +46,21 @@ type Output struct {
 
 // Handler closes runs whose execution failed, timed out or was stopped.
 type Handler struct {
-	Closer     lifecycle.Closer
-	Doubts     doubt.Investigator
-	Executions lifecycle.Lister
-	Sweepers   int // runs that a sweep closes side by side
-	Now        func() time.Time
-	Sleep      func(ctx context.Context, d time.Duration) error
+	Closer      lifecycle.Closer
+	Doubts      doubt.Investigator
+	Executions  lifecycle.Lister
+	Concurrency int // runs that a sweep closes side by side
+	Now         func() time.Time
+	Sleep       func(ctx context.Context, d time.Duration) error
 
 	pacing sync.Mutex
 }
 
 const (
-	// DefaultSweepers is how many runs a sweep closes side by side. While Cyberun does not
+	// DefaultConcurrency is how many runs a sweep closes side by side. While Cyberun does not
 	// answer, each cancel takes all of its budget, and the sweep has to reach the other
 	// runs as well.
-	DefaultSweepers = 8
+	DefaultConcurrency = 8
 	// sweepRest is kept of the function's time for closes that are under way.
 	sweepRest = lifecycle.SweepBudget + time.Minute
 	// describePause spaces the calls to Step Functions: 5 a second, below the 10 to
@@ -163,7 +163,7 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 // counts the runs that do closed, and those that failed or were not reached.
 func (h *Handler) each(ctx, begin context.Context, list []executions.Execution, do func(context.Context, executions.Execution) (bool, error)) (int, int) {
 	var closed, failed atomic.Int64
-	_ = fanout.Each(ctx, h.Sweepers, len(list), func(ctx context.Context, i int) error {
+	_ = fanout.Each(ctx, h.Concurrency, len(list), func(ctx context.Context, i int) error {
 		if begin.Err() != nil {
 			failed.Add(1)
 			return nil

@@ -51,9 +51,9 @@ func TestCloses(t *testing.T) {
 		{name: "function died", record: waiting, ended: "FAILED", error: "Lambda.Unknown", cause: strings.Repeat("x", 5000), status: run.Failed, want: named.Unavailable, text: "Lambda.Unknown: xx"},
 		{name: "no error told", record: waiting, ended: "FAILED", status: run.Failed, want: named.Unavailable},
 		{name: "while copying", record: with(waiting, func(r *run.Record) { r.Status = run.Copying }), ended: "FAILED", error: named.OutputExpired, cause: "x", status: run.Failed, want: named.OutputExpired, text: "x"},
-		{name: "adopted, aborted", record: with(waiting, func(r *run.Record) { r.How, r.Adopted = run.Exclusion, true }), ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "the task t1 was left alone"},
-		{name: "rescued, aborted", record: with(waiting, func(r *run.Record) { r.How = run.Rescue }), ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "the task t1 was left alone"},
-		{name: "rescued, timed out", record: with(waiting, func(r *run.Record) { r.How = run.Rescue }), ended: "TIMED_OUT", status: run.Failed, want: named.RunTimedOut, text: "left alone"},
+		{name: "adopted, aborted", record: with(waiting, func(r *run.Record) { r.Evidence, r.Adopted = run.ByExclusion, true }), ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "the task t1 was left alone"},
+		{name: "rescued, aborted", record: with(waiting, func(r *run.Record) { r.Evidence = run.ByRescue }), ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "the task t1 was left alone"},
+		{name: "rescued, timed out", record: with(waiting, func(r *run.Record) { r.Evidence = run.ByRescue }), ended: "TIMED_OUT", status: run.Failed, want: named.RunTimedOut, text: "left alone"},
 		{name: "nothing submitted, aborted", record: run.Record{Status: run.Submitting}, ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "nothing had been submitted"},
 		{name: "in doubt, aborted", record: doubtful, ended: "ABORTED", status: run.Cancelled, want: named.RunCancelled, text: "from 2026-11-23T12:00:01Z to 2026-11-23T12:00:26Z", markersStay: true},
 		{name: "in doubt, failed otherwise", record: doubtful, ended: "FAILED", error: named.Unavailable, cause: "S3 is away", status: run.Failed, want: named.SubmitOutcomeUnknown, text: "Unavailable: S3 is away", markersStay: true},
@@ -128,7 +128,7 @@ func TestNamesCandidates(t *testing.T) {
 		w.Now = began.Add(2 * time.Second) // a second after the POST
 		w.record(run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission})
 		w.execution("r1", status, named.Unauthorized, "x")
-		w.Set("tasks/t3", run.Ownership{StartedBy: "r3", How: run.ByReceipt, DeliveredBy: "r3"})
+		w.Set("tasks/t3", run.Ownership{StartedBy: "r3", Evidence: run.ByReceipt, DeliveredBy: "r3"})
 		looked := time.Duration(0)
 		w.Cyberun.Started = nil
 		w.Around = func(call string, do func() error) error {
@@ -233,7 +233,7 @@ func TestReadsAreLate(t *testing.T) {
 		}
 		ended := w.execution("r1", status, named.Unavailable, "x")
 		if out, err := w.handler().Handle(t.Context(), event); err != nil || !closes && out.Closed != 1 {
-			t.Errorf("%s, once it shows as %s: %+v, %v", status, ended.State, out, err)
+			t.Errorf("%s, once it shows as %s: %+v, %v", status, ended.Status, out, err)
 		}
 	}
 }

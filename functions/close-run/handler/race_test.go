@@ -72,7 +72,7 @@ func TestMeanwhile(t *testing.T) {
 		"Submit marks": {run.Record{Status: run.Submitting, WorkflowID: "wf-1"}, "ABORTED",
 			func(r *run.Record) { r.Submission = &submission }, "was in doubt", "[]"},
 		"Submit stores its task": {run.Record{Status: run.Submitting, WorkflowID: "wf-1", Submission: &submission}, "ABORTED",
-			func(r *run.Record) { r.TaskID, r.How, r.Status = "t1", run.ByReceipt, run.Waiting }, "its task t1 was cancelled", "[t1]"},
+			func(r *run.Record) { r.TaskID, r.Evidence, r.Status = "t1", run.ByReceipt, run.Waiting }, "its task t1 was cancelled", "[t1]"},
 		"a person stops a failed run: the caller was told that it is cancelled": {run.Record{Status: run.Waiting, TaskID: "t1"}, "FAILED",
 			func(r *run.Record) { r.StopRequestedAt = began }, "its task t1 was cancelled", "[t1]"},
 	}
@@ -118,7 +118,7 @@ func TestTaskStoredAfterTheClose(t *testing.T) {
 func TestTakenOverIsNotCancelled(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
-	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"})
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r9"})
 	w.execution("r1", "ABORTED", "", "")
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestLosesAgainstSuccess(t *testing.T) {
 func TestFinishesADelivery(t *testing.T) {
 	for _, status := range []string{"FAILED", "ABORTED", "TIMED_OUT"} {
 		w := newWorld(t)
-		w.record(run.Record{Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBody: "manifests/r1/fixed.json", StopRequestedAt: began})
+		w.record(run.Record{Status: run.Delivering, TaskID: "t1", ManifestKey: "runs/r1/manifest.json", ManifestBodyKey: "manifests/r1/fixed.json", StopRequestedAt: began})
 		w.S3.Set(stateBucket, "manifests/r1/fixed.json", storetest.Object{Body: []byte("fixed")})
 		w.execution("r1", status, "Lambda.Unknown", "x")
 		if out, err := w.close("r1"); err != nil || out.Closed != 1 {
@@ -245,7 +245,7 @@ func TestOwnershipBeforeMarkersGo(t *testing.T) {
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if o, _, err := w.runs.OwnershipOf(t.Context(), "t1"); err != nil || o.StartedBy != "r1" || o.How != run.ByReceipt {
+	if o, _, err := w.runs.OwnershipOf(t.Context(), "t1"); err != nil || o.StartedBy != "r1" || o.Evidence != run.ByReceipt {
 		t.Errorf("%+v, %v", o, err)
 	}
 	if markers := w.S3.Keys(stateBucket, "submitting/"); len(markers) != 0 {

@@ -202,7 +202,7 @@ func TestSweepPacesItself(t *testing.T) {
 		w.execution(id, "FAILED", named.Unavailable, "x")
 	}
 	h := w.handler()
-	h.Sweepers = 1
+	h.Concurrency = 1
 	paused := time.Duration(0)
 	h.Sleep = func(_ context.Context, d time.Duration) error { paused += d; return nil }
 	if out, err := h.Handle(t.Context(), Input{Sweep: true}); err != nil || out.Closed != 3 {

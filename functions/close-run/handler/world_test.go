@@ -42,7 +42,7 @@ func (w *world) handler() *Handler {
 	return &Handler{
 		Closer:     lifecycle.Closer{Runs: w.runs, Bucket: outputBucket},
 		Doubts:     doubt.Investigator{Cyberun: w.Cyberun, Runs: w.runs, Now: w.Time},
-		Executions: w.Executions, Sweepers: DefaultSweepers, Now: w.Time, Sleep: w.Sleep,
+		Executions: w.Executions, Concurrency: DefaultConcurrency, Now: w.Time, Sleep: w.Sleep,
 	}
 }
 
@@ -59,7 +59,7 @@ func (w *world) record(r run.Record) {
 	r.RunID, r.StartedAt = cmp.Or(r.RunID, "r1"), cmp.Or(r.StartedAt, began)
 	r.LifeStartedAt, r.Workflow, r.MaxSeconds = r.StartedAt, functiontest.WorkflowRef, run.DefaultMaxSeconds
 	if r.TaskID != "" {
-		r.How = cmp.Or(r.How, run.ByReceipt)
+		r.Evidence = cmp.Or(r.Evidence, run.ByReceipt)
 		if w.Cyberun.Of(r.TaskID) == nil {
 			w.Cyberun.Has(r.TaskID, cyberun.StatusRunning)
 		}
@@ -75,9 +75,9 @@ var submission = run.Submission{Attempt: "a1", MarkedAt: began.Add(time.Second),
 // event is what EventBridge says of the run's execution as it stands.
 func (w *world) event(runID string) Input {
 	e := w.Executions.Of(runID)
-	status := map[executions.State]string{
+	status := map[executions.Status]string{
 		executions.Failed: "FAILED", executions.Aborted: "ABORTED", executions.TimedOut: "TIMED_OUT", executions.Succeeded: "SUCCEEDED",
-	}[e.State]
+	}[e.Status]
 	return Input{Detail: Detail{ExecutionARN: e.ARN, Name: runID, Status: status, RedriveCount: e.Redrives}}
 }
 
@@ -90,7 +90,7 @@ func (w *world) closed(runID string) (run.Record, *run.Failure) {
 	w.T.Helper()
 	w.Around = nil
 	record := w.Run(runID).Record
-	o, ok := w.S3.Object(outputBucket, record.OutputPrefix()+run.ErrorName)
+	o, ok := w.S3.Object(outputBucket, record.KeyPrefix()+run.ErrorName)
 	if !ok {
 		return record, nil
 	}

@@ -44,7 +44,7 @@ func (h *Handler) copyAll(ctx context.Context, r lifecycle.Run, outputs []workfl
 	}
 	c.copier = h.NewCopier(c.stopBefore, r.CopyConnections)
 	copied = make([]run.Output, len(outputs))
-	if err := fanout.Each(ctx, h.AtOnce, len(outputs), func(ctx context.Context, i int) (err error) {
+	if err := fanout.Each(ctx, h.Concurrency, len(outputs), func(ctx context.Context, i int) (err error) {
 		if copied[i], err = c.copyOutput(ctx, outputs[i]); err != nil {
 			return named.Within("output "+outputs[i].ID, err)
 		}
@@ -103,7 +103,7 @@ func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *tran
 			Bucket:   c.run.Bucket,
 			Metadata: run.OutputMetadata(c.run.Record, o.ID),
 			Key: func(r transfer.OriginFile) string {
-				return c.run.OutputPrefix() + run.OutputName(o.ID, r.Name, r.ContentType)
+				return c.run.KeyPrefix() + run.OutputName(o.ID, r.Name, r.ContentType)
 			},
 		},
 		from,

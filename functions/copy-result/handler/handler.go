@@ -49,15 +49,15 @@ type Handler struct {
 	Runs    *lifecycle.Runs
 	// NewCopier returns the copier for one call: all copies share its connections (0: the
 	// default number), and it starts nothing at stopBefore or later.
-	NewCopier func(stopBefore time.Time, connections int) Copier
-	AtOnce    int // how many outputs are copied at once, such as DefaultAtOnce
-	Now       func() time.Time
+	NewCopier   func(stopBefore time.Time, connections int) Copier
+	Concurrency int // how many outputs are copied at once, such as DefaultConcurrency
+	Now         func() time.Time
 }
 
 const (
-	// DefaultAtOnce is how many outputs are copied at once. They share the copier's
+	// DefaultConcurrency is how many outputs are copied at once. They share the copier's
 	// connections; more outputs would only use more buffers.
-	DefaultAtOnce = 4
+	DefaultConcurrency = 4
 	// stopMargin is how long before the call's deadline no further part is started: a
 	// part of transfer.DefaultPartSize takes 20 s at under 1 MB/s. What has not ended
 	// by endMargin is cut off.

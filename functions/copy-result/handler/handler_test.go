@@ -243,7 +243,7 @@ func TestPagesForFiveMinutes(t *testing.T) {
 // a place of its own.
 func TestRescuedByAnother(t *testing.T) {
 	w := newWorld(t).record(nil)
-	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "rescuer"})
+	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "rescuer"})
 	out, err := w.handle()
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +281,7 @@ func TestRedrivenOverSeveralCalls(t *testing.T) {
 	w := newWorld(t).record(nil).many()
 	looked := map[string]int{}
 	left := 2 // outputs that a call has time for
-	w.h.AtOnce = 1
+	w.h.Concurrency = 1
 	w.copiesBy(func(ctx context.Context, src transfer.Source, dst transfer.Target, from *transfer.Checkpoint, save func(context.Context, transfer.Checkpoint) error) (transfer.Result, error) {
 		if left == 0 {
 			return transfer.Result{}, nil
@@ -353,7 +353,7 @@ func TestOutputBucketOfThatTime(t *testing.T) {
 func TestThousandsOfOutputs(t *testing.T) {
 	const all = 5000
 	w := newWorld(t).record(nil)
-	w.runs.AtOnce = 16
+	w.runs.Concurrency = 16
 	urls := map[string]cyberun.SignedURL{}
 	w.Cyberun.Results["t1"] = cyberun.Result{ID: "t1", Status: cyberun.StatusCompleted, DownloadURLs: urls}
 	for i := range all {

@@ -54,7 +54,7 @@ func newWorld(t *testing.T) *world {
 	w.Cyberun.MaxTime = cyberun.CallTime
 	w.runs = w.Runs()
 	w.h = &Handler{
-		Runs: w.runs, Cyberun: w.Cyberun, AtOnce: DefaultAtOnce, Now: w.Time,
+		Runs: w.runs, Cyberun: w.Cyberun, Concurrency: DefaultConcurrency, Now: w.Time,
 		NewCopier: func(time.Time, int) Copier { return copyFunc(w.copy) },
 	}
 	return w
@@ -89,7 +89,7 @@ func (w *world) record(change func(*run.Record)) *world {
 	w.t.Helper()
 	r := run.Record{
 		RunID: "r1", ExecutionARN: functiontest.ARN("r1"), StartedAt: began, LifeStartedAt: began, TaskKnownAt: began.Add(time.Second), CompletedAt: began.Add(50 * time.Second),
-		Status: run.Waiting, TaskID: "t1", How: run.ByReceipt, Workflow: functiontest.WorkflowRef, Bucket: outputBucket, Prefix: "runs/r1/", MaxSeconds: 3600,
+		Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt, Workflow: functiontest.WorkflowRef, Bucket: outputBucket, Prefix: "runs/r1/", MaxSeconds: 3600,
 	}
 	if change != nil {
 		change(&r)
@@ -134,7 +134,7 @@ func (w *world) delivered(out Output, outputs ...string) run.Manifest {
 	w.t.Helper()
 	w.Around = nil
 	record := w.get()
-	key := record.OutputPrefix() + run.ManifestName
+	key := record.KeyPrefix() + run.ManifestName
 	if want := (Output{Done: true, RunID: "r1", TaskID: "t1", Bucket: outputBucket, ManifestKey: key}); out != want {
 		w.t.Errorf("answered %+v", out)
 	}

@@ -222,7 +222,7 @@ func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task
 		return Output{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", r.TaskID, cmp.Or(task.Error, "it gave no reason"))
 	case cyberun.StatusCancelled:
 		switch late := !h.Now().Before(r.Deadline()); {
-		case late && (r.Cancel != nil || r.How == run.ByReceipt): // by a call of the relay that died after it, most likely
+		case late && (r.Cancel != nil || r.Evidence == run.ByReceipt): // by a call of the relay that died after it, most likely
 			return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", r.MaxSeconds, r.TaskID)
 		case r.Cancel != nil:
 			return Output{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled before the run was redriven: its max_seconds had passed, or a person had stopped it", r.TaskID)

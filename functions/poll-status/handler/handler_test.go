@@ -101,8 +101,8 @@ func TestDecides(t *testing.T) {
 func TestTimesOut(t *testing.T) {
 	running, down := look{status: cyberun.StatusRunning}, look{err: errNetwork}
 	completed, cancelled := look{status: cyberun.StatusCompleted}, look{status: cyberun.StatusCancelled}
-	adopted := func(r *run.Record) { r.How, r.Adopted = run.Exclusion, true }
-	rescued := func(r *run.Record) { r.How = run.Rescue }
+	adopted := func(r *run.Record) { r.Evidence, r.Adopted = run.ByExclusion, true }
+	rescued := func(r *run.Record) { r.Evidence = run.ByRescue }
 	tests := []struct {
 		name      string
 		change    func(*run.Record)
@@ -191,7 +191,7 @@ func TestRefuses(t *testing.T) {
 // TestRescuedByAnother: two runs that deliver one task do no harm, but the rescuer's
 // task is not this run's to cancel, also when it is rescued while this one looks.
 func TestRescuedByAnother(t *testing.T) {
-	rescued := run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r9"}
+	rescued := run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r9"}
 	var w *world
 	w = newWorld(t, look{status: "running", change: func(*cyberun.Task) { w.Set("tasks/t1", rescued) }}).record(nil)
 	if out, err := w.handle(); err != nil || out.Done {

@@ -144,7 +144,7 @@ func (w *world) did(prefix string) (entries []string) {
 // record puts a waiting run there, as Submit leaves it.
 func (w *world) record(change func(*run.Record)) *world {
 	r := run.Record{
-		RunID: "r1", LifeStartedAt: began, TaskKnownAt: began, Status: run.Waiting, TaskID: "t1", How: run.ByReceipt, MaxSeconds: 3600, Workflow: "x",
+		RunID: "r1", LifeStartedAt: began, TaskKnownAt: began, Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt, MaxSeconds: 3600, Workflow: "x",
 	}
 	if change != nil {
 		change(&r)

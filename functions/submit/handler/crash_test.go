@@ -377,7 +377,7 @@ func manyRuns(t *testing.T, setting DoubtPolicy, seeds uint64) (adopted, again, 
 				unknown++
 			case ended[id] != "ok":
 				t.Errorf("seed %d: %s ended as %q", seed, id, ended[id])
-			case record.How == run.Exclusion:
+			case record.Evidence == run.ByExclusion:
 				adopted++
 			}
 			if record.Posts > 1 {

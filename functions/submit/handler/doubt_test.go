@@ -79,8 +79,8 @@ func (w *world) mark(runID string, at time.Time) {
 	w.Set("submitting/"+workflowID+"/"+runID+"/a", s.Marker(runID))
 }
 
-func named9(how run.How) run.Ownership {
-	return run.Ownership{StartedBy: "r9", How: how, DeliveredBy: "r9"}
+func named9(how run.Evidence) run.Ownership {
+	return run.Ownership{StartedBy: "r9", Evidence: how, DeliveredBy: "r9"}
 }
 
 // TestKeyRevokedInDoubt: no waiting mends it, and the mark outlives the close.
@@ -194,30 +194,30 @@ func TestWhoseTask(t *testing.T) {
 			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), named9(run.ByReceipt))
 		}},
 		{name: "another's by exclusion", prepare: func(w *world, _ string) {
-			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), named9(run.Exclusion))
+			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), named9(run.ByExclusion))
 		}},
 		{name: "another's that was rescued", prepare: func(w *world, _ string) {
-			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), run.Ownership{StartedBy: "r9", How: run.ByReceipt, DeliveredBy: "r10"})
+			w.own(w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)), run.Ownership{StartedBy: "r9", Evidence: run.ByReceipt, DeliveredBy: "r10"})
 		}},
 		{name: "a stranger's", prepare: func(w *world, _ string) { w.Cyberun.Strangers(1, workflowID, began.Add(time.Second)) }, want: named.SubmitOutcomeUnknown, names: 2},
 		{name: "another workflow's", prepare: func(w *world, _ string) { w.Cyberun.Strangers(3, "wf-2", began.Add(time.Second)) }},
 		{name: "just before the window", prepare: func(w *world, _ string) { w.Cyberun.Strangers(1, workflowID, began.Add(-6*time.Second)) }},
 		{name: "just after the window", prepare: func(w *world, _ string) { w.Cyberun.Strangers(1, workflowID, began.Add(32*time.Second)) }},
 		{name: "mine by exclusion, before a crash", prepare: func(w *world, mine string) {
-			w.own(mine, run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"})
+			w.own(mine, run.Ownership{StartedBy: "r1", Evidence: run.ByExclusion, DeliveredBy: "r1"})
 		}},
 		{name: "mine by a receipt, beside two strangers'", prepare: func(w *world, mine string) {
 			w.Cyberun.Strangers(2, workflowID, began.Add(time.Second))
-			w.own(mine, run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"})
+			w.own(mine, run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"})
 		}},
 		{name: "mine, but a candidate of another", prepare: func(w *world, mine string) {
-			w.own(mine, run.Ownership{StartedBy: "r9", How: run.AsCandidate})
+			w.own(mine, run.Ownership{StartedBy: "r9", Evidence: run.AsCandidate})
 		}, want: named.SubmitOutcomeUnknown, names: 1},
 		{name: "a candidate of mine", prepare: func(w *world, mine string) {
-			w.own(mine, run.Ownership{StartedBy: "r1", How: run.AsCandidate})
+			w.own(mine, run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate})
 		}, want: named.SubmitOutcomeUnknown, names: 1},
 		{name: "mine, and rescued", prepare: func(w *world, mine string) {
-			w.own(mine, run.Ownership{How: run.Rescue, DeliveredBy: "r9"})
+			w.own(mine, run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r9"})
 		}, want: named.SubmitOutcomeUnknown, names: 1},
 		{name: "another in doubt at that time", prepare: func(w *world, _ string) { w.mark("r9", began) }, want: named.SubmitOutcomeUnknown, names: 1},
 		{name: "another in doubt an hour ago", prepare: func(w *world, _ string) { w.mark("r9", began.Add(-time.Hour)) }},
@@ -230,7 +230,7 @@ func TestWhoseTask(t *testing.T) {
 			out, err := w.drive(in)
 			record := w.Run("r1")
 			if test.want == "" {
-				if err != nil || out.TaskID != mine || !record.Adopted || record.How != run.Exclusion && record.How != run.ByReceipt {
+				if err != nil || out.TaskID != mine || !record.Adopted || record.Evidence != run.ByExclusion && record.Evidence != run.ByReceipt {
 					t.Fatalf("%+v, %v, %+v", out, err, record.Record)
 				}
 				w.checkNoTraces("r1")
@@ -241,7 +241,7 @@ func TestWhoseTask(t *testing.T) {
 				t.Errorf("%+v", record.Record)
 			}
 			for _, c := range record.Candidates {
-				if o := w.ownership(c.TaskID); o.How.Certain() || o.How == "" {
+				if o := w.ownership(c.TaskID); o.Evidence.Proves() || o.Evidence == "" {
 					t.Errorf("%s: %+v: any run could adopt it", c.TaskID, o)
 				}
 				if c.TaskStatus != "pending" || c.CreatedAt.IsZero() {

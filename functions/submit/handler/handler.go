@@ -90,11 +90,11 @@ const (
 // environment may shorten them, which tests of the local stack do; the template sets
 // none of them.
 type Waits struct {
-	Post     time.Duration `env:"SUBMIT_POST"`     // how long a POST may take
-	Settle   time.Duration `env:"SUBMIT_SETTLE"`   // from a POST's end until the task list is believed to show its task
-	Between  time.Duration `env:"SUBMIT_BETWEEN"`  // between two looks that found no task
-	Absence  time.Duration `env:"SUBMIT_ABSENCE"`  // from a POST's end until a second look may prove that there is no task
-	Patience time.Duration `env:"SUBMIT_PATIENCE"` // from a POST's end until a doubt is left to a person
+	Post        time.Duration `env:"SUBMIT_POST"`     // how long a POST may take
+	Settle      time.Duration `env:"SUBMIT_SETTLE"`   // from a POST's end until the task list is believed to show its task
+	Between     time.Duration `env:"SUBMIT_BETWEEN"`  // between two looks that found no task
+	Absence     time.Duration `env:"SUBMIT_ABSENCE"`  // from a POST's end until a second look may prove that there is no task
+	GiveUpAfter time.Duration `env:"SUBMIT_PATIENCE"` // from a POST's end until a doubt is left to a person
 	// Spread is the time over which the runs that waited for another run's doubt submit,
 	// each at a random moment. Of a hundred runs that start within two minutes, every
 	// 20th of whose replies is lost (TestHundredRuns), a minute leaves none to a person
@@ -104,7 +104,7 @@ type Waits struct {
 }
 
 // DefaultWaits are the waits of a deployed stack.
-var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Between: 30 * time.Second, Absence: time.Minute, Patience: 5 * time.Minute, Spread: time.Minute}
+var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Between: 30 * time.Second, Absence: time.Minute, GiveUpAfter: 5 * time.Minute, Spread: time.Minute}
 
 // Handle continues from what the record says, whatever happened to earlier calls for the
 // same run.
@@ -239,7 +239,7 @@ func (p *writeCheck) passes(ctx context.Context, buckets Buckets, r run.Record, 
 	if p.bucket == r.Bucket && now.Sub(p.at) < writeCheckLasts {
 		return nil
 	}
-	key := r.OutputPrefix() + run.ManifestName
+	key := r.KeyPrefix() + run.ManifestName
 	created, err := buckets.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &r.Bucket, Key: &key})
 	if err == nil {
 		_, err = buckets.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &r.Bucket, Key: &key, UploadId: created.UploadId})

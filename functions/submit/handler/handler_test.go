@@ -21,7 +21,7 @@ func TestSubmits(t *testing.T) {
 		t.Errorf("sent %v", got)
 	}
 	record := w.Run("r1")
-	if record.Adopted || record.How != run.ByReceipt || record.Posts != 1 || record.MaxSeconds != 60 || record.Workflow != workflowRef || record.WorkflowID != workflowID {
+	if record.Adopted || record.Evidence != run.ByReceipt || record.Posts != 1 || record.MaxSeconds != 60 || record.Workflow != workflowRef || record.WorkflowID != workflowID {
 		t.Errorf("recorded %+v", record.Record)
 	}
 	if record.Bucket != outputBucket || record.Prefix != "p/"+record.TaskID+"/" || record.Life != 0 || !record.LifeStartedAt.Equal(began) {
@@ -31,7 +31,7 @@ func TestSubmits(t *testing.T) {
 	if s := record.Submission; s == nil || s.PostUntil.Sub(s.MarkedAt) != DefaultWaits.Post || !s.Window().Contains(w.Cyberun.Started[0].CreatedAt.Time) {
 		t.Errorf("the submission is %+v", s)
 	}
-	if o := w.ownership(record.TaskID); (o != run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}) {
+	if o := w.ownership(record.TaskID); (o != run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"}) {
 		t.Errorf("ownership %+v", o)
 	}
 }

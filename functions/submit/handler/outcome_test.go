@@ -38,7 +38,7 @@ func TestPersonsWord(t *testing.T) {
 		w.decide("r1", run.Decision{TaskID: mine})
 		w.submits("r1", w.redrive(in))
 		record := w.Run("r1")
-		if record.How != run.Exclusion || w.ownership(mine).MayCancel("r1") {
+		if record.Evidence != run.ByExclusion || w.ownership(mine).MayCancel("r1") {
 			t.Errorf("%+v: a person's word is no receipt", record.Record)
 		}
 		if record.Adopted {
@@ -212,11 +212,11 @@ func TestInDoubt(t *testing.T) {
 // candidate; whatever the setting, it is the run's.
 func TestFoundInEverySetting(t *testing.T) {
 	for _, setting := range []DoubtPolicy{PolicyVerify, PolicyAbsentOnly, PolicyStop} {
-		for _, how := range []run.How{run.ByReceipt, run.Exclusion} {
+		for _, how := range []run.Evidence{run.ByReceipt, run.ByExclusion} {
 			t.Run(fmt.Sprintf("%s, %s", setting, how), func(t *testing.T) {
 				w, in := doubtful(t, true)
 				w.inDoubt = setting
-				w.own(w.Cyberun.Paid("r1")[0], run.Ownership{StartedBy: "r1", How: how, DeliveredBy: "r1"})
+				w.own(w.Cyberun.Paid("r1")[0], run.Ownership{StartedBy: "r1", Evidence: how, DeliveredBy: "r1"})
 				w.submits("r1", in)
 			})
 		}

@@ -85,8 +85,8 @@ func TestDoubted(t *testing.T) {
 					t.Errorf("no mark: %+v", record.Record)
 				}
 				w.submits("r1", in)
-				if record := w.Run("r1"); record.Adopted != started || record.How == run.Exclusion != started {
-					t.Errorf("adopted: %v, %s", record.Adopted, record.How)
+				if record := w.Run("r1"); record.Adopted != started || record.Evidence == run.ByExclusion != started {
+					t.Errorf("adopted: %v, %s", record.Adopted, record.Evidence)
 				}
 			})
 		}

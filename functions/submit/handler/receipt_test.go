@@ -41,8 +41,8 @@ func TestReceiptIsSurer(t *testing.T) {
 		known     run.Ownership
 		deliverer string
 	}{
-		{name: "a candidate of another", known: run.Ownership{StartedBy: "r9", How: run.AsCandidate}, deliverer: "r1"},
-		{name: "rescued", known: run.Ownership{How: run.Rescue, DeliveredBy: "r9"}, deliverer: "r9"},
+		{name: "a candidate of another", known: run.Ownership{StartedBy: "r9", Evidence: run.AsCandidate}, deliverer: "r1"},
+		{name: "rescued", known: run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r9"}, deliverer: "r9"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestReceiptIsSurer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if o := w.ownership(out.TaskID); (o != run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: test.deliverer}) {
+			if o := w.ownership(out.TaskID); (o != run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: test.deliverer}) {
 				t.Errorf("%+v", o)
 			}
 			w.checkNoTraces("r1")
@@ -82,7 +82,7 @@ func TestLateReceipt(t *testing.T) {
 		name      string
 		meanwhile func(w *world, in Input, taskID string)
 		status    run.Status
-		how       run.How
+		how       run.Evidence
 		ends      cyberun.Status // of the task
 		text      string         // of the late call's error; empty: it succeeds
 	}{
@@ -105,7 +105,7 @@ func TestLateReceipt(t *testing.T) {
 			status: run.Cancelled, how: run.ByReceipt, ends: cyberun.StatusCancelled, text: "Superseded"},
 		{name: "cancelled, and named as a candidate", meanwhile: func(w *world, _ Input, id string) {
 			aborted(w)
-			w.own(id, run.Ownership{StartedBy: "r1", How: run.AsCandidate})
+			w.own(id, run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate})
 		}, status: run.Cancelled, how: run.ByReceipt, ends: cyberun.StatusCancelled, text: "Superseded"},
 		{name: "cancelled, and its candidates named", meanwhile: func(w *world, _ Input, id string) {
 			aborted(w)
@@ -140,13 +140,13 @@ func TestLateReceipt(t *testing.T) {
 				t.Errorf("%v, want %s", err, test.text)
 			}
 			record := w.Run("r1")
-			if record.Status != test.status && !(test.status == run.Waiting && record.Status == run.Submitting) || record.TaskID != id || record.How != test.how || record.Adopted || record.InDoubt() {
+			if record.Status != test.status && !(test.status == run.Waiting && record.Status == run.Submitting) || record.TaskID != id || record.Evidence != test.how || record.Adopted || record.InDoubt() {
 				t.Errorf("%+v", record.Record)
 			}
 			if got := w.Cyberun.Of(id).Status; got != test.ends {
 				t.Errorf("the task is %s, want %s", got, test.ends)
 			}
-			if o := w.ownership(id); o.How != run.ByReceipt || o.StartedBy != "r1" || o.DeliveredBy != "r1" {
+			if o := w.ownership(id); o.Evidence != run.ByReceipt || o.StartedBy != "r1" || o.DeliveredBy != "r1" {
 				t.Errorf("%+v", o)
 			}
 			if len(record.ExtraTasks) > 0 || len(w.Cyberun.Paid("r1")) != 1 {
@@ -207,7 +207,7 @@ func TestSecondReceipt(t *testing.T) {
 			if record.TaskID != kept || len(record.ExtraTasks) != 1 || record.ExtraTasks[0] != (run.ExtraTask{TaskID: extra, Cancelled: test.cancelled}) {
 				t.Errorf("%+v", record.Record)
 			}
-			if o := w.ownership(extra); (o != run.Ownership{StartedBy: "r1", How: run.ByReceipt, DeliveredBy: "r1"}) {
+			if o := w.ownership(extra); (o != run.Ownership{StartedBy: "r1", Evidence: run.ByReceipt, DeliveredBy: "r1"}) {
 				t.Errorf("%+v", o)
 			}
 			if ended := w.Cyberun.Of(extra).Status == cyberun.StatusCancelled; ended != test.cancelled {

@@ -41,7 +41,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		// patience, ten minutes, for which the state machine's tries last. A redrive may
 		// come hours later: its patience begins anew.
 		late := r.Submission.ServerTime(r.LifeStartedAt).Sub(r.Submission.PostUntil)
-		if h.patient(r, 2*h.Waits.Patience+max(0, late)) {
+		if h.patient(r, 2*h.Waits.GiveUpAfter+max(0, late)) {
 			return r, named.Errorf(named.SubmitInDoubt, "%s", e.Cause)
 		}
 		// Nobody has looked: close-run names the candidates once the list can be read.
@@ -65,7 +65,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 	case f.NoWitness: // by then a task would be listed
 		return r, h.lookAgain(ctx, r, f, h.Waits.Absence)
 	}
-	return r, h.lookAgain(ctx, r, f, h.Waits.Patience)
+	return r, h.lookAgain(ctx, r, f, h.Waits.GiveUpAfter)
 }
 
 // confirmAbsence needs two looks: a task that the list did not have yet would be paid

@@ -25,8 +25,8 @@ func rescuing(t *testing.T) (*world, Input, string) {
 
 // owned makes a task the run r0's, by how it is known; r0 is of that status, and
 // its execution runs or has ended.
-func (w *world) owned(taskID string, how run.How, status run.Status, running bool) {
-	w.own(taskID, run.Ownership{StartedBy: "r0", How: how, DeliveredBy: "r0"})
+func (w *world) owned(taskID string, how run.Evidence, status run.Status, running bool) {
+	w.own(taskID, run.Ownership{StartedBy: "r0", Evidence: how, DeliveredBy: "r0"})
 	w.standing("r0", taskID, status, running)
 }
 
@@ -36,7 +36,7 @@ func (w *world) standing(runID, taskID string, status run.Status, running bool) 
 	if !running {
 		w.Executions.End(runID, executions.Failed, named.Errorf(named.Unavailable, "x"))
 	}
-	w.Set("runs/"+runID+".json", run.Record{RunID: runID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: status, TaskID: taskID, How: run.ByReceipt, MaxSeconds: 60})
+	w.Set("runs/"+runID+".json", run.Record{RunID: runID, ExecutionARN: in.ExecutionARN, StartedAt: in.StartedAt, Status: status, TaskID: taskID, Evidence: run.ByReceipt, MaxSeconds: 60})
 }
 
 func TestRescue(t *testing.T) {
@@ -47,22 +47,22 @@ func TestRescue(t *testing.T) {
 		text    string
 		after   run.Ownership // of the task, if it was rescued
 	}{
-		{name: "nobody's", after: run.Ownership{How: run.Rescue, DeliveredBy: "r1"}},
-		{name: "its own already", prepare: func(w *world, id string) { w.own(id, run.Ownership{How: run.Rescue, DeliveredBy: "r1"}) },
-			after: run.Ownership{How: run.Rescue, DeliveredBy: "r1"}},
+		{name: "nobody's", after: run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r1"}},
+		{name: "its own already", prepare: func(w *world, id string) { w.own(id, run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r1"}) },
+			after: run.Ownership{Evidence: run.ByRescue, DeliveredBy: "r1"}},
 		{name: "a candidate of a run that has ended", prepare: func(w *world, id string) {
-			w.own(id, run.Ownership{StartedBy: "r0", How: run.AsCandidate})
-		}, after: run.Ownership{StartedBy: "r0", How: run.AsCandidate, DeliveredBy: "r1"}},
+			w.own(id, run.Ownership{StartedBy: "r0", Evidence: run.AsCandidate})
+		}, after: run.Ownership{StartedBy: "r0", Evidence: run.AsCandidate, DeliveredBy: "r1"}},
 		{name: "a live run's", prepare: func(w *world, id string) { w.owned(id, run.ByReceipt, run.Waiting, true) }, want: named.TaskTaken, text: "the run r0"},
-		{name: "a live run's by exclusion", prepare: func(w *world, id string) { w.owned(id, run.Exclusion, run.Copying, true) }, want: named.TaskTaken, text: "r0"},
+		{name: "a live run's by exclusion", prepare: func(w *world, id string) { w.owned(id, run.ByExclusion, run.Copying, true) }, want: named.TaskTaken, text: "r0"},
 		{name: "a failed run's", prepare: func(w *world, id string) { w.owned(id, run.ByReceipt, run.Failed, false) },
-			after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
+			after: run.Ownership{StartedBy: "r0", Evidence: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "a cancelled run's", prepare: func(w *world, id string) { w.owned(id, run.ByReceipt, run.Cancelled, false) },
-			after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
-		{name: "a delivered run's", prepare: func(w *world, id string) { w.owned(id, run.Exclusion, run.Succeeded, false) },
-			after: run.Ownership{StartedBy: "r0", How: run.Exclusion, DeliveredBy: "r1"}},
+			after: run.Ownership{StartedBy: "r0", Evidence: run.ByReceipt, DeliveredBy: "r1"}},
+		{name: "a delivered run's", prepare: func(w *world, id string) { w.owned(id, run.ByExclusion, run.Succeeded, false) },
+			after: run.Ownership{StartedBy: "r0", Evidence: run.ByExclusion, DeliveredBy: "r1"}},
 		{name: "a run's that ended, not closed yet", prepare: func(w *world, id string) { w.owned(id, run.ByReceipt, run.Waiting, false) },
-			after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
+			after: run.Ownership{StartedBy: "r0", Evidence: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "a live run's that is about to record it", prepare: func(w *world, id string) {
 			w.owned(id, run.ByReceipt, run.Submitting, true)
 			w.standing("r0", "", run.Submitting, true)
@@ -71,12 +71,12 @@ func TestRescue(t *testing.T) {
 		{name: "a run's that never got it", prepare: func(w *world, id string) {
 			w.owned(id, run.ByReceipt, run.Waiting, true)
 			w.standing("r0", "another", run.Waiting, true)
-		}, after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
+		}, after: run.Ownership{StartedBy: "r0", Evidence: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "an expired run's", prepare: func(w *world, id string) {
-			w.own(id, run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r0"})
-		}, after: run.Ownership{StartedBy: "r0", How: run.ByReceipt, DeliveredBy: "r1"}},
+			w.own(id, run.Ownership{StartedBy: "r0", Evidence: run.ByReceipt, DeliveredBy: "r0"})
+		}, after: run.Ownership{StartedBy: "r0", Evidence: run.ByReceipt, DeliveredBy: "r1"}},
 		{name: "a live rescue's", prepare: func(w *world, id string) {
-			w.own(id, run.Ownership{StartedBy: "r9", How: run.ByReceipt, DeliveredBy: "r0"})
+			w.own(id, run.Ownership{StartedBy: "r9", Evidence: run.ByReceipt, DeliveredBy: "r0"})
 			w.standing("r0", id, run.Waiting, true)
 		}, want: named.TaskTaken, text: "the run r0"},
 		{name: "key refused", prepare: func(w *world, _ string) { w.Fails("Task", functiontest.Answered(http.StatusUnauthorized)) }, want: named.Unauthorized},
@@ -103,7 +103,7 @@ func TestRescue(t *testing.T) {
 				t.Fatal(err)
 			}
 			record := w.Run("r1")
-			if out.TaskID != id || record.TaskID != id || record.How != run.Rescue || record.Workflow != run.RescueSlug || record.TaskWorkflow != "text-to-image" || record.Status != run.Waiting {
+			if out.TaskID != id || record.TaskID != id || record.Evidence != run.ByRescue || record.Workflow != run.RescueSlug || record.TaskWorkflow != "text-to-image" || record.Status != run.Waiting {
 				t.Errorf("%+v, %+v", out, record.Record)
 			}
 			if o := w.ownership(id); o != test.after || o.MayCancel("r1") {
@@ -187,7 +187,7 @@ func TestRescueCrashes(t *testing.T) {
 			}
 			w.Around = nil
 			o, record := w.ownership(out.TaskID), w.Run("r1")
-			if o.DeliveredBy != "r1" || o.StartedBy != "r0" || o.How != run.ByReceipt || record.How != run.Rescue || record.TaskID != out.TaskID {
+			if o.DeliveredBy != "r1" || o.StartedBy != "r0" || o.Evidence != run.ByReceipt || record.Evidence != run.ByRescue || record.TaskID != out.TaskID {
 				t.Errorf("%s at %d %s: %+v, %+v", f.name, n+1, call, o, record.Record)
 			}
 		}
@@ -285,7 +285,7 @@ func TestRedriveAfterARescueOfAnOwnedTask(t *testing.T) {
 			if _, err := w.drive(w.input("r5", rescueOf(mine))); err != nil {
 				t.Fatal(err)
 			}
-			if o := w.ownership(mine); (o != run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r5"}) {
+			if o := w.ownership(mine); (o != run.Ownership{StartedBy: "r1", Evidence: run.ByExclusion, DeliveredBy: "r5"}) {
 				t.Errorf("%+v", o)
 			}
 			if rescueEnds {

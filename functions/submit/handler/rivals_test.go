@@ -67,9 +67,9 @@ func TestOwnedJustNow(t *testing.T) {
 		want string // "": found
 	}{
 		{name: "another's receipt", o: named9(run.ByReceipt), want: "found to be the run r9's"},
-		{name: "another's exclusion", o: named9(run.Exclusion), want: "found to be the run r9's"},
-		{name: "another's candidate: exclusion is surer", o: run.Ownership{StartedBy: "r9", How: run.AsCandidate}},
-		{name: "its own", o: run.Ownership{StartedBy: "r1", How: run.Exclusion, DeliveredBy: "r1"}},
+		{name: "another's exclusion", o: named9(run.ByExclusion), want: "found to be the run r9's"},
+		{name: "another's candidate: exclusion is surer", o: run.Ownership{StartedBy: "r9", Evidence: run.AsCandidate}},
+		{name: "its own", o: run.Ownership{StartedBy: "r1", Evidence: run.ByExclusion, DeliveredBy: "r1"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -132,7 +132,7 @@ func TestFailedBeforeTheReceipt(t *testing.T) {
 	w.After("StartTask", func() { w.fail("r1", named.Errorf(named.Unavailable, "ten deaths")) })
 	w.once(in)
 	record, id := w.Run("r1"), w.Cyberun.Paid("r1")[0]
-	if record.Status != run.Failed || record.TaskID != id || record.How != run.ByReceipt || w.Cyberun.Of(id).Status.Terminal() {
+	if record.Status != run.Failed || record.TaskID != id || record.Evidence != run.ByReceipt || w.Cyberun.Of(id).Status.Terminal() {
 		t.Errorf("%+v, %+v", record.Record, w.Cyberun.Started)
 	}
 	w.submits("r1", w.redrive(in))

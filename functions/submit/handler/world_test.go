@@ -201,8 +201,8 @@ func (w *world) checkSettled(runID string, out Output) {
 		w.T.Errorf("the record is not settled: %+v", record.Record)
 	}
 	o := w.ownership(record.TaskID)
-	if o.DeliveredBy != runID || o.How.Certain() && o.StartedBy != runID || !o.How.Certain() && record.How != run.Rescue {
-		w.T.Errorf("ownership %+v of a task that the record knows by %s", o, record.How)
+	if o.DeliveredBy != runID || o.Evidence.Proves() && o.StartedBy != runID || !o.Evidence.Proves() && record.Evidence != run.ByRescue {
+		w.T.Errorf("ownership %+v of a task that the record knows by %s", o, record.Evidence)
 	}
 	w.checkNoTraces(runID)
 	if len(w.S3.Keys(stateBucket, "index/")) == 0 {
