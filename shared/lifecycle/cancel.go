@@ -21,16 +21,18 @@ const (
 	// CloseBudget is how long close-run tries to cancel the task of one run. No caller
 	// waits for close-run, so that it may try longer than an API call.
 	CloseBudget = 90 * time.Second
-	// SweepBudget is how long close-run tries that for each run of a sweep, 12 s: while
+	// SweepBudget is how long close-run tries to cancel one task of a sweep, 12 s: while
 	// Cyberun does not answer, the sweep has to reach the other runs as well.
 	SweepBudget = callBudget
 )
 
-// CancelTask cancels the run's task, if the run started it by a receipt and delivers it.
-// It tries until Cyberun accepts or the budget is over, asks for the task's status after
-// each try, and notes the result in the record. If Cancel is nil in the record that it
-// returns, the run has no task, or one that it may not cancel. It needs Cyberun and
-// Sleep; without OutputS3 it leaves the error.json of a closed run to the sweep.
+// CancelTask cancels the run's task, if the run started it by a receipt and delivers
+// it. It tries until Cyberun accepts or the budget is over, asks for the task's status
+// after each try, and notes the result in the record. That Cyberun did not accept is no
+// error: Cancel.AcceptedAt is zero then. Once Cancel.EndedAs is known, CancelTask does
+// nothing. If Cancel is nil in the record that it returns, the run has no task, or one
+// that it may not cancel. It needs Cyberun and Sleep; without OutputS3 it leaves the
+// error.json of a closed run to the sweep.
 func (s *Runs) CancelTask(ctx context.Context, r Run, budget time.Duration) (Run, error) {
 	if r.TaskID == "" || r.Cancel != nil && r.Cancel.EndedAs != "" {
 		return r, nil

@@ -11,8 +11,8 @@ import (
 )
 
 // NameCandidates writes the candidates of a run that closed in doubt to its record and
-// its error.json, and to the ownership of each: none of them is adopted or cancelled by
-// any run from then on.
+// its error.json, and to the ownership of each: from then on no run adopts or cancels
+// one unless a receipt or a person says whose it is.
 func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Candidate) error {
 	if err := c.ownCandidates(ctx, r.RunID, candidates); err != nil {
 		return err
@@ -39,8 +39,8 @@ func (c Closer) NameCandidates(ctx context.Context, r Run, candidates []run.Cand
 }
 
 // LeaveToPerson writes the candidates of an open run, about whose submission a person
-// has to decide, to its record and to the ownership of each: no other run adopts one
-// from then on.
+// has to decide, to its record and to the ownership of each: from then on no other run
+// adopts one unless a receipt or a person says that it is that run's.
 func (s *Runs) LeaveToPerson(ctx context.Context, r Run, candidates []run.Candidate) error {
 	if err := s.ownCandidates(ctx, r.RunID, candidates); err != nil {
 		return err

@@ -40,9 +40,10 @@ func (s *Runs) clearMarkers(ctx context.Context, r run.Record) error {
 	return s.withdrawDoubt(ctx, r)
 }
 
-// AnnounceDoubt announces to the other runs of the workflow that this one does not
-// know the outcome of its POST. None of them posts until that is known, so that a
-// single lost reply leaves one candidate. It may be repeated.
+// AnnounceDoubt announces to the other runs of the workflow that r, which has a
+// submission, does not know the outcome of its POST. None of them begins a POST until
+// that is known or ten minutes have passed (see OtherInDoubt), so that a single lost
+// reply leaves one candidate. It may be repeated.
 func (s *Runs) AnnounceDoubt(ctx context.Context, r run.Record) error {
 	body, err := json.Marshal(r.Submission.Marker(r.RunID))
 	if err != nil {

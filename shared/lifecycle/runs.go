@@ -162,7 +162,8 @@ func newRecord(runID, arn string, started time.Time, n int, request run.Request,
 // Begin enters a run for submit: it creates the record, or continues the one that
 // exists. bucket and outputPrefix are the stack's. It returns InvalidRequest for a run
 // id that another execution used within the last 80 days, and otherwise what Continue
-// returns. It needs Executions if call.Redrives is nil.
+// returns. It returns InvalidRequest as well for an id whose record is still open under
+// another execution. It needs Executions if call.Redrives is nil.
 func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
 	standing, err := s.Get(ctx, call.RunID)
 	recorded := !errors.Is(err, ErrNoRecord)
@@ -242,11 +243,14 @@ func (s *Runs) lifeOf(ctx context.Context, call Call) (int, error) {
 	return e.Redrives, err
 }
 
-// Continue enters a run for poll-status or copy-result. It returns RunCancelled for a
-// run that was stopped, Superseded for a call of an earlier life or of a closed run,
-// and RunNotFound without a record. A run that has succeeded is returned as it is. With
-// OutputS3 it finishes a delivery that an earlier call began; without it, it returns
-// such a run as it is. It needs Executions if call.Redrives is nil.
+// Continue enters a run for poll-status or copy-result. The call of a higher life than
+// the record's begins that life, and opens a run again that had failed. Continue
+// returns RunCancelled for a run that is being stopped, and to the new life of one that
+// was; Superseded for a call of a lower life, and for one of the same life if the run
+// has failed or was cancelled; and RunNotFound without a record. A run that has
+// succeeded is returned as it is. With OutputS3 Continue finishes a delivery that an
+// earlier call began; without it, it returns such a run as it is. It needs Executions
+// if call.Redrives is nil.
 func (s *Runs) Continue(ctx context.Context, call Call) (Run, error) {
 	r, err := s.Get(ctx, call.RunID)
 	if errors.Is(err, ErrNoRecord) {
@@ -302,8 +306,9 @@ func raise(r *run.Record, n int, now time.Time) {
 	}
 }
 
-// Check reads the run again for a call that entered it a while ago. It returns an error
-// if the run was stopped, redriven or closed since: the call must not go on.
+// Check reads the run again for a call that entered it a while ago. It returns
+// RunCancelled if the run was stopped since, and Superseded if it was redriven or
+// closed: the call must not go on.
 func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
 	now, err := s.Get(ctx, r.RunID)
 	if err != nil {
@@ -315,7 +320,8 @@ func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
 }
 
 // Note changes the record of a run and not its status, for a step in the run's life. do
-// makes the change; it may be called more than once.
+// makes the change; it may be called more than once. Note returns an error as Check
+// does, and Superseded for a run that is being delivered.
 func (s *Runs) Note(ctx context.Context, r Run, do func(*run.Record)) (Run, error) {
 	r, _, err := s.update(ctx, r, onNote, func(rec *run.Record) error {
 		do(rec)

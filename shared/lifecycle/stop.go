@@ -13,8 +13,9 @@ import (
 // Stop notes in the record that a person stops the run; every step reads that.
 // execution is the run's as Step Functions describes it. For a run without a record
 // Stop creates one if the execution runs, and else returns [ErrNoRecord]. The caller
-// has to carry out the effects, which are [CancelTask] and [StopExecution]. A run that
-// is delivering is not stopped: Stop finishes the delivery. It needs OutputS3.
+// has to carry out the effects, which are [CancelTask] and [StopExecution]: for a run
+// that has ended, of which nothing is written, at most the former. A run that is
+// delivering is not stopped: Stop finishes the delivery. It needs OutputS3.
 func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Execution, bucket, outputPrefix string) (Run, Effect, error) {
 	r, err := s.Get(ctx, runID)
 	if errors.Is(err, ErrNoRecord) {

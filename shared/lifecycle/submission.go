@@ -31,8 +31,9 @@ func doubtsIn(workflowID string) string { return "doubt/" + url.PathEscape(workf
 
 // Mark announces a POST: first to the other runs of the workflow, by a marker, then in
 // the record. Only the call whose attempt the record has afterwards may post. Mark
-// returns SubmitInDoubt if another call of the step was faster. After Unavailable it is
-// not known whether the record was written, and the next call has to investigate as
+// returns SubmitInDoubt if another call of the step was faster, RunCancelled for a run
+// that was stopped, and Superseded for a call of an earlier life. After Unavailable it
+// is not known whether the record was written, and the next call has to investigate as
 // after a lost reply.
 func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission run.Submission) (Run, error) {
 	if err := s.put(ctx, markersOf(workflowID, r.RunID)+submission.Attempt, submission.Marker(r.RunID)); err != nil {
@@ -55,9 +56,9 @@ func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission ru
 	return marked, errors.Join(err, s.Store.Delete(ctx, markersOf(workflowID, r.RunID)+submission.Attempt))
 }
 
-// Unmark takes back the mark of a POST that certainly started nothing, so that the
-// next try may post at once. It returns reason, which is why nothing started, or the
-// error that kept the mark from being taken back.
+// Unmark takes back the mark of a POST of r, which has a submission, that certainly
+// started nothing, so that the next try may post at once. It returns reason, which is
+// why nothing started, or the error that kept the mark from being taken back.
 func (s *Runs) Unmark(ctx context.Context, r Run, reason error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarkTime)
 	defer cancel()
@@ -67,8 +68,8 @@ func (s *Runs) Unmark(ctx context.Context, r Run, reason error) error {
 	return reason
 }
 
-// NotStarted notes that the run's submission in doubt started no task: the run may
-// submit again. It returns RunCancelled for a run that was stopped.
+// NotStarted notes that the submission of r, which is in doubt, started no task: the
+// run may submit again. It returns RunCancelled for a run that was stopped.
 func (s *Runs) NotStarted(ctx context.Context, r Run) (Run, error) {
 	r, err := s.clearSubmission(ctx, r, false)
 	if err != nil {
@@ -225,7 +226,8 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 
 // Adopt makes taskID the task of a run in doubt: the only candidate, which is then
 // adopted, or the one that a person named. It writes the ownership first, by which only
-// one of two runs gets the task, and returns SubmitInDoubt if another run has it.
+// one of two runs gets the task. It returns SubmitInDoubt if another run has it, or if
+// the run has a task already.
 func (s *Runs) Adopt(ctx context.Context, r Run, taskID string) (Run, error) {
 	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, Evidence: run.ByExclusion, DeliveredBy: r.RunID})
 	if err != nil {
@@ -253,7 +255,8 @@ func (s *Runs) find(ctx context.Context, r Run, taskID string, how run.Evidence,
 
 // RescueTask makes the run deliver an existing task. taskWorkflow is the slug of the
 // workflow that the task belongs to. It returns TaskTaken while another run that has
-// not ended delivers the task. It needs Executions.
+// not ended delivers the task, and SubmitInDoubt if the run has a task already. It
+// needs Executions.
 func (s *Runs) RescueTask(ctx context.Context, r Run, taskID, taskWorkflow string) (Run, error) {
 	if _, err := s.addOwnership(ctx, taskID, run.Ownership{Evidence: run.ByRescue, DeliveredBy: r.RunID}); err != nil {
 		return r, err

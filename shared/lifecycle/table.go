@@ -43,7 +43,7 @@ const (
 	waiting    = phase(run.Waiting)
 	copying    = phase(run.Copying)
 	// stopping is the phase of a run that a person has stopped, from then until it is
-	// closed. A delivering run is not in it: it can only succeed.
+	// closed. A delivering run is not in it: it can no longer be stopped.
 	stopping   = phase("stopping")
 	delivering = phase(run.Delivering)
 	failed     = phase(run.Failed)
@@ -66,7 +66,7 @@ func phaseOf(r run.Record) phase {
 // record.
 type Effect uint
 
-// The effects. Those that only this package carries out begin with "do".
+// The effects that callers carry out; this package carries out the others itself.
 const (
 	CancelTask    Effect = 1 << iota // cancel the run's task, if it is the run's to cancel
 	StopExecution                    // stop the execution, so that no further step is called
