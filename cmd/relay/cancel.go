@@ -36,6 +36,6 @@ var stoppedTask = map[string]string{
 	"":           "its task is being cancelled",
 	"cancelled":  "its task is cancelled",
 	"cancelling": "its task is being cancelled: relay status shows when it is",
-	"left":       "its task was left alone: this run did not start it, or no longer delivers it",
+	"left":       "its task was left alone: no receipt says that this run started it, or another run delivers it",
 	"none":       "nothing had been submitted",
 }

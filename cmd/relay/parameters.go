@@ -132,8 +132,8 @@ func localFiles(given map[string]any, w cyberun.Workflow) (map[string]string, na
 			violations.Add(p.Key, "cannot be uploaded: %s", err.Error())
 		case !isFile:
 			violations.Add(p.Key, "cannot be uploaded: %s is not a file", name)
-		case info.Size() > maxUpload:
-			violations.Add(p.Key, "cannot be uploaded: %s has %s, and Cyberun takes at most %s", name, formatBytes(info.Size()), formatBytes(maxUpload))
+		case info.Size() > run.MaxInputFile:
+			violations.Add(p.Key, "cannot be uploaded: %s has %s, and Cyberun takes at most %s", name, formatBytes(info.Size()), formatBytes(run.MaxInputFile))
 		default:
 			files[p.Key] = path
 		}

@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	// maxUpload is Cyberun's documented limit for an input file.
-	maxUpload = 500 << 20
 	// uploadPrefix keeps clear of jobs/ and files/, where an upload would start
 	// a run of its own.
 	uploadPrefix = "cli/"

@@ -7,10 +7,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithytime "github.com/aws/smithy-go/time"
 	"github.com/cyberun-cloud/cyberun-relay/functions/api/handler"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/function"
-	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
 func main() { function.Start("api", build) }
@@ -28,7 +28,7 @@ func build(s config.API, cfg aws.Config, log *slog.Logger) (*handler.Handler, er
 		Log:          log,
 		Now:          time.Now,
 		NewID:        config.NewID,
-		Sleep:        observe.Sleep,
+		Sleep:        smithytime.SleepWithContext,
 		Concurrency:  handler.DefaultConcurrency,
 	}, nil
 }

@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	smithytime "github.com/aws/smithy-go/time"
 	"github.com/cyberun-cloud/cyberun-relay/functions/close-run/handler"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
 	"github.com/cyberun-cloud/cyberun-relay/shared/function"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
-	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
 func main() { function.StartStep("close-run", build) }
@@ -26,6 +26,6 @@ func build(s config.CloseRun, cfg aws.Config, _ *slog.Logger) (*handler.Handler,
 		Executions:  s.Executions(cfg),
 		Concurrency: handler.DefaultConcurrency,
 		Now:         time.Now,
-		Sleep:       observe.Sleep,
+		Sleep:       smithytime.SleepWithContext,
 	}, nil
 }

@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	smithytime "github.com/aws/smithy-go/time"
 	"github.com/cyberun-cloud/cyberun-relay/functions/poll-status/handler"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/function"
-	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
 func main() { function.StartStep("poll-status", build) }
@@ -25,6 +25,6 @@ func build(s config.PollStatus, cfg aws.Config, _ *slog.Logger) (*handler.Handle
 		Hold:     time.Duration(s.Hold),
 		Webhooks: s.Webhooks.Enabled,
 		Now:      time.Now,
-		Sleep:    observe.Sleep,
+		Sleep:    smithytime.SleepWithContext,
 	}, nil
 }

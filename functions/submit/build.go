@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	smithytime "github.com/aws/smithy-go/time"
 	"github.com/cyberun-cloud/cyberun-relay/functions/submit/handler"
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
-	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
 
@@ -39,7 +39,7 @@ func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, e
 		DoubtPolicy:  inDoubt,
 		Waits:        waits,
 		Now:          time.Now,
-		Sleep:        observe.Sleep,
+		Sleep:        smithytime.SleepWithContext,
 		NewID:        config.NewID,
 		Random:       func(most time.Duration) time.Duration { return rand.N(max(most, 1)) },
 	}, nil

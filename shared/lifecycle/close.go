@@ -253,7 +253,7 @@ func closeReason(r run.Record, ended *named.Error, stops, cancels bool) *named.E
 	case cancels && r.TaskID == "":
 		reason.Cause += "; nothing had been submitted"
 	case cancels && r.Cancel == nil:
-		reason.Cause += fmt.Sprintf("; the task %s was left alone, since this run did not start it or no longer delivers it", r.TaskID)
+		reason.Cause += fmt.Sprintf("; the task %s was left alone, since no receipt says that this run started it, or another run delivers it", r.TaskID)
 	case cancels:
 		reason.Cause += "; " + r.Cancel.Text(r.TaskID)
 	}

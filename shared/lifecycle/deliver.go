@@ -15,13 +15,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// manifestKey is the key, in the state bucket, of the bytes of one delivery's
-// manifest. Each call that delivers has a key of its own, and the record names the
-// one that counts: neither of two calls can change the bytes of the other.
-func manifestKey(runID, id string) string { return manifestPrefix + runID + "/" + id + ".json" }
-
-const manifestPrefix = "manifests/"
-
 // StartCopy notes in the record that copy-result is about to copy the outputs. It
 // returns a run that has succeeded as it is, and finishes a delivery that an earlier
 // call began. It returns RunCancelled for a run that was stopped, Superseded for a call

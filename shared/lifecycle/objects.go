@@ -2,8 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,15 +47,6 @@ func (s *Runs) listKeys(ctx context.Context, prefix string, most int) ([]store.E
 	return entries, err
 }
 
-const indexPrefix = "index/"
-
-func indexKey(r run.Record) string { return indexPrefix + CursorOf(r) }
-
-// CursorOf returns the cursor of a run in the index, for [Runs.EachNewestFirst]. Two
-// callers may see start times of a run that differ by milliseconds, and write two
-// entries; skip the entry whose cursor is not that of the record.
-func CursorOf(r run.Record) string { return store.DescendingKey(r.StartedAt) + "-" + r.RunID }
-
 // EachNewestFirst calls each with the id and the cursor of every run in the index, the
 // newest first, after the entry with the given cursor (empty: from the first), until
 // each returns false.
@@ -72,8 +61,6 @@ func (s *Runs) EachNewestFirst(ctx context.Context, cursor string, each func(run
 		return each(runID, cursor)
 	})
 }
-
-func progressKey(runID string) string { return "progress/" + runID + ".json" }
 
 // PutProgress replaces the run's progress without a condition: if two calls write it,
 // either is good.
@@ -93,8 +80,6 @@ func (s *Runs) Progress(ctx context.Context, runID string) (run.Progress, error)
 	}
 	return p, nil
 }
-
-func wakeKey(runID string) string { return "wake/" + runID + ".json" }
 
 // parked is the object wake/{run_id}.json.
 type parked struct {
@@ -118,13 +103,6 @@ func (s *Runs) WakeToken(ctx context.Context, taskID string) (runID, token strin
 	var p parked
 	_, err = s.get(ctx, wakeKey(o.DeliveredBy), &p)
 	return o.DeliveredBy, p.Token, err
-}
-
-const copyPrefix = "copies/"
-
-func copyKey(runID, outputID string) string {
-	sum := sha256.Sum256([]byte(outputID)) // the id is as Cyberun sends it, and may not fit a key
-	return copyPrefix + runID + "/" + hex.EncodeToString(sum[:16]) + ".json"
 }
 
 // OutputCopy is the state of an output's copy: its multipart upload as far as it has

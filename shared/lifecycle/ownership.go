@@ -14,8 +14,6 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-func ownershipKey(taskID string) string { return "tasks/" + taskID }
-
 // OwnershipOf reads the ownership of a task; found is false for a task that no run
 // of this stack knows.
 func (s *Runs) OwnershipOf(ctx context.Context, taskID string) (o run.Ownership, found bool, err error) {

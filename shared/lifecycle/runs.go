@@ -65,8 +65,6 @@ type Run struct {
 // has expired, 90 days after its last change.
 var ErrNoRecord = errors.New("no record")
 
-func recordKey(runID string) string { return "runs/" + runID + ".json" }
-
 // Get reads a run without entering a life. Its error is ErrNoRecord, or Unavailable.
 func (s *Runs) Get(ctx context.Context, runID string) (Run, error) {
 	object, err := s.Store.Get(ctx, recordKey(runID))

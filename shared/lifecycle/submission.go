@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"net/url"
 	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
@@ -20,14 +19,6 @@ const (
 	// own time is over.
 	unmarkTime = 10 * time.Second
 )
-
-// The ids of workflows are as Cyberun sends them: with a '/' in one, no list of the
-// workflow's markers would find the marker.
-func markersIn(workflowID string) string { return "submitting/" + url.PathEscape(workflowID) + "/" }
-
-func markersOf(workflowID, runID string) string { return markersIn(workflowID) + runID + "/" }
-
-func doubtsIn(workflowID string) string { return "doubt/" + url.PathEscape(workflowID) + "/" }
 
 // Mark announces a POST: first to the other runs of the workflow, by a marker, then in
 // the record. Only the call whose attempt the record has afterwards may post. Mark

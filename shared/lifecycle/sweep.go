@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	sweepKey = "sweep/state.json"
 	// Each sweep looks at the executions that ended in the last 30 hours: a
 	// day of lost events, and six hours in which the sweep itself may fail. Once a day it
 	// looks at those of the last 9 days, since a cancel is confirmed for 7.

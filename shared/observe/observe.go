@@ -110,16 +110,3 @@ func LambdaError(err error) error {
 	e := named.OrUnavailable(err)
 	return messages.InvokeResponse_Error{Type: e.Name, Message: redact.Text(e.Message())}
 }
-
-// Sleep waits for d, or until the context ends. It returns the context's error in the
-// second case.
-func Sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

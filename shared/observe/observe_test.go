@@ -236,17 +236,6 @@ func TestStepInLambdasRuntime(t *testing.T) {
 	}
 }
 
-func TestSleep(t *testing.T) {
-	if err := Sleep(t.Context(), 0); err != nil {
-		t.Error(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := Sleep(ctx, time.Hour); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-}
-
 // TestRuntimeLog: what the Lambda runtime says before it ends the process is
 // logged, without a signature; what others say through the standard logger is not.
 func TestRuntimeLog(t *testing.T) {

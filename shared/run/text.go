@@ -19,8 +19,7 @@ import (
 // longer document can be within MaxRequestBytes only by its blanks, and is refused.
 const MaxTextBytes = 6 * MaxRequestBytes
 
-// ReadText reads a JSON document that a user wrote: a job file, the body of POST /runs,
-// a parameters file. Of a document that is longer than [MaxTextBytes] it returns one
+// ReadText reads a JSON document that a user wrote, such as a job file. Of a document that is longer than [MaxTextBytes] it returns one
 // byte more than that, by which [DecodeJSON] and [ParseRequest] see that it is too
 // long.
 func ReadText(r io.Reader) ([]byte, error) {

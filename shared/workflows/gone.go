@@ -25,7 +25,6 @@ const (
 	// gonePages bounds how many pages of the list are read. If the list has more, the task
 	// may be on one of those.
 	gonePages = 20
-	callTime  = 20 * time.Second
 )
 
 // errNotAll says that the list is longer than what was read of it.
@@ -49,7 +48,7 @@ func Gone(ctx context.Context, lister TaskLister, taskID string, missing **run.M
 	}
 	rows := 0
 	for number := 1; number <= gonePages; number++ {
-		callCtx, cancel := context.WithTimeout(ctx, callTime)
+		callCtx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 		list, err := lister.Tasks(callCtx, cyberun.Page{Number: number, Size: cyberun.MaxPageSize})
 		cancel()
 		if err != nil {

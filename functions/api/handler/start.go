@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/api"
 	"github.com/cyberun-cloud/cyberun-relay/shared/cyberun"
@@ -21,8 +20,6 @@ import (
 )
 
 const (
-	// callTime is what a call to Cyberun gets of the 30 s that an HTTP API has.
-	callTime = 20 * time.Second
 	// maxIdempotencyKey is in bytes; longer ones are refused, not cut.
 	maxIdempotencyKey = 255
 )
@@ -102,7 +99,7 @@ func (h *Handler) check(ctx context.Context, request run.Request, violations nam
 	if request.Workflow == "" || request.TaskID != "" {
 		return violations.Err()
 	}
-	callCtx, cancel := context.WithTimeout(ctx, callTime)
+	callCtx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	workflow, err := h.Cyberun.Workflow(callCtx, request.Workflow)
 	if err != nil {

@@ -16,7 +16,7 @@ func (h *Handler) listWorkflows(ctx context.Context, r httpapi.Request) (none ht
 	if err != nil {
 		return none, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	list, err := h.Cyberun.Workflows(ctx, cyberun.Page{Number: number, Size: page.Limit})
 	if err != nil {
@@ -35,7 +35,7 @@ func (h *Handler) getWorkflow(ctx context.Context, r httpapi.Request) (none http
 	if !run.ValidWorkflowRef(ref) {
 		return none, named.Errorf(named.WorkflowNotFound, "no workflow is called %q", named.Quote(ref))
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	workflow, err := h.Cyberun.Workflow(ctx, ref)
 	if err != nil {

@@ -242,7 +242,7 @@ func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Output, error) 
 	if task, err := h.readTask(ctx, r); err == nil && task.Status == cyberun.StatusCompleted {
 		return h.finish(ctx, r, task)
 	}
-	left := "it was left running, since this run did not start it or no longer delivers it"
+	left := "it was left running, since no receipt says that this run started it, or another run delivers it"
 	if r.Cancel != nil {
 		left = r.Cancel.Text(r.TaskID)
 	}

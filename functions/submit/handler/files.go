@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"path"
 	"slices"
@@ -154,7 +155,7 @@ func (f inputFile) problem(accept []string) string {
 	case f.size == 0:
 		return "is empty"
 	case f.size > run.MaxInputFile:
-		return "is larger than the 500 MiB that Cyberun takes for a file"
+		return fmt.Sprintf("is larger than the %d MiB that Cyberun takes for a file", run.MaxInputFile>>20)
 	case !media.Accepts(accept, f.key, f.contentType):
 		return "is of a type that is not accepted; accepted are " + strings.Join(accept, ", ")
 	}
