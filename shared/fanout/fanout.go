@@ -24,7 +24,7 @@ func Each(ctx context.Context, limit, n int, do func(ctx context.Context, i int)
 		return nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(limit)
+	group.SetLimit(max(1, limit))
 	for i := range n {
 		group.Go(func() error { return do(ctx, i) })
 	}

@@ -16,7 +16,7 @@ import (
 // and sets r.ErrorKey. A bucket that refuses it does not keep the run open: r.Error
 // then says so.
 //
-// A further object of the relay's own needs its name in reservedID of shared/run and
+// A further object of the relay's own needs its name in safeID of shared/run and
 // in ownOutput of functions/api/handler, its removal in removeError (and, for its own
 // key, in closeRecorded, which removes what a lost close wrote), and the rights that
 // error.json has in template.yaml. Written here, it is also repaired with error.json: see

@@ -41,7 +41,7 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 	r.life = life
 	now := s.Now().UTC()
 	r, cell, err := s.update(ctx, r, event, func(rec *run.Record) error {
-		if life > rec.Life {
+		if event == onStopNext && life > rec.Life {
 			raise(rec, life, now)
 		} else if !rec.Status.Open() {
 			return nil

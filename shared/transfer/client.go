@@ -109,7 +109,11 @@ func newTransport(dialer *net.Dialer) *http.Transport {
 		}
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
-		return bulk.Client(ctx, conn, clientConfig(t.TLSClientConfig, address))
+		secure, err := bulk.Client(ctx, conn, clientConfig(t.TLSClientConfig, address))
+		if err != nil {
+			return nil, err
+		}
+		return secure, nil
 	}
 	return t
 }
