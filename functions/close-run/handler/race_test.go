@@ -123,7 +123,7 @@ func TestTakenOverIsNotCancelled(t *testing.T) {
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, failure := w.closed("r1"); w.Cyberun.Cancelled != nil || !strings.Contains(failure.Error.Cause, "no longer delivers it") {
+	if _, failure := w.closed("r1"); w.Cyberun.Cancelled != nil || !strings.Contains(failure.Error.Cause, "another run delivers it") {
 		t.Errorf("cancelled %v, %+v", w.Cyberun.Cancelled, failure.Error)
 	}
 }

@@ -199,7 +199,7 @@ func TestRescuedByAnother(t *testing.T) {
 	}
 	w.Now = began.Add(2 * time.Hour)
 	_, err := w.handle()
-	namedtest.Want(t, err, named.RunTimedOut, "no longer delivers it")
+	namedtest.Want(t, err, named.RunTimedOut, "another run delivers it")
 	if w.did("cancel") != nil {
 		t.Errorf("cancelled r9's: %v", w.log)
 	}
