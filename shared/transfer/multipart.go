@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/s3errors"
@@ -91,6 +92,7 @@ func (j *outputCopy) copyAndComplete(ctx context.Context, up *upload, first *ran
 // unless that is nil.
 func (j *outputCopy) copyParts(ctx context.Context, up *upload, first *rangeReader) error {
 	group, ctx := errgroup.WithContext(ctx)
+	var failed atomic.Bool // set before the connection of the part that failed is free
 	for _, i := range up.missing() {
 		mine := first
 		first = nil
@@ -99,10 +101,16 @@ func (j *outputCopy) copyParts(ctx context.Context, up *upload, first *rangeRead
 				group.Go(func() error { return err })
 				break
 			}
+			if failed.Load() {
+				j.release()
+				break
+			}
 		}
 		group.Go(func() error {
 			defer j.release()
-			return j.copyPart(ctx, up, i, mine)
+			err := j.copyPart(ctx, up, i, mine)
+			failed.CompareAndSwap(false, err != nil)
+			return err
 		})
 	}
 	return group.Wait()
