@@ -30,6 +30,9 @@ func (j *outputCopy) multipart(ctx context.Context, key string, first *rangeRead
 // the checkpoint: if the output has changed since, the upload is aborted and the
 // error is errRestart, as it is for a checkpoint that nothing can resume.
 func (j *outputCopy) resume(ctx context.Context, cp Checkpoint) (Result, error) {
+	if cp.UploadID == "" {
+		return Result{}, errRestart
+	}
 	up := &upload{store: j.store, Checkpoint: cp}
 	j.restarts = cp.Restarts
 	if cp.Stream {
