@@ -45,20 +45,29 @@ func TestSlowContainer(t *testing.T) {
 	s.showsNoKey(t, `"error":"ContainerTimedOut"`)
 }
 
-// TestContainerFunctionKilled: the gateway answers for a function that died, and
-// nothing is sent again.
+// TestContainerFunctionKilled lets Lambda end a function while it waits for a container:
+// the gateway answers for it, and nothing is sent again. The function hears of its end at
+// the same moment, and may still answer by itself: then the call is made once more.
 func TestContainerFunctionKilled(t *testing.T) {
 	s := open(t)
 	s.timeOut(t, "CallContainerFunction", 2)
-	before := s.containerCalls(t, "slow")
-	a := s.callContainer(t, containerCall{method: "GET", container: "slow", path: "/x", query: "seconds=8"})
-	if a.status < 500 || a.header.Get("Relay-Error") != "" || strings.Contains(string(a.body), s.key) {
-		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	const tries = 5
+	for range tries {
+		before := s.containerCalls(t, "slow")
+		a := s.callContainer(t, containerCall{method: "GET", container: "slow", path: "/x", query: "seconds=8"})
+		name := a.header.Get("Relay-Error")
+		if a.status < 500 || name != "" && name != "ContainerTimedOut" || strings.Contains(string(a.body), s.key) {
+			t.Fatalf("%d %v %s", a.status, a.header, a.body)
+		}
+		s.showsNoKey(t, "")
+		if after := s.containerCalls(t, "slow"); after != before+1 {
+			t.Fatalf("%d calls", after-before)
+		}
+		if name == "" {
+			return
+		}
 	}
-	s.showsNoKey(t, "")
-	if after := s.containerCalls(t, "slow"); after != before+1 {
-		t.Errorf("%d calls", after-before)
-	}
+	t.Errorf("the function answered %d times before Lambda ended it", tries)
 }
 
 // TestContainerKeyRefused: Cyberun's 401 is the stack's own trouble, and a
