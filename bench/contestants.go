@@ -104,7 +104,7 @@ func warmClients(sink string) clientPair {
 	if warm.store == nil {
 		warm = clientPair{
 			origin: transfer.NewOriginClient(transfer.Policy{AllowInsecure: true}),
-			store:  client(sink, transfer.NewStoreClient()),
+			store:  client(sink, transfer.NewS3Client()),
 		}
 	}
 	return warm
@@ -228,7 +228,7 @@ func limitPut(connections int) contestant {
 }
 
 func putAll(ctx context.Context, connections int, sink, key string, size int64) error {
-	httpClient := transfer.NewStoreClient()
+	httpClient := transfer.NewS3Client()
 	return inParts(ctx, connections, size, func(ctx context.Context, start, length int64) error {
 		body := &patternReader{block: memory, start: start, size: length}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPut, fmt.Sprintf("%s/%s/%s-%d", sink, bucket, key, start), io.NopCloser(body))

@@ -120,7 +120,7 @@ func (u *universe) invoke(life int) (next string, failure *named.Error) {
 	case "Submit":
 		return "PollStatus", u.callSubmit(life)
 	case "PollStatus":
-		out, failure := once(func(ctx context.Context) (poll.Output, error) {
+		out, failure := once(func(ctx context.Context) (poll.Response, error) {
 			return u.poll(u.execution().webhooks).Handle(ctx, poll.Input{Call: lifecycle.Call{RunID: id, Redrives: &life}})
 		})
 		switch {
@@ -135,7 +135,7 @@ func (u *universe) invoke(life int) (next string, failure *named.Error) {
 		return at, nil
 	case "AwaitWebhook":
 		token := fmt.Sprintf("%s-%d-%s", id, life, u.newID())
-		if _, failure := once(func(ctx context.Context) (poll.Output, error) {
+		if _, failure := once(func(ctx context.Context) (poll.Response, error) {
 			return u.poll(true).Handle(ctx, poll.Input{Call: lifecycle.Call{RunID: id, Redrives: &life}, TaskToken: token})
 		}); failure != nil {
 			return "", failure
@@ -145,7 +145,7 @@ func (u *universe) invoke(life int) (next string, failure *named.Error) {
 		}
 		return at, nil
 	}
-	out, failure := once(func(ctx context.Context) (copyresult.Output, error) {
+	out, failure := once(func(ctx context.Context) (copyresult.Response, error) {
 		return u.copyResult().Handle(ctx, copyresult.Input{Call: lifecycle.Call{RunID: id, Redrives: &life}})
 	})
 	if failure == nil && out.Done {
@@ -159,7 +159,7 @@ func (u *universe) callSubmit(life int) *named.Error {
 		c.inSubmit = true
 		defer func() { c.inSubmit = false }()
 	}
-	_, failure := once(func(ctx context.Context) (submit.Output, error) {
+	_, failure := once(func(ctx context.Context) (submit.Response, error) {
 		return u.submit(u.execution().inDoubt).Handle(ctx, submit.Input{
 			Call: lifecycle.Call{RunID: u.owner, ExecutionARN: arnPrefix + u.owner, StartedAt: began, Redrives: &life}, Request: json.RawMessage(u.execution().request),
 		})
@@ -187,7 +187,7 @@ func (u *universe) await(token string) bool {
 // deliverEvent is EventBridge's call of close-run, with Lambda's retries.
 func (u *universe) deliverEvent(e endEvent) {
 	for n := range 3 {
-		_, failure := once(func(ctx context.Context) (closerun.Output, error) {
+		_, failure := once(func(ctx context.Context) (closerun.Response, error) {
 			return u.closeRun().Handle(ctx, closerun.Input{Detail: closerun.Detail{
 				ExecutionARN: arnPrefix + e.id, Name: e.id, Status: e.status, Error: e.error, Cause: e.cause, RedriveCount: e.redrives,
 			}})
@@ -204,7 +204,7 @@ func (u *universe) deliverEvent(e endEvent) {
 }
 
 func (u *universe) sweep() *named.Error {
-	_, failure := once(func(ctx context.Context) (closerun.Output, error) {
+	_, failure := once(func(ctx context.Context) (closerun.Response, error) {
 		return u.closeRun().Handle(ctx, closerun.Input{Sweep: true})
 	})
 	return failure
@@ -270,7 +270,7 @@ func (u *universe) webhook(taskID string) {
 // uploaded is S3's event of an upload, delivered until it is taken.
 func (u *universe) uploaded(event upload.Input) (started []string) {
 	for n := range 3 {
-		out, failure := once(func(ctx context.Context) (upload.Output, error) { return u.onUpload().Handle(ctx, event) })
+		out, failure := once(func(ctx context.Context) (upload.Response, error) { return u.onUpload().Handle(ctx, event) })
 		if failure == nil {
 			return out.Started
 		}

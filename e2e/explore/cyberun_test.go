@@ -149,8 +149,8 @@ func (s service) Result(_ context.Context, id string) (cyberun.Result, error) {
 	return r, a.err
 }
 
-func (s service) Events(context.Context, string) iter.Seq2[cyberun.Event, error] {
-	return func(func(cyberun.Event, error) bool) {}
+func (s service) TaskEvents(context.Context, string) iter.Seq2[cyberun.TaskEvent, error] {
+	return func(func(cyberun.TaskEvent, error) bool) {}
 }
 
 // Presign gives the place of a file; nobody else knows of it.

@@ -126,7 +126,7 @@ func (w *world) unmarked(id string) bool {
 	if !recorded || !r.InDoubt() {
 		return false
 	}
-	_, there := w.object(stateBucket, "submitting/"+workflowID+"/"+id+"/"+r.Submission.Attempt)
+	_, there := w.object(stateBucket, "submitting/"+workflowID+"/"+id+"/"+r.Submission.AttemptID)
 	return !there
 }
 
@@ -138,7 +138,7 @@ const doubtLasts = 10 * time.Minute
 func (w *world) doubted(id string) string {
 	for _, other := range w.ids() {
 		r, recorded := w.record(other)
-		if other != id && !w.unannounced && recorded && r.InDoubt() && strings.HasPrefix(r.Submission.Attempt, setUp) && w.now.Sub(r.Submission.LocalAt) < doubtLasts {
+		if other != id && !w.unannounced && recorded && r.InDoubt() && strings.HasPrefix(r.Submission.AttemptID, setUp) && w.now.Sub(r.Submission.LocalAt) < doubtLasts {
 			return other
 		}
 	}
@@ -159,7 +159,7 @@ func (w *world) turns(key string, now storetest.Object) {
 		return
 	}
 	switch {
-	case was.Word != nil && is.Word != nil && was.Word.Attempt == is.Word.Attempt && !was.Word.Same(*is.Word):
+	case was.Word != nil && is.Word != nil && was.Word.AttemptID == is.Word.AttemptID && !was.Word.Same(*is.Word):
 		w.wrong = append(w.wrong, is.RunID+": the word of a person gives way to another one on the same submission")
 	case is.Life < was.Life:
 		w.wrong = append(w.wrong, fmt.Sprintf("%s was in its life %d, and is in its life %d", is.RunID, was.Life, is.Life))

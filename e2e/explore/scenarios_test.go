@@ -293,7 +293,7 @@ func aMarkerAloneHoldsUpNobody(j *judge) {
 func oneWordCounts(j *judge) {
 	r, _ := j.record("r1")
 	switch d := r.Decision; {
-	case d == nil || !strings.HasPrefix(d.Attempt, setUp): // of a later submission, or none
+	case d == nil || !strings.HasPrefix(d.AttemptID, setUp): // of a later submission, or none
 	case d.NotStarted && strings.HasSuffix(r.TaskID, "-stranger"):
 		j.note("r1 has the task %s, and the word that stands is that none was started", r.TaskID)
 	case !d.NotStarted && len(j.paid("r1")) > 0:

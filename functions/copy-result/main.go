@@ -17,7 +17,7 @@ import (
 func main() { function.StartStep("copy-result", build) }
 
 func build(s config.CopyResult, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
-	sink := s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = transfer.NewStoreClient() })
+	sink := s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = transfer.NewS3Client() })
 	origin := transfer.NewOriginClient(transfer.Policy{Hosts: s.DownloadHosts, AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
 	client := s.Client(cfg)
 	return &handler.Handler{

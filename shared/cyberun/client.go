@@ -247,14 +247,14 @@ func (c *Client) newRequest(ctx context.Context, r request) (*http.Request, erro
 // api returns the HTTP client for calls that carry the key.
 func (c *Client) api() *http.Client {
 	hc := *cmp.Or(c.HTTP, &http.Client{})
-	hc.CheckRedirect = sameOriginOnly
+	hc.CheckRedirect = sameServerOnly
 	return &hc
 }
 
-// sameOriginOnly follows the redirects of a GET within one origin. Any other is
-// returned as the 3xx that it is: net/http would keep the Authorization header for
+// sameServerOnly follows the redirects of a GET within one scheme, host and port. Any
+// other is returned as the 3xx that it is: net/http would keep the Authorization header for
 // a subdomain, and would turn a POST into a GET whose 200 looks like success.
-func sameOriginOnly(req *http.Request, via []*http.Request) error {
+func sameServerOnly(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	if first.Method != http.MethodGet || len(via) > maxRedirects ||
 		req.URL.Scheme != first.URL.Scheme || req.URL.Host != first.URL.Host {

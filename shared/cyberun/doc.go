@@ -31,7 +31,7 @@
 // key is read again, and if it changed the call is made once more (StartTask only after
 // Cyberun's own 401, which surely started nothing); and CallContainer dials once more
 // for a GET or HEAD. An APIError's RetryAfter is for the caller. A call takes as long
-// as its context allows: give every one but [Client.Events], Upload and CallContainer
+// as its context allows: give every one but [Client.TaskEvents], Upload and CallContainer
 // some 20 s.
 //
 // # Secrets

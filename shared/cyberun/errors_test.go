@@ -184,8 +184,8 @@ func TestNoSecretInAnyError(t *testing.T) {
 				_, err = c.Presign(ctx, PresignRequest{})
 				leaks(t, "Presign", err, key)
 				if status != 200 {
-					for _, err = range c.Events(ctx, "t-1") {
-						leaks(t, "Events", err, key)
+					for _, err = range c.TaskEvents(ctx, "t-1") {
+						leaks(t, "TaskEvents", err, key)
 					}
 					leaks(t, "Cancel", c.Cancel(ctx, "t-1"), key)
 					if strings.HasPrefix(key, "odd") {

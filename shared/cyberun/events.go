@@ -21,9 +21,9 @@ const maxEvent = 256 << 10
 // task's status is of use.
 const EventProgress = "progress"
 
-// Event is one event of a task's stream. It says that the task may have changed;
+// TaskEvent is one event of a task's stream. It says that the task may have changed;
 // [Client.Task] says how the task stands.
-type Event struct {
+type TaskEvent struct {
 	Type        string  // "message" if the server named none
 	Status      Status  // set at least if Type is a terminal status
 	Progress    float64 // 0 to 1
@@ -35,15 +35,15 @@ type Event struct {
 	Error       string // as [Task].Error
 }
 
-// Events reads a task's event stream until the server closes it, with or without a
+// TaskEvents reads a task's event stream until the server closes it, with or without a
 // terminal event, which is no error. If the stream cannot be opened or breaks, the last
 // pair has an empty event and an error of the package's list. The stream ends with ctx
-// or with the loop over it. Events does not connect a second time.
-func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
+// or with the loop over it. TaskEvents does not connect a second time.
+func (c *Client) TaskEvents(ctx context.Context, taskID string) iter.Seq2[TaskEvent, error] {
+	return func(yield func(TaskEvent, error) bool) {
 		escaped, err := escapeSegment("task", taskID)
 		if err != nil {
-			yield(Event{}, err)
+			yield(TaskEvent{}, err)
 			return
 		}
 		r := request{method: http.MethodGet, path: "/r/tasks/" + escaped + "/events", accept: "text/event-stream"}
@@ -51,16 +51,16 @@ func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, err
 		hc.Timeout = 0 // meant for calls; a stream lasts as long as its context
 		res, secrets, err := c.open(ctx, r, hc.Do)
 		if err != nil {
-			yield(Event{}, err)
+			yield(TaskEvent{}, err)
 			return
 		}
 		defer res.Body.Close()
 		for e, err := range readEvents(res.Body) {
 			if cause := context.Cause(ctx); cause != nil {
-				e, err = Event{}, cause
+				e, err = TaskEvent{}, cause
 			}
 			if err != nil {
-				yield(Event{}, networkError(http.MethodGet, r.path, fmt.Errorf("the event stream broke off: %w", err), secrets))
+				yield(TaskEvent{}, networkError(http.MethodGet, r.path, fmt.Errorf("the event stream broke off: %w", err), secrets))
 				return
 			}
 			if !yield(e, nil) {
@@ -72,11 +72,11 @@ func (c *Client) Events(ctx context.Context, taskID string) iter.Seq2[Event, err
 
 // readEvents parses a stream. An event whose data is not an object is left out,
 // unless its type alone says that the task has ended.
-func readEvents(r io.Reader) iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
+func readEvents(r io.Reader) iter.Seq2[TaskEvent, error] {
+	return func(yield func(TaskEvent, error) bool) {
 		for raw, err := range sse.Read(r, &sse.ReadConfig{MaxEventSize: maxEvent}) {
 			if err != nil {
-				yield(Event{}, err)
+				yield(TaskEvent{}, err)
 				return
 			}
 			if e, ok := parseEvent(raw.Type, raw.Data); ok && !yield(e, nil) {
@@ -86,13 +86,13 @@ func readEvents(r io.Reader) iter.Seq2[Event, error] {
 	}
 }
 
-func parseEvent(kind, data string) (Event, bool) {
+func parseEvent(kind, data string) (TaskEvent, bool) {
 	o, ok := parseLooseJSON([]byte(data))
 	terminal := Status(kind).Terminal()
 	if !ok && !terminal {
-		return Event{}, false
+		return TaskEvent{}, false
 	}
-	e := Event{
+	e := TaskEvent{
 		Type: kind, Status: o.taskStatus(), CurrentNode: o.text("current_node"),
 		StepCurrent: o.integer("step_current"), StepTotal: o.integer("step_total"), Stage: o.text("stage"),
 		Message: redact.Line(maxTaskError, o.text("message")), Error: o.errorText("error"),

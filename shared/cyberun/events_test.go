@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func collect(seq func(func(Event, error) bool)) (events []Event, err error) {
+func collect(seq func(func(TaskEvent, error) bool)) (events []TaskEvent, err error) {
 	for e, failure := range seq {
 		if failure != nil {
 			return events, failure
@@ -40,7 +40,7 @@ var stream = "\xef\xbb\xbf: hello\n\n" +
 	"event: completed\ndata: {\"output\":\"" + strings.Repeat("x", 200<<10) + "\"}\n\n" +
 	"event: status\ndata: {\"status\":\"never dispatched\"}\n"
 
-var streamed = []Event{
+var streamed = []TaskEvent{
 	{Type: "status", Status: StatusRunning},
 	{Type: EventProgress, Progress: 0.25, CurrentNode: "KSampler", StepCurrent: ptr(5)},
 	{Type: EventProgress, Progress: 1, Stage: "train", Message: "epoch 1", StepTotal: ptr(20)},
@@ -63,7 +63,7 @@ func TestEvents(t *testing.T) {
 		}
 		io.WriteString(w, stream)
 	})
-	got, err := collect(c.Events(context.Background(), "t/1"))
+	got, err := collect(c.TaskEvents(context.Background(), "t/1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestEventsOutlastTheClient(t *testing.T) {
 	if _, err := c.Task(context.Background(), "t-1"); err == nil {
 		t.Error("the time-out does not hold for a call")
 	}
-	if got, err := collect(c.Events(context.Background(), "t-1")); err != nil || len(got) != len(streamed) {
+	if got, err := collect(c.TaskEvents(context.Background(), "t-1")); err != nil || len(got) != len(streamed) {
 		t.Error(len(got), err)
 	}
 }
@@ -101,7 +101,7 @@ func TestEventsArriveAtOnce(t *testing.T) {
 		}
 	})
 	n := 0
-	for e, err := range c.Events(context.Background(), "t-1") {
+	for e, err := range c.TaskEvents(context.Background(), "t-1") {
 		if err != nil || e.Progress != float64(n)/10 {
 			t.Fatal(e, err)
 		}
@@ -141,7 +141,7 @@ func TestEventsThatBreak(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, c := listen(t, tt.serve)
-			events, err := collect(c.Events(context.Background(), "t-1"))
+			events, err := collect(c.TaskEvents(context.Background(), "t-1"))
 			if err == nil || !strings.Contains(err.Error(), tt.says) || len(events) != tt.events {
 				t.Errorf("%d events, %v", len(events), err)
 			}
@@ -160,7 +160,7 @@ func TestEventsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	events, errs := 0, 0
-	for _, err := range c.Events(ctx, "t-1") {
+	for _, err := range c.TaskEvents(ctx, "t-1") {
 		if err != nil {
 			errs++
 			if !errors.Is(err, context.Canceled) {
@@ -175,14 +175,14 @@ func TestEventsCancelled(t *testing.T) {
 	if events != 1 || errs != 1 {
 		t.Error(events, errs)
 	}
-	for range c.Events(context.Background(), "t-1") {
+	for range c.TaskEvents(context.Background(), "t-1") {
 		break // a caller that has seen enough
 	}
 	<-gone
-	if _, err := collect(c.Events(ctx, "t-1")); !errors.Is(err, context.Canceled) {
+	if _, err := collect(c.TaskEvents(ctx, "t-1")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if _, err := collect(c.Events(context.Background(), "..")); err == nil {
+	if _, err := collect(c.TaskEvents(context.Background(), "..")); err == nil {
 		t.Error("no error for a task that is none")
 	}
 }

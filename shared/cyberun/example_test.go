@@ -29,7 +29,7 @@ func ExampleClient() {
 		fmt.Println("nothing was started:", err)
 		return
 	}
-	for event, err := range client.Events(ctx, taskID) {
+	for event, err := range client.TaskEvents(ctx, taskID) {
 		if err != nil {
 			fmt.Println("the stream broke off; the task goes on:", err)
 			break

@@ -83,10 +83,10 @@ func (i Investigator) read(ctx context.Context, window run.Window, back time.Tim
 	if err != nil {
 		return l, err
 	}
-	pages, number, step := pagesOf(first), 1, 1
+	pages, number, direction := pagesOf(first), 1, 1
 	switch order := orderOf(first.Tasks); {
 	case order > 0 && pages > 1:
-		number, step = pages, -1
+		number, direction = pages, -1
 	case order >= 0:
 		l.unordered = true // or its newer end is not known
 	}
@@ -103,9 +103,9 @@ func (i Investigator) read(ctx context.Context, window run.Window, back time.Tim
 		if len(current.Tasks) == 0 && first.Page.TotalCount > 0 {
 			return l, fmt.Errorf("page %d of the task list's %d is empty", number, pages)
 		}
-		l.add(current.Tasks, step < 0)
+		l.add(current.Tasks, direction < 0)
 		l.passed = l.beyond(window.From)
-		number += step
+		number += direction
 		if l.beyond(back) || len(current.Tasks) == 0 || pages > 0 && (number < 1 || number > pages) {
 			return l, nil
 		}

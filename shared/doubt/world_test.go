@@ -42,7 +42,7 @@ func newWorld(t *testing.T) *world {
 // submission is one that was marked at a moment of the relay's clock.
 func (w *world) submission(at time.Time) *run.Submission {
 	server := at.Add(w.Cyberun.Skew)
-	return &run.Submission{Attempt: fmt.Sprint("attempt-", at.Unix()), MarkedAt: server, PostUntil: server.Add(postTime), LocalAt: at}
+	return &run.Submission{AttemptID: fmt.Sprint("attempt-", at.Unix()), MarkedAt: server, PostUntil: server.Add(postTime), LocalAt: at}
 }
 
 // witnessed is newWorld with a task that a receipt told of, ten minutes before.
@@ -101,7 +101,7 @@ func (w *world) own(taskID string, o run.Ownership) {
 // rival leaves the marker of another run of the workflow.
 func (w *world) rival(runID string, at time.Time) {
 	s := *w.submission(at)
-	w.Set("submitting/"+workflowID+"/"+runID+"/"+s.Attempt, s.Marker(runID))
+	w.Set("submitting/"+workflowID+"/"+runID+"/"+s.AttemptID, s.Marker(runID))
 }
 
 // end lets a task end, as poll-status sees and notes it.

@@ -127,5 +127,5 @@ func (s *Runs) MayHavePosted(ctx context.Context, m run.Marker) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return r.TaskID != "" || r.Submission != nil && r.Submission.Attempt == m.Attempt, nil
+	return r.TaskID != "" || r.Submission != nil && r.Submission.AttemptID == m.AttemptID, nil
 }

@@ -214,7 +214,7 @@ func (p *pair) submit(id string) (done bool, err error) {
 		if tasks := p.begun[id]; len(tasks) > 0 {
 			taskID = tasks[len(tasks)-1]
 		}
-		if d := r.Decision; d != nil && d.Attempt == r.Submission.Attempt {
+		if d := r.Decision; d != nil && d.AttemptID == r.Submission.AttemptID {
 			taskID = d.TaskID
 		}
 		if taskID == "" {
@@ -290,7 +290,7 @@ func (p *pair) stop(executionFirst bool) {
 		return
 	}
 	stopExecution := func() {
-		if effects&StopExecution != 0 {
+		if effects&MustStopExecution != 0 {
 			p.pause()
 			p.stopsAt("r1", executions.Aborted, "")
 		}
@@ -298,7 +298,7 @@ func (p *pair) stop(executionFirst bool) {
 	if executionFirst {
 		stopExecution()
 	}
-	if effects&CancelTask != 0 {
+	if effects&MustCancelTask != 0 {
 		_, _, err := p.runs.StopCancel(ctx, r)
 		p.allowed(err)
 	}

@@ -163,6 +163,16 @@ func newRecord(runID, arn string, started time.Time, n int, request run.Request,
 // returns. It returns InvalidRequest as well for an id whose record is still open under
 // another execution. It needs Executions if call.Redrives is nil.
 func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
+	r, err := s.begin(ctx, call, request, bucket, outputPrefix)
+	if errors.Is(err, store.ErrExists) { // created by another call meanwhile, or by a stop or a close
+		r, err = s.begin(ctx, call, request, bucket, outputPrefix)
+	}
+	return r, err
+}
+
+// begin is Begin, but returns store.ErrExists if the record was created after begin had
+// found none.
+func (s *Runs) begin(ctx context.Context, call Call, request run.Request, bucket, outputPrefix string) (Run, error) {
 	standing, err := s.Get(ctx, call.RunID)
 	recorded := !errors.Is(err, ErrNoRecord)
 	switch {
@@ -182,11 +192,7 @@ func (s *Runs) Begin(ctx context.Context, call Call, request run.Request, bucket
 	if recorded {
 		return s.reuse(ctx, standing, fresh)
 	}
-	created, err := s.create(ctx, fresh)
-	if errors.Is(err, store.ErrExists) { // by another call, or by a stop or a close
-		return s.Begin(ctx, call, request, bucket, outputPrefix)
-	}
-	return created, err
+	return s.create(ctx, fresh)
 }
 
 // create writes a new record, or returns store.ErrExists. The entry of the index comes

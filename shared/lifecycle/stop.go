@@ -13,7 +13,7 @@ import (
 // Stop notes in the record that a person stops the run; every step reads that.
 // execution is the run's as Step Functions describes it. For a run without a record
 // Stop creates one if the execution runs, and else returns [ErrNoRecord]. The caller
-// has to carry out the effects, which are [CancelTask] and [StopExecution]: for a run
+// has to carry out the effects, which are [MustCancelTask] and [MustStopExecution]: for a run
 // that has ended, of which nothing is written, at most the former. A run that is
 // delivering is not stopped: Stop finishes the delivery. It needs OutputS3.
 func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Execution, bucket, outputPrefix string) (Run, Effect, error) {
@@ -27,7 +27,7 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 		placeholder.StopRequestedAt = s.Now().UTC()
 		r, err = s.create(ctx, placeholder)
 		if !errors.Is(err, store.ErrExists) {
-			return r, CancelTask | StopExecution, err
+			return r, MustCancelTask | MustStopExecution, err
 		}
 		r, err = s.Get(ctx, runID)
 	}
@@ -85,8 +85,8 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Dec
 	if err != nil {
 		return r, err
 	}
-	if d := r.Decision; d != nil && (!r.InDoubt() || d.Attempt == r.Submission.Attempt) {
-		decision.Attempt = d.Attempt // said again, be it acted on by now
+	if d := r.Decision; d != nil && (!r.InDoubt() || d.AttemptID == r.Submission.AttemptID) {
+		decision.AttemptID = d.AttemptID // said again, be it acted on by now
 		if d.Same(decision) {
 			return r, nil
 		}
@@ -95,8 +95,8 @@ func (s *Runs) DecideOutcome(ctx context.Context, runID string, decision run.Dec
 		if !rec.InDoubt() {
 			return refusal(named.NotInDoubt, *rec)
 		}
-		decision.Attempt = rec.Submission.Attempt
-		if d := rec.Decision; d != nil && d.Attempt == decision.Attempt {
+		decision.AttemptID = rec.Submission.AttemptID
+		if d := rec.Decision; d != nil && d.AttemptID == decision.AttemptID {
 			if d.Same(decision) {
 				return nil
 			}

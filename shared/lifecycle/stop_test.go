@@ -30,34 +30,34 @@ func TestStops(t *testing.T) {
 		effects Effect
 		task    string // what a cancel then says
 	}{
-		{name: "nothing was posted", prepare: func(w *world) { w.begin("r1", 0) }, status: run.Submitting, noted: true, effects: CancelTask | StopExecution, task: "none"},
-		{name: "in doubt", prepare: func(w *world) { w.doubt("r1") }, status: run.Submitting, noted: true, effects: CancelTask | StopExecution, task: "cancelling"},
-		{name: "waiting", prepare: func(w *world) { w.submit("r1", "t1") }, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "cancelled"},
-		{name: "copying", prepare: func(w *world) { w.copied("r1", "t1") }, status: run.Copying, noted: true, effects: CancelTask | StopExecution, task: "cancelled"},
+		{name: "nothing was posted", prepare: func(w *world) { w.begin("r1", 0) }, status: run.Submitting, noted: true, effects: MustCancelTask | MustStopExecution, task: "none"},
+		{name: "in doubt", prepare: func(w *world) { w.doubt("r1") }, status: run.Submitting, noted: true, effects: MustCancelTask | MustStopExecution, task: "cancelling"},
+		{name: "waiting", prepare: func(w *world) { w.submit("r1", "t1") }, status: run.Waiting, noted: true, effects: MustCancelTask | MustStopExecution, task: "cancelled"},
+		{name: "copying", prepare: func(w *world) { w.copied("r1", "t1") }, status: run.Copying, noted: true, effects: MustCancelTask | MustStopExecution, task: "cancelled"},
 		{name: "the cancel is not accepted", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 9)
-		}, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "cancelling"},
+		}, status: run.Waiting, noted: true, effects: MustCancelTask | MustStopExecution, task: "cancelling"},
 		{name: "adopted", prepare: func(w *world) {
 			if _, err := w.runs.Adopt(w.t.Context(), w.doubt("r1"), "t1"); err != nil {
 				w.t.Fatal(err)
 			}
-		}, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "left"},
+		}, status: run.Waiting, noted: true, effects: MustCancelTask | MustStopExecution, task: "left"},
 		{name: "failed: its task was left running", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.closes(w.execution("r1", executions.Failed, 0, named.Unavailable, "x"))
-		}, status: run.Failed, effects: CancelTask, task: "cancelled"},
+		}, status: run.Failed, effects: MustCancelTask, task: "cancelled"},
 		{name: "failed and redriven, its step not there yet", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.closes(w.execution("r1", executions.Failed, 0, named.Unavailable, "x"))
 			w.execution("r1", executions.Running, 1, "", "")
-		}, status: run.Waiting, noted: true, effects: CancelTask | StopExecution, task: "cancelled"},
+		}, status: run.Waiting, noted: true, effects: MustCancelTask | MustStopExecution, task: "cancelled"},
 		{name: "cancelled, its task not yet", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 99)
 			w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
 			w.answers["t1"] = nil
-		}, status: run.Cancelled, effects: CancelTask, task: "cancelled"},
+		}, status: run.Cancelled, effects: MustCancelTask, task: "cancelled"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestStopsOnePastItsPointOfNoReturn(t *testing.T) {
 	}
 	w.around = nil
 	r, effects, err := w.stops("r1")
-	if err != nil || r.Status != run.Succeeded || effects&(CancelTask|StopExecution) != 0 || !w.get("r1").StopRequestedAt.IsZero() {
+	if err != nil || r.Status != run.Succeeded || effects&(MustCancelTask|MustStopExecution) != 0 || !w.get("r1").StopRequestedAt.IsZero() {
 		t.Errorf("%+v, effects %b, %v", r, effects, err)
 	}
 	w.delivered("r1")
@@ -109,7 +109,7 @@ func TestStopsBeforeTheRecord(t *testing.T) {
 	e := w.execution("r1", executions.Running, 0, "", "")
 	e.Input = `{"workflow":"text-to-image@2","destination":{"prefix":"p/{run_id}/"},"max_seconds":60}`
 	w.executions["r1"] = e
-	if _, effects, err := w.stops("r1"); err != nil || effects != CancelTask|StopExecution {
+	if _, effects, err := w.stops("r1"); err != nil || effects != MustCancelTask|MustStopExecution {
 		t.Fatalf("effects %b, %v", effects, err)
 	}
 	if r := w.get("r1"); !r.WasStopped() || !r.Status.Open() || r.Prefix != "p/r1/" || r.MaxSeconds != 60 || r.Workflow != "text-to-image@2" || r.ExecutionARN != arnPrefix+"r1" || len(w.keys("index/")) != 1 {
@@ -230,7 +230,7 @@ func TestDecides(t *testing.T) {
 				}
 				return
 			}
-			test.stands.Attempt = "a1"
+			test.stands.AttemptID = "a1"
 			if stands == nil || *stands != test.stands {
 				t.Errorf("%+v stands", stands)
 			}
@@ -253,7 +253,7 @@ func TestDecidesTwice(t *testing.T) {
 		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not, nil); err != nil {
 			t.Fatal(err)
 		}
-		if d := w.get("r1").Decision; d == nil || d.Attempt != attempt {
+		if d := w.get("r1").Decision; d == nil || d.AttemptID != attempt {
 			t.Errorf("it speaks of %+v, the attempt is %s", d, attempt)
 		}
 		w.execution("r1", executions.Running, life+1, "", "")

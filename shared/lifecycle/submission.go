@@ -27,12 +27,12 @@ const (
 // is not known whether the record was written, and the next call has to investigate as
 // after a lost reply.
 func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission run.Submission) (Run, error) {
-	if err := s.put(ctx, markersOf(workflowID, r.RunID)+submission.Attempt, submission.Marker(r.RunID)); err != nil {
+	if err := s.put(ctx, markersOf(workflowID, r.RunID)+submission.AttemptID, submission.Marker(r.RunID)); err != nil {
 		return r, err
 	}
 	marked, _, err := s.update(ctx, r, onMark, func(rec *run.Record) error {
 		switch {
-		case rec.Submission != nil && rec.Submission.Attempt == submission.Attempt:
+		case rec.Submission != nil && rec.Submission.AttemptID == submission.AttemptID:
 			return nil
 		case rec.InDoubt():
 			return refusal(named.SubmitInDoubt, *rec)
@@ -44,7 +44,7 @@ func (s *Runs) Mark(ctx context.Context, r Run, workflowID string, submission ru
 	if err == nil || named.Is(err, named.Unavailable) { // the record may have the mark: the next call looks before it posts
 		return marked, err
 	}
-	return marked, errors.Join(err, s.Store.Delete(ctx, markersOf(workflowID, r.RunID)+submission.Attempt))
+	return marked, errors.Join(err, s.Store.Delete(ctx, markersOf(workflowID, r.RunID)+submission.AttemptID))
 }
 
 // Unmark takes back the mark of a POST of r, which has a submission, that certainly
@@ -76,9 +76,9 @@ func (s *Runs) NotStarted(ctx context.Context, r Run) (Run, error) {
 // then its marker, which would hold up other runs' doubts. uncount says that it does
 // not count as a POST either.
 func (s *Runs) clearSubmission(ctx context.Context, r Run, uncount bool) (Run, error) {
-	attempt := r.Submission.Attempt
+	attempt := r.Submission.AttemptID
 	r, _, err := s.update(ctx, r, onUnmark, func(rec *run.Record) error {
-		if rec.InDoubt() && rec.Submission.Attempt == attempt {
+		if rec.InDoubt() && rec.Submission.AttemptID == attempt {
 			rec.Submission, rec.Candidates, rec.CandidatesAt = nil, nil, time.Time{}
 			rec.CleanUpDue = rec.CleanUpDue || !rec.Status.Open() // its marker, if this call dies
 			if uncount {
@@ -147,7 +147,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	}
 	// A marker goes after what it stands for is done: by it and by CleanUpDue the
 	// sweep finds a task whose call died here.
-	if met.Then&CancelTask != 0 {
+	if met.Then&MustCancelTask != 0 {
 		if r, err = s.CancelTask(ctx, r, callBudget); err != nil {
 			return r, err
 		}
@@ -155,7 +155,7 @@ func (s *Runs) Accept(ctx context.Context, r Run, taskID string) (Run, error) {
 	if !r.first || submission == nil { // an earlier call may have died between its marker and its mark
 		return r, s.clearMarkers(ctx, r.Record)
 	}
-	if err := s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+submission.Attempt); err != nil {
+	if err := s.Store.Delete(ctx, markersOf(r.WorkflowID, r.RunID)+submission.AttemptID); err != nil {
 		return r, err
 	}
 	return r, s.withdrawDoubt(ctx, r.Record)
@@ -229,7 +229,7 @@ func (s *Runs) Adopt(ctx context.Context, r Run, taskID string) (Run, error) {
 	}
 	return s.find(ctx, r, taskID, run.ByExclusion, func(rec *run.Record) {
 		d := rec.Decision // one on an earlier attempt says nothing of this task
-		rec.Adopted = d == nil || rec.Submission == nil || d.Attempt != rec.Submission.Attempt
+		rec.Adopted = d == nil || rec.Submission == nil || d.AttemptID != rec.Submission.AttemptID
 	})
 }
 

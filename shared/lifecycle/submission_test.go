@@ -194,7 +194,7 @@ func TestMarkersOfAWorkflow(t *testing.T) {
 			if !m.Window.Contains(m.Window.From) {
 				t.Errorf("its window is %+v", m.Window)
 			}
-			list = append(list, m.RunID+"/"+m.Attempt)
+			list = append(list, m.RunID+"/"+m.AttemptID)
 		}
 		slices.Sort(list)
 		return list

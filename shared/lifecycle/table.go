@@ -68,11 +68,11 @@ type Effect uint
 
 // The effects that callers carry out; this package carries out the others itself.
 const (
-	CancelTask    Effect = 1 << iota // cancel the run's task, if it is the run's to cancel
-	StopExecution                    // stop the execution, so that no further step is called
-	doFinish                         // write the manifest's fixed bytes and close the run as succeeded
-	doRemoveError                    // remove the error.json that a close may have left
-	doEndStep                        // end the step as RunCancelled
+	MustCancelTask    Effect = 1 << iota // cancel the run's task, if it is the run's to cancel
+	MustStopExecution                    // stop the execution, so that no further step is called
+	doFinish                             // write the manifest's fixed bytes and close the run as succeeded
+	doRemoveError                        // remove the error.json that a close may have left
+	doEndStep                            // end the step as RunCancelled
 )
 
 // resume in cell.To stands for the status that follows from the record's contents:
@@ -101,8 +101,8 @@ var (
 	ignore     = cell{Ignore: true}
 	finish     = cell{Then: doFinish}
 	finishOnly = cell{Then: doFinish, Ignore: true}
-	cancel     = cell{Then: CancelTask}
-	halt       = cell{Then: CancelTask | StopExecution}
+	cancel     = cell{Then: MustCancelTask}
+	halt       = cell{Then: MustCancelTask | MustStopExecution}
 	superseded = cell{Refuse: named.Superseded}
 	stopped    = cell{Refuse: named.RunCancelled}
 	marked     = cell{Refuse: named.SubmitInDoubt}
@@ -128,7 +128,7 @@ var table = map[event]map[phase]cell{
 	onUndeliverable: cells(ignore, ignore, ignore, ignore, cell{To: run.Failed}, ignore, ignore, ignore),
 
 	onStop:     cells(halt, halt, halt, halt, finish, cancel, cancel, ignore),
-	onStopNext: cells(halt, halt, halt, halt, finish, cell{To: resume, Then: CancelTask | StopExecution}, halt, ignore),
+	onStopNext: cells(halt, halt, halt, halt, finish, cell{To: resume, Then: MustCancelTask | MustStopExecution}, halt, ignore),
 
 	onEndFailed:  cells(cell{To: run.Failed}, cell{To: run.Failed}, cell{To: run.Failed}, cell{To: run.Cancelled}, finish, ignore, ignore, removeError),
 	onEndStopped: cells(cell{To: run.Cancelled}, cell{To: run.Cancelled}, cell{To: run.Cancelled}, cell{To: run.Cancelled}, finish, ignore, ignore, removeError),

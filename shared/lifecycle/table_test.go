@@ -29,7 +29,7 @@ func said(before run.Record, after run.Record, cell cell, err error, did bool) s
 		words = append(words, "(it changed what it was not to, or did not)")
 	}
 	effects := map[Effect]string{
-		CancelTask: "cancel task", StopExecution: "stop execution", doFinish: "finish", doRemoveError: "remove error.json", doEndStep: "step ends as RunCancelled",
+		MustCancelTask: "cancel task", MustStopExecution: "stop execution", doFinish: "finish", doRemoveError: "remove error.json", doEndStep: "step ends as RunCancelled",
 	}
 	for _, effect := range slices.Sorted(maps.Keys(effects)) {
 		if cell.Then&effect != 0 {
@@ -210,7 +210,7 @@ func TestResumes(t *testing.T) {
 		want   run.Status
 	}{
 		"nothing was submitted": {func(r *run.Record) { r.TaskID, r.CopyStartedAt = "", time.Time{} }, run.Submitting},
-		"in doubt":              {func(r *run.Record) { r.TaskID, r.Submission = "", &run.Submission{Attempt: "a"} }, run.Submitting},
+		"in doubt":              {func(r *run.Record) { r.TaskID, r.Submission = "", &run.Submission{AttemptID: "a"} }, run.Submitting},
 		"it waited":             {func(r *run.Record) { r.CopyStartedAt = time.Time{} }, run.Waiting},
 		"it copied":             {func(*run.Record) {}, run.Copying},
 	} {

@@ -203,7 +203,7 @@ func (w *world) begin(id string, life int) Run {
 // submission of the run's n-th POST, a second after the world's own time.
 func (w *world) submission(attempt string) run.Submission {
 	now := w.clock()
-	return run.Submission{Attempt: attempt, MarkedAt: now, PostUntil: now.Add(25 * time.Second), LocalAt: now}
+	return run.Submission{AttemptID: attempt, MarkedAt: now, PostUntil: now.Add(25 * time.Second), LocalAt: now}
 }
 
 func (w *world) mark(r Run, attempt string) Run {

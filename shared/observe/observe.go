@@ -36,7 +36,7 @@ func Logger(w io.Writer, function string) *slog.Logger {
 type runtimeLog struct{ log *slog.Logger }
 
 // Write logs what aws-lambda-go says when it gives up: an answer that Lambda's
-// runtime API did not take, such as one over 6 MB, or a runtime API that is gone. Its
+// runtime API did not take, such as one over 6 MB, or that Lambda answers no more. Its
 // report of an error that a handler returned is dropped, since Step logs that.
 func (r runtimeLog) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
@@ -66,7 +66,7 @@ func Log(ctx context.Context) *slog.Logger {
 const RunID = "run_id"
 
 // Step wraps the handler of a step. Each call logs one line, with the run's id, the
-// request's id, the outcome, and the time that it took in ms, by the clock now. handle
+// request's id, the error if there was one, and the time that it took in ms, by the clock now. handle
 // gets that logger by [Log], and its error is returned as [LambdaError] makes it.
 func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() time.Time, handle func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {

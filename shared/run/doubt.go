@@ -5,7 +5,7 @@ import "time"
 // Submission is the POST that starts a run's task, as the record has it before the POST
 // is sent. Its times are by Cyberun's clock, except LocalAt.
 type Submission struct {
-	Attempt   string    `json:"attempt"`           // its id: only the call that marked it may post
+	AttemptID string    `json:"attempt"`           // its id: only the call that marked it may post
 	MarkedAt  time.Time `json:"marked_at"`         // when it was written to the record
 	PostUntil time.Time `json:"post_until"`        // by when the POST has ended, with or without an answer
 	LocalAt   time.Time `json:"local_at"`          // MarkedAt by the relay's own clock
@@ -30,7 +30,7 @@ func (s Submission) Window() Window {
 
 // Marker returns the marker that announces this submission to other runs.
 func (s Submission) Marker(runID string) Marker {
-	return Marker{RunID: runID, Attempt: s.Attempt, Window: s.Window()}
+	return Marker{RunID: runID, AttemptID: s.AttemptID, Window: s.Window()}
 }
 
 // Window is a span of time by Cyberun's clock.
@@ -54,7 +54,7 @@ type Candidate struct {
 // It tells other runs of the workflow that a POST is about to be sent, and in which
 // window a task of that POST is created.
 type Marker struct {
-	RunID   string `json:"run_id"`
-	Attempt string `json:"attempt"`
-	Window  Window `json:"window"`
+	RunID     string `json:"run_id"`
+	AttemptID string `json:"attempt"`
+	Window    Window `json:"window"`
 }

@@ -29,8 +29,8 @@ func TestServerTime(t *testing.T) {
 
 func TestMarkerIsTheWindow(t *testing.T) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	s := Submission{Attempt: "a", MarkedAt: noon, PostUntil: noon.Add(25 * time.Second)}
-	if m := s.Marker("r"); m.RunID != "r" || m.Attempt != "a" || m.Window != s.Window() {
+	s := Submission{AttemptID: "a", MarkedAt: noon, PostUntil: noon.Add(25 * time.Second)}
+	if m := s.Marker("r"); m.RunID != "r" || m.AttemptID != "a" || m.Window != s.Window() {
 		t.Errorf("%+v", m)
 	}
 }

@@ -35,7 +35,7 @@ func NewManifest(r Record, p Progress, outputs []Output, now time.Time) Manifest
 			CopyStartedAt: r.CopyStartedAt, FinishedAt: now.UTC(),
 		},
 		Usage: Usage{
-			Polls: p.Polls, HeldSeconds: p.HeldSeconds, CopiedBytes: copied, Transitions: Transitions(p.Polls, r.Copies),
+			Polls: p.Polls, HeldSeconds: p.HeldSeconds, CopiedBytes: copied, Transitions: StateTransitions(p.Polls, r.Copies),
 		},
 		ExtraTasks: r.ExtraTasks,
 	}

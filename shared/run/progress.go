@@ -29,11 +29,11 @@ type Progress struct {
 	HeldSeconds float64  `json:"held_seconds"`
 }
 
-// Transitions returns how many state transitions a run took with so many polls and
+// StateTransitions returns how many state transitions a run took with so many polls and
 // calls of copy-result: one for Submit; for each poll the poll, its choice, and its
 // wait or its wait for a webhook; for each call of copy-result the call and its choice;
 // one for Done. Retries are not counted.
-func Transitions(polls, copies int) int {
+func StateTransitions(polls, copies int) int {
 	const submit, poll, copyAndChoice, done = 1, 3, 2, 1
 	if polls == 0 {
 		return 0

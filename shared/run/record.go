@@ -125,7 +125,7 @@ type ExtraTask struct {
 // Decision is what a person decides about a submission whose outcome is unknown: that
 // it started the task TaskID, or that it started none.
 type Decision struct {
-	Attempt    string    `json:"attempt"` // of the submission that is decided
+	AttemptID  string    `json:"attempt"` // of the submission that is decided
 	TaskID     string    `json:"task_id,omitempty"`
 	NotStarted bool      `json:"not_started,omitempty"`
 	DecidedBy  string    `json:"decided_by"` // the caller's ARN
@@ -134,7 +134,7 @@ type Decision struct {
 
 // Same reports whether two decisions are equal but for who made them and when.
 func (d Decision) Same(o Decision) bool {
-	return d.Attempt == o.Attempt && d.TaskID == o.TaskID && d.NotStarted == o.NotStarted
+	return d.AttemptID == o.AttemptID && d.TaskID == o.TaskID && d.NotStarted == o.NotStarted
 }
 
 // Cancel is the cancel of a run's task: when the relay first tried it, when Cyberun

@@ -68,7 +68,7 @@ func TestInDoubt(t *testing.T) {
 	if r.InDoubt() || r.WasStopped() {
 		t.Errorf("a new record: %+v", r)
 	}
-	r.Submission, r.Candidates = &Submission{Attempt: "a"}, []Candidate{{TaskID: "t"}}
+	r.Submission, r.Candidates = &Submission{AttemptID: "a"}, []Candidate{{TaskID: "t"}}
 	if !r.InDoubt() {
 		t.Error("a submission without a task is in doubt")
 	}
@@ -154,16 +154,16 @@ func TestCancelText(t *testing.T) {
 
 // TestSameWord: who said a word, and when, does not make it another one.
 func TestSameWord(t *testing.T) {
-	word := Decision{Attempt: "a", TaskID: "t", DecidedBy: "x"}
+	word := Decision{AttemptID: "a", TaskID: "t", DecidedBy: "x"}
 	tests := []struct {
 		name  string
 		other Decision
 		want  bool
 	}{
-		{name: "by another", other: Decision{Attempt: "a", TaskID: "t", DecidedBy: "y", DecidedAt: time.Unix(1, 0)}, want: true},
-		{name: "of another attempt", other: Decision{Attempt: "b", TaskID: "t"}},
-		{name: "another task", other: Decision{Attempt: "a", TaskID: "u"}},
-		{name: "none started", other: Decision{Attempt: "a", NotStarted: true}},
+		{name: "by another", other: Decision{AttemptID: "a", TaskID: "t", DecidedBy: "y", DecidedAt: time.Unix(1, 0)}, want: true},
+		{name: "of another attempt", other: Decision{AttemptID: "b", TaskID: "t"}},
+		{name: "another task", other: Decision{AttemptID: "a", TaskID: "u"}},
+		{name: "none started", other: Decision{AttemptID: "a", NotStarted: true}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -181,10 +181,10 @@ func TestRecordRoundTrip(t *testing.T) {
 		RunID: "r", ExecutionARN: "arn", StartedAt: now, Life: 2, LifeStartedAt: now, Status: Failed, Workflow: "w@1", WorkflowID: "wf",
 		RequestHash: "hash", Bucket: "outputs", Prefix: "runs/r/", MaxSeconds: 5,
 		TaskID: "t", Evidence: ByReceipt, Adopted: true, TaskWorkflow: "w", TaskKnownAt: now,
-		Submission: &Submission{Attempt: "a", MarkedAt: now, PostUntil: now, LocalAt: now, EmptyAt: now}, Posts: 2, LastAnswer: "l",
+		Submission: &Submission{AttemptID: "a", MarkedAt: now, PostUntil: now, LocalAt: now, EmptyAt: now}, Posts: 2, LastAnswer: "l",
 		SentFiles:  map[string]SentFile{"image": {"s3://b/k", "e", "f", now}},
 		Candidates: []Candidate{{TaskID: "t1", CreatedAt: now, TaskStatus: "running", DeliveredBy: "r2"}}, CandidatesAt: now,
-		ExtraTasks: []ExtraTask{{TaskID: "t2", Cancelled: true}}, Decision: &Decision{Attempt: "a", TaskID: "t", NotStarted: true, DecidedBy: "p", DecidedAt: now},
+		ExtraTasks: []ExtraTask{{TaskID: "t2", Cancelled: true}}, Decision: &Decision{AttemptID: "a", TaskID: "t", NotStarted: true, DecidedBy: "p", DecidedAt: now},
 		Cancel:     &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "cancelled"},
 		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, EndedAt: now,
 		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ErrorKey: "e", ManifestKey: "k", ManifestBodyKey: "b", CleanUpDue: true, WriteID: "n",
@@ -270,7 +270,7 @@ func TestTransitions(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := Transitions(test.polls, test.copies); got != test.want {
+			if got := StateTransitions(test.polls, test.copies); got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})

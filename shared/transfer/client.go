@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxRedirects  = 5 // a presigned URL needs none; a self-hosted store may put one or two in front
+	maxRedirects  = 5 // a presigned URL needs none; a self-hosted server may put one or two in front
 	dialTimeout   = 10 * time.Second
 	headerTimeout = 30 * time.Second // the same patience as for a byte of the body
 	idleKept      = 16               // two outputs' worth of connections
@@ -70,11 +70,11 @@ func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections makes http.Client's method of that name reach the transport.
 func (t *policyTransport) CloseIdleConnections() { t.next.CloseIdleConnections() }
 
-// NewStoreClient returns the HTTP client to give the S3 client as its HTTPClient. Its
+// NewS3Client returns the HTTP client to give the S3 client as its HTTPClient. Its
 // transport is made for long bodies, as that of [NewOriginClient] is, and it has no policy
 // and uses the environment's proxy. Call its CloseIdleConnections when it is no longer
 // needed.
-func NewStoreClient() *http.Client {
+func NewS3Client() *http.Client {
 	transport := newTransport(&net.Dialer{Timeout: dialTimeout})
 	transport.Proxy = http.ProxyFromEnvironment
 	transport.ExpectContinueTimeout = time.Second // a refusal before the body costs nothing to try again

@@ -31,7 +31,7 @@ type tuning struct {
 	maxTruncations int           // of an output at one byte, before it is taken to end there
 	backoff        time.Duration // before the second attempt
 	originStall    time.Duration // without a byte from the origin
-	storeStall     time.Duration // without S3 reading or answering
+	s3Stall        time.Duration // without S3 reading or answering
 	streamPart     int64         // the size of a stream's parts, and of its buffers
 	now            func() time.Time
 }
@@ -44,7 +44,7 @@ const (
 	defaultMaxTruncations = 20
 	defaultBackoff        = 200 * time.Millisecond
 	defaultOriginStall    = 30 * time.Second // as headerTimeout: a connection that is silent so long is opened again
-	defaultStoreStall     = 60 * time.Second // more than the origin's, for S3 answers when it has stored what it read
+	defaultS3Stall        = 60 * time.Second // more than the origin's, for S3 answers when it has stored what it read
 	// 10,000 parts of 8 MiB are 78 GiB, more than one call can stream.
 	defaultStreamPart = 8 << 20
 	// Four buffers fit beside the rest into the memory of the smallest function, 128 MB.
@@ -132,20 +132,20 @@ func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpo
 			client: c.Origin, now: c.now, url: refreshableURL{url: src.URL, refresh: src.Refresh},
 			retry: retry, stall: c.originStall, maxTruncations: c.maxTruncations,
 		},
-		store: &store{s3: c.S3, bucket: dst.Bucket, metadata: dst.Metadata, retry: retry, stall: c.storeStall},
+		bucket: &bucketClient{s3: c.S3, bucket: dst.Bucket, metadata: dst.Metadata, retry: retry, stall: c.s3Stall},
 	}
 	res, err := j.run(ctx, from)
 	if err != nil {
-		res, err = Result{}, c.outcome(ctx, err)
+		res, err = Result{}, c.callError(ctx, err)
 	}
 	res.Fetched, res.Stored = j.origin.fetched.Load(), j.stored.Load()
 	return res, err
 }
 
-// outcome returns what a failed copy ends with: a *named.Error as it is; nil if only the
+// callError returns what a failed copy ends with: a *named.Error as it is; nil if only the
 // context's deadline, after StopBefore, cut the copy off, since the parts that S3 has are
 // there for the next call; the context's cause if the context has ended; else Unavailable.
-func (c *Copier) outcome(ctx context.Context, err error) error {
+func (c *Copier) callError(ctx context.Context, err error) error {
 	_, isNamed := named.As(err)
 	switch {
 	case isNamed:
@@ -164,7 +164,7 @@ func (c *Copier) setUp() {
 	c.maxTruncations = cmp.Or(c.maxTruncations, defaultMaxTruncations)
 	c.backoff = cmp.Or(c.backoff, defaultBackoff)
 	c.originStall = cmp.Or(c.originStall, defaultOriginStall)
-	c.storeStall = cmp.Or(c.storeStall, defaultStoreStall)
+	c.s3Stall = cmp.Or(c.s3Stall, defaultS3Stall)
 	if c.now == nil {
 		c.now = time.Now
 	}

@@ -23,7 +23,7 @@ func testCopier(t testing.TB, store S3) *Copier {
 	t.Cleanup(origin.CloseIdleConnections)
 	return &Copier{S3: store, Origin: origin, Connections: 4, tuning: tuning{
 		partSize: testPart, streamPart: testPart, maxTruncations: defaultAttempts + 2,
-		backoff: time.Millisecond, originStall: 5 * time.Second, storeStall: 5 * time.Second,
+		backoff: time.Millisecond, originStall: 5 * time.Second, s3Stall: 5 * time.Second,
 	}}
 }
 
@@ -39,7 +39,7 @@ func testTarget() Target {
 type fixture struct {
 	t         *testing.T
 	origin    *fakeOrigin
-	store     *fakeS3
+	s3        *fakeS3
 	client    *s3.Client
 	copier    *Copier // of the next call
 	src       Source
@@ -50,8 +50,8 @@ type fixture struct {
 }
 
 func newFixture(t *testing.T, size int) *fixture {
-	f := &fixture{t: t, origin: newFakeOrigin(size), store: newFakeS3(), ctx: t.Context()}
-	f.client = f.store.client(t)
+	f := &fixture{t: t, origin: newFakeOrigin(size), s3: newFakeS3(), ctx: t.Context()}
+	f.client = f.s3.client(t)
 	f.copier = testCopier(t, f.client)
 	url := f.origin.serve(t)
 	f.src = Source{URL: url, Refresh: func(context.Context) (redact.SignedURL, error) {
@@ -84,16 +84,16 @@ func (f *fixture) copied() Result {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	checkCopied(f.t, f.store, f.origin, res)
+	checkCopied(f.t, f.s3, f.origin, res)
 	return res
 }
 
 // stopAfter makes the next call stop when S3 has been given so many parts more, by
 // a clock that they move.
 func (f *fixture) stopAfter(parts, connections int) {
-	before := f.store.count("UploadPart")
+	before := f.s3.count("UploadPart")
 	f.copier.Connections, f.copier.StopBefore = connections, time.Unix(int64(parts), 0)
-	f.copier.now = func() time.Time { return time.Unix(int64(f.store.count("UploadPart")-before), 0) }
+	f.copier.now = func() time.Time { return time.Unix(int64(f.s3.count("UploadPart")-before), 0) }
 }
 
 // copySome makes one call that stops after some parts.
@@ -155,7 +155,7 @@ func TestCopy(t *testing.T) {
 					t.Parallel()
 					f := newFixture(t, size)
 					changeOrigin(f.origin)
-					changeStore(f.store)
+					changeStore(f.s3)
 					f.copied()
 					f.saved = nil
 					if again := f.copied(); !again.Skipped {
@@ -170,7 +170,7 @@ func TestCopy(t *testing.T) {
 // TestStopAndResume copies in calls of four parts each.
 func TestStopAndResume(t *testing.T) {
 	f := newFixture(t, 20*testPart+17)
-	f.store.pageSize = 3
+	f.s3.pageSize = 3
 	for calls := 1; ; calls++ {
 		f.stopAfter(4, 2)
 		res, err := f.copy()
@@ -180,12 +180,12 @@ func TestStopAndResume(t *testing.T) {
 		if !res.Done {
 			continue
 		}
-		if checkCopied(t, f.store, f.origin, res); calls < 4 {
+		if checkCopied(t, f.s3, f.origin, res); calls < 4 {
 			t.Errorf("only %d calls: it was not stopped", calls)
 		}
 		break
 	}
-	if created := f.store.count("CreateMultipartUpload"); created != 1 {
+	if created := f.s3.count("CreateMultipartUpload"); created != 1 {
 		t.Errorf("%d uploads were created", created)
 	}
 	if served := f.origin.served.Load(); served != int64(len(f.origin.data)) {
@@ -220,7 +220,7 @@ func TestDeadline(t *testing.T) {
 		f.copier.StopBefore = time.Unix(1, 0)
 		ctx := deadline{t.Context(), make(chan struct{})}
 		f.ctx = ctx
-		f.store.fault = func(op string, n int, _ http.ResponseWriter, _ *http.Request) bool {
+		f.s3.fault = func(op string, n int, _ http.ResponseWriter, _ *http.Request) bool {
 			if op == "UploadPart" && n == 3 {
 				close(ctx.over)
 			}
@@ -230,7 +230,7 @@ func TestDeadline(t *testing.T) {
 		if res.Done || err != nil {
 			t.Errorf("ranges %t: %+v, %v", ranges, res, err)
 		}
-		if left := f.store.openUploads(); left != 1 && ranges || left != 0 && !ranges {
+		if left := f.s3.openUploads(); left != 1 && ranges || left != 0 && !ranges {
 			t.Errorf("ranges %t: %d uploads are left", ranges, left)
 		}
 		if !ranges && res.Stored != 0 {

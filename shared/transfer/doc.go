@@ -3,7 +3,7 @@
 // not at all.
 //
 // [Copier.Copy] copies one output. The server of its URL is called the origin here:
-// [NewOriginClient] makes the HTTP client for it, and [NewStoreClient] the HTTPClient of the
+// [NewOriginClient] makes the HTTP client for it, and [NewS3Client] the HTTPClient of the
 // S3 client. The URL is signed: it is a [redact.SignedURL] until the request is made,
 // and [redact.Error] removes it from every error of net/http and the SDK.
 //
@@ -33,7 +33,7 @@
 // one content, is read in one stream through a few pooled buffers, and again from its
 // start if it breaks off. So is one whose ranges turn out not to be usable: a 206 of
 // another range, of an unknown total or without Content-Range, a range that is ignored
-// later, or an ETag that changes from answer to answer, as with a store each node of
+// later, or an ETag that changes from answer to answer, as with object storage each node of
 // which has its own. The upload of the ranges is aborted then.
 //
 // # An output that changes
@@ -43,7 +43,7 @@
 // from its first byte to its last, of the announced length. OutputChanged says that the
 // output was replaced while it was copied, which its length, its Content-Encoding or, in
 // several answers, its Last-Modified shows. Without a Last-Modified, a replacement of
-// the same length looks like another node of the store with an ETag of its own: the
+// the same length looks like another node of the storage with an ETag of its own: the
 // newer content is stored then, whole. If an output is replaced between two calls, the
 // newer content is stored as well.
 //
@@ -87,11 +87,11 @@
 //	              origin.go        one GET, with a URL that is refreshed
 //	              response.go      OriginFile: is it what was asked for, and of the same output
 //	              filename.go      what the file is called
-//	the store     object.go        PutObject, and the object that is there already
+//	the bucket    object.go        PutObject, and the object that is there already
 //	              upload.go        a multipart upload and its Checkpoint: UploadPart
 //	              send.go          one request with a body, until it is stored
 //	              chunkedbody.go   the body: framed, summed, with its trailer
-//	              store.go         requests without a body; S3's errors
+//	              bucket.go        requests without a body; S3's errors
 //	connections   client.go        NewOriginClient, NewStoreClient
 //	              policy.go        which servers may be reached
 //	values        ranges.go, url.go, pool.go, retry.go, crc32.go

@@ -68,7 +68,7 @@ func (f *fakeS3) client(t testing.TB) *s3.Client {
 }
 
 func clientOf(t testing.TB, endpoint string) *s3.Client {
-	store := NewStoreClient()
+	store := NewS3Client()
 	t.Cleanup(store.CloseIdleConnections)
 	return s3.New(s3.Options{
 		Region: "us-east-1", BaseEndpoint: &endpoint, UsePathStyle: true, HTTPClient: store,

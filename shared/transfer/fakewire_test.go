@@ -55,7 +55,7 @@ func (w *wire) clients(t *testing.T) (copies, small *s3.Client) {
 	}
 	dialer := &net.Dialer{}
 	trust := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}} // #nosec G402 -- the test's own server
-	own := NewStoreClient()
+	own := NewS3Client()
 	t.Cleanup(own.CloseIdleConnections)
 	own.Transport.(*http.Transport).DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&tls.Dialer{NetDialer: dialer, Config: trust}).DialContext(ctx, network, w.address)

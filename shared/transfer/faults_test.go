@@ -70,12 +70,12 @@ func checkMatrixError(t *testing.T, f *fixture, err error, want string) {
 	if strings.Contains(err.Error(), "=secret") || strings.Contains(err.Error(), "Signature") {
 		t.Errorf("the signed URL is in the error: %v", err)
 	}
-	f.store.mu.Lock()
-	defer f.store.mu.Unlock()
-	if len(f.store.objects) != 0 {
+	f.s3.mu.Lock()
+	defer f.s3.mu.Unlock()
+	if len(f.s3.objects) != 0 {
 		t.Errorf("%v, and yet an object", err)
 	}
-	if (want == named.OutputChanged || want == named.OutputTruncated) && len(f.store.uploads) > 0 {
+	if (want == named.OutputChanged || want == named.OutputTruncated) && len(f.s3.uploads) > 0 {
 		t.Errorf("%v leaves an upload that nothing can resume", err)
 	}
 }
@@ -96,7 +96,7 @@ func checkMatrixObject(t *testing.T, f *fixture, res Result, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	object, data := f.store.object(res.Key), f.origin.data
+	object, data := f.s3.object(res.Key), f.origin.data
 	if object == nil || string(object.data) != string(data) {
 		t.Fatalf("a wrong object: %+v", res)
 	}

@@ -66,7 +66,7 @@ func TestInterruptedTenTimes(t *testing.T) {
 	spec := childSpec{URL: string(f.src.URL), Endpoint: *f.client.Options().BaseEndpoint, Checkpoint: filepath.Join(t.TempDir(), "checkpoint")}
 	for i := range 10 {
 		if i%2 == 1 {
-			killAfter(t, f.store, spec, f.store.count("UploadPart")+12)
+			killAfter(t, f.s3, spec, f.s3.count("UploadPart")+12)
 			continue
 		}
 		f.stopAfter(12, 4)
@@ -79,7 +79,7 @@ func TestInterruptedTenTimes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkCopied(t, f.store, f.origin, res)
+	checkCopied(t, f.s3, f.origin, res)
 	if ratio := float64(f.origin.served.Load()) / float64(len(f.origin.data)); ratio > 1.1 {
 		t.Errorf("each byte was fetched %.2f times, want at most 1.1", ratio)
 	}

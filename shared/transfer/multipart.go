@@ -33,10 +33,10 @@ func (j *outputCopy) resume(ctx context.Context, cp Checkpoint) (Result, error) 
 	if cp.UploadID == "" {
 		return Result{}, errRestart
 	}
-	up := &upload{store: j.store, Checkpoint: cp}
+	up := &upload{bucketClient: j.bucket, Checkpoint: cp}
 	j.restarts = cp.Restarts
 	if cp.Stream {
-		res, found, err := j.store.find(ctx, cp.Key, cp.Total)
+		res, found, err := j.bucket.find(ctx, cp.Key, cp.Total)
 		if err != nil || found && cp.Total >= 0 {
 			return res, err
 		}
@@ -65,7 +65,7 @@ func (j *outputCopy) resume(ctx context.Context, cp Checkpoint) (Result, error) 
 // does so again if S3 then misses a part, as when another call works on the same
 // upload.
 func (j *outputCopy) copyAndComplete(ctx context.Context, up *upload, first *rangeReader) (Result, error) {
-	const rounds = 3 // two calls that meet need two; a store that never agrees is given up
+	const rounds = 3 // two calls that meet need two; a bucket that never agrees is given up
 	var err error
 	for range rounds {
 		if err = j.copyParts(ctx, up, first); err != nil {

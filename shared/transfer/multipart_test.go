@@ -23,7 +23,7 @@ func TestResume(t *testing.T) {
 		"nothing":                    {copied: 5 * testPart},
 		"the output changed":         {between: func(f *fixture) { f.origin.change(randomBytes(9*testPart+5), changedETag) }, copied: 9*testPart + 5},
 		"a node with another ETag":   {between: nodes(true, false)},
-		"S3 keeps no CRC32 of parts": {first: func(f *fixture) { f.store.noSums = true }, copied: 8 * testPart},
+		"S3 keeps no CRC32 of parts": {first: func(f *fixture) { f.s3.noSums = true }, copied: 8 * testPart},
 		"another call completed it": {between: func(f *fixture) {
 			if _, err := testCopier(t, f.client).Copy(f.ctx, f.src, testTarget(), f.saved, nil); err != nil {
 				t.Fatal(err)
@@ -60,7 +60,7 @@ func TestTroubleLeavesTheUpload(t *testing.T) {
 	for name, trouble := range map[string]func(*fixture, *atomic.Bool){
 		"the origin cuts each answer after some bytes": func(f *fixture, on *atomic.Bool) {
 			f.origin.body = func(_ int, w http.ResponseWriter) io.Writer {
-				if on.Load() && f.store.count("UploadPart") > 20 {
+				if on.Load() && f.s3.count("UploadPart") > 20 {
 					return &breakAfter{w: w, limit: 100}
 				}
 				return w
@@ -68,11 +68,11 @@ func TestTroubleLeavesTheUpload(t *testing.T) {
 		},
 		"the origin resets each answer at once": func(f *fixture, on *atomic.Bool) {
 			f.origin.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
-				return on.Load() && f.store.count("UploadPart") > 20 && hijack(w, "")
+				return on.Load() && f.s3.count("UploadPart") > 20 && hijack(w, "")
 			}
 		},
 		"S3 cuts its answers": func(f *fixture, on *atomic.Bool) {
-			f.store.after = func(op string, n int, w http.ResponseWriter, _ *http.Request) bool {
+			f.s3.after = func(op string, n int, w http.ResponseWriter, _ *http.Request) bool {
 				return on.Load() && op == "UploadPart" && n > 20 && hijack(w, "HTTP/1.1 200 OK\r\nETag: \"x")
 			}
 		},
@@ -82,8 +82,8 @@ func TestTroubleLeavesTheUpload(t *testing.T) {
 			var on atomic.Bool
 			on.Store(true)
 			trouble(f, &on)
-			if _, err := f.copy(); !named.Is(err, named.Unavailable) || f.store.openUploads() != 1 || f.saved == nil {
-				t.Fatalf("%v, %d uploads", err, f.store.openUploads())
+			if _, err := f.copy(); !named.Is(err, named.Unavailable) || f.s3.openUploads() != 1 || f.saved == nil {
+				t.Fatalf("%v, %d uploads", err, f.s3.openUploads())
 			}
 			on.Store(false)
 			if res := f.copied(); res.Stored == 0 || res.Stored > 24*testPart {
@@ -101,8 +101,8 @@ func TestUnsavedCheckpoint(t *testing.T) {
 		f.origin.noRanges = !ranges
 		refused := errors.New("the run was closed")
 		f.save = func(context.Context, Checkpoint) error { return refused }
-		if _, err := f.copy(); !errors.Is(err, refused) || f.store.openUploads() > 0 {
-			t.Errorf("ranges %t: %v, %d uploads are left", ranges, err, f.store.openUploads())
+		if _, err := f.copy(); !errors.Is(err, refused) || f.s3.openUploads() > 0 {
+			t.Errorf("ranges %t: %v, %d uploads are left", ranges, err, f.s3.openUploads())
 		}
 	}
 }
@@ -126,7 +126,7 @@ func TestImpossibleTotal(t *testing.T) {
 	f := newFixture(t, 2*testPart)
 	ranged(func(from, to, _ int) string { return fmt.Sprintf("bytes %d-%d/%d", from, to-1, math.MaxInt64) })(f)
 	_, err := f.copy()
-	if !named.Is(err, named.Unavailable) || !strings.Contains(err.Error(), "more than an S3 object can hold") || f.store.count("CreateMultipartUpload") > 0 {
+	if !named.Is(err, named.Unavailable) || !strings.Contains(err.Error(), "more than an S3 object can hold") || f.s3.count("CreateMultipartUpload") > 0 {
 		t.Errorf("%v", err)
 	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // put stores res.Bytes bytes as one object, and completes res.
-func (s *store) put(ctx context.Context, res Result, open openBody) (Result, error) {
+func (s *bucketClient) put(ctx context.Context, res Result, open openBody) (Result, error) {
 	input := &s3.PutObjectInput{
 		Bucket: &s.bucket, Key: &res.Key, ContentLength: &res.Bytes,
 		ContentType: &res.ContentType, ContentEncoding: orNil(res.ContentEncoding), Metadata: s.metadata,
@@ -78,7 +78,7 @@ func contentType(header string) string {
 // find returns the object that an earlier call, or another one at the same time, has
 // stored for this output: one of that size (-1: of any) with all of the target's
 // metadata.
-func (s *store) find(ctx context.Context, key string, size int64) (res Result, found bool, err error) {
+func (s *bucketClient) find(ctx context.Context, key string, size int64) (res Result, found bool, err error) {
 	if len(s.metadata) == 0 {
 		return Result{}, false, nil // nothing distinguishes it from another output
 	}
@@ -132,7 +132,7 @@ func hasMetadata(stored, wanted map[string]string) bool {
 // readBack returns the CRC32 of an object by reading it, with nothing of it held
 // in memory. A connection that breaks is opened again at the byte it had reached;
 // an object that is not that ETag's any more is OutputChanged.
-func (s *store) readBack(ctx context.Context, key, etag string, size int64) (uint32, error) {
+func (s *bucketClient) readBack(ctx context.Context, key, etag string, size int64) (uint32, error) {
 	sum, next := crc32.NewIEEE(), int64(0)
 	for retries := s.retry.start(); ; {
 		n, err := s.readRest(ctx, key, etag, size, next, sum)
@@ -150,7 +150,7 @@ func (s *store) readBack(ctx context.Context, key, etag string, size int64) (uin
 
 // readRest adds the object's bytes from next on to sum, by one request, and
 // returns how many they were.
-func (s *store) readRest(ctx context.Context, key, etag string, size, next int64, sum hash.Hash) (int64, error) {
+func (s *bucketClient) readRest(ctx context.Context, key, etag string, size, next int64, sum hash.Hash) (int64, error) {
 	input := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, IfMatch: orNil(etag)}
 	if next > 0 {
 		input.Range = aws.String(fmt.Sprintf("bytes=%d-", next))
@@ -160,7 +160,7 @@ func (s *store) readRest(ctx context.Context, key, etag string, size, next int64
 		return 0, named.Errorf(named.OutputChanged, "the object s3://%s/%s is no longer the one that was begun", s.bucket, key)
 	}
 	if err != nil {
-		return 0, storeError(s.bucket, "GetObject", err)
+		return 0, s3Error(s.bucket, "GetObject", err)
 	}
 	defer out.Body.Close()
 	part := contentRange{total: aws.ToInt64(out.ContentLength)}

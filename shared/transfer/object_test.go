@@ -103,8 +103,8 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
-func testStore(client S3) *store {
-	return &store{s3: client, bucket: "bucket", retry: retryPolicy{attempts: defaultAttempts, backoff: time.Millisecond}, stall: time.Minute}
+func testStore(client S3) *bucketClient {
+	return &bucketClient{s3: client, bucket: "bucket", retry: retryPolicy{attempts: defaultAttempts, backoff: time.Millisecond}, stall: time.Minute}
 }
 
 // TestObjectOfAnotherSize: an object with the target's metadata is this output only

@@ -35,7 +35,7 @@ func needsOneStream(err error) bool {
 type outputCopy struct {
 	*pool
 	origin   *origin
-	store    *store
+	bucket   *bucketClient
 	partSize int64
 	retry    retryPolicy
 	key      func(OriginFile) string
@@ -79,7 +79,7 @@ func (j *outputCopy) create(ctx context.Context, key string, file OriginFile, us
 	if err != nil {
 		return nil, err
 	}
-	up, err := j.store.create(ctx, Checkpoint{
+	up, err := j.bucket.create(ctx, Checkpoint{
 		Key: key, PartSize: partSize, OriginFile: file, Stream: !file.Ranges, Restarts: j.restarts,
 	})
 	if err != nil || j.save == nil {
@@ -102,7 +102,7 @@ func (j *outputCopy) abandon(ctx context.Context, up *upload, err error) (Result
 		return Result{}, err
 	}
 	gone := errors.Is(err, errUploadGone)
-	res, found, findErr := j.store.find(ctx, up.Key, up.Total)
+	res, found, findErr := j.bucket.find(ctx, up.Key, up.Total)
 	switch {
 	case found && findErr == nil:
 		up.abort(ctx) // the object may have come by another upload, and this one is nobody's now

@@ -14,7 +14,7 @@ func TestAnswersWithoutBytes(t *testing.T) {
 	f.origin.body = func(_ int, w http.ResponseWriter) io.Writer {
 		f.origin.mu.Lock()
 		defer f.origin.mu.Unlock()
-		if f.store.count("UploadPart") > 10 && empty < 4*defaultAttempts { // more than each of four connections has attempts
+		if f.s3.count("UploadPart") > 10 && empty < 4*defaultAttempts { // more than each of four connections has attempts
 			empty++
 			return &breakAfter{w: w, limit: 0}
 		}

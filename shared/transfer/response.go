@@ -42,7 +42,7 @@ func strongETag(etag string) string {
 // joined only if they are of one content: where the validator differs, the error is a
 // *oneStreamError, for only the whole in one answer will do. An answer that is the
 // whole is joined to nothing, so its ETag may differ, as between the nodes of one
-// store; another length, encoding or time of change is OutputChanged. The time may
+// storage system; another length, encoding or time of change is OutputChanged. The time may
 // be the node's own, so that error is transient: the origin is asked again before
 // it is believed.
 func (r *OriginFile) check(later OriginFile, whole bool) error {
@@ -79,7 +79,7 @@ type refusedError struct{ status int }
 func (e *refusedError) Error() string { return fmt.Sprintf("HTTP %d", e.status) }
 
 // named returns the error for a refusal that no fresh URL has cured. A signed URL
-// that has run out is refused with 401 or 403, and a file that a store has removed
+// that has run out is refused with 401 or 403, and a file that the server has removed
 // with 404: OutputExpired. Any other status is OutputUnavailable.
 func (e *refusedError) named() error {
 	status := strings.TrimSpace(fmt.Sprintf("HTTP %d %s", e.status, http.StatusText(e.status)))
@@ -164,7 +164,7 @@ func originFileOf(resp *http.Response, total int64) OriginFile {
 }
 
 // contentEncoding returns how the bytes are encoded. "aws-chunked" is not among
-// them: it framed the request that once stored the file, and where a store kept it
+// them: it framed the request that once stored the file, and where the server kept it
 // as a part of the object, readers would refuse the copy. Nor are words that say
 // that nothing was encoded, or name a charset, and what no header of the request to
 // S3 could carry.

@@ -23,7 +23,7 @@ func TestAwsChunked(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%q: %v", sent, err)
 		}
-		object := f.store.object(res.Key)
+		object := f.s3.object(res.Key)
 		stored := strings.Join(object.header.Values("Content-Encoding"), "|")
 		if stored != want || res.ContentEncoding != want || !bytes.Equal(object.data, f.origin.data) {
 			t.Errorf("%q is stored as %q, returned as %q, want %q", sent, stored, res.ContentEncoding, want)
@@ -109,9 +109,9 @@ func TestReplacedUnderOneStream(t *testing.T) {
 			case test.want == "" && err != nil, test.want != "" && !named.Is(err, test.want):
 				t.Fatalf("%v, want %q", err, test.want)
 			case err == nil:
-				checkCopied(t, f.store, f.origin, res)
-			case f.store.openUploads() != 0 || len(f.store.objects) != 0:
-				t.Errorf("%d uploads and %d objects are left", f.store.openUploads(), len(f.store.objects))
+				checkCopied(t, f.s3, f.origin, res)
+			case f.s3.openUploads() != 0 || len(f.s3.objects) != 0:
+				t.Errorf("%d uploads and %d objects are left", f.s3.openUploads(), len(f.s3.objects))
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func (j *outputCopy) start(ctx context.Context) (Result, error) {
 		j.known = &file
 	}
 	key := j.key(file)
-	if res, found, err := j.store.find(ctx, key, file.Total); err != nil || found {
+	if res, found, err := j.bucket.find(ctx, key, file.Total); err != nil || found {
 		first.Close()
 		j.release()
 		return res, err
@@ -79,5 +79,5 @@ func (j *outputCopy) single(ctx context.Context, key string, first *rangeReader)
 			return Result{}, err
 		}
 	}
-	return j.store.put(ctx, newResult(key, first.known), j.source(first, first.known, 0, first.known.Total))
+	return j.bucket.put(ctx, newResult(key, first.known), j.source(first, first.known, 0, first.known.Total))
 }

@@ -251,7 +251,7 @@ func outcome(t *testing.T, answer, operation, condition string, call func(*testi
 
 // productionClient tries three times, as the functions' clients do, without a pause.
 func productionClient(t *testing.T, endpoint string) *s3.Client {
-	pool := NewStoreClient()
+	pool := NewS3Client()
 	t.Cleanup(pool.CloseIdleConnections)
 	return s3.New(s3.Options{
 		Region: "us-east-1", BaseEndpoint: &endpoint, UsePathStyle: true, HTTPClient: pool,

@@ -17,12 +17,12 @@ type openBody func(context.Context) io.ReadCloser
 // says it stored, in its own encoding; nil if it says none.
 type bodyRequest func(ctx context.Context, body io.Reader, options ...func(*s3.Options)) (stored *string, err error)
 
-var errStoreStalled = errors.New("S3 neither read nor answered for too long")
+var errS3Stalled = errors.New("S3 neither read nor answered for too long")
 
 // send makes a request with a body of that length and returns the CRC32 of what
 // was sent. A request that fails is made again from the body's start: S3 keeps
 // nothing of a body that broke off.
-func (s *store) send(ctx context.Context, operation string, length int64, open openBody, request bodyRequest) (crc uint32, err error) {
+func (s *bucketClient) send(ctx context.Context, operation string, length int64, open openBody, request bodyRequest) (crc uint32, err error) {
 	err = s.retry.do(ctx, func() (err error) {
 		crc, err = s.sendOnce(ctx, operation, length, open, request)
 		return err
@@ -30,12 +30,12 @@ func (s *store) send(ctx context.Context, operation string, length int64, open o
 	return crc, err
 }
 
-func (s *store) sendOnce(ctx context.Context, operation string, length int64, open openBody, request bodyRequest) (uint32, error) {
+func (s *bucketClient) sendOnce(ctx context.Context, operation string, length int64, open openBody, request bodyRequest) (uint32, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	source := open(ctx)
 	defer source.Close()
-	body := newChunkedBody(source, length, s.stall, func() { cancel(errStoreStalled) })
+	body := newChunkedBody(source, length, s.stall, func() { cancel(errS3Stalled) })
 	stored, err := request(ctx, body, body.options)
 	sourceErr := body.sourceError() // before the next line makes one
 	if err != nil {
@@ -48,11 +48,11 @@ func (s *store) sendOnce(ctx context.Context, operation string, length int64, op
 	unavailable := func(why error) error {
 		return &transientError{err: named.Errorf(named.Unavailable, "S3 %s: %w", operation, why)}
 	}
-	if errors.Is(context.Cause(ctx), errStoreStalled) {
-		return 0, unavailable(errStoreStalled)
+	if errors.Is(context.Cause(ctx), errS3Stalled) {
+		return 0, unavailable(errS3Stalled)
 	}
 	if err != nil {
-		return 0, storeError(s.bucket, operation, err)
+		return 0, s3Error(s.bucket, operation, err)
 	}
 	crc, whole := body.sum()
 	if !whole {

@@ -28,7 +28,7 @@ func (w *waiting) Close() error { return nil }
 // waiting for the origin.
 func TestRefusalEndsTheRequest(t *testing.T) {
 	asked, refused := make(chan struct{}), errors.New("503 SlowDown")
-	_, err := (&store{stall: time.Minute}).sendOnce(t.Context(), "UploadPart", 1000,
+	_, err := (&bucketClient{stall: time.Minute}).sendOnce(t.Context(), "UploadPart", 1000,
 		func(ctx context.Context) io.ReadCloser { return &waiting{ctx, asked} },
 		func(_ context.Context, body io.Reader, _ ...func(*s3.Options)) (*string, error) {
 			go func() { _, _ = body.Read(make([]byte, 2000)) }()
@@ -43,7 +43,7 @@ func TestRefusalEndsTheRequest(t *testing.T) {
 // TestShortSource: a source that ends too early breaks the request, and is the
 // error that is reported.
 func TestShortSource(t *testing.T) {
-	_, err := (&store{stall: time.Minute}).sendOnce(t.Context(), "UploadPart", 1000, inMemory(make([]byte, 10)),
+	_, err := (&bucketClient{stall: time.Minute}).sendOnce(t.Context(), "UploadPart", 1000, inMemory(make([]byte, 10)),
 		func(_ context.Context, body io.Reader, _ ...func(*s3.Options)) (*string, error) {
 			_, err := body.Read(make([]byte, 2000))
 			return nil, err

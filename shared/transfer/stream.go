@@ -94,7 +94,7 @@ func (s *streaming) part(ctx context.Context, group *errgroup.Group, source io.R
 	case i == 0 && ended:
 		s.whole = newResult(s.key, s.file)
 		s.whole.Bytes = s.total
-		s.whole, err = s.store.put(ctx, s.whole, inMemory(buffer[:n]))
+		s.whole, err = s.bucket.put(ctx, s.whole, inMemory(buffer[:n]))
 	case n == 0:
 		err = nil
 	case i == maxParts:

@@ -18,7 +18,7 @@ func TestShorterStreamAtSecondAttempt(t *testing.T) {
 		}
 		return w
 	}
-	if f.copied(); f.store.count("CreateMultipartUpload") != 1 {
+	if f.copied(); f.s3.count("CreateMultipartUpload") != 1 {
 		t.Error("the first attempt created no upload")
 	}
 }

@@ -63,7 +63,7 @@ func partSizeFor(total, usual int64) (int64, error) {
 
 // upload is a multipart upload under way: parts[i] is part number i+1.
 type upload struct {
-	*store
+	*bucketClient
 	Checkpoint
 	mu    sync.Mutex // guards parts while put and reserve are called side by side
 	parts []part
@@ -98,7 +98,7 @@ func (u *upload) missing() (missing []int) {
 }
 
 // create begins an upload of the checkpoint's key, and completes the checkpoint.
-func (s *store) create(ctx context.Context, cp Checkpoint) (*upload, error) {
+func (s *bucketClient) create(ctx context.Context, cp Checkpoint) (*upload, error) {
 	input := &s3.CreateMultipartUploadInput{
 		Bucket: &s.bucket, Key: &cp.Key, Metadata: s.metadata,
 		ContentType: aws.String(contentType(cp.ContentType)), ContentEncoding: orNil(cp.ContentEncoding),
@@ -114,7 +114,7 @@ func (s *store) create(ctx context.Context, cp Checkpoint) (*upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &upload{store: s, Checkpoint: cp}, nil
+	return &upload{bucketClient: s, Checkpoint: cp}, nil
 }
 
 // put stores part i, of that size.

@@ -48,7 +48,7 @@ func versitygw(t *testing.T, secure bool) *s3.Client {
 		t.Fatal(err)
 	}
 	args := []string{"--port", socket, "--access", "local", "--secret", "locallocal", "--quiet", "--keep-alive"}
-	transport := NewStoreClient()
+	transport := NewS3Client()
 	inner := transport.Transport.(*http.Transport)
 	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", socket) }
 	inner.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }

@@ -61,6 +61,9 @@ func (h *Handler) Answer(ctx context.Context, r httpapi.Request) httpapi.Respons
 	answer, err := h.route(observe.WithLog(ctx, log), r)
 	log = log.With("route", r.RouteKey, "ms", h.Now().Sub(start).Milliseconds())
 	if err == nil {
+		if id, started := strings.CutPrefix(answer.Headers["location"], "/runs/"); started {
+			log = log.With(observe.RunID, id)
+		}
 		log.InfoContext(ctx, "answered", "status", answer.StatusCode)
 		return answer
 	}

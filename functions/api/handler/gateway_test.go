@@ -95,3 +95,17 @@ func TestPanic(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestLogNamesTheRun: one line for each request, with the run of its path or the one
+// that it started.
+func TestLogNamesTheRun(t *testing.T) {
+	w := newWorld(t)
+	var log bytes.Buffer
+	w.h.Log = slog.New(slog.NewTextHandler(&log, nil))
+	started := w.call("POST", "/runs", body).body["run_id"].(string)
+	w.call("GET", "/runs/"+started, "")
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "run_id="+started) || !strings.Contains(lines[1], "run_id="+started) {
+		t.Errorf("not two lines with run_id=%s:\n%s", started, log.String())
+	}
+}

@@ -28,7 +28,7 @@ func (w *world) says(id, word string) answer {
 // doubtful puts a run there that failed in doubt, whose execution may be redriven.
 func (w *world) doubtful() *world {
 	w.Record(run.Record{
-		RunID: "r1", Status: run.Failed, WorkflowID: "wf-1", Submission: &run.Submission{Attempt: "a1"}, Posts: 1, EndedAt: began,
+		RunID: "r1", Status: run.Failed, WorkflowID: "wf-1", Submission: &run.Submission{AttemptID: "a1"}, Posts: 1, EndedAt: began,
 		Error: named.Errorf(named.SubmitOutcomeUnknown, "x"), Candidates: []run.Candidate{{TaskID: "t1"}},
 	})
 	w.Set("tasks/t1", run.Ownership{StartedBy: "r1", Evidence: run.AsCandidate})
@@ -63,7 +63,7 @@ func TestOutcome(t *testing.T) {
 		if a.status != 202 || a.body["run_id"] != "r1" || a.body["status"] != "submitting" || len(a.body) != 2 {
 			t.Fatalf("%+v", a)
 		}
-		want.Attempt, want.DecidedBy, want.DecidedAt = "a1", ann, began
+		want.AttemptID, want.DecidedBy, want.DecidedAt = "a1", ann, began
 		if d := w.Run("r1").Decision; d == nil || *d != want || fmt.Sprint(w.Executions.Redriven) != "[r1]" {
 			t.Errorf("stored %+v, redriven %v", d, w.Executions.Redriven)
 		}
@@ -142,10 +142,10 @@ func TestOutcomeRefuses(t *testing.T) {
 			w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", Evidence: run.ByReceipt, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run in doubt that has not ended", word: task, prepare: func(w *world) {
-			w.Record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{Attempt: "a1"}})
+			w.Record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{AttemptID: "a1"}})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 		{name: "a run that was stopped in doubt", word: task, prepare: func(w *world) {
-			w.Record(run.Record{RunID: "r1", Status: run.Cancelled, Submission: &run.Submission{Attempt: "a1"}, EndedAt: began})
+			w.Record(run.Record{RunID: "r1", Status: run.Cancelled, Submission: &run.Submission{AttemptID: "a1"}, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 	}
 	for _, test := range tests {

@@ -35,7 +35,7 @@ func TestShowsDelivering(t *testing.T) {
 func TestShowsCandidates(t *testing.T) {
 	w := newWorld(t)
 	w.Record(run.Record{
-		RunID: "r1", Status: run.Failed, Submission: &run.Submission{Attempt: "secret-attempt"}, EndedAt: began, Error: named.Errorf(named.SubmitOutcomeUnknown, "x"),
+		RunID: "r1", Status: run.Failed, Submission: &run.Submission{AttemptID: "secret-attempt"}, EndedAt: began, Error: named.Errorf(named.SubmitOutcomeUnknown, "x"),
 		Candidates: []run.Candidate{{TaskID: "t7", CreatedAt: began, TaskStatus: "running", DeliveredBy: "r9"}},
 	})
 	candidate := w.call("GET", "/runs/r1", "").body["candidates"].([]any)[0].(map[string]any)

@@ -33,10 +33,10 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 	}
 	var stopErr, cancelErr error
 	var calls []func()
-	if effects&lifecycle.CancelTask != 0 {
+	if effects&lifecycle.MustCancelTask != 0 {
 		calls = append(calls, func() { _, answer.Task, cancelErr = h.Runs.StopCancel(ctx, record) })
 	}
-	if effects&lifecycle.StopExecution != 0 {
+	if effects&lifecycle.MustStopExecution != 0 {
 		answer.Status = run.Cancelled
 		reason := named.Errorf(named.RunCancelled, "stopped through the API")
 		calls = append(calls, func() { stopErr = h.Executions.Stop(ctx, h.Executions.ExecutionARN(id), reason) })

@@ -22,7 +22,7 @@ var away = named.Errorf(named.Unavailable, "Step Functions is away")
 // TestStops notes the stop, cancels and stops; what a run did not start it does not cancel,
 // and the answer says what became of the task.
 func TestStops(t *testing.T) {
-	submission := &run.Submission{Attempt: "a1"}
+	submission := &run.Submission{AttemptID: "a1"}
 	never := slices.Repeat([]error{functiontest.Answered(500)}, 99)
 	tests := []struct {
 		name      string

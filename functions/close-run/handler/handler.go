@@ -38,8 +38,8 @@ type Detail struct {
 // ID names the run in the log.
 func (in Input) ID() string { return in.Detail.Name }
 
-// Output counts what a call did, for somebody who invokes the function by hand.
-type Output struct {
+// Response counts what a call did, for somebody who invokes the function by hand.
+type Response struct {
 	Closed int `json:"closed"`
 	Failed int `json:"failed,omitempty"` // of a sweep: runs left for the next one
 }
@@ -75,19 +75,19 @@ const (
 
 // Handle closes the run of an event, or sweeps: it closes every run whose event was
 // lost, and does what earlier closes left undone.
-func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
+func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	if in.Sweep {
 		return h.sweep(ctx)
 	}
 	d := in.Detail
 	if d.ExecutionARN == "" {
-		return Output{}, named.Errorf(named.InvalidRequest, "the event names no execution: expected detail.executionArn, or {\"sweep\": true}")
+		return Response{}, named.Errorf(named.InvalidRequest, "the event names no execution: expected detail.executionArn, or {\"sweep\": true}")
 	}
 	closed, err := h.close(ctx, h.Closer, executions.FromEvent(d.ExecutionARN, d.Status, d.Error, d.Cause, d.RedriveCount, time.Time{}))
 	if err != nil || !closed {
-		return Output{}, err
+		return Response{}, err
 	}
-	return Output{Closed: 1}, nil
+	return Response{Closed: 1}, nil
 }
 
 // close closes one run, and names the candidates of one that closed in doubt.
@@ -130,7 +130,7 @@ func (h *Handler) nameCandidates(ctx context.Context, runID string) error {
 
 // sweep closes every run whose execution ended: EventBridge's events are best effort,
 // and a lost one would leave a record open, and perhaps a task running, for ever.
-func (h *Handler) sweep(ctx context.Context) (Output, error) {
+func (h *Handler) sweep(ctx context.Context) (Response, error) {
 	begin := ctx
 	if deadline, bounded := ctx.Deadline(); bounded {
 		var cancel context.CancelFunc
@@ -156,7 +156,7 @@ func (h *Handler) sweep(ctx context.Context) (Output, error) {
 		return false, err
 	})
 	closedLast, failedLast := h.each(ctx, begin, unfinished, h.sweepOne)
-	return Output{Closed: closed + closedLast, Failed: failed + failedLast + left}, err
+	return Response{Closed: closed + closedLast, Failed: failed + failedLast + left}, err
 }
 
 // each calls do for every execution, several side by side, until begin has ended. It

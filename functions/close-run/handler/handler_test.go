@@ -167,7 +167,7 @@ func TestNamesCandidates(t *testing.T) {
 		t.Errorf("%+v, %+v", record, failure)
 	}
 	row(w, "t1", 2*time.Second)
-	if out := w.sweep(); out != (Output{}) {
+	if out := w.sweep(); out != (Response{}) {
 		t.Errorf("%+v", out)
 	}
 	if record, failure := w.closed("r1"); len(record.Candidates) != 1 || len(failure.Candidates) != 1 || record.Pending(w.Now) {
@@ -317,7 +317,7 @@ func TestCancelOutcomes(t *testing.T) {
 					t.Errorf("tried at %s, until %s, %+v", tries, w.Now, record)
 				}
 				w.Cyberun.Cancels = nil
-				if out := w.sweep(); out != (Output{}) || w.Cyberun.Of("t1").Status != cyberun.StatusCancelled {
+				if out := w.sweep(); out != (Response{}) || w.Cyberun.Of("t1").Status != cyberun.StatusCancelled {
 					t.Errorf("the sweep: %+v, the task is %s", out, w.Cyberun.Of("t1").Status)
 				}
 				if record, _ := w.closed("r1"); record.Pending(w.Now) || record.Cancel.AcceptedAt.IsZero() || record.Cancel.EndedAs != "cancelled" {

@@ -268,7 +268,7 @@ func TestRedrivenAtEachCall(t *testing.T) {
 				life := w.Executions.BeginAgain("r1")
 				r, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life})
 				if err == nil && r.TaskID == "" {
-					_, err = w.runs.Mark(t.Context(), r, "wf-1", run.Submission{Attempt: "a2", MarkedAt: w.Now, PostUntil: w.Now, LocalAt: w.Now})
+					_, err = w.runs.Mark(t.Context(), r, "wf-1", run.Submission{AttemptID: "a2", MarkedAt: w.Now, PostUntil: w.Now, LocalAt: w.Now})
 				}
 				if err != nil {
 					t.Errorf("before call %d: %v", n, err)

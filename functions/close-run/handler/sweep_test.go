@@ -16,7 +16,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-func (w *world) sweep() Output {
+func (w *world) sweep() Response {
 	w.T.Helper()
 	out, err := w.handler().Handle(w.T.Context(), Input{Sweep: true})
 	if err != nil {
@@ -44,7 +44,7 @@ func TestSweep(t *testing.T) {
 	w.record(run.Record{RunID: "doubt", Status: run.Failed, WorkflowID: "wf-3", Submission: &submission, EndedAt: w.Now, CandidatesAt: began})
 	w.execution("doubt", "FAILED", named.SubmitOutcomeUnknown, "x")
 
-	if out := w.sweep(); out != (Output{Closed: 4}) {
+	if out := w.sweep(); out != (Response{Closed: 4}) {
 		t.Errorf("%+v", out)
 	}
 	want := map[string]run.Status{"aborted": run.Cancelled, "failed": run.Failed, "running": run.Waiting, "gone": run.Failed, "unrecorded": run.Failed, "clean_up_due": run.Failed, "settled": run.Failed}
@@ -59,7 +59,7 @@ func TestSweep(t *testing.T) {
 	if markers := w.S3.Keys(stateBucket, "submitting/"); fmt.Sprint(markers) != "[submitting/wf-1/running/a1 submitting/wf-3/doubt/a1]" {
 		t.Errorf("markers %v", markers)
 	}
-	if out := w.sweep(); out != (Output{}) {
+	if out := w.sweep(); out != (Response{}) {
 		t.Errorf("the second sweep: %+v", out)
 	}
 }
@@ -83,7 +83,7 @@ func TestSweepGoesOn(t *testing.T) {
 			}
 			return do()
 		}
-		want := Output{Closed: 2, Failed: 2}
+		want := Response{Closed: 2, Failed: 2}
 		if closed {
 			want.Closed = 0
 		}
@@ -114,7 +114,7 @@ func TestSweepAfterARotation(t *testing.T) {
 		t.Errorf("%+v, %v", out, err)
 	}
 	for range 3 {
-		if out := w.sweep(); out != (Output{}) {
+		if out := w.sweep(); out != (Response{}) {
 			t.Errorf("%+v", out)
 		}
 		if record, _ := w.closed("r1"); !record.Pending(w.Now) || record.Cancel == nil || !record.Cancel.AcceptedAt.IsZero() || len(w.Cyberun.Cancelled) > 0 {
@@ -226,7 +226,7 @@ func TestRedrivenBetween(t *testing.T) {
 	if _, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life}); err != nil { // a redrive's step
 		t.Fatal(err)
 	}
-	if out := w.sweep(); out != (Output{}) {
+	if out := w.sweep(); out != (Response{}) {
 		t.Errorf("%+v", out)
 	}
 	if out, err := w.handler().Handle(t.Context(), late); err != nil || out.Closed != 0 { // the first failure's event, come late
@@ -236,7 +236,7 @@ func TestRedrivenBetween(t *testing.T) {
 		t.Errorf("%+v", record)
 	}
 	w.Executions.End("r1", executions.Failed, named.Errorf(named.OutputExpired, "y"))
-	if out := w.sweep(); out != (Output{Closed: 1}) {
+	if out := w.sweep(); out != (Response{Closed: 1}) {
 		t.Errorf("a reopened run is in no sweep's list: %+v", out)
 	}
 	if _, failure := w.closed("r1"); failure.Error.Name != named.OutputExpired {

@@ -70,7 +70,7 @@ func (w *world) record(r run.Record) {
 	w.Record(r)
 }
 
-var submission = run.Submission{Attempt: "a1", MarkedAt: began.Add(time.Second), PostUntil: began.Add(26 * time.Second), LocalAt: began.Add(time.Second)}
+var submission = run.Submission{AttemptID: "a1", MarkedAt: began.Add(time.Second), PostUntil: began.Add(26 * time.Second), LocalAt: began.Add(time.Second)}
 
 // event is what EventBridge says of the run's execution as it stands.
 func (w *world) event(runID string) Input {
@@ -81,7 +81,7 @@ func (w *world) event(runID string) Input {
 	return Input{Detail: Detail{ExecutionARN: e.ARN, Name: runID, Status: status, RedriveCount: e.Redrives}}
 }
 
-func (w *world) close(runID string) (Output, error) {
+func (w *world) close(runID string) (Response, error) {
 	return w.handler().Handle(w.T.Context(), w.event(runID))
 }
 

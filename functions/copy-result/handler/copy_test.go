@@ -54,7 +54,7 @@ func TestNotDone(t *testing.T) {
 		})
 	}
 	out, err := w.handle()
-	if want := (Output{RunID: "r1", TaskID: "t1", Bucket: outputBucket}); err != nil || out != want {
+	if want := (Response{RunID: "r1", TaskID: "t1", Bucket: outputBucket}); err != nil || out != want {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	if len(w.manifests()) > 0 {
@@ -281,7 +281,7 @@ func TestUploadOfClosedRun(t *testing.T) {
 }
 
 // beside is another live call of the step, which copies as usual.
-func (w *world) beside() (Output, error) {
+func (w *world) beside() (Response, error) {
 	h := *w.h
 	h.NewCopier = func(time.Time, int) Copier { return copyFunc(w.copy) }
 	return h.Handle(w.t.Context(), w.input())

@@ -25,7 +25,7 @@ func TestSamples(t *testing.T) {
 // is missing fails the run.
 func TestStateFits(t *testing.T) {
 	state := eventstest.Machine(t)["CopyResult"]
-	for _, out := range []Output{{}, {Done: true, RunID: "r", TaskID: "t", Bucket: "b", ManifestKey: "k"}} {
+	for _, out := range []Response{{}, {Done: true, RunID: "r", TaskID: "t", Bucket: "b", ManifestKey: "k"}} {
 		if diff := cmp.Diff(state.Selected(), eventstest.Fields(t, out)); diff != "" {
 			t.Error(diff)
 		}

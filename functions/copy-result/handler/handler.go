@@ -21,10 +21,10 @@ type Input struct {
 	Retries int `json:"attempts,omitempty"` // how often this state was tried before this call
 }
 
-// Output is what the state IsCopied chooses the next state by and, once Done, the
+// Response is what the state IsCopied chooses the next state by and, once Done, the
 // execution's output. Every field is always written: the state machine selects them by
 // path, and a path that is missing fails the run.
-type Output struct {
+type Response struct {
 	Done        bool   `json:"done"`
 	RunID       string `json:"run_id"`
 	TaskID      string `json:"task_id"`
@@ -69,17 +69,17 @@ const (
 // Handle copies for as long as the context's deadline allows. Without Done in its
 // output the state machine calls it again, and the copies are resumed from their
 // checkpoints. Every error is a *named.Error.
-func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
+func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	r, err := h.Runs.Continue(ctx, in.Call)
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	if r.Status == run.Succeeded { // an earlier call delivered, and its reply was lost
 		return output(r), nil
 	}
 	outputs, err := h.outputs(ctx, r)
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	if r, err = h.Runs.StartCopy(ctx, r); err != nil || r.Status == run.Succeeded {
 		return output(r), err
@@ -95,7 +95,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 	}
 	progress, err := h.Runs.Progress(ctx, r.RunID)
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	r, err = h.Runs.Deliver(ctx, r, run.NewManifest(r.Record, progress, copied, h.Now()))
 	return output(r), err
@@ -148,6 +148,6 @@ func (h *Handler) result(ctx context.Context, runID, taskID string) (cyberun.Res
 	return result, named.Errorf(named.Unavailable, "read the result of the task %s: %w", taskID, err)
 }
 
-func output(r lifecycle.Run) Output {
-	return Output{Done: r.Status == run.Succeeded, RunID: r.RunID, TaskID: r.TaskID, Bucket: r.Bucket, ManifestKey: r.ManifestKey}
+func output(r lifecycle.Run) Response {
+	return Response{Done: r.Status == run.Succeeded, RunID: r.RunID, TaskID: r.TaskID, Bucket: r.Bucket, ManifestKey: r.ManifestKey}
 }

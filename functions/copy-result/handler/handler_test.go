@@ -56,7 +56,7 @@ func TestDelivers(t *testing.T) {
 	if !times.StartedAt.Equal(began) || !times.SubmittedAt.Equal(began.Add(time.Second)) || !times.TaskCompletedAt.Equal(began.Add(50*time.Second)) || !times.CopyStartedAt.After(times.TaskCompletedAt) || !times.FinishedAt.After(times.CopyStartedAt) {
 		t.Errorf("%+v", times)
 	}
-	if u := m.Usage; u.Polls != 2 || u.HeldSeconds != 31.5 || u.CopiedBytes != 22 || u.Transitions != run.Transitions(2, 1) {
+	if u := m.Usage; u.Polls != 2 || u.HeldSeconds != 31.5 || u.CopiedBytes != 22 || u.Transitions != run.StateTransitions(2, 1) {
 		t.Errorf("%+v", u)
 	}
 }

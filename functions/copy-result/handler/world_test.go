@@ -121,7 +121,7 @@ func (w *world) closes(status, name string) {
 }
 
 // handle calls the step in one of the run's lives, the first if none is given.
-func (w *world) handle(life ...int) (Output, error) {
+func (w *world) handle(life ...int) (Response, error) {
 	return w.h.Handle(context.Background(), w.input(life...))
 }
 
@@ -130,12 +130,12 @@ func (w *world) input(life ...int) Input {
 }
 
 // delivered compares everything that a delivered run leaves.
-func (w *world) delivered(out Output, outputs ...string) run.Manifest {
+func (w *world) delivered(out Response, outputs ...string) run.Manifest {
 	w.t.Helper()
 	w.Around = nil
 	record := w.get()
 	key := record.KeyPrefix() + run.ManifestName
-	if want := (Output{Done: true, RunID: "r1", TaskID: "t1", Bucket: outputBucket, ManifestKey: key}); out != want {
+	if want := (Response{Done: true, RunID: "r1", TaskID: "t1", Bucket: outputBucket, ManifestKey: key}); out != want {
 		w.t.Errorf("answered %+v", out)
 	}
 	if record.Status != run.Succeeded || record.ManifestKey != key || record.EndedAt.IsZero() || record.Error != nil || record.ErrorKey != "" {

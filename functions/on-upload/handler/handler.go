@@ -34,8 +34,8 @@ type Input struct{ json.RawMessage }
 // own.
 func (in Input) ID() string { return "" }
 
-// Output says what became of the objects that an event reported.
-type Output struct {
+// Response says what became of the objects that an event reported.
+type Response struct {
 	Started  []string `json:"started,omitempty"`  // run ids, also of runs that were started before
 	Rejected []string `json:"rejected,omitempty"` // keys of the reasons that were written
 	Ignored  int      `json:"ignored,omitempty"`  // objects that start no run and are not rejected
@@ -66,9 +66,9 @@ type Handler struct {
 // Handle starts a run for each object that an event reports. An object that cannot
 // become a run keeps no other from it. The call fails if a service could not be
 // reached, and may be repeated: an object that has its run starts no second one.
-func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
+func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	found, unreadable := uploads(in.RawMessage)
-	var out Output
+	var out Response
 	var failures []error
 	if len(found) == 0 && unreadable == nil {
 		h.Log.InfoContext(ctx, "ignored", "why", "it is the test event of a new notification")
@@ -84,7 +84,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
 }
 
 // start starts the run of one upload, rejects it, or ignores it, and adds that to out.
-func (h *Handler) start(ctx context.Context, u upload, out *Output) error {
+func (h *Handler) start(ctx context.Context, u upload, out *Response) error {
 	u, request, err := h.request(ctx, u)
 	var none *skipped
 	var invalid *named.Error

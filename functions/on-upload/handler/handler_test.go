@@ -284,9 +284,9 @@ func FuzzEvent(f *testing.F) {
 	f.Add([]byte(bridge("jobs/x.json", "e", "A").RawMessage))
 	f.Add([]byte(`{"Records":[` + classic("jobs/a+b%2Bc.json") + `]}`))
 	f.Add([]byte(`{"Event":"s3:TestEvent"}`))
-	f.Add([]byte(told{key: "files/upscale/image/my+photo%2B1.png", version: "v", etag: "e-2", sequencer: "A", reason: "CopyObject"}.input().RawMessage))
-	f.Add([]byte(told{key: "files/upscale/image/%7E%24x", version: "null", sequencer: "A", reason: "Copy", classic: true}.input().RawMessage))
-	f.Add([]byte(told{key: "files/upscale/image/._x.png", sequencer: "A"}.input().RawMessage))
+	f.Add([]byte(notification{key: "files/upscale/image/my+photo%2B1.png", version: "v", etag: "e-2", sequencer: "A", reason: "CopyObject"}.input().RawMessage))
+	f.Add([]byte(notification{key: "files/upscale/image/%7E%24x", version: "null", sequencer: "A", reason: "Copy", classic: true}.input().RawMessage))
+	f.Add([]byte(notification{key: "files/upscale/image/._x.png", sequencer: "A"}.input().RawMessage))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		found, bad := uploads(raw) // an unreadable record stops no other
 		w := newWorld()

@@ -31,7 +31,7 @@ func TestNotMeant(t *testing.T) {
 			}
 			w := versioned()
 			o := w.set(key, object{body: body})
-			out := w.handle(t, told{key: key, version: o.VersionID, etag: etagOf(o), sequencer: "A"})
+			out := w.handle(t, notification{key: key, version: o.VersionID, etag: etagOf(o), sequencer: "A"})
 			if (len(out.Started) == 1) != starts || (out.Ignored == 1) == starts || len(out.Rejected) > 0 {
 				t.Errorf("%q: %+v", key, out)
 			}
@@ -43,7 +43,7 @@ func TestNotMeant(t *testing.T) {
 	// By the decoded name as well.
 	w := versioned()
 	o := w.set("files/upscale/image/~$a b.docx", object{body: "x"})
-	if out := w.handle(t, told{key: "files/upscale/image/%7E%24a+b.docx", version: o.VersionID, etag: etagOf(o), sequencer: "A"}); out.Ignored != 1 {
+	if out := w.handle(t, notification{key: "files/upscale/image/%7E%24a+b.docx", version: o.VersionID, etag: etagOf(o), sequencer: "A"}); out.Ignored != 1 {
 		t.Errorf("%+v", out)
 	}
 }
@@ -58,8 +58,8 @@ func TestEmpty(t *testing.T) {
 				if keeps {
 					w = versioned()
 				}
-				event := func(o storetest.Object, sequencer string) told {
-					e := told{key: key, version: o.VersionID, etag: etagOf(o), sequencer: sequencer}
+				event := func(o storetest.Object, sequencer string) notification {
+					e := notification{key: key, version: o.VersionID, etag: etagOf(o), sequencer: sequencer}
 					if size := int64(len(o.Body)); sizes {
 						e.size = &size
 					}
@@ -117,7 +117,7 @@ func TestCopyOntoItself(t *testing.T) {
 				test.between(w)
 			}
 			o := w.set(photoKey, test.after)
-			e := told{key: photoKey, version: o.VersionID, etag: etagOf(o), sequencer: "A", reason: test.reason}
+			e := notification{key: photoKey, version: o.VersionID, etag: etagOf(o), sequencer: "A", reason: test.reason}
 			switch shape {
 			case "classic":
 				e.classic, e.reason = true, strings.TrimSuffix(test.reason, "Object")
@@ -148,7 +148,7 @@ func TestCopyOntoItself(t *testing.T) {
 		}
 		return do()
 	}
-	e := told{key: photoKey, version: o.VersionID, etag: etagOf(o), sequencer: "A", reason: "CopyObject"}
+	e := notification{key: photoKey, version: o.VersionID, etag: etagOf(o), sequencer: "A", reason: "CopyObject"}
 	if out, err := w.Handle(t.Context(), e.input()); !named.Is(err, named.Unavailable) {
 		t.Errorf("%+v, %v", out, err)
 	}

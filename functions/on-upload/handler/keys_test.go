@@ -19,7 +19,7 @@ func TestKeysRawAndEncoded(t *testing.T) {
 		for _, keeps := range []bool{true, false} {
 			key := "files/upscale/image/" + name
 			ids := map[string]bool{}
-			for kind, e := range map[string]told{
+			for kind, e := range map[string]notification{
 				"raw": {key: key}, "encoded": {key: strings.ReplaceAll(url.QueryEscape(key), "%2F", "/")},
 				"encoded with %20": {key: strings.ReplaceAll(strings.ReplaceAll(url.QueryEscape(key), "%2F", "/"), "+", "%20")},
 				"classic":          {key: strings.ReplaceAll(url.QueryEscape(key), "%2F", "/"), classic: true, reason: "Put"},
@@ -45,7 +45,7 @@ func TestKeysRawAndEncoded(t *testing.T) {
 
 // TestDecodedKeyNeedsItsETag: another object at the decoded key is not the upload.
 func TestDecodedKeyNeedsItsETag(t *testing.T) {
-	for name, e := range map[string]told{
+	for name, e := range map[string]notification{
 		"another ETag":                           {key: "files/upscale/image/a+b.png", etag: "of a+b.png"},
 		"no ETag":                                {key: "files/upscale/image/a+b.png"},
 		"another ETag, a classic key's raw form": {key: "files/upscale/image/a%2Bb.png", classic: true, reason: "Put", etag: "of a+b.png"},
@@ -61,7 +61,7 @@ func TestDecodedKeyNeedsItsETag(t *testing.T) {
 	w := newWorld()
 	w.set("files/upscale/image/a b.png", object{body: "photo"})
 	o := w.set("files/upscale/image/a+b.png", object{body: "photo"})
-	w.handle(t, told{key: "files/upscale/image/a+b.png", etag: etagOf(o), sequencer: "A"})
+	w.handle(t, notification{key: "files/upscale/image/a+b.png", etag: etagOf(o), sequencer: "A"})
 	if r := w.request(t); r.Parameters["image"] != "s3://inbox/files/upscale/image/a+b.png" {
 		t.Errorf("%+v", r)
 	}
@@ -69,14 +69,14 @@ func TestDecodedKeyNeedsItsETag(t *testing.T) {
 	w = newWorld()
 	w.set("files/upscale/image/a+b.png", object{body: "another photo"})
 	o = w.set("files/upscale/image/a b.png", object{body: "photo"})
-	w.handle(t, told{key: "files/upscale/image/a+b.png", etag: etagOf(o), sequencer: "A"})
+	w.handle(t, notification{key: "files/upscale/image/a+b.png", etag: etagOf(o), sequencer: "A"})
 	if r := w.request(t); r.Parameters["image"] != "s3://inbox/files/upscale/image/a b.png" {
 		t.Errorf("%+v", r)
 	}
 	// S3 away at the second look is no answer.
 	w = newWorld()
 	w.away["files/upscale/image/a b.png"] = answered(http.StatusServiceUnavailable)
-	if _, err := w.Handle(t.Context(), told{key: "files/upscale/image/a+b.png", etag: "e", sequencer: "A"}.input()); !named.Is(err, named.Unavailable) {
+	if _, err := w.Handle(t.Context(), notification{key: "files/upscale/image/a+b.png", etag: "e", sequencer: "A"}.input()); !named.Is(err, named.Unavailable) {
 		t.Errorf("%v", err)
 	}
 }
@@ -84,7 +84,7 @@ func TestDecodedKeyNeedsItsETag(t *testing.T) {
 // TestKeysThatAreNoText end in the dead-letter queue: no S3 key is like that.
 func TestKeysThatAreNoText(t *testing.T) {
 	w := newWorld()
-	out, err := w.Handle(t.Context(), told{classic: true, key: "jobs/caf%E9.json", reason: "Put", etag: "e", sequencer: "A"}.input())
+	out, err := w.Handle(t.Context(), notification{classic: true, key: "jobs/caf%E9.json", reason: "Put", etag: "e", sequencer: "A"}.input())
 	if !named.Is(err, named.InvalidRequest) || len(out.Started)+out.Ignored > 0 {
 		t.Errorf("%+v, %v", out, err)
 	}

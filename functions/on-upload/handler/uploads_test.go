@@ -13,8 +13,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store/storetest"
 )
 
-// told is one event, in either of S3's shapes.
-type told struct {
+// notification is one event, in either of S3's shapes.
+type notification struct {
 	classic           bool
 	key               string // as the event has it
 	version, etag     string
@@ -22,7 +22,7 @@ type told struct {
 	size              *int64
 }
 
-func (e told) input() Input {
+func (e notification) input() Input {
 	object := map[string]any{"key": e.key, "sequencer": e.sequencer}
 	for name, value := range map[string]string{"etag": e.etag, "version-id": e.version} {
 		if e.classic {
@@ -44,7 +44,7 @@ func (e told) input() Input {
 	return Input{raw}
 }
 
-func (w *world) handle(t *testing.T, e told) Output {
+func (w *world) handle(t *testing.T, e notification) Response {
 	t.Helper()
 	out, err := w.Handle(t.Context(), e.input())
 	if err != nil {
@@ -73,7 +73,7 @@ func TestEachUploadIsItsOwn(t *testing.T) {
 		uploads[i].stored = w.set(photoKey, uploads[i].object)
 	}
 	for i, u := range slices.Backward(uploads) {
-		out := w.handle(t, told{key: photoKey, version: u.stored.VersionID, etag: etagOf(u.stored), sequencer: fmt.Sprint("A", i)})
+		out := w.handle(t, notification{key: photoKey, version: u.stored.VersionID, etag: etagOf(u.stored), sequencer: fmt.Sprint("A", i)})
 		if len(out.Started) != 1 {
 			t.Fatalf("%+v", out)
 		}
@@ -92,7 +92,7 @@ func TestJobOfItsVersion(t *testing.T) {
 	w := versioned()
 	a := w.set("jobs/latest.json", object{body: job})
 	w.set("jobs/latest.json", object{body: `{"workflow":"another"}`})
-	w.handle(t, told{key: "jobs/latest.json", version: a.VersionID, etag: etagOf(a), sequencer: "A"})
+	w.handle(t, notification{key: "jobs/latest.json", version: a.VersionID, etag: etagOf(a), sequencer: "A"})
 	if r := w.request(t); r.Workflow != "text-to-image" {
 		t.Errorf("%+v", r)
 	}
@@ -102,7 +102,7 @@ func TestJobOfItsVersion(t *testing.T) {
 func TestJobWithByteOrderMark(t *testing.T) {
 	w := versioned()
 	o := w.set("jobs/x.json", object{body: "\xef\xbb\xbf" + job})
-	w.handle(t, told{key: "jobs/x.json", version: o.VersionID, etag: etagOf(o), sequencer: "A"})
+	w.handle(t, notification{key: "jobs/x.json", version: o.VersionID, etag: etagOf(o), sequencer: "A"})
 	if r := w.request(t); r.Parameters["prompt"] != "a fir" {
 		t.Errorf("%+v", r)
 	}
@@ -118,13 +118,13 @@ func TestWithoutVersions(t *testing.T) {
 		if version != "" { // of a bucket that kept none when they were written
 			w.s3.Versioned = nil
 		}
-		if out := w.handle(t, told{key: photoKey, version: version, etag: etagOf(a), sequencer: "A"}); out.Ignored != 1 {
+		if out := w.handle(t, notification{key: photoKey, version: version, etag: etagOf(a), sequencer: "A"}); out.Ignored != 1 {
 			t.Errorf("%+v", out)
 		}
 		if !strings.Contains(w.log.String(), "level=WARN msg=ignored bucket=inbox key="+photoKey) || !strings.Contains(w.log.String(), `why="it was taken away or replaced since"`) {
 			t.Errorf("logged %s", w.log.String())
 		}
-		w.handle(t, told{key: photoKey, version: version, etag: etagOf(b), sequencer: "B"})
+		w.handle(t, notification{key: photoKey, version: version, etag: etagOf(b), sequencer: "B"})
 		if pin := w.request(t).InputVersions["image"]; pin != (run.InputVersion{ETag: etagOf(b)}) {
 			t.Errorf("pinned to %+v", pin)
 		}
@@ -137,7 +137,7 @@ func TestVersionGone(t *testing.T) {
 	a := w.set(photoKey, object{body: "photo A"})
 	w.s3.RemoveVersion(inbox, photoKey, a.VersionID)
 	w.set(photoKey, object{body: "photo B"})
-	if out := w.handle(t, told{key: photoKey, version: a.VersionID, etag: etagOf(a), sequencer: "A"}); out.Ignored != 1 || len(w.started) != 0 {
+	if out := w.handle(t, notification{key: photoKey, version: a.VersionID, etag: etagOf(a), sequencer: "A"}); out.Ignored != 1 || len(w.started) != 0 {
 		t.Errorf("%+v, %v", out, w.started)
 	}
 	if !strings.Contains(w.log.String(), "its version was deleted") {
@@ -145,12 +145,12 @@ func TestVersionGone(t *testing.T) {
 	}
 	// A version that is not what the event tells is another object's.
 	b, _ := w.s3.Object(inbox, photoKey)
-	if out := w.handle(t, told{key: photoKey, version: b.VersionID, etag: "another", sequencer: "A"}); out.Ignored != 1 {
+	if out := w.handle(t, notification{key: photoKey, version: b.VersionID, etag: "another", sequencer: "A"}); out.Ignored != 1 {
 		t.Errorf("%+v", out)
 	}
 	// One that only a delete marker hides is there.
 	w.s3.Remove(inbox, photoKey)
-	if out := w.handle(t, told{key: photoKey, version: b.VersionID, etag: etagOf(b), sequencer: "B"}); len(out.Started) != 1 {
+	if out := w.handle(t, notification{key: photoKey, version: b.VersionID, etag: etagOf(b), sequencer: "B"}); len(out.Started) != 1 {
 		t.Errorf("%+v", out)
 	}
 }
@@ -165,14 +165,14 @@ func TestRejectedUploads(t *testing.T) {
 		w := versioned()
 		archived(w, key, body)
 		o, _ := w.s3.Object(inbox, key)
-		out := w.handle(t, told{key: key, version: o.VersionID, etag: etagOf(o), sequencer: "A"})
+		out := w.handle(t, notification{key: key, version: o.VersionID, etag: etagOf(o), sequencer: "A"})
 		if len(out.Rejected) != 1 || !strings.Contains(w.rejected(t)[out.Rejected[0]].Error.Cause, "archive") {
 			t.Errorf("%+v", out)
 		}
 	}
 	w := versioned()
 	o := w.set(photoKey, object{body: "photo", metadata: map[string]string{"param-prompt": "caf\xe9", "param-note": "=?UTF-8?Q?=FF?=", "param-good": "café", "Param-Image": "other.png"}})
-	out := w.handle(t, told{key: photoKey, version: o.VersionID, etag: etagOf(o), sequencer: "A"})
+	out := w.handle(t, notification{key: photoKey, version: o.VersionID, etag: etagOf(o), sequencer: "A"})
 	if len(out.Rejected) != 1 || len(w.started) > 0 || len(w.rejected(t)[out.Rejected[0]].Reasons) != 3 {
 		t.Errorf("%+v, %v", out, w.rejected(t))
 	}

@@ -102,23 +102,27 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 	if json.Unmarshal(body, &got) != nil || !run.ValidTaskID(got.TaskID) {
 		return answer(http.StatusBadRequest), nil
 	}
-	if err := h.resume(ctx, got.TaskID); err != nil {
-		h.Log.WarnContext(ctx, "not resumed", "task_id", got.TaskID, "cause", err.Error())
+	runID, err := h.resume(ctx, got.TaskID)
+	log := h.Log.With(observe.RunID, runID, "task_id", got.TaskID)
+	switch {
+	case err != nil:
+		log.WarnContext(ctx, "not resumed", "cause", err.Error())
 		return answer(http.StatusServiceUnavailable), nil
+	case runID != "":
+		log.InfoContext(ctx, "resumed")
 	}
 	return answer(http.StatusNoContent), nil
 }
 
-// resume resumes the run that delivers the task. It does nothing for a task of another
-// stack, or of a run that does not wait for a webhook yet: such a run reads its task
-// first.
-func (h *Handler) resume(ctx context.Context, taskID string) error {
+// resume resumes the run that delivers the task, and returns the run's id. It does
+// nothing, and returns no id, for a task of another stack, or of a run that does not
+// wait for a webhook yet: such a run reads its task first.
+func (h *Handler) resume(ctx context.Context, taskID string) (runID string, err error) {
 	runID, token, err := h.Runs.WakeToken(ctx, taskID)
 	if err != nil || token == "" {
-		return err
+		return "", err
 	}
-	h.Log.InfoContext(ctx, "resumed", observe.RunID, runID, "task_id", taskID)
-	return h.Resumer.Resume(ctx, token)
+	return runID, h.Resumer.Resume(ctx, token)
 }
 
 // signed reports whether a body has the signature that the header holds, compared

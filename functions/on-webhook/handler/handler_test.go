@@ -147,6 +147,22 @@ func TestHandle(t *testing.T) {
 	}
 }
 
+// TestLogNamesTheRun: a webhook is one line, with the run and what became of it.
+func TestLogNamesTheRun(t *testing.T) {
+	for message, change := range map[string]func(*world){"msg=resumed": func(*world) {}, `msg="not resumed"`: (*world).failResume} {
+		w := newWorld()
+		var log strings.Builder
+		w.Log = slog.New(slog.NewTextHandler(&log, nil))
+		change(w)
+		if _, err := w.Handle(t.Context(), event(completed, sign(secret, completed))); err != nil {
+			t.Fatal(err)
+		}
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, message+" run_id=r1 task_id=t1") {
+			t.Errorf("want %s of r1, got %s", message, text)
+		}
+	}
+}
+
 var errAway = errors.New("away")
 
 func (w *world) setToken(token string) {

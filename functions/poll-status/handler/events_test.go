@@ -23,7 +23,7 @@ func TestSamples(t *testing.T) {
 	})
 }
 
-// TestStatesFit: what the states send is Input, and what they select is in Output.
+// TestStatesFit: what the states send is Input, and what they select is in Response.
 func TestStatesFit(t *testing.T) {
 	states := eventstest.Machine(t)
 	payload, _ := states["AwaitWebhook"].Parameters["Payload"].(map[string]any)
@@ -36,7 +36,7 @@ func TestStatesFit(t *testing.T) {
 	if got := time.Duration(states["AwaitWebhook"].TimeoutSeconds) * time.Second; got != parkTime {
 		t.Errorf("AwaitWebhook waits for %s", got)
 	}
-	if diff := cmp.Diff(states["PollStatus"].Selected(), eventstest.Fields(t, Output{})); diff != "" {
+	if diff := cmp.Diff(states["PollStatus"].Selected(), eventstest.Fields(t, Response{})); diff != "" {
 		t.Error(diff)
 	}
 }

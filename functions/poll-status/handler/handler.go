@@ -27,8 +27,8 @@ type Input struct {
 	TaskToken string `json:"task_token,omitempty"`
 }
 
-// Output is what the state IsTaskDone chooses the next state by.
-type Output struct {
+// Response is what the state IsTaskDone chooses the next state by.
+type Response struct {
 	Status      cyberun.Status `json:"status"`
 	Done        bool           `json:"done"`         // the task has completed: copy its outputs
 	Park        bool           `json:"park"`         // wait for a webhook
@@ -39,7 +39,7 @@ type Output struct {
 type Cyberun interface {
 	lifecycle.Cyberun
 	workflows.TaskLister
-	Events(ctx context.Context, taskID string) iter.Seq2[cyberun.Event, error]
+	TaskEvents(ctx context.Context, taskID string) iter.Seq2[cyberun.TaskEvent, error]
 }
 
 // Resumer resumes an execution that awaits a webhook.
@@ -68,13 +68,13 @@ const (
 )
 
 // Handle reads how the run's task stands, and decides which state comes next.
-func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
+func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	r, err := h.Runs.Continue(ctx, in.Call)
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	if r.Status == run.Succeeded || r.Status == run.Delivering { // copy-result answers for it
-		return Output{Status: cyberun.StatusCompleted, Done: true}, nil
+		return Response{Status: cyberun.StatusCompleted, Done: true}, nil
 	}
 	progress, err := h.Runs.Progress(ctx, in.RunID)
 	if err != nil {
@@ -135,10 +135,10 @@ func (h *Handler) pollInline(ctx context.Context, r lifecycle.Run, task cyberun.
 
 // decide returns what the state machine does next, by the status endpoint's answer:
 // task, or err. An outage costs waiting, until the run's deadline.
-func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Progress, task cyberun.Task, err error) (Output, error) {
+func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Progress, task cyberun.Task, err error) (Response, error) {
 	if err != nil {
 		if e := h.finalError(ctx, r, progress, err); e != nil {
-			return Output{}, e
+			return Response{}, e
 		}
 	} else {
 		progress.Missing = nil
@@ -151,9 +151,9 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 	case !now.Before(r.Deadline()):
 		return h.timeOut(ctx, r)
 	case progress.Events >= run.FullHistory:
-		return Output{}, named.Errorf(named.HistoryFull, "the task %s is %s and the execution's history has some %d events of 25,000", r.TaskID, task.Status, progress.Events)
+		return Response{}, named.Errorf(named.HistoryFull, "the task %s is %s and the execution's history has some %d events of 25,000", r.TaskID, task.Status, progress.Events)
 	}
-	out := Output{Status: task.Status}
+	out := Response{Status: task.Status}
 	if err != nil {
 		out.Status = "unknown"
 	}
@@ -207,7 +207,7 @@ func (h *Handler) finalError(ctx context.Context, r lifecycle.Run, progress *run
 
 // finish records how the task ended. It returns the named error of a task that failed
 // or was cancelled.
-func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task) (Output, error) {
+func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task) (Response, error) {
 	if err := doubt.RecordEnd(ctx, h.Runs.Store, r.Record, task); err != nil {
 		observe.Log(ctx).WarnContext(ctx, "the task's end could not be noted for later runs", "cause", err.Error())
 	}
@@ -215,29 +215,29 @@ func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task
 		rec.TaskStatus, rec.CompletedAt = string(task.Status), task.CompletedAt.Time
 	})
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	switch task.Status {
 	case cyberun.StatusFailed:
-		return Output{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", r.TaskID, cmp.Or(task.Error, "it gave no reason"))
+		return Response{}, named.Errorf(named.TaskFailed, "the task %s failed at Cyberun: %s", r.TaskID, cmp.Or(task.Error, "it gave no reason"))
 	case cyberun.StatusCancelled:
 		switch late := !h.Now().Before(r.Deadline()); {
 		case late && (r.Cancel != nil || r.Evidence == run.ByReceipt): // by a call of the relay that died after it, most likely
-			return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", r.MaxSeconds, r.TaskID)
+			return Response{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; it was cancelled", r.MaxSeconds, r.TaskID)
 		case r.Cancel != nil:
-			return Output{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled before the run was redriven: its max_seconds had passed, or a person had stopped it", r.TaskID)
+			return Response{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled before the run was redriven: its max_seconds had passed, or a person had stopped it", r.TaskID)
 		}
-		return Output{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled at Cyberun", r.TaskID)
+		return Response{}, named.Errorf(named.TaskCancelled, "the task %s was cancelled at Cyberun", r.TaskID)
 	}
-	return Output{Status: task.Status, Done: true}, nil
+	return Response{Status: task.Status, Done: true}, nil
 }
 
 // timeOut cancels the task at the run's deadline and reads its status once more: a
 // task that completed after all is delivered.
-func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Output, error) {
+func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Response, error) {
 	r, err := h.Runs.CancelTask(ctx, r, timeOutBudget)
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	if task, err := h.readTask(ctx, r); err == nil && task.Status == cyberun.StatusCompleted {
 		return h.finish(ctx, r, task)
@@ -246,15 +246,15 @@ func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Output, error) 
 	if r.Cancel != nil {
 		left = r.Cancel.Text(r.TaskID)
 	}
-	return Output{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; %s", r.MaxSeconds, r.TaskID, left)
+	return Response{}, named.Errorf(named.RunTimedOut, "max_seconds (%d) passed before the task %s ended; %s", r.MaxSeconds, r.TaskID, left)
 }
 
 // park stores the token first and reads the task's status then: what a webhook
 // reported before there was a token shows in that status. If the task has ended, or
 // the run cannot wait any longer, it resumes the execution at once.
-func (h *Handler) park(ctx context.Context, r lifecycle.Run, progress *run.Progress, in Input) (Output, error) {
+func (h *Handler) park(ctx context.Context, r lifecycle.Run, progress *run.Progress, in Input) (Response, error) {
 	if err := h.Runs.PutWakeToken(ctx, r.RunID, in.TaskToken); err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	progress.Parks++
 	progress.Events += run.ParkEvents
@@ -267,7 +267,7 @@ func (h *Handler) park(ctx context.Context, r lifecycle.Run, progress *run.Progr
 		progress.Events >= run.FullHistory
 	h.save(ctx, progress)
 	if !decides {
-		return Output{Status: task.Status}, nil // the webhook, or the state's time-out, wakes it
+		return Response{Status: task.Status}, nil // the webhook, or the state's time-out, wakes it
 	}
-	return Output{Status: task.Status}, h.Resumer.Resume(ctx, in.TaskToken)
+	return Response{Status: task.Status}, h.Resumer.Resume(ctx, in.TaskToken)
 }

@@ -34,40 +34,40 @@ func TestDecides(t *testing.T) {
 		name    string
 		look    look
 		prepare func(*world)
-		out     Output
+		out     Response
 		want    string // error
 		text    string
 	}{
-		{"running", running, nil, Output{Status: "running", WaitSeconds: 15}, "", ""},
-		{"pending", look{status: cyberun.StatusPending}, nil, Output{Status: "pending", WaitSeconds: 15}, "", ""},
-		{"a state of tomorrow", look{status: "warming_up"}, nil, Output{Status: "warming_up", WaitSeconds: 15}, "", ""},
-		{"young", running, at(7 * time.Second), Output{Status: "running", WaitSeconds: 3}, "", ""},
-		{"old", running, at(50 * time.Minute), Output{Status: "running", WaitSeconds: 60}, "", ""},
-		{"near its deadline", running, at(time.Hour - 1500*time.Millisecond), Output{Status: "running", WaitSeconds: 2}, "", ""},
-		{"completed", look{status: cyberun.StatusCompleted}, nil, Output{Status: "completed", Done: true}, "", ""},
-		{"completed after the deadline", look{status: cyberun.StatusCompleted}, at(2 * time.Hour), Output{Status: "completed", Done: true}, "", ""},
-		{"failed", look{status: cyberun.StatusFailed, change: func(t *cyberun.Task) { t.Error = "CUDA out of memory" }}, nil, Output{}, named.TaskFailed, "CUDA out of memory"},
-		{"failed without a word", look{status: cyberun.StatusFailed}, nil, Output{}, named.TaskFailed, "it gave no reason"},
-		{"cancelled", look{status: cyberun.StatusCancelled}, nil, Output{}, named.TaskCancelled, "t1"},
-		{"cancelled by a call that died", look{status: cyberun.StatusCancelled}, at(time.Hour), Output{}, named.RunTimedOut, "3600"},
+		{"running", running, nil, Response{Status: "running", WaitSeconds: 15}, "", ""},
+		{"pending", look{status: cyberun.StatusPending}, nil, Response{Status: "pending", WaitSeconds: 15}, "", ""},
+		{"a state of tomorrow", look{status: "warming_up"}, nil, Response{Status: "warming_up", WaitSeconds: 15}, "", ""},
+		{"young", running, at(7 * time.Second), Response{Status: "running", WaitSeconds: 3}, "", ""},
+		{"old", running, at(50 * time.Minute), Response{Status: "running", WaitSeconds: 60}, "", ""},
+		{"near its deadline", running, at(time.Hour - 1500*time.Millisecond), Response{Status: "running", WaitSeconds: 2}, "", ""},
+		{"completed", look{status: cyberun.StatusCompleted}, nil, Response{Status: "completed", Done: true}, "", ""},
+		{"completed after the deadline", look{status: cyberun.StatusCompleted}, at(2 * time.Hour), Response{Status: "completed", Done: true}, "", ""},
+		{"failed", look{status: cyberun.StatusFailed, change: func(t *cyberun.Task) { t.Error = "CUDA out of memory" }}, nil, Response{}, named.TaskFailed, "CUDA out of memory"},
+		{"failed without a word", look{status: cyberun.StatusFailed}, nil, Response{}, named.TaskFailed, "it gave no reason"},
+		{"cancelled", look{status: cyberun.StatusCancelled}, nil, Response{}, named.TaskCancelled, "t1"},
+		{"cancelled by a call that died", look{status: cyberun.StatusCancelled}, at(time.Hour), Response{}, named.RunTimedOut, "3600"},
 		{"cancelled in an earlier life", look{status: cyberun.StatusCancelled}, func(w *world) {
 			w.Change("r1", func(r *run.Record) { r.Cancel = &run.Cancel{AskedAt: began, AcceptedAt: began} })
-		}, Output{}, named.TaskCancelled, "before the run was redriven"},
-		{"502", look{err: answered(http.StatusBadGateway)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
-		{"no answer", look{err: &cyberun.NetworkError{Err: errNetwork}}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
-		{"an answer that cannot be read", look{err: &cyberun.AnswerError{Status: 200}}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
-		{"400", look{err: answered(http.StatusBadRequest)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
-		{"429 with Retry-After", look{err: &cyberun.APIError{Status: 429, RetryAfter: 42 * time.Second}}, nil, Output{Status: "unknown", WaitSeconds: 42}, "", ""},
-		{"503 with a day", look{err: &cyberun.APIError{Status: 503, RetryAfter: 24 * time.Hour}}, nil, Output{Status: "unknown", WaitSeconds: 60}, "", ""},
-		{"Retry-After beyond the deadline", look{err: &cyberun.APIError{Status: 429, RetryAfter: 42 * time.Second}}, at(time.Hour - 5*time.Second), Output{Status: "unknown", WaitSeconds: 5}, "", ""},
-		{"Secrets Manager away", look{err: named.Errorf(named.Unavailable, "x")}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
-		{"401", look{err: answered(http.StatusUnauthorized)}, nil, Output{}, named.Unauthorized, "ApiKeySecretArn"},
-		{"401 by a page", look{err: page(http.StatusUnauthorized)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
-		{"no key", look{err: named.Errorf(named.Unauthorized, "the secret holds no value yet")}, nil, Output{}, named.Unauthorized, "no value"},
-		{"403", look{err: answered(http.StatusForbidden)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
-		{"404 of a new task", look{err: answered(http.StatusNotFound)}, at(59 * time.Second), Output{Status: "unknown", WaitSeconds: 8}, "", ""},
-		{"404 of an old task", look{err: answered(http.StatusNotFound)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
-		{"410", look{err: answered(http.StatusGone)}, nil, Output{Status: "unknown", WaitSeconds: 15}, "", ""},
+		}, Response{}, named.TaskCancelled, "before the run was redriven"},
+		{"502", look{err: answered(http.StatusBadGateway)}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"no answer", look{err: &cyberun.NetworkError{Err: errNetwork}}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"an answer that cannot be read", look{err: &cyberun.AnswerError{Status: 200}}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"400", look{err: answered(http.StatusBadRequest)}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"429 with Retry-After", look{err: &cyberun.APIError{Status: 429, RetryAfter: 42 * time.Second}}, nil, Response{Status: "unknown", WaitSeconds: 42}, "", ""},
+		{"503 with a day", look{err: &cyberun.APIError{Status: 503, RetryAfter: 24 * time.Hour}}, nil, Response{Status: "unknown", WaitSeconds: 60}, "", ""},
+		{"Retry-After beyond the deadline", look{err: &cyberun.APIError{Status: 429, RetryAfter: 42 * time.Second}}, at(time.Hour - 5*time.Second), Response{Status: "unknown", WaitSeconds: 5}, "", ""},
+		{"Secrets Manager away", look{err: named.Errorf(named.Unavailable, "x")}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"401", look{err: answered(http.StatusUnauthorized)}, nil, Response{}, named.Unauthorized, "ApiKeySecretArn"},
+		{"401 by a page", look{err: page(http.StatusUnauthorized)}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"no key", look{err: named.Errorf(named.Unauthorized, "the secret holds no value yet")}, nil, Response{}, named.Unauthorized, "no value"},
+		{"403", look{err: answered(http.StatusForbidden)}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"404 of a new task", look{err: answered(http.StatusNotFound)}, at(59 * time.Second), Response{Status: "unknown", WaitSeconds: 8}, "", ""},
+		{"404 of an old task", look{err: answered(http.StatusNotFound)}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
+		{"410", look{err: answered(http.StatusGone)}, nil, Response{Status: "unknown", WaitSeconds: 15}, "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -45,7 +45,7 @@ func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progres
 	defer cancel()
 	defer func() { progress.HeldSeconds += h.Now().Sub(start).Seconds() }()
 	saved := time.Time{}
-	for event, err := range h.Cyberun.Events(ctx, taskID) {
+	for event, err := range h.Cyberun.TaskEvents(ctx, taskID) {
 		if err != nil {
 			if ctx.Err() == nil {
 				observe.Log(ctx).InfoContext(ctx, "the event stream broke", "cause", err.Error())
@@ -64,7 +64,7 @@ func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progres
 }
 
 // applyEvent notes in the progress what an event says; the rest stays as it was.
-func applyEvent(p *run.Progress, e cyberun.Event) {
+func applyEvent(p *run.Progress, e cyberun.TaskEvent) {
 	if e.Status != "" {
 		p.TaskStatus = string(e.Status)
 	}

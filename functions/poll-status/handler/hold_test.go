@@ -15,24 +15,24 @@ import (
 )
 
 // sends yields events, and then ends as the error says.
-func sends(err error, list ...cyberun.Event) events {
-	return func(context.Context, string) iter.Seq2[cyberun.Event, error] {
-		return func(yield func(cyberun.Event, error) bool) {
+func sends(err error, list ...cyberun.TaskEvent) events {
+	return func(context.Context, string) iter.Seq2[cyberun.TaskEvent, error] {
+		return func(yield func(cyberun.TaskEvent, error) bool) {
 			for _, e := range list {
 				if !yield(e, nil) {
 					return
 				}
 			}
 			if err != nil {
-				yield(cyberun.Event{}, err)
+				yield(cyberun.TaskEvent{}, err)
 			}
 		}
 	}
 }
 
-func tick(p float64, step int) cyberun.Event {
+func tick(p float64, step int) cyberun.TaskEvent {
 	total := 30
-	return cyberun.Event{Type: "progress", Progress: p, StepCurrent: &step, StepTotal: &total, CurrentNode: "KSampler", Stage: "train"}
+	return cyberun.TaskEvent{Type: "progress", Progress: p, StepCurrent: &step, StepTotal: &total, CurrentNode: "KSampler", Stage: "train"}
 }
 
 // TestHoldBreaks: whatever a stream does, the status endpoint decides.
@@ -42,13 +42,13 @@ func TestHoldBreaks(t *testing.T) {
 		"breaks at once":        sends(errNetwork),
 		"refused":               sends(answered(404)),
 		"breaks later":          sends(errNetwork, tick(0.1, 3)),
-		"says completed":        sends(nil, cyberun.Event{Type: "completed", Status: cyberun.StatusCompleted}),
-		"says failed":           sends(nil, cyberun.Event{Type: "failed", Status: cyberun.StatusFailed, Error: "x"}),
-		"says cancelled":        sends(errNetwork, cyberun.Event{Type: "cancelled", Status: cyberun.StatusCancelled}),
-		"error event":           sends(nil, cyberun.Event{Type: "error", Error: "no status"}),
-		"an event of tomorrow":  sends(nil, cyberun.Event{Type: "thought", Message: "hm"}),
-		"a state of tomorrow":   sends(nil, cyberun.Event{Type: "status", Status: "warming_up"}),
-		"an event without type": sends(nil, cyberun.Event{}),
+		"says completed":        sends(nil, cyberun.TaskEvent{Type: "completed", Status: cyberun.StatusCompleted}),
+		"says failed":           sends(nil, cyberun.TaskEvent{Type: "failed", Status: cyberun.StatusFailed, Error: "x"}),
+		"says cancelled":        sends(errNetwork, cyberun.TaskEvent{Type: "cancelled", Status: cyberun.StatusCancelled}),
+		"error event":           sends(nil, cyberun.TaskEvent{Type: "error", Error: "no status"}),
+		"an event of tomorrow":  sends(nil, cyberun.TaskEvent{Type: "thought", Message: "hm"}),
+		"a state of tomorrow":   sends(nil, cyberun.TaskEvent{Type: "status", Status: "warming_up"}),
+		"an event without type": sends(nil, cyberun.TaskEvent{}),
 	}
 	for name, stream := range streams {
 		for _, then := range []cyberun.Status{cyberun.StatusRunning, cyberun.StatusCompleted} {
@@ -113,12 +113,12 @@ func TestHoldIsBounded(t *testing.T) {
 				})
 				time.Sleep(test.age)
 				held := time.Duration(-1)
-				w.stream = func(ctx context.Context, _ string) iter.Seq2[cyberun.Event, error] {
-					return func(yield func(cyberun.Event, error) bool) {
+				w.stream = func(ctx context.Context, _ string) iter.Seq2[cyberun.TaskEvent, error] {
+					return func(yield func(cyberun.TaskEvent, error) bool) {
 						from := time.Now()
 						<-ctx.Done()
 						held = time.Since(from)
-						yield(cyberun.Event{}, ctx.Err())
+						yield(cyberun.TaskEvent{}, ctx.Err())
 					}
 				}
 				w.h.Hold, w.h.Webhooks = test.hold, test.webhooks
@@ -155,15 +155,15 @@ func TestHoldIsBounded(t *testing.T) {
 func TestProgress(t *testing.T) {
 	w := newWorld(t, look{status: "queued"}, look{status: "running"}).record(nil)
 	w.h.Hold = 300 * time.Second
-	w.stream = func(context.Context, string) iter.Seq2[cyberun.Event, error] {
-		return func(yield func(cyberun.Event, error) bool) {
+	w.stream = func(context.Context, string) iter.Seq2[cyberun.TaskEvent, error] {
+		return func(yield func(cyberun.TaskEvent, error) bool) {
 			for i := range 60 {
 				w.Now = w.Now.Add(time.Second)
 				if !yield(tick(float64(i)/60, i), nil) {
 					return
 				}
 			}
-			yield(cyberun.Event{Type: "status", Status: "uploading"}, nil)
+			yield(cyberun.TaskEvent{Type: "status", Status: "uploading"}, nil)
 		}
 	}
 	if _, err := w.handle(); err != nil {

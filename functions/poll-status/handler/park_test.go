@@ -13,7 +13,7 @@ import (
 )
 
 // awaits is a call of the state AwaitWebhook.
-func (w *world) awaits() (Output, error) {
+func (w *world) awaits() (Response, error) {
 	in := w.input()
 	in.TaskToken = "tok"
 	return w.h.Handle(context.Background(), in)

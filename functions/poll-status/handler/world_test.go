@@ -39,7 +39,7 @@ type resumer func(token string) error
 func (r resumer) Resume(_ context.Context, token string) error { return r(token) }
 
 // events is the event stream of a task.
-type events = func(ctx context.Context, taskID string) iter.Seq2[cyberun.Event, error]
+type events = func(ctx context.Context, taskID string) iter.Seq2[cyberun.TaskEvent, error]
 
 // world is everything around poll-status. log is what it did, in order.
 type world struct {
@@ -115,7 +115,7 @@ func (s service) Cancel(ctx context.Context, id string) error {
 	return s.Cyberun.Cancel(ctx, id)
 }
 
-func (s service) Events(ctx context.Context, id string) iter.Seq2[cyberun.Event, error] {
+func (s service) TaskEvents(ctx context.Context, id string) iter.Seq2[cyberun.TaskEvent, error] {
 	if s.w.stream == nil {
 		s.w.T.Error("the stream was held")
 		return sends(nil)(ctx, id)
@@ -166,7 +166,7 @@ func (w *world) progress() (p run.Progress) {
 	return p
 }
 
-func (w *world) handle() (Output, error) { return w.h.Handle(context.Background(), w.input()) }
+func (w *world) handle() (Response, error) { return w.h.Handle(context.Background(), w.input()) }
 
 // input is a call of the run's first life.
 func (w *world) input() Input { return Input{Call: lifecycle.Call{RunID: "r1", Redrives: new(int)}} }

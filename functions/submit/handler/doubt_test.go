@@ -75,7 +75,7 @@ func (w *world) own(taskID string, o run.Ownership) {
 // mark leaves the marker of another run whose POST was made at that time of
 // Cyberun's clock.
 func (w *world) mark(runID string, at time.Time) {
-	s := run.Submission{Attempt: "a", MarkedAt: at, PostUntil: at.Add(DefaultWaits.Post)}
+	s := run.Submission{AttemptID: "a", MarkedAt: at, PostUntil: at.Add(DefaultWaits.Post)}
 	w.Set("submitting/"+workflowID+"/"+runID+"/a", s.Marker(runID))
 }
 

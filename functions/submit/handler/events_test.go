@@ -33,7 +33,7 @@ func TestSamples(t *testing.T) {
 }
 
 // TestInputIsWhatTheStateSends: every field of Input, and no other, is in the
-// state's Parameters; what it selects of the result is in Output.
+// state's Parameters; what it selects of the result is in Response.
 func TestInputIsWhatTheStateSends(t *testing.T) {
 	state := eventstest.Machine(t)["Submit"]
 	if diff := cmp.Diff(eventstest.Sent(state.Parameters), eventstest.Fields(t, Input{
@@ -41,7 +41,7 @@ func TestInputIsWhatTheStateSends(t *testing.T) {
 	})); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(state.Selected(), eventstest.Fields(t, Output{})); diff != "" {
+	if diff := cmp.Diff(state.Selected(), eventstest.Fields(t, Response{})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -28,9 +28,9 @@ type Input struct {
 	Request json.RawMessage `json:"request"` // the execution's input, see [run.Request]
 }
 
-// Output is the result of the state Submit, and the input of the next states: the
+// Response is the result of the state Submit, and the input of the next states: the
 // request goes no further.
-type Output struct {
+type Response struct {
 	RunID  string `json:"run_id"`
 	TaskID string `json:"task_id"`
 }
@@ -108,29 +108,29 @@ var DefaultWaits = Waits{Post: 25 * time.Second, Settle: 10 * time.Second, Betwe
 
 // Handle continues from what the record says, whatever happened to earlier calls for the
 // same run.
-func (h *Handler) Handle(ctx context.Context, in Input) (Output, error) {
+func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	request, violations := run.ParseRequest(in.Request)
 	r, err := h.Runs.Begin(ctx, in.Call, request, h.OutputBucket, h.OutputPrefix)
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	if r.TaskID == "" && r.InDoubt() {
 		if r, err = h.reconcile(ctx, r); err != nil {
-			return Output{}, err
+			return Response{}, err
 		}
 	}
 	if r.TaskID != "" {
 		return output(h.Runs.CompleteSubmission(ctx, r))
 	}
 	if h.Now().After(r.SubmitBy()) {
-		return Output{}, tooLate("nothing was submitted within max_seconds (%d)", r.MaxSeconds)
+		return Response{}, tooLate("nothing was submitted within max_seconds (%d)", r.MaxSeconds)
 	}
 	if request.TaskID != "" && len(violations) == 0 {
 		return h.rescue(ctx, r, request.TaskID)
 	}
 	ready, err := h.prepare(ctx, r, request, violations)
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	return h.submit(ctx, request.Workflow, ready)
 }
@@ -143,23 +143,23 @@ func tooLate(format string, args ...any) error {
 	return e
 }
 
-func output(r lifecycle.Run, err error) (Output, error) {
+func output(r lifecycle.Run, err error) (Response, error) {
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
-	return Output{RunID: r.RunID, TaskID: r.TaskID}, nil
+	return Response{RunID: r.RunID, TaskID: r.TaskID}, nil
 }
 
 // rescue makes the run deliver an existing task, which it never cancels.
-func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (Output, error) {
+func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (Response, error) {
 	callCtx, cancel := context.WithTimeout(ctx, cyberun.CallTime)
 	defer cancel()
 	task, err := h.Cyberun.Task(callCtx, taskID)
 	if cyberun.IsNotFound(err) {
-		return Output{}, named.Violations{{Parameter: "task_id", Message: "Cyberun knows no task " + taskID + " for this key"}}.Err()
+		return Response{}, named.Violations{{Parameter: "task_id", Message: "Cyberun knows no task " + taskID + " for this key"}}.Err()
 	}
 	if err != nil {
-		return Output{}, cyberun.RemoteError("look up the task "+taskID, err)
+		return Response{}, cyberun.RemoteError("look up the task "+taskID, err)
 	}
 	// Its slug is for the manifest: a workflow that is gone, and comes back empty, does not
 	// keep its task from being delivered.
@@ -323,47 +323,47 @@ const (
 
 // submit marks the submission, posts it once to the workflow that ref names, and accepts
 // the receipt. The order is that of the protocol in ADR 4.
-func (h *Handler) submit(ctx context.Context, ref string, ready ready) (Output, error) {
+func (h *Handler) submit(ctx context.Context, ref string, ready ready) (Response, error) {
 	r := ready.run
 	if r.Posts >= maxPosts {
 		e := named.Errorf(named.RunRejected, "%d submissions in a row reached Cyberun and never started a task%s", r.Posts, lastAnswer(r.Record))
 		e.Hint = "look at Cyberun's own status, then start a new run; no task was paid for"
-		return Output{}, e
+		return Response{}, e
 	}
 	date := ready.workflow.Date.UTC()
 	r, err := h.Runs.Mark(ctx, r, ready.workflow.ID, run.Submission{
-		Attempt: h.NewID(), MarkedAt: date, PostUntil: date.Add(h.Waits.Post), LocalAt: ready.asked.UTC(),
+		AttemptID: h.NewID(), MarkedAt: date, PostUntil: date.Add(h.Waits.Post), LocalAt: ready.asked.UTC(),
 	})
 	if err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	left := h.Waits.Post - h.Now().Sub(ready.asked)
 	if left < min(leastPost, h.Waits.Post/2) {
-		return Output{}, h.Runs.Unmark(ctx, r, named.Errorf(named.Unavailable, "the state bucket was too slow to submit in time; nothing was submitted"))
+		return Response{}, h.Runs.Unmark(ctx, r, named.Errorf(named.Unavailable, "the state bucket was too slow to submit in time; nothing was submitted"))
 	}
 	postCtx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	taskID, err := h.Cyberun.StartTask(postCtx, ref, ready.parameters)
 	if err == nil {
 		if r, err = h.Runs.Accept(ctx, r, taskID); err != nil {
-			return Output{}, err
+			return Response{}, err
 		}
 		return output(h.Runs.Check(ctx, r)) // the run may have been stopped, or redriven, while this call posted
 	}
 	if failed, ok := errors.AsType[*cyberun.StartError](err); ok && failed.NotStarted {
-		return Output{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ref, err))
+		return Response{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ref, err))
 	}
 	doubtCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cyberun.CallTime)
 	defer cancel()
 	if err := h.Runs.AnnounceDoubt(doubtCtx, r.Record); err != nil {
-		return Output{}, err
+		return Response{}, err
 	}
 	if answered(err) {
 		// The announcement came first, for it keeps others from posting; this is a
 		// courtesy to the reader of a later error, and may fail.
 		_, _ = h.Runs.Note(doubtCtx, r, func(rec *run.Record) { rec.LastAnswer = err.Error() })
 	}
-	return Output{}, named.Errorf(named.SubmitInDoubt, "%w", err)
+	return Response{}, named.Errorf(named.SubmitInDoubt, "%w", err)
 }
 
 // answered reports whether a POST in doubt got an answer, whosever it was.

@@ -15,7 +15,7 @@ import (
 // with its task, or one that may submit again; SubmitInDoubt means that the step is to
 // look again later, SubmitOutcomeUnknown that a person has to say what happened.
 func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run, error) {
-	if d := r.Decision; d != nil && d.Attempt == r.Submission.Attempt {
+	if d := r.Decision; d != nil && d.AttemptID == r.Submission.AttemptID {
 		if d.NotStarted {
 			return h.Runs.NotStarted(ctx, r)
 		}
@@ -74,9 +74,9 @@ func (h *Handler) confirmAbsence(ctx context.Context, r lifecycle.Run) (lifecycl
 	now, first := r.Submission.ServerTime(h.Now()), r.Submission.EmptyAt
 	switch {
 	case first.IsZero():
-		attempt := r.Submission.Attempt
+		attempt := r.Submission.AttemptID
 		r, err := h.Runs.Note(ctx, r, func(rec *run.Record) {
-			if rec.InDoubt() && rec.Submission.Attempt == attempt {
+			if rec.InDoubt() && rec.Submission.AttemptID == attempt {
 				rec.Submission.EmptyAt = now.UTC()
 			}
 		})

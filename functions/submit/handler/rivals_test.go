@@ -126,7 +126,7 @@ func TestMarkersOfTwoCalls(t *testing.T) {
 	_, _, err, _ := w.once(in) // finds the first one's mark
 	namedtest.Want(t, err, named.SubmitInDoubt, "another call")
 	w.Around = nil
-	if got := w.S3.Keys(stateBucket, "submitting/wf-1/r1/"); len(got) != 1 || !strings.HasSuffix(got[0], "/"+w.Run("r1").Submission.Attempt) {
+	if got := w.S3.Keys(stateBucket, "submitting/wf-1/r1/"); len(got) != 1 || !strings.HasSuffix(got[0], "/"+w.Run("r1").Submission.AttemptID) {
 		t.Errorf("markers %v", got)
 	}
 }

@@ -97,11 +97,11 @@ func (w *world) redrive(in Input) Input {
 type killed struct{}
 
 // once is one call of the function; died tells that it never answered.
-func (w *world) once(in Input) (out Output, name string, err error, died bool) {
+func (w *world) once(in Input) (out Response, name string, err error, died bool) {
 	return w.call(w.handler(), in)
 }
 
-func (w *world) call(h *Handler, in Input) (out Output, name string, err error, died bool) {
+func (w *world) call(h *Handler, in Input) (out Response, name string, err error, died bool) {
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(killed); !ok {
@@ -136,16 +136,16 @@ func (r retrier) delay(n int) time.Duration {
 
 // drive tries the step as the state machine does, to its end, each time in a fresh
 // process.
-func (w *world) drive(in Input) (Output, error) {
+func (w *world) drive(in Input) (Response, error) {
 	return w.tryWith(in, w.once)
 }
 
 // driveWith is drive in one process.
-func (w *world) driveWith(h *Handler, in Input) (Output, error) {
-	return w.tryWith(in, func(in Input) (Output, string, error, bool) { return w.call(h, in) })
+func (w *world) driveWith(h *Handler, in Input) (Response, error) {
+	return w.tryWith(in, func(in Input) (Response, string, error, bool) { return w.call(h, in) })
 }
 
-func (w *world) tryWith(in Input, once func(Input) (Output, string, error, bool)) (Output, error) {
+func (w *world) tryWith(in Input, once func(Input) (Response, string, error, bool)) (Response, error) {
 	tried := map[string]int{}
 	for {
 		out, name, err, died := once(in)
@@ -189,7 +189,7 @@ func (w *world) submits(runID string, in Input) {
 }
 
 // checkSettled holds the state bucket against the ledger for a run that has its task.
-func (w *world) checkSettled(runID string, out Output) {
+func (w *world) checkSettled(runID string, out Response) {
 	w.T.Helper()
 	w.Around = nil
 	paid := w.Cyberun.Paid(runID)

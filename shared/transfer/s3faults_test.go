@@ -29,7 +29,7 @@ func storeFaults() []fault {
 			return hijack(w, "")
 		})},
 		{name: "S3 reads nothing", want: named.Unavailable, set: func(f *fixture) {
-			f.copier.storeStall, f.copier.attempts = 50*time.Millisecond, 2
+			f.copier.s3Stall, f.copier.attempts = 50*time.Millisecond, 2
 			onCall(bodies, 0, func(_ http.ResponseWriter, r *http.Request) bool {
 				select { // unread, the server does not see the client go
 				case <-r.Context().Done():
@@ -39,7 +39,7 @@ func storeFaults() []fault {
 			})(f)
 		}},
 		{name: "S3 stores other bytes", set: func(f *fixture) {
-			f.store.after = func(op string, n int, w http.ResponseWriter, _ *http.Request) bool {
+			f.s3.after = func(op string, n int, w http.ResponseWriter, _ *http.Request) bool {
 				if !strings.Contains(bodies, op) || n > 1 {
 					return false
 				}
@@ -84,7 +84,7 @@ func storeFaults() []fault {
 // onCall makes the store answer the nth of these calls (0: each) with answer.
 func onCall(ops string, n int, answer func(http.ResponseWriter, *http.Request) bool) func(*fixture) {
 	return func(f *fixture) {
-		f.store.fault = func(op string, i int, w http.ResponseWriter, r *http.Request) bool {
+		f.s3.fault = func(op string, i int, w http.ResponseWriter, r *http.Request) bool {
 			return strings.Contains(ops, op) && (n == 0 || n == i) && answer(w, r)
 		}
 	}
@@ -100,7 +100,7 @@ func refuse(code int, name string) func(http.ResponseWriter, *http.Request) bool
 // lost does the call's work and loses the answer.
 func lost(ops string, n int) func(*fixture) {
 	return func(f *fixture) {
-		f.store.after = func(op string, i int, w http.ResponseWriter, _ *http.Request) bool {
+		f.s3.after = func(op string, i int, w http.ResponseWriter, _ *http.Request) bool {
 			return strings.Contains(ops, op) && (n == 0 || n == i) && hijack(w, "")
 		}
 	}

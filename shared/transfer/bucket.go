@@ -24,8 +24,8 @@ type S3 interface {
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
 }
 
-// store is the bucket that one output goes to.
-type store struct {
+// bucketClient makes the requests of one output to the bucket that it is copied into.
+type bucketClient struct {
 	s3       S3
 	bucket   string
 	metadata map[string]string
@@ -34,14 +34,14 @@ type store struct {
 }
 
 // call makes a request without a body of ours, again while its failure is transient.
-func (s *store) call(ctx context.Context, operation string, do func() error) error {
-	return s.retry.do(ctx, func() error { return storeError(s.bucket, operation, do()) })
+func (s *bucketClient) call(ctx context.Context, operation string, do func() error) error {
+	return s.retry.do(ctx, func() error { return s3Error(s.bucket, operation, do()) })
 }
 
-// storeError classifies S3's answer to a call: errUploadGone; OutputBucketRefused
+// s3Error classifies S3's answer to a call: errUploadGone; OutputBucketRefused
 // for a bucket that takes no such write; else Unavailable, transient where another
 // attempt may be answered differently.
-func storeError(bucket, operation string, err error) error {
+func s3Error(bucket, operation string, err error) error {
 	if err == nil {
 		return nil
 	}

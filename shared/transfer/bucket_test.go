@@ -15,7 +15,7 @@ func TestBucketOfAnotherRegion(t *testing.T) {
 	for code, status := range map[string]int{"PermanentRedirect": 301, "AuthorizationHeaderMalformed": 400} {
 		for _, size := range []int{0, 1000, 5 * testPart} {
 			f := newFixture(t, size)
-			f.store.fault = func(_ string, _ int, w http.ResponseWriter, r *http.Request) bool {
+			f.s3.fault = func(_ string, _ int, w http.ResponseWriter, r *http.Request) bool {
 				_, _ = io.Copy(io.Discard, r.Body)
 				w.Header().Set("x-amz-bucket-region", "eu-central-1")
 				fail(w, status, code)
@@ -36,7 +36,7 @@ func TestObjectLock(t *testing.T) {
 		for _, ranges := range []bool{true, false} {
 			f := newFixture(t, size)
 			f.origin.noRanges = !ranges
-			f.store.fault = func(op string, _ int, w http.ResponseWriter, r *http.Request) bool {
+			f.s3.fault = func(op string, _ int, w http.ResponseWriter, r *http.Request) bool {
 				if (op != "PutObject" && op != "UploadPart") || r.Header.Get("x-amz-sdk-checksum-algorithm") == "CRC32" {
 					return false
 				}
