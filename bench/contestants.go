@@ -103,7 +103,7 @@ var (
 func warmClients(sink string) clientPair {
 	if warm.store == nil {
 		warm = clientPair{
-			origin: transfer.NewOriginClient(transfer.Policy{AllowInsecure: true}),
+			origin: transfer.NewRestrictedClient(transfer.Policy{AllowInsecure: true}),
 			store:  client(sink, transfer.NewS3Client()),
 		}
 	}
@@ -199,7 +199,7 @@ func limitGet(connections int) contestant {
 }
 
 func getAll(ctx context.Context, connections int, from string, size int64) error {
-	httpClient := transfer.NewOriginClient(transfer.Policy{AllowInsecure: true})
+	httpClient := transfer.NewRestrictedClient(transfer.Policy{AllowInsecure: true})
 	return inParts(ctx, connections, size, func(ctx context.Context, start, length int64) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 		if err != nil {

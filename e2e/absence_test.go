@@ -129,7 +129,7 @@ func TestFreshStack(t *testing.T) {
 }
 
 // TestLostReplies: whatever the list is, no task is paid twice. Where what it rests
-// on is broken, the run ends with the words of what failed, and a person's word
+// on is broken, the run ends with the words of what failed, and a person's decision
 // finishes it; where it is not, the run decides by itself.
 func TestLostReplies(t *testing.T) {
 	s := open(t)

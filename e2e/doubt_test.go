@@ -69,7 +69,7 @@ func TestPersonNamesTheTask(t *testing.T) {
 }
 
 // TestPersonSaysNotStarted: the POST never arrived, strangers' tasks stand in the
-// way of the proof, and a person's word lets the run submit again, once.
+// way of the proof, and a person's decision lets the run submit again, once.
 func TestPersonSaysNotStarted(t *testing.T) {
 	s := open(t)
 	v, size, _ := s.doubtful(t, "reset", 2) // a lone one would be adopted: the stack trusts that it alone uses the key

@@ -53,7 +53,7 @@ func apiHTTP() *http.Client {
 	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-type call struct {
+type apiCall struct {
 	method   string
 	path     string        // escaped, with the query
 	body     any           // to be sent as JSON; nil: none
@@ -63,7 +63,7 @@ type call struct {
 
 // do makes a call and decodes its answer; the raw answer is what --json prints. All calls
 // can be repeated: POST /runs carries its Idempotency-Key.
-func do[T any](ctx context.Context, c *client, k call) (answer T, raw json.RawMessage, err error) {
+func do[T any](ctx context.Context, c *client, k apiCall) (answer T, raw json.RawMessage, err error) {
 	var body []byte
 	if k.body != nil {
 		if body, err = json.Marshal(k.body); err != nil {
@@ -119,7 +119,7 @@ func (c *client) failure(err error) *failure {
 }
 
 // once makes one try. It looks at the status before it decodes the answer into out.
-func (c *client) once(ctx context.Context, k call, body []byte, out any) (json.RawMessage, error) {
+func (c *client) once(ctx context.Context, k apiCall, body []byte, out any) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, k.method, strings.TrimRight(c.base.String(), "/")+k.path, bytes.NewReader(body))

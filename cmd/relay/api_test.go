@@ -48,7 +48,7 @@ func TestUnreachable(t *testing.T) {
 					})},
 				},
 			}
-			_, _, err := do[view](t.Context(), c, call{method: "GET", path: "/runs", patience: test.patience})
+			_, _, err := do[view](t.Context(), c, apiCall{method: "GET", path: "/runs", patience: test.patience})
 			f := failureFor(err)
 			if tries != test.tries || f.code != codeUnreachable || !strings.Contains(f.what, "cannot be reached") || strings.Contains(fmt.Sprint(f), "secret") {
 				t.Errorf("%d tries, want %d: %+v", tries, test.tries, f)

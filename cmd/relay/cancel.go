@@ -15,7 +15,7 @@ type cancelCmd struct {
 // Run stops a run. Of one that had ended it says how, and what became of a task that was
 // left running.
 func (c *cancelCmd) Run(ctx context.Context, s *session, relay *client) error {
-	answer, raw, err := do[api.Stopped](ctx, relay, call{method: http.MethodDelete, path: runPath(c.RunID)})
+	answer, raw, err := do[api.Stopped](ctx, relay, apiCall{method: http.MethodDelete, path: runPath(c.RunID)})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (c *decideCmd) Run(ctx context.Context, s *session, relay *client) error {
 	if c.NotStarted {
 		outcome, how = map[string]any{"not_started": true}, ": it submits again"
 	}
-	_, raw, err := do[api.Started](ctx, relay, call{method: http.MethodPost, path: runPath(c.RunID) + "/outcome", body: outcome})
+	_, raw, err := do[api.Accepted](ctx, relay, apiCall{method: http.MethodPost, path: runPath(c.RunID) + "/outcome", body: outcome})
 	if err != nil {
 		return err
 	}

@@ -62,11 +62,11 @@ func percent(v view) int {
 		return 0
 	}
 	const slack = 1e-9 // 0.29*100 is 28.999…
-	return int(min(max(v.Progress.Progress, 0), 1)*100 + slack)
+	return int(min(max(v.Progress.Fraction, 0), 1)*100 + slack)
 }
 
-// taskStates say what a task's states mean to someone who waits.
-var taskStates = map[string]string{
+// taskStatuses says what a task's statuses mean to someone who waits.
+var taskStatuses = map[string]string{
 	"pending":      "accepted by Cyberun",
 	"waiting":      "waiting for a free machine",
 	"provisioning": "a machine starts",
@@ -83,7 +83,7 @@ func stateOf(v view) string {
 	case v.Status != run.Waiting:
 		return string(v.Status)
 	}
-	words := []string{cmp.Or(taskStates[v.TaskStatus], v.TaskStatus, "waiting")}
+	words := []string{cmp.Or(taskStatuses[v.TaskStatus], v.TaskStatus, "waiting for its task")}
 	if p := v.Progress; p != nil && v.TaskStatus == "running" {
 		words = append(words, withPrefix("stage ", p.Stage))
 		if p.StepCurrent != nil && p.StepTotal != nil {

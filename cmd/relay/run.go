@@ -86,7 +86,7 @@ func (f startFlags) key(s *session) string {
 func (s *session) start(ctx context.Context, relay *client, request run.Request, key string, flags startFlags) error {
 	request.MaxSeconds = aws.ToInt(flags.MaxSeconds)
 	request.Destination.Prefix = aws.ToString(flags.Prefix)
-	accepted, raw, err := do[api.Started](ctx, relay, call{method: http.MethodPost, path: "/runs", body: request, key: key})
+	accepted, raw, err := do[api.Accepted](ctx, relay, apiCall{method: http.MethodPost, path: "/runs", body: request, key: key})
 	if err == nil && accepted.RunID == "" {
 		err = notRelayAPI("the API accepted the run but named no run_id")
 	}

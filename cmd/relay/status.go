@@ -61,7 +61,7 @@ func statusLine(v view, now time.Time) string {
 	line := string(v.Status)
 	if v.Status == run.Waiting {
 		line += " (" + stateOf(v)
-		if v.Progress != nil && v.Progress.Progress > 0 {
+		if v.Progress != nil && v.Progress.Fraction > 0 {
 			line += ", " + strconv.Itoa(percent(v)) + "%"
 		}
 		line += ")"

@@ -332,7 +332,7 @@ func (c *cell) redriveNow() {
 	c.redriven = a
 }
 
-// decide is a person's word on the run, given to the API.
+// decide is a person's decision on the run, given to the API.
 func (c *cell) decide(word string) error {
 	payload, err := json.Marshal(map[string]any{
 		"version": "2.0", "routeKey": "POST /runs/{id}/outcome", "rawPath": "/runs/" + c.runID + "/outcome", "body": word,

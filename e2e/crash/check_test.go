@@ -68,7 +68,7 @@ type ownership struct {
 }
 
 // howOf is how it is known who started a task: a 202 said so, or nobody else can
-// have; a person's word counts as that.
+// have; a person's decision counts as that.
 var howOf = map[bool]string{false: "receipt", true: "exclusion"}
 
 // ends are the errors with which a run may end here. What Lambda throws itself

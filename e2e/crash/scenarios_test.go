@@ -183,7 +183,7 @@ func notStarted(ctx context.Context, c *cell) (answer, error) {
 	return decided(c, func() (string, error) { return `{"not_started":true}`, nil })
 }
 
-// decided: the faults meet the life after a person's word, which redrives the run.
+// decided: the faults meet the life after a person's decision, which redrives the run.
 func decided(c *cell, word func() (string, error)) (answer, error) {
 	c.submit.gate.arm(c.scenario.before...)
 	if a, err := c.step(); err != nil || a.name != "SubmitOutcomeUnknown" {

@@ -230,10 +230,10 @@ func (u *universe) http(route, body string) (code int, answer string) {
 	return out.StatusCode, out.Body
 }
 
-// decide is a person's word on the owner, in doubt, said again while the API is away.
-func (u *universe) decide(word string) {
+// decide is a person's decision on the owner, in doubt, said again while the API is away.
+func (u *universe) decide(decision string) {
 	for n := range 3 {
-		if code, _ := u.http("POST /runs/{id}/outcome", word); code != 503 {
+		if code, _ := u.http("POST /runs/{id}/outcome", decision); code != 503 {
 			return
 		}
 		u.forget(strconv.Itoa(n))

@@ -44,7 +44,7 @@ func (s *scene) witness() {
 	r := run.Record{RunID: "r0", Workflow: workflowRef, WorkflowID: workflowID, TaskID: "t1-r0", Evidence: run.ByReceipt,
 		Submission: &run.Submission{MarkedAt: created.Add(-time.Second), PostUntil: created.Add(24 * time.Second)}}
 	seen := cyberun.Task{ID: "t1-r0", WorkflowID: workflowID, Status: cyberun.StatusCompleted, CreatedAt: cyberun.Time{Time: created}}
-	if err := doubt.RecordEnd(context.Background(), alone(s.world, "r0").runs().Store, r, seen); err != nil {
+	if err := doubt.RecordTaskEnd(context.Background(), alone(s.world, "r0").runs().Store, r, seen); err != nil {
 		panic(err)
 	}
 	body, _ := json.Marshal(run.Ownership{StartedBy: "r0", Evidence: run.ByReceipt, DeliveredBy: "r0"})
@@ -174,9 +174,9 @@ func (s *scene) lateCopy(id string) *actor {
 // person sends a DELETE.
 func (s *scene) person(id string) *actor { return s.add("DELETE", id, (*universe).stop) }
 
-// word is a person's word on a run in doubt.
-func (s *scene) word(id, word string) *actor {
-	return s.add(fmt.Sprintf("person:%d", len(s.actors)), id, func(u *universe) { u.decide(word) })
+// decision is a person's decision on a run in doubt.
+func (s *scene) decision(id, decision string) *actor {
+	return s.add(fmt.Sprintf("person:%d", len(s.actors)), id, func(u *universe) { u.decide(decision) })
 }
 
 // event is EventBridge's first event of an execution.

@@ -160,7 +160,7 @@ func (w *world) turns(key string, now storetest.Object) {
 	}
 	switch {
 	case was.Word != nil && is.Word != nil && was.Word.AttemptID == is.Word.AttemptID && !was.Word.Same(*is.Word):
-		w.wrong = append(w.wrong, is.RunID+": the word of a person gives way to another one on the same submission")
+		w.wrong = append(w.wrong, is.RunID+": the decision of a person gives way to another one on the same submission")
 	case is.Life < was.Life:
 		w.wrong = append(w.wrong, fmt.Sprintf("%s was in its life %d, and is in its life %d", is.RunID, was.Life, is.Life))
 	case !was.Status.Open() && is.Status.Open() && is.Life == was.Life:

@@ -44,11 +44,11 @@ var scenarios = []scenario{
 		s.person("r1")
 		s.event("r1")
 	}},
-	{name: "a person's word twice, beside a redrive", build: func(s *scene) {
+	{name: "a person's decision twice, beside a redrive", build: func(s *scene) {
 		s.lostRequest("r1")
 		s.closed("r1")
-		s.word("r1", `{"not_started":true}`)
-		s.word("r1", `{"not_started":true}`)
+		s.decision("r1", `{"not_started":true}`)
+		s.decision("r1", `{"not_started":true}`)
 		s.redriver("r1", "PollStatus")
 	}},
 	{name: "submit twice, stop and close", build: func(s *scene) {
@@ -183,8 +183,8 @@ var scenarios = []scenario{
 	{name: "a person names the task twice, beside a redrive", build: func(s *scene) {
 		s.lostReply("r1")
 		s.closed("r1")
-		s.word("r1", `{"task_id":"t1-r1"}`)
-		s.word("r1", `{"task_id":"t1-r1"}`)
+		s.decision("r1", `{"task_id":"t1-r1"}`)
+		s.decision("r1", `{"task_id":"t1-r1"}`)
 		s.redriver("r1", "PollStatus")
 	}},
 	{name: "manifest beside a stop, events lost", lostEvents: true, build: func(s *scene) {
@@ -236,32 +236,32 @@ var scenarios = []scenario{
 		s.sweeper()
 		s.redriverNow("r1", "PollStatus")
 	}},
-	{name: "two words that contradict, beside a close", after: oneWordCounts, build: func(s *scene) {
+	{name: "two decisions that contradict, beside a close", after: oneDecisionCounts, build: func(s *scene) {
 		s.lostRequest("r1")
 		s.stranger()
 		s.closed("r1")
 		s.event("r1") // once more
-		s.word("r1", `{"not_started":true}`)
-		s.word("r1", `{"task_id":"t1-stranger"}`)
+		s.decision("r1", `{"not_started":true}`)
+		s.decision("r1", `{"task_id":"t1-stranger"}`)
 		s.redriver("r1", "PollStatus")
 	}},
-	{name: "two words that contradict, beside a redrive", after: oneWordCounts, build: func(s *scene) {
+	{name: "two decisions that contradict, beside a redrive", after: oneDecisionCounts, build: func(s *scene) {
 		s.witness()
 		s.lostRequest("r1")
 		s.stranger()
 		s.closed("r1")
-		s.word("r1", `{"not_started":true}`)
-		s.word("r1", `{"task_id":"t2-stranger"}`)
+		s.decision("r1", `{"not_started":true}`)
+		s.decision("r1", `{"task_id":"t2-stranger"}`)
 		s.redriverNow("r1", "PollStatus")
 	}},
-	{name: "a word too early, beside a late call", early: true, build: func(s *scene) {
+	{name: "a decision too early, beside a late call", early: true, build: func(s *scene) {
 		s.witness()
 		s.start("r1", request)
 		s.gaveUp("r1")
 		s.late("r1").from(posting, accepting)
-		// Each of these meets its faults in another scenario: an event twice, a word twice.
+		// Each of these meets its faults in another scenario: an event twice, a decision twice.
 		s.event("r1").spared().from("waits ") // it has closed the run, and waits to name candidates
-		s.word("r1", `{"not_started":true}`).spared()
+		s.decision("r1", `{"not_started":true}`).spared()
 		s.redriver("r1", "PollStatus").when(func(w *world) bool { return w.exec("r1").redrives > 0 })
 	}},
 	{name: "a bucket that refuses, beside a redrive", build: func(s *scene) {
@@ -289,14 +289,14 @@ func aMarkerAloneHoldsUpNobody(j *judge) {
 	}
 }
 
-// oneWordCounts: of two words on one submission the one that was stored is acted on.
-func oneWordCounts(j *judge) {
+// oneDecisionCounts: of two decisions on one submission the one that was stored is acted on.
+func oneDecisionCounts(j *judge) {
 	r, _ := j.record("r1")
 	switch d := r.Decision; {
 	case d == nil || !strings.HasPrefix(d.AttemptID, setUp): // of a later submission, or none
 	case d.NotStarted && strings.HasSuffix(r.TaskID, "-stranger"):
-		j.note("r1 has the task %s, and the word that stands is that none was started", r.TaskID)
+		j.note("r1 has the task %s, and the decision that stands is that none was started", r.TaskID)
 	case !d.NotStarted && len(j.paid("r1")) > 0:
-		j.note("r1 has started %v, and the word that stands is that its task is %s", j.paid("r1"), d.TaskID)
+		j.note("r1 has started %v, and the decision that stands is that its task is %s", j.paid("r1"), d.TaskID)
 	}
 }

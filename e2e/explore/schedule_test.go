@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// word says a step in words.
-func (now *state) word(c choice) string {
+// describe says a step in words.
+func (now *state) describe(c choice) string {
 	m := now.actors[c.actor]
 	return strings.TrimSpace(fmt.Sprintf("%-10s %s %s", m.actor.name, m.pending.name, decisionNames[c.how]))
 }
@@ -49,11 +49,11 @@ func replay(sc scenario, faults int, path []choice) (words, notes []string, end 
 		if c.actor >= len(now.actors) || now.actors[c.actor] == nil || now.actors[c.actor].done {
 			return words, nil, now, fmt.Errorf("step %d is one of actor %d, which has none to take: the code does other I/O than the schedule was made with", i+1, c.actor)
 		}
-		words = append(words, now.word(c))
+		words = append(words, now.describe(c))
 		now = s.step(now, c)
 	}
 	for choices := s.choices(now); len(choices) > 0; choices = s.choices(now) { // the line may have been cut
-		words = append(words, now.word(choices[0])+" (not in the line)")
+		words = append(words, now.describe(choices[0])+" (not in the line)")
 		now = s.step(now, choices[0])
 	}
 	return words, sc.judge(now.world), now, nil

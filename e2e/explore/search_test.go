@@ -15,7 +15,7 @@ type scenario struct {
 	// lostEvents says that EventBridge's events do not come when the world is brought
 	// to rest; then the sweep alone closes.
 	lostEvents bool
-	// early says that a person's word may come before what it says is true: then a
+	// early says that a person's decision may come before what it says is true: then a
 	// run may pay twice, and what it learns of must still not be lost.
 	early bool
 	// after is called at each end, when the world has come to rest and what failed was

@@ -16,10 +16,10 @@ func main() { function.Start("call-container", build) }
 
 func build(s config.CallContainer, cfg aws.Config, log *slog.Logger) (*handler.Handler, error) {
 	return &handler.Handler{
-		Cyberun:    s.Client(cfg),
-		CallTime:   handler.DefaultCallTime,
-		LookUpTime: handler.DefaultLookUpTime,
-		Log:        log,
-		Now:        time.Now,
+		Cyberun:       s.Client(cfg),
+		ContainerTime: handler.DefaultContainerTime,
+		LookUpTime:    handler.DefaultLookUpTime,
+		Log:           log,
+		Now:           time.Now,
 	}, nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 )
 
-func main() { function.StartStep("close-run", build) }
+func main() { function.StartRetried("close-run", build) }
 
 func build(s config.CloseRun, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
 	client := s.Client(cfg)

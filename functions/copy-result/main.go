@@ -14,11 +14,11 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/transfer"
 )
 
-func main() { function.StartStep("copy-result", build) }
+func main() { function.StartRetried("copy-result", build) }
 
 func build(s config.CopyResult, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
 	sink := s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = transfer.NewS3Client() })
-	origin := transfer.NewOriginClient(transfer.Policy{Hosts: s.DownloadHosts, AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
+	origin := transfer.NewRestrictedClient(transfer.Policy{Hosts: s.DownloadHosts, AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
 	client := s.Client(cfg)
 	return &handler.Handler{
 		Cyberun: client,

@@ -10,7 +10,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/function"
 )
 
-func main() { function.StartStep("on-upload", build) }
+func main() { function.StartRetried("on-upload", build) }
 
 func build(s config.OnUpload, cfg aws.Config, log *slog.Logger) (*handler.Handler, error) {
 	return &handler.Handler{

@@ -17,7 +17,7 @@ func main() { function.Start("on-webhook", build) }
 func build(s config.OnWebhook, cfg aws.Config, log *slog.Logger) (*handler.Handler, error) {
 	return &handler.Handler{
 		Enabled: s.Webhooks.Enabled,
-		Secrets: config.NewSecret(cfg, s.Secret),
+		Secrets: config.NewSecret(cfg, s.SecretARN),
 		Runs:    s.Runs(cfg, nil, nil),
 		Resumer: executions.Machine{API: config.StepFunctions(cfg)},
 		Log:     log,

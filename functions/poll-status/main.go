@@ -14,7 +14,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/function"
 )
 
-func main() { function.StartStep("poll-status", build) }
+func main() { function.StartRetried("poll-status", build) }
 
 func build(s config.PollStatus, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
 	client := s.Client(cfg)

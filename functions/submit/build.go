@@ -16,8 +16,8 @@ import (
 )
 
 func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, error) {
-	inDoubt := handler.DoubtPolicy(s.InDoubt)
-	if choices := []handler.DoubtPolicy{handler.PolicyVerify, handler.PolicyAbsentOnly, handler.PolicyStop}; !slices.Contains(choices, inDoubt) {
+	inDoubt := handler.DoubtPolicy(s.DoubtPolicy)
+	if choices := []handler.DoubtPolicy{handler.PolicyVerify, handler.PolicyAbsentOnly, handler.PolicyAsk}; !slices.Contains(choices, inDoubt) {
 		return nil, fmt.Errorf("IN_DOUBT=%q is not one of %v", inDoubt, choices)
 	}
 	waits := handler.DefaultWaits
@@ -26,7 +26,7 @@ func build(s config.Submit, cfg aws.Config, _ *slog.Logger) (*handler.Handler, e
 	}
 	client := s.Client(cfg)
 	// Cyberun says where input files are uploaded to: the policy checks each address.
-	client.UploadHTTP = transfer.NewOriginClient(transfer.Policy{AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
+	client.UploadHTTP = transfer.NewRestrictedClient(transfer.Policy{AllowInsecure: s.AllowInsecure, LambdaRuntimeAPI: s.LambdaRuntimeAPI})
 	runs := s.Runs(cfg, client, nil)
 	return &handler.Handler{
 		Cyberun:      client,

@@ -4,4 +4,4 @@ package main
 
 import "github.com/cyberun-cloud/cyberun-relay/shared/function"
 
-func main() { function.StartStep("submit", build) }
+func main() { function.StartRetried("submit", build) }

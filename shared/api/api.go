@@ -39,8 +39,8 @@ type Output struct {
 	URL   string `json:"url,omitempty"`
 }
 
-// Started answers POST /runs and POST /runs/{id}/outcome.
-type Started struct {
+// Accepted answers POST /runs and POST /runs/{id}/outcome.
+type Accepted struct {
 	RunID  string     `json:"run_id"`
 	Status run.Status `json:"status"`
 }

@@ -66,7 +66,7 @@ func (s Cyberun) Client(cfg aws.Config) *cyberun.Client {
 	transport.MaxConnsPerHost = maxCyberunConns
 	return &cyberun.Client{
 		BaseURL: strings.TrimRight(s.BaseURL, "/"),
-		Keys:    NewSecret(cfg, s.APIKeySecret),
+		Keys:    NewSecret(cfg, s.APIKeySecretARN),
 		HTTP:    &http.Client{Transport: transport},
 	}
 }

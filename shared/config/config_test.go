@@ -14,7 +14,7 @@ import (
 // every has one field of each kind that the functions read.
 type every struct {
 	Cyberun
-	Outputs
+	OutputTarget
 	Hosts Hosts         `env:"HOSTS"`
 	Hold  Hold          `env:"HOLD" envDefault:"30"`
 	Wait  time.Duration `env:"WAIT"`
@@ -29,17 +29,17 @@ func TestRead(t *testing.T) {
 		want        every
 	}{
 		{name: "only what must be there",
-			want: every{Cyberun: Cyberun{BaseURL: base, APIKeySecret: "arn"}, Outputs: Outputs{OutputBucket: "b"}, Hold: Hold(30 * time.Second), Wait: 25 * time.Second}},
+			want: every{Cyberun: Cyberun{BaseURL: base, APIKeySecretARN: "arn"}, OutputTarget: OutputTarget{OutputBucket: "b"}, Hold: Hold(30 * time.Second), Wait: 25 * time.Second}},
 		{name: "everything",
 			environment: map[string]string{"ALLOW_INSECURE_ORIGINS": "true", "OUTPUT_PREFIX": "p/", "HOSTS": " a.example , ,*.b.example:8443,", "HOLD": "300", "WAIT": "1ms"},
-			want: every{Cyberun: Cyberun{BaseURL: base, APIKeySecret: "arn", AllowInsecure: true}, Outputs: Outputs{OutputBucket: "b", OutputPrefix: "p/"},
+			want: every{Cyberun: Cyberun{BaseURL: base, APIKeySecretARN: "arn", AllowInsecure: true}, OutputTarget: OutputTarget{OutputBucket: "b", OutputPrefix: "p/"},
 				Hosts: Hosts{"a.example", "*.b.example:8443"}, Hold: Hold(300 * time.Second), Wait: time.Millisecond}},
 		{name: "empty is not set",
 			environment: map[string]string{"ALLOW_INSECURE_ORIGINS": "", "OUTPUT_PREFIX": "", "HOSTS": "", "HOLD": "", "WAIT": ""},
-			want:        every{Cyberun: Cyberun{BaseURL: base, APIKeySecret: "arn"}, Outputs: Outputs{OutputBucket: "b"}, Hold: Hold(30 * time.Second), Wait: 25 * time.Second}},
+			want:        every{Cyberun: Cyberun{BaseURL: base, APIKeySecretARN: "arn"}, OutputTarget: OutputTarget{OutputBucket: "b"}, Hold: Hold(30 * time.Second), Wait: 25 * time.Second}},
 		{name: "nothing lasts no time",
 			environment: map[string]string{"HOLD": "0", "WAIT": "0"},
-			want:        every{Cyberun: Cyberun{BaseURL: base, APIKeySecret: "arn"}, Outputs: Outputs{OutputBucket: "b"}}},
+			want:        every{Cyberun: Cyberun{BaseURL: base, APIKeySecretARN: "arn"}, OutputTarget: OutputTarget{OutputBucket: "b"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestReadOfTheProcess(t *testing.T) {
 }
 
 func TestClients(t *testing.T) {
-	client := Cyberun{BaseURL: "https://core.cyberun.cloud/api/v1/", APIKeySecret: "arn:secret"}.Client(aws.Config{})
+	client := Cyberun{BaseURL: "https://core.cyberun.cloud/api/v1/", APIKeySecretARN: "arn:secret"}.Client(aws.Config{})
 	outputs := S3(aws.Config{})
 	runs := StateStore{StateBucket: "state"}.Runs(aws.Config{}, client, outputs)
 	if client.BaseURL != "https://core.cyberun.cloud/api/v1" || client.Keys.(*Secret).ARN != "arn:secret" || runs.Store.Bucket != "state" || runs.Store.NoPause {

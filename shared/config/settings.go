@@ -19,7 +19,7 @@ type (
 	API struct {
 		Cyberun
 		StateStore
-		Outputs
+		OutputTarget
 		StateMachine
 	}
 	// CallContainer holds the settings of functions/call-container.
@@ -28,7 +28,7 @@ type (
 	CloseRun struct {
 		Cyberun
 		StateStore
-		Outputs
+		OutputTarget
 		StateMachine
 	}
 	// CopyResult holds the settings of functions/copy-result.
@@ -44,30 +44,30 @@ type (
 	OnWebhook struct {
 		StateStore
 		Webhooks
-		Secret string `env:"WEBHOOK_SECRET_ARN,notEmpty"` // the ARN of the secret that webhooks are signed with
+		SecretARN string `env:"WEBHOOK_SECRET_ARN,notEmpty"` // the ARN of the secret that webhooks are signed with
 	}
 	// PollStatus holds the settings of functions/poll-status.
 	PollStatus struct {
 		Cyberun
 		StateStore
 		Webhooks
-		Hold Hold `env:"HOLD_SECONDS" envDefault:"30"` // how long after the submission the task's event stream is followed, and for a second by each later poll; 0: never
+		Hold Hold `env:"HOLD_SECONDS" envDefault:"30"` // how long after the run got its task polls follow the task's event stream; each later poll follows it for 1 s; 0: none does
 	}
 	// Submit holds the settings of functions/submit.
 	Submit struct {
 		Cyberun
 		StateStore
-		Outputs
+		OutputTarget
 		Lambda
-		InDoubt string `env:"IN_DOUBT" envDefault:"verify"` // what submit may do after a lost reply: verify, absent-only or stop
+		DoubtPolicy string `env:"IN_DOUBT" envDefault:"verify"` // what submit may do after a lost reply: verify, absent-only or stop
 	}
 )
 
 // Cyberun says where Cyberun's runtime API is, and with which key it is called.
 type Cyberun struct {
-	BaseURL       string `env:"CYBERUN_BASE_URL,notEmpty"`   // such as https://core.cyberun.cloud/api/v1
-	APIKeySecret  string `env:"API_KEY_SECRET_ARN,notEmpty"` // the ARN of the key's secret
-	AllowInsecure bool   `env:"ALLOW_INSECURE_ORIGINS"`      // allows plain http and loopback addresses, for the local stack
+	BaseURL         string `env:"CYBERUN_BASE_URL,notEmpty"`   // such as https://core.cyberun.cloud/api/v1
+	APIKeySecretARN string `env:"API_KEY_SECRET_ARN,notEmpty"` // the ARN of the key's secret
+	AllowInsecure   bool   `env:"ALLOW_INSECURE_ORIGINS"`      // allows plain http and loopback addresses, for the local stack
 }
 
 // Validate returns an error for an address of the runtime API that is not https, or
@@ -91,8 +91,8 @@ type StateStore struct {
 	StateBucket string `env:"STATE_BUCKET,notEmpty"`
 }
 
-// Outputs is where the runs' outputs go.
-type Outputs struct {
+// OutputTarget says where the runs' outputs go.
+type OutputTarget struct {
 	OutputBucket string `env:"OUTPUT_BUCKET,notEmpty"`
 	OutputPrefix string `env:"OUTPUT_PREFIX"` // the beginning of every key; may be empty
 }

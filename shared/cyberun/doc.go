@@ -44,7 +44,7 @@
 //
 // # Units
 //
-// Sizes are bytes, Workflow.TaskTimeout is seconds, Event.Progress is 0 to 1, and
+// Sizes are bytes, Workflow.TaskTimeout is seconds, TaskEvent.Progress is 0 to 1, and
 // a Date is the server's own clock: the answer's Date header, in whole seconds,
 // and zero if there was none, or if the answer came from a cache.
 //

@@ -41,7 +41,7 @@ type APIError struct {
 	Message    string        // Cyberun's own message, else the start of the body; one line
 	RetryAfter time.Duration // how long the answer asks to wait, at most a day; 0: it does not
 	// JSON says that the body is a JSON object, as Cyberun's own errors are. The
-	// answers of a proxy, a firewall or a store in front of it mostly are not, and
+	// answers of a proxy, a firewall or a storage server mostly are not, and
 	// are never taken for Cyberun's.
 	JSON bool
 }

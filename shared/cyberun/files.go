@@ -35,7 +35,7 @@ type Presigned struct {
 	UploadHeaders UploadHeaders `json:"upload_headers"`
 }
 
-// UploadHeaders are the signed headers of an upload. Since some stores put a token
+// UploadHeaders are the signed headers of an upload. Since some storage servers put a token
 // among them, they print, log and marshal as their names only.
 type UploadHeaders map[string]string
 
@@ -115,14 +115,14 @@ func (c *Client) Upload(ctx context.Context, p Presigned, body io.Reader, size i
 	switch {
 	case err == nil && res.StatusCode/100 != 2:
 		e, answer := c.apiError(http.MethodPut, shown, res, secrets)
-		e.reduceStoreError(answer, secrets)
+		e.reduceStorageError(answer, secrets)
 		return e
 	case readErr != nil: // the network is not to blame
 		return fmt.Errorf("cyberun: reading the file to upload: %w", readErr)
 	case err != nil:
 		return networkError(http.MethodPut, shown, err, secrets)
 	case left > 0:
-		return fmt.Errorf("cyberun: the store accepted the upload %d bytes before its end", left)
+		return fmt.Errorf("cyberun: the storage server accepted the upload %d bytes before its end", left)
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func uploadRequest(ctx context.Context, p Presigned, size int64) (*http.Request,
 	return req, nil
 }
 
-// lentReader is the caller's reader for as long as Upload runs: when a store
+// lentReader is the caller's reader for as long as Upload runs: when a server
 // refuses before it has read everything, net/http may read on in a goroutine after
 // the answer is there, while the caller already rewinds. It has no GetBody and is
 // never closed.
@@ -243,9 +243,9 @@ func (c *Client) uploader() *http.Client {
 	return &hc
 }
 
-// reduceStoreError keeps of an answer of S3, which is XML, its code and message:
+// reduceStorageError keeps of an answer of S3, which is XML, its code and message:
 // the rest repeats the signature and what was signed.
-func (e *APIError) reduceStoreError(body []byte, secrets []string) {
+func (e *APIError) reduceStorageError(body []byte, secrets []string) {
 	var answer struct {
 		Code    string
 		Message string

@@ -42,8 +42,8 @@ func WorkflowError(ref string, err error) *named.Error {
 	return PrepareError("look up the workflow "+named.Quote(ref), err)
 }
 
-// SubmitError returns the named error for an error of [Client.StartTask] with the outcome
-// [NotStarted]; ref is the workflow. Cyberun's own 402 becomes a RunRejected with the
+// SubmitError returns the named error for a [StartError] of [Client.StartTask] that has
+// NotStarted set; ref is the workflow. Cyberun's own 402 becomes a RunRejected with the
 // hint to pay.
 func SubmitError(ref string, err error) *named.Error {
 	switch refusal(err) {

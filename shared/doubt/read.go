@@ -24,10 +24,10 @@ const (
 	// maxPages bounds one look: 2,000 tasks since a witness of at most six days
 	// are more than most teams start.
 	maxPages = 20
-	// slack is what two neighbours in a sorted list may be out of order by, and
+	// rowSlack is what two neighbours in a sorted list may be out of order by, and
 	// what two readings of one clock may differ by: a Date header has whole
 	// seconds, and the service's hosts have clocks of their own.
-	slack = 5 * time.Second
+	rowSlack = 5 * time.Second
 )
 
 // listing is the task list as far back as it was read.
@@ -74,7 +74,7 @@ func (i Investigator) read(ctx context.Context, window run.Window, back time.Tim
 			l.breaks("page %d of the task list came from a cache, %s old", number, list.Age)
 		case list.Date.IsZero():
 			l.breaks("page %d of the task list has no Date header", number)
-		case off > slack:
+		case off > rowSlack:
 			l.breaks("the Date of page %d of the task list is %s off what Cyberun's clock said at the submission", number, off.Round(time.Second))
 		}
 		return list, nil
@@ -150,7 +150,7 @@ func (l *listing) add(tasks []cyberun.Task, reversed bool) {
 			l.breaks("the task %s in the list has no created_at", t.ID)
 			continue
 		}
-		if !l.oldest.IsZero() && t.CreatedAt.After(l.oldest.Add(slack)) {
+		if !l.oldest.IsZero() && t.CreatedAt.After(l.oldest.Add(rowSlack)) {
 			l.unordered = true
 		}
 		if l.oldest.IsZero() || t.CreatedAt.Before(l.oldest) {
@@ -164,4 +164,6 @@ func (l *listing) add(tasks []cyberun.Task, reversed bool) {
 }
 
 // beyond reports whether all rows that follow are older than a moment.
-func (l *listing) beyond(at time.Time) bool { return !l.unordered && l.oldest.Before(at.Add(-slack)) }
+func (l *listing) beyond(at time.Time) bool {
+	return !l.unordered && l.oldest.Before(at.Add(-rowSlack))
+}

@@ -229,7 +229,7 @@ func TestSawEnd(t *testing.T) {
 	}
 	task.Status, task.StartedAt, task.CompletedAt = cyberun.StatusCompleted, moment(3), moment(45)
 	for range 2 {
-		if err := RecordEnd(t.Context(), w.Store(), r, task); err != nil {
+		if err := RecordTaskEnd(t.Context(), w.Store(), r, task); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -249,13 +249,13 @@ func TestSawEnd(t *testing.T) {
 	} {
 		r, task := r, task
 		change(&r, &task)
-		if err := RecordEnd(t.Context(), w.Store(), r, task); err != nil || len(w.S3.Keys("state", "ended/")) > 0 {
+		if err := RecordTaskEnd(t.Context(), w.Store(), r, task); err != nil || len(w.S3.Keys("state", "ended/")) > 0 {
 			t.Errorf("%s: %v, %v", name, err, w.S3.Keys("state", "ended/"))
 		}
 	}
 	// Times that do not rise, or are not said, are 0 and no sign.
 	task.StartedAt, task.CompletedAt = moment(-5), cyberun.Time{}
-	if err := RecordEnd(t.Context(), w.Store(), r, task); err != nil {
+	if err := RecordTaskEnd(t.Context(), w.Store(), r, task); err != nil {
 		t.Fatal(err)
 	}
 	if keys := w.S3.Keys("state", "ended/"); !strings.HasSuffix(keys[0], "-0-0-"+r.TaskID) {

@@ -110,7 +110,7 @@ func (w *world) end(runID string) {
 	task := w.Cyberun.Of(r.TaskID)
 	task.Status = cyberun.StatusCompleted
 	w.Undisturbed(func() {
-		if err := RecordEnd(w.T.Context(), w.Store(), r.Record, task.Task); err != nil {
+		if err := RecordTaskEnd(w.T.Context(), w.Store(), r.Record, task.Task); err != nil {
 			w.T.Fatal(err)
 		}
 	})

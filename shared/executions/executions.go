@@ -55,7 +55,7 @@ type Execution struct {
 	Status    Status
 	StartedAt time.Time // its first start, also after a redrive
 	Redrives  int       // how often it was redriven
-	Input     string    // the run's request, as JSON; empty from [FromEvent] and [Machine.UnsuccessfulSince]
+	Input     string    // the run's request, as JSON; empty from [New] and [Machine.UnsuccessfulSince]
 	// Error says why it ended as Failed, TimedOut or Aborted; nil from
 	// [Machine.UnsuccessfulSince].
 	Error *named.Error
@@ -94,7 +94,7 @@ func (m Machine) Describe(ctx context.Context, arn string) (Execution, error) {
 	case err != nil:
 		return Execution{}, unavailable("describe "+arn, err)
 	}
-	e := FromEvent(arn, string(out.Status), aws.ToString(out.Error), aws.ToString(out.Cause),
+	e := New(arn, string(out.Status), aws.ToString(out.Error), aws.ToString(out.Cause),
 		int(aws.ToInt32(out.RedriveCount)), aws.ToTime(out.StartDate).UTC())
 	e.Input = aws.ToString(out.Input)
 	return e, nil
@@ -109,15 +109,15 @@ var ended = map[types.ExecutionStatus]Status{
 	types.ExecutionStatusAborted:   Aborted,
 }
 
-// FromEvent returns an execution as an event "Step Functions Execution Status Change"
-// describes it: status is Step Functions' own, such as TIMED_OUT, and name and cause
-// are those of the execution's error.
-func FromEvent(arn, status, name, cause string, redrives int, started time.Time) Execution {
-	state := cmp.Or(ended[types.ExecutionStatus(status)], Running)
-	e := Execution{ARN: arn, Name: NameOf(arn), Status: state, Redrives: redrives, StartedAt: started}
-	switch state {
+// New returns an execution as DescribeExecution and the event "Step Functions Execution
+// Status Change" describe it: status is Step Functions' own, such as TIMED_OUT; errorName
+// and message are the execution's error and cause, the latter made by [named.Error.Message].
+func New(arn, status, errorName, message string, redrives int, started time.Time) Execution {
+	is := cmp.Or(ended[types.ExecutionStatus(status)], Running)
+	e := Execution{ARN: arn, Name: NameOf(arn), Status: is, Redrives: redrives, StartedAt: started}
+	switch is {
 	case Failed:
-		e.Error = readError(name, cause)
+		e.Error = readError(errorName, message)
 	case TimedOut:
 		e.Error = named.Errorf(named.RunTimedOut, "the execution timed out")
 	case Aborted:
@@ -196,26 +196,26 @@ func (m Machine) Resume(ctx context.Context, token string) error {
 }
 
 // UnsuccessfulSince calls each for every execution that ended as [Failed], [TimedOut] or
-// [Aborted] at the time stopped or later. When each returns false, it goes on with the
-// next of these states. It calls pace before each call of Step Functions, which returns
+// [Aborted] at the time endedSince or later. When each returns false, it goes on with the
+// next of these statuses. It calls pace before each call of Step Functions, which returns
 // up to 1,000 executions; an error of pace ends it.
 //
-// started is a time such that every execution that ended since stopped began after it;
+// started is a time such that every execution that ended since endedSince began after it;
 // it bounds how far the lists are read. AWS's API reference says that executions that
 // have ended are sorted by their stop date, the latest first; older texts say "by
-// time", which may be the start. So a list is read to its first stop before stopped
+// time", which may be the start. So a list is read to its first stop before endedSince
 // only if its stops descend and its starts do not, else to its first start before
 // started.
-func (m Machine) UnsuccessfulSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
+func (m Machine) UnsuccessfulSince(ctx context.Context, endedSince, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
 	for _, status := range []types.ExecutionStatus{types.ExecutionStatusFailed, types.ExecutionStatusTimedOut, types.ExecutionStatusAborted} {
-		if err := m.endedAs(ctx, status, stopped, started, pace, each); err != nil {
+		if err := m.endedAs(ctx, status, endedSince, started, pace, each); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stopped, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
+func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, endedSince, started time.Time, pace func(context.Context) error, each func(Execution) bool) error {
 	pages := sfn.NewListExecutionsPaginator(m.API, &sfn.ListExecutionsInput{StateMachineArn: &m.ARN, StatusFilter: status, MaxResults: 1000})
 	var last, lastStart time.Time // stop and start so far
 	byStop, byStart := true, true
@@ -237,7 +237,7 @@ func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stop
 			byStart = byStart && (lastStart.IsZero() || !e.StartedAt.After(lastStart.Add(time.Second)))
 			last, lastStart = stop, e.StartedAt
 			switch {
-			case !stop.Before(stopped):
+			case !stop.Before(endedSince):
 				if !each(e) {
 					return nil
 				}
@@ -245,7 +245,7 @@ func (m Machine) endedAs(ctx context.Context, status types.ExecutionStatus, stop
 				return nil
 			}
 		}
-		if byStop && !byStart && last.Before(stopped) {
+		if byStop && !byStart && last.Before(endedSince) {
 			return nil
 		}
 	}

@@ -157,15 +157,15 @@ func failsAs(err, want error, names string) bool {
 	return errors.Is(err, want)
 }
 
-// TestFromEvent reads what EventBridge says as Describe would.
-func TestFromEvent(t *testing.T) {
+// TestNew reads what EventBridge says as Describe would.
+func TestNew(t *testing.T) {
 	started := time.Unix(1795435200, 0)
-	e := FromEvent(executionARN, "FAILED", named.TaskFailed, "x", 2, started)
+	e := New(executionARN, "FAILED", named.TaskFailed, "x", 2, started)
 	if e.Name != "run-1" || e.Status != Failed || e.Redrives != 2 || !e.StartedAt.Equal(started) || !named.Is(e.Error, named.TaskFailed) {
 		t.Errorf("%+v", e)
 	}
 	for status, want := range map[string]Status{"ABORTED": Aborted, "TIMED_OUT": TimedOut, "SUCCEEDED": Succeeded, "RUNNING": Running} {
-		if e := FromEvent(executionARN, status, "", "", 0, started); e.Status != want || (e.Error != nil) != want.Unsuccessful() {
+		if e := New(executionARN, status, "", "", 0, started); e.Status != want || (e.Error != nil) != want.Unsuccessful() {
 			t.Errorf("%s: %+v", status, e)
 		}
 	}

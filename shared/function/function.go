@@ -35,12 +35,12 @@ func Start[S any, H Handler[In, Out], In, Out any](name string, build Build[S, H
 	lambda.Start(load(log, build).Handle)
 }
 
-// StartStep is [Start] for a function whose caller gets its error: a step of the state
-// machine, or a function that events call. [observe.Step] logs its calls and names its
+// StartRetried is [Start] for a function whose caller gets its error: a step of the state
+// machine, or a function that events call. [observe.Invocation] logs its calls and names its
 // errors.
-func StartStep[S any, H Handler[In, Out], In interface{ ID() string }, Out any](name string, build Build[S, H]) {
+func StartRetried[S any, H Handler[In, Out], In interface{ ID() string }, Out any](name string, build Build[S, H]) {
 	log := observe.Logger(os.Stdout, name)
-	lambda.Start(observe.Step(log, time.Now, load(log, build).Handle))
+	lambda.Start(observe.Invocation(log, time.Now, load(log, build).Handle))
 }
 
 // load builds the handler, or ends the process.

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	case "http":
 		Start("echo", build)
 	case "step":
-		StartStep("echo", build)
+		StartRetried("echo", build)
 	}
 	os.Exit(m.Run())
 }

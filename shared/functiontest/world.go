@@ -47,9 +47,9 @@ type World struct {
 	// Now is the time by the clock of the relay and of S3. Cyberun's clock is ahead of it
 	// by Cyberun.Skew.
 	Now time.Time
-	// CallTime is how far each call moves the clock: 40 ms in a new world. A test that
+	// TimePerCall is how far each call moves the clock: 40 ms in a new world. A test that
 	// asserts exact times sets it to 0.
-	CallTime time.Duration
+	TimePerCall time.Duration
 	// Around is called in place of each call; do does it, and nil for Around does every
 	// call. Around may refuse a call (return an error without do), lose its reply (do,
 	// then return an error), send it twice, or run other code before it.
@@ -65,7 +65,7 @@ type World struct {
 
 // New returns a world with the workflow of [TextToImage], and without runs.
 func New(t testing.TB) *World {
-	w := &World{T: t, S3: &storetest.S3{}, Now: Began, CallTime: 40 * time.Millisecond}
+	w := &World{T: t, S3: &storetest.S3{}, Now: Began, TimePerCall: 40 * time.Millisecond}
 	w.Cyberun = &Cyberun{world: w, Flow: TextToImage()}
 	w.Executions = &Executions{world: w, known: map[string]*executions.Execution{}}
 	w.S3.Now = w.Time
@@ -98,7 +98,7 @@ func (w *World) next() int {
 // state/runs/r1.json", that of any other its method alone.
 func (w *World) Call(name string, do func() error) error {
 	w.mu.Lock()
-	w.Now, w.calls = w.Now.Add(w.CallTime), append(w.calls, name)
+	w.Now, w.calls = w.Now.Add(w.TimePerCall), append(w.calls, name)
 	w.mu.Unlock()
 	one := func() error {
 		w.doing.Lock()

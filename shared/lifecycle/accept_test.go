@@ -52,7 +52,7 @@ func TestAccepts(t *testing.T) {
 			}
 		}, status: run.Waiting, taskID: "t0", extra: []run.ExtraTask{{TaskID: "t1", Cancelled: true}}, cancelled: []string{"t1"}},
 		{name: "of the task that was found already", prepare: func(w *world) {
-			if _, err := w.runs.Adopt(w.t.Context(), w.get("r1"), "t1"); err != nil {
+			if _, err := w.runs.AttachTask(w.t.Context(), w.get("r1"), "t1"); err != nil {
 				w.t.Fatal(err)
 			}
 		}, status: run.Waiting, taskID: "t1"},
@@ -84,7 +84,7 @@ func TestAccepts(t *testing.T) {
 			if test.extra == nil && (len(w.keys("submitting/")) > 0 || len(w.keys("doubt/")) > 0) {
 				t.Errorf("left behind: %v, %v", w.keys("submitting/"), w.keys("doubt/"))
 			}
-			if pending := got.Pending(w.clock()); pending != !test.status.Open() {
+			if pending := got.WorkLeft(w.clock()); pending != !test.status.Open() {
 				t.Errorf("the sweep is to look at it: %v", pending)
 			}
 		})

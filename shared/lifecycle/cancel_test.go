@@ -158,7 +158,7 @@ func TestCancelsAgain(t *testing.T) {
 // that was rescued is left running.
 func TestCancelsItsOwnAlone(t *testing.T) {
 	adopted := func(w *world) {
-		if _, err := w.runs.Adopt(w.t.Context(), w.doubt("r1"), "t1"); err != nil {
+		if _, err := w.runs.AttachTask(w.t.Context(), w.doubt("r1"), "t1"); err != nil {
 			w.t.Fatal(err)
 		}
 	}

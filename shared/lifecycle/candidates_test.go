@@ -17,7 +17,7 @@ func TestClosedInDoubt(t *testing.T) {
 		w := newWorld(t)
 		w.doubt("r1")
 		_, r, failure := w.closes(w.execution("r1", state, 0, named.Unauthorized, "refused"))
-		if r.Status != status || !r.InDoubt() || !r.Pending(w.clock()) || len(w.keys("submitting/")) != 1 {
+		if r.Status != status || !r.InDoubt() || !r.WorkLeft(w.clock()) || len(w.keys("submitting/")) != 1 {
 			t.Errorf("%s: %+v, %v", state, r.Record, w.keys("submitting/"))
 		}
 		for _, part := range []string{"from 2026-11-23T12:00:00Z to 2026-11-23T12:00:25Z", "text-to-image@2"} {
@@ -33,7 +33,7 @@ func TestClosedInDoubt(t *testing.T) {
 		}
 		r = w.get("r1")
 		failure = w.failure(r)
-		if diff := cmp.Diff(candidates, r.Candidates); diff != "" || r.Pending(w.clock()) || failure == nil || !cmp.Equal(failure.Candidates, candidates) {
+		if diff := cmp.Diff(candidates, r.Candidates); diff != "" || r.WorkLeft(w.clock()) || failure == nil || !cmp.Equal(failure.Candidates, candidates) {
 			t.Errorf("%s: %+v, %+v", state, r.Record, failure)
 		}
 		if strings.Count(r.Error.Cause, "candidates: t7, t8") != 1 || failure.Error.Cause != r.Error.Cause {
@@ -66,7 +66,7 @@ func TestDeathsWhileCandidatesAreNamed(t *testing.T) {
 		died := w.close.NameCandidates(t.Context(), r, candidates) != nil
 		w.around = nil
 		r = w.get("r1")
-		if died && !r.Pending(w.clock()) && len(w.failure(r).Candidates) == 0 {
+		if died && !r.WorkLeft(w.clock()) && len(w.failure(r).Candidates) == 0 {
 			t.Errorf("after %d calls the sweep passes it over, and error.json names nothing", n)
 		}
 		if r.CandidatesAt.IsZero() { // the sweep's look comes first
@@ -77,7 +77,7 @@ func TestDeathsWhileCandidatesAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		r = w.get("r1")
-		if failure := w.failure(r); r.Pending(w.clock()) || failure == nil || !cmp.Equal(failure.Candidates, candidates) {
+		if failure := w.failure(r); r.WorkLeft(w.clock()) || failure == nil || !cmp.Equal(failure.Candidates, candidates) {
 			t.Errorf("after %d calls and the sweep: %+v, %+v", n, r.Record, failure)
 		}
 		if !died {

@@ -56,7 +56,7 @@ func TestReceiptBesideAClose(t *testing.T) {
 			return
 		}
 		for range 2 {
-			if r := w.get("r1"); r.Pending(w.clock()) {
+			if r := w.get("r1"); r.WorkLeft(w.clock()) {
 				if err := w.close.cleanUpClosed(t.Context(), r); err != nil {
 					t.Fatalf("at call %d: %v", n, err)
 				}
@@ -88,7 +88,7 @@ func TestCleanUpBesideARedrive(t *testing.T) {
 		w.around = nil
 		w.change("r1", func(r *run.Record) { r.WorkflowID = "wf-1" }) // of a submission that was taken back
 		r := w.get("r1")
-		if !r.Pending(w.clock()) {
+		if !r.WorkLeft(w.clock()) {
 			t.Fatalf("the sweep passes it over: %+v", r.Record)
 		}
 		met := w.at(n, func(string) {

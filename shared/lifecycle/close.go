@@ -38,8 +38,8 @@ type Closer struct {
 	Budget time.Duration
 }
 
-// Ended reads the execution that an event, or the sweep, says has ended. ok is false if
-// there is nothing to close: the execution runs, was redriven, or succeeded. Events
+// Ended reads the execution that EventBridge, or the sweep, reported as ended. ok is false
+// if there is nothing to close: the execution runs, was redriven, or succeeded. Reports
 // come twice, late, and after a redrive, so what DescribeExecution says decides. sure
 // is false if DescribeExecution does not show that end yet, since its reads are
 // eventually consistent: the run can be closed as failed then, and nothing may be done
@@ -62,7 +62,7 @@ func (c Closer) Ended(ctx context.Context, reported executions.Execution) (e exe
 		return e, true, true, nil
 	case reported.Status.Unsuccessful() && reported.Error != nil && e.Redrives <= reported.Redrives && e.Status != executions.Succeeded:
 		reported.StartedAt, reported.Input = e.StartedAt, e.Input
-		return reported, false, true, nil // its reads lag behind its events
+		return reported, false, true, nil // its reads lag behind its reports
 	}
 	return e, false, false, nil
 }
@@ -96,7 +96,7 @@ func (c Closer) Close(ctx context.Context, e executions.Execution, sure bool) (c
 // endEvent returns the event that an execution's end is for its run.
 func endEvent(e executions.Execution) event {
 	if e.Status == executions.Aborted || e.Error.Name == named.RunCancelled { // a step that met the stop failed before the stop took hold
-		return onEndStopped
+		return onEndAborted
 	}
 	return onEndFailed
 }
@@ -273,7 +273,7 @@ func (s *Runs) markersOf(ctx context.Context, r run.Record) ([]store.Entry, erro
 // again: those of a later life are written after that life's first write of the
 // record, so the listed ones belong to the life that was closed.
 func (c Closer) cleanUpClosed(ctx context.Context, r Run) error {
-	if !r.Pending(c.Now()) {
+	if !r.WorkLeft(c.Now()) {
 		// A close that was beaten, or died, may have written an older error.json last.
 		return c.RepairError(ctx, r.RunID)
 	}

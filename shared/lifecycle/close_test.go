@@ -21,9 +21,9 @@ import (
 // DescribeExecution says then.
 func TestEnded(t *testing.T) {
 	failed := func(redrives int) executions.Execution {
-		return executions.FromEvent(arnPrefix+"r1", "FAILED", named.Unavailable, "x", redrives, time.Time{})
+		return executions.New(arnPrefix+"r1", "FAILED", named.Unavailable, "x", redrives, time.Time{})
 	}
-	succeeded := executions.FromEvent(arnPrefix+"r1", "SUCCEEDED", "", "", 0, began)
+	succeeded := executions.New(arnPrefix+"r1", "SUCCEEDED", "", "", 0, began)
 	tests := []struct {
 		name      string
 		event     executions.Execution
@@ -162,7 +162,7 @@ func TestClosesOnce(t *testing.T) {
 		w := newWorld(t)
 		r := w.copied("r1", "t1")
 		w.s3.Set(stateBucket, marker1, storetest.Object{Body: []byte("{}")})
-		if err := w.runs.PutOutputCopy(t.Context(), r.RunID, "a", OutputCopy{}); err != nil {
+		if err := w.runs.PutCopyState(t.Context(), r.RunID, "a", CopyState{}); err != nil {
 			t.Fatal(err)
 		}
 		e := w.execution("r1", executions.Aborted, 0, "", "")
@@ -178,7 +178,7 @@ func TestClosesOnce(t *testing.T) {
 		first, err := w.close.Close(t.Context(), e, true)
 		w.around = nil
 		got := w.get("r1")
-		if err != nil || first == second || got.Status != run.Cancelled || w.failure(got) == nil || w.tasks["t1"] != cyberun.StatusCancelled || len(w.keys("submitting/")) > 0 || len(w.keys("copies/")) > 0 || got.Pending(w.clock()) {
+		if err != nil || first == second || got.Status != run.Cancelled || w.failure(got) == nil || w.tasks["t1"] != cyberun.StatusCancelled || len(w.keys("submitting/")) > 0 || len(w.keys("copies/")) > 0 || got.WorkLeft(w.clock()) {
 			t.Errorf("at call %d: closed %v and %v, %v, %+v, left %v", n, first, second, err, got.Record, w.keys(""))
 		}
 		if !*met {
@@ -216,8 +216,8 @@ func TestCloseCancelsOnce(t *testing.T) {
 			if !closed || r.Status != run.Cancelled || failure == nil || len(w.asked) != test.tries || w.slept > CloseBudget {
 				t.Errorf("%v, %+v, %d tries within %s", closed, r.Record, len(w.asked), w.slept)
 			}
-			if r.Pending(w.clock()) != test.pending || r.Pending(w.clock().Add(run.MaxRunTime+time.Hour)) {
-				t.Errorf("the sweep is to go on: %v, after 7 days %v", r.Pending(w.clock()), r.Pending(w.clock().Add(run.MaxRunTime+time.Hour)))
+			if r.WorkLeft(w.clock()) != test.pending || r.WorkLeft(w.clock().Add(run.MaxRunTime+time.Hour)) {
+				t.Errorf("the sweep is to go on: %v, after 7 days %v", r.WorkLeft(w.clock()), r.WorkLeft(w.clock().Add(run.MaxRunTime+time.Hour)))
 			}
 		})
 	}

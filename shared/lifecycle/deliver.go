@@ -26,7 +26,7 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 		if rec.CopyStartedAt.IsZero() {
 			rec.CopyStartedAt = now
 		}
-		rec.Copies++
+		rec.CopyCalls++
 		return nil
 	})
 	if err == nil && cell.Then&doFinish != 0 {
@@ -46,7 +46,7 @@ func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, 
 	if err != nil {
 		return r, err
 	}
-	fixed := manifestKey(r.RunID, s.NewID())
+	fixed := manifestBodyKey(r.RunID, s.NewID())
 	if err := s.Store.Put(ctx, fixed, append(body, '\n')); err != nil {
 		return r, err
 	}

@@ -43,10 +43,10 @@ func (w *world) delivered(id string) (body string) {
 func TestDelivers(t *testing.T) {
 	w := newWorld(t)
 	r := w.copied("r1", "t1")
-	if got := w.get("r1"); got.Status != run.Copying || !got.CopyStartedAt.Equal(began) || got.Copies != 1 {
+	if got := w.get("r1"); got.Status != run.Copying || !got.CopyStartedAt.Equal(began) || got.CopyCalls != 1 {
 		t.Errorf("%+v", got)
 	}
-	if err := w.runs.PutOutputCopy(t.Context(), "r1", "output", OutputCopy{Checkpoint: &transfer.Checkpoint{UploadID: "u"}}); err != nil {
+	if err := w.runs.PutCopyState(t.Context(), "r1", "output", CopyState{Checkpoint: &transfer.Checkpoint{UploadID: "u"}}); err != nil {
 		t.Fatal(err)
 	}
 	var order []string
@@ -76,7 +76,7 @@ func TestDelivers(t *testing.T) {
 	}
 	// What has succeeded is answered again, and nothing is written.
 	again, err := w.runs.StartCopy(t.Context(), r)
-	if err != nil || again.Status != run.Succeeded || again.WriteID != w.get("r1").WriteID || again.Copies != 1 {
+	if err != nil || again.Status != run.Succeeded || again.WriteID != w.get("r1").WriteID || again.CopyCalls != 1 {
 		t.Errorf("%+v, %v", again, err)
 	}
 	if again, err := w.runs.Continue(t.Context(), call("r1", 1)); err != nil || again.Status != run.Succeeded || again.ManifestKey == "" {

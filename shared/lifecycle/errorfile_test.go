@@ -141,7 +141,7 @@ func TestErrorFileIsRemoved(t *testing.T) {
 		t.Fatalf("left %v", keys)
 	}
 	w.execution("r1", executions.Running, 1, "", "")
-	r, err = w.runs.Adopt(t.Context(), w.begin("r1", 1), "t1")
+	r, err = w.runs.AttachTask(t.Context(), w.begin("r1", 1), "t1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,10 +40,10 @@ func markersOf(workflowID, runID string) string { return markersIn(workflowID) +
 
 func doubtsIn(workflowID string) string { return "doubt/" + url.PathEscape(workflowID) + "/" }
 
-// manifestKey is the key of the bytes of one delivery's manifest. Each call that delivers
+// manifestBodyKey is the key of the bytes of one delivery's manifest. Each call that delivers
 // has a key of its own, and the record names the one that counts: neither of two calls
 // can change the bytes of the other.
-func manifestKey(runID, id string) string { return manifestPrefix + runID + "/" + id + ".json" }
+func manifestBodyKey(runID, id string) string { return manifestPrefix + runID + "/" + id + ".json" }
 
 func copyKey(runID, outputID string) string {
 	sum := sha256.Sum256([]byte(outputID)) // the id is as Cyberun sends it, and may not fit a key

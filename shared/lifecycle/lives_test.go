@@ -50,9 +50,9 @@ func TestLives(t *testing.T) {
 			namedtest.Want(t, err, named.Superseded, "")
 			old := w.get("r1")
 			old.life = 0
-			_, err = w.runs.Note(t.Context(), old, func(r *run.Record) { r.Copies++ })
+			_, err = w.runs.Note(t.Context(), old, func(r *run.Record) { r.CopyCalls++ })
 			namedtest.Want(t, err, named.Superseded, "")
-			if _, err := w.runs.Check(t.Context(), old); !named.Is(err, named.Superseded) {
+			if _, err := w.runs.Reread(t.Context(), old); !named.Is(err, named.Superseded) {
 				t.Errorf("a check of the earlier life: %v", err)
 			}
 		})

@@ -65,9 +65,9 @@ func (s *Runs) EachNewestFirst(ctx context.Context, cursor string, each func(run
 // PutProgress replaces the run's progress without a condition: if two calls write it,
 // either is good.
 func (s *Runs) PutProgress(ctx context.Context, p run.Progress) error {
-	p.Progress = math.Min(math.Max(p.Progress, 0), 1)
-	if math.IsNaN(p.Progress) {
-		p.Progress = 0
+	p.Fraction = math.Min(math.Max(p.Fraction, 0), 1)
+	if math.IsNaN(p.Fraction) {
+		p.Fraction = 0
 	}
 	return s.put(ctx, progressKey(p.RunID), p)
 }
@@ -81,57 +81,57 @@ func (s *Runs) Progress(ctx context.Context, runID string) (run.Progress, error)
 	return p, nil
 }
 
-// parked is the object wake/{run_id}.json.
-type parked struct {
+// storedToken is the object wake/{run_id}.json.
+type storedToken struct {
 	Token string `json:"token"`
 }
 
-// PutWakeToken stores the task token that resumes a run which awaits a webhook. A later
+// PutTaskToken stores the task token that resumes a run which awaits a webhook. A later
 // token replaces it.
-func (s *Runs) PutWakeToken(ctx context.Context, runID, token string) error {
-	return s.put(ctx, wakeKey(runID), parked{Token: token})
+func (s *Runs) PutTaskToken(ctx context.Context, runID, token string) error {
+	return s.put(ctx, wakeKey(runID), storedToken{Token: token})
 }
 
-// WakeToken returns the run that delivers a task, and the last task token that was
+// TaskToken returns the run that delivers a task, and the last task token that was
 // stored for it. Both are empty if no run of this stack delivers the task; the token is
 // empty if the run never waited for a webhook.
-func (s *Runs) WakeToken(ctx context.Context, taskID string) (runID, token string, err error) {
+func (s *Runs) TaskToken(ctx context.Context, taskID string) (runID, token string, err error) {
 	o, found, err := s.OwnershipOf(ctx, taskID)
 	if err != nil || !found || o.DeliveredBy == "" {
 		return "", "", err
 	}
-	var p parked
+	var p storedToken
 	_, err = s.get(ctx, wakeKey(o.DeliveredBy), &p)
 	return o.DeliveredBy, p.Token, err
 }
 
-// OutputCopy is the state of an output's copy: its multipart upload as far as it has
+// CopyState is the state of an output's copy: its multipart upload as far as it has
 // come, or the finished output.
-type OutputCopy struct {
+type CopyState struct {
 	Checkpoint *transfer.Checkpoint `json:"checkpoint,omitempty"`
 	Output     *run.Output          `json:"output,omitempty"`
 	Life       int                  `json:"life,omitempty"` // the life of the run in which a call last saw the stored object
 }
 
-// PutOutputCopy stores how far the copy of an output has come.
-func (s *Runs) PutOutputCopy(ctx context.Context, runID, outputID string, c OutputCopy) error {
+// PutCopyState stores how far the copy of an output has come.
+func (s *Runs) PutCopyState(ctx context.Context, runID, outputID string, c CopyState) error {
 	return s.put(ctx, copyKey(runID, outputID), c)
 }
 
-// OutputCopy reads how far the copy of an output has come; it is empty for one
+// CopyState reads how far the copy of an output has come; it is empty for one
 // that has not begun.
-func (s *Runs) OutputCopy(ctx context.Context, runID, outputID string) (OutputCopy, error) {
-	var c OutputCopy
+func (s *Runs) CopyState(ctx context.Context, runID, outputID string) (CopyState, error) {
+	var c CopyState
 	_, err := s.get(ctx, copyKey(runID, outputID), &c)
 	return c, err
 }
 
-// maxOutputs bounds the checkpoints of one run that a close reads: 8 MiB of
+// maxOutputs bounds the copies' states of one run that a close reads: 8 MiB of
 // manifest have room for as many outputs.
 const maxOutputs = 30_000
 
-// clearDelivery deletes what only a run that copies or delivers needs: its checkpoints,
-// and its manifests in the state bucket, also those of calls that lost.
+// clearDelivery deletes what only a run that copies or delivers needs: its copies'
+// states, and its manifests in the state bucket, also those of calls that lost.
 func (s *Runs) clearDelivery(ctx context.Context, runID string) error {
 	for _, prefix := range []string{copyPrefix, manifestPrefix} {
 		entries, err := s.listKeys(ctx, prefix+runID+"/", maxOutputs)
@@ -145,8 +145,8 @@ func (s *Runs) clearDelivery(ctx context.Context, runID string) error {
 	return nil
 }
 
-// abortMultipartUploads aborts the multipart uploads of a stopped run, and deletes their
-// checkpoints. A copy that stores a checkpoint later reads the record after it, finds
+// abortMultipartUploads aborts the multipart uploads of a stopped run, and deletes the states
+// of their copies. A copy that stores a checkpoint later reads the record after it, finds
 // the run closed, and aborts that upload itself.
 func (s *Runs) abortMultipartUploads(ctx context.Context, r run.Record) error {
 	entries, err := s.listKeys(ctx, copyPrefix+r.RunID+"/", maxOutputs)
@@ -154,7 +154,7 @@ func (s *Runs) abortMultipartUploads(ctx context.Context, r run.Record) error {
 		return err
 	}
 	if err := s.each(ctx, entries, func(ctx context.Context, e store.Entry) error {
-		var c OutputCopy
+		var c CopyState
 		found, err := s.get(ctx, e.Key, &c)
 		if err != nil || !found || c.Checkpoint == nil {
 			return err

@@ -21,8 +21,8 @@ func TestProgress(t *testing.T) {
 	}
 	step := 3
 	want := run.Progress{
-		RunID: "r1", TaskStatus: "running", Progress: 0.5, StepCurrent: &step, UpdatedAt: began, Polls: 2, HeldSeconds: 29.5,
-		Events: 18, Checks: 1, Missing: &run.Missing{Answers: 2, Since: began},
+		RunID: "r1", TaskStatus: "running", Fraction: 0.5, StepCurrent: &step, UpdatedAt: began, Polls: 2, HeldSeconds: 29.5,
+		HistoryEvents: 18, EarlyPolls: 1, Missing: &run.Missing{Answers: 2, Since: began},
 	}
 	if err := w.runs.PutProgress(t.Context(), want); err != nil {
 		t.Fatal(err)
@@ -35,10 +35,10 @@ func TestProgress(t *testing.T) {
 	}
 	// A fraction is the remote's word: JSON has no NaN, and a bar no 300 %.
 	for given, want := range map[float64]float64{math.NaN(): 0, math.Inf(1): 1, math.Inf(-1): 0, -0.1: 0, 3: 1, 1: 1} {
-		if err := w.runs.PutProgress(t.Context(), run.Progress{RunID: "r1", Progress: given}); err != nil {
+		if err := w.runs.PutProgress(t.Context(), run.Progress{RunID: "r1", Fraction: given}); err != nil {
 			t.Errorf("%v: %v", given, err)
 		}
-		if got, err := w.runs.Progress(t.Context(), "r1"); err != nil || got.Progress != want {
+		if got, err := w.runs.Progress(t.Context(), "r1"); err != nil || got.Fraction != want {
 			t.Errorf("%v: %+v, %v", given, got, err)
 		}
 	}
@@ -52,21 +52,21 @@ func TestCheckpoints(t *testing.T) {
 	w := newWorld(t)
 	ids := []string{"9.images.0", "9/images/0", "..", "", "größe", "manifest", "x"}
 	for i, id := range ids {
-		if got, err := w.runs.OutputCopy(t.Context(), "r1", id); err != nil || got != (OutputCopy{}) {
+		if got, err := w.runs.CopyState(t.Context(), "r1", id); err != nil || got != (CopyState{}) {
 			t.Errorf("%q before it began: %+v, %v", id, got, err)
 		}
-		for _, c := range []OutputCopy{{Checkpoint: &transfer.Checkpoint{UploadID: "first"}}, {Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), OriginFile: transfer.OriginFile{Total: -1}}}} {
-			if err := w.runs.PutOutputCopy(t.Context(), "r1", id, c); err != nil {
+		for _, c := range []CopyState{{Checkpoint: &transfer.Checkpoint{UploadID: "first"}}, {Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), OriginFile: transfer.OriginFile{Total: -1}}}} {
+			if err := w.runs.PutCopyState(t.Context(), "r1", id, c); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := w.runs.PutOutputCopy(t.Context(), "r10", "x", OutputCopy{Output: &run.Output{ID: "another run's"}}); err != nil {
+	if err := w.runs.PutCopyState(t.Context(), "r10", "x", CopyState{Output: &run.Output{ID: "another run's"}}); err != nil {
 		t.Fatal(err)
 	}
 	for i, id := range ids {
-		got, err := w.runs.OutputCopy(t.Context(), "r1", id)
-		if diff := cmp.Diff(OutputCopy{Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), OriginFile: transfer.OriginFile{Total: -1}}}, got); err != nil || diff != "" {
+		got, err := w.runs.CopyState(t.Context(), "r1", id)
+		if diff := cmp.Diff(CopyState{Checkpoint: &transfer.Checkpoint{UploadID: id, PartSize: int64(i), OriginFile: transfer.OriginFile{Total: -1}}}, got); err != nil || diff != "" {
 			t.Errorf("%q: %v\n%s", id, err, diff)
 		}
 	}
@@ -95,10 +95,10 @@ func checkAbortsUploads(t *testing.T, atOnce int) {
 	w := newWorld(t)
 	w.runs.Concurrency = atOnce
 	r := w.copied("r1", "t1")
-	for id, c := range map[string]OutputCopy{
+	for id, c := range map[string]CopyState{
 		"a": {Checkpoint: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}, "b": {Output: &run.Output{ID: "b"}}, "c": {},
 	} {
-		if err := w.runs.PutOutputCopy(t.Context(), "r1", id, c); err != nil {
+		if err := w.runs.PutCopyState(t.Context(), "r1", id, c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,7 +117,7 @@ func checkAbortsUploads(t *testing.T, atOnce int) {
 func TestTokens(t *testing.T) {
 	w := newWorld(t)
 	for _, token := range []string{"first", "AQ+/=later"} {
-		if err := w.runs.PutWakeToken(t.Context(), "r1", token); err != nil {
+		if err := w.runs.PutTaskToken(t.Context(), "r1", token); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -134,12 +134,12 @@ func TestTokens(t *testing.T) {
 	for taskID, want := range map[string][2]string{
 		"t1": {"r1", "AQ+/=later"}, "t2": {"r2", ""}, "t3": {"", ""}, "t4": {"r1", "AQ+/=later"}, "t5": {"", ""},
 	} {
-		if runID, token, err := w.runs.WakeToken(t.Context(), taskID); err != nil || runID != want[0] || token != want[1] {
+		if runID, token, err := w.runs.TaskToken(t.Context(), taskID); err != nil || runID != want[0] || token != want[1] {
 			t.Errorf("%s: %q, %q, %v", taskID, runID, token, err)
 		}
 	}
 	w.s3.Set(stateBucket, "wake/r1.json", storetest.Object{Body: []byte("7")})
-	if _, _, err := w.runs.WakeToken(t.Context(), "t1"); err == nil {
+	if _, _, err := w.runs.TaskToken(t.Context(), "t1"); err == nil {
 		t.Error("a broken token was read")
 	}
 }
@@ -150,8 +150,8 @@ func TestKeys(t *testing.T) {
 	w.doubt("r1")
 	r := w.copied("r2", "t2")
 	for _, put := range []error{
-		w.runs.PutProgress(t.Context(), run.Progress{RunID: "r2"}), w.runs.PutWakeToken(t.Context(), "r2", "x"),
-		w.runs.PutOutputCopy(t.Context(), "r2", "output", OutputCopy{}), w.runs.put(t.Context(), manifestKey(r.RunID, "id"), "x"),
+		w.runs.PutProgress(t.Context(), run.Progress{RunID: "r2"}), w.runs.PutTaskToken(t.Context(), "r2", "x"),
+		w.runs.PutCopyState(t.Context(), "r2", "output", CopyState{}), w.runs.put(t.Context(), manifestBodyKey(r.RunID, "id"), "x"),
 	} {
 		if put != nil {
 			t.Fatal(put)

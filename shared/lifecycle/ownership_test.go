@@ -78,11 +78,11 @@ func TestMayCancel(t *testing.T) {
 func TestAdoptedByOne(t *testing.T) {
 	w := newWorld(t)
 	one, two := w.doubt("r1"), w.doubt("r2")
-	found, err := w.runs.Adopt(t.Context(), one, "t1")
+	found, err := w.runs.AttachTask(t.Context(), one, "t1")
 	if err != nil || found.TaskID != "t1" || !found.Adopted || found.Evidence != run.ByExclusion || found.Status != run.Waiting {
 		t.Errorf("%+v, %v", found, err)
 	}
-	_, err = w.runs.Adopt(t.Context(), two, "t1")
+	_, err = w.runs.AttachTask(t.Context(), two, "t1")
 	namedtest.Want(t, err, named.SubmitInDoubt, "the run r1's")
 	if got := w.get("r2"); got.TaskID != "" {
 		t.Errorf("%+v", got)
@@ -92,7 +92,7 @@ func TestAdoptedByOne(t *testing.T) {
 	var group sync.WaitGroup
 	for _, r := range runs {
 		group.Go(func() {
-			if _, err := w.runs.Adopt(t.Context(), r, "t1"); err != nil && !named.Is(err, named.SubmitInDoubt) {
+			if _, err := w.runs.AttachTask(t.Context(), r, "t1"); err != nil && !named.Is(err, named.SubmitInDoubt) {
 				t.Error(err)
 			}
 		})
@@ -220,7 +220,7 @@ func TestRescueForgetsNothing(t *testing.T) {
 		t.Errorf("who started it is forgotten: %+v", o)
 	}
 	r := w.begin("r1", 1)
-	if found, err := w.runs.Adopt(t.Context(), r, "t1"); err != nil || found.TaskID != "t1" {
+	if found, err := w.runs.AttachTask(t.Context(), r, "t1"); err != nil || found.TaskID != "t1" {
 		t.Errorf("%+v, %v", found, err)
 	}
 	_, err := w.runs.CompleteSubmission(t.Context(), w.get("r1"))

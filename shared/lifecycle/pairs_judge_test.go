@@ -172,7 +172,7 @@ func (p *pair) watch() {
 		forgot("an extra task is forgotten", len(now.ExtraTasks) < len(before.ExtraTasks))
 		forgot("an accepted cancel is forgotten", before.Cancel != nil && !before.Cancel.AcceptedAt.IsZero() && (now.Cancel == nil || now.Cancel.AcceptedAt.IsZero()))
 		forgot("its submission is forgotten, and it started a task", before.InDoubt() && now.TaskID == "" && now.Submission == nil && len(p.begun[id]) > 0)
-		forgot("another word of a person stands", before.Decision != nil && now.Decision != nil && !now.Decision.Same(*before.Decision))
+		forgot("another decision of a person stands", before.Decision != nil && now.Decision != nil && !now.Decision.Same(*before.Decision))
 	}
 	for taskID := range p.tasks {
 		var now run.Ownership

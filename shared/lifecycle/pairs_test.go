@@ -219,14 +219,14 @@ func (p *pair) submit(id string) (done bool, err error) {
 		}
 		if taskID == "" {
 			r, err = p.runs.NotStarted(ctx, r)
-		} else if r, err = p.runs.Adopt(ctx, r, taskID); err != nil && strings.Contains(err.Error(), "was found to be the run") {
+		} else if r, err = p.runs.AttachTask(ctx, r, taskID); err != nil && strings.Contains(err.Error(), "was found to be the run") {
 			p.errorf("%v", err)
 		}
 	}
 	if err == nil && r.TaskID == "" && !r.InDoubt() {
 		if r, err = p.mark(r); err == nil {
 			if r, err = p.accept(r, p.post(id)); err == nil {
-				r, err = p.runs.Check(ctx, r)
+				r, err = p.runs.Reread(ctx, r)
 			}
 		}
 	} else if err == nil && r.TaskID != "" {
@@ -308,8 +308,8 @@ func (p *pair) stop(executionFirst bool) {
 }
 
 // decide is POST /runs/r1/outcome, and the redriven step.
-func (p *pair) decide(word run.Decision) {
-	r, err := p.runs.DecideOutcome(p.t.Context(), "r1", word, nil)
+func (p *pair) decide(decision run.Decision) {
+	r, err := p.runs.DecideOutcome(p.t.Context(), "r1", decision, nil)
 	if p.allowed(err) && r.Status == run.Failed && r.InDoubt() {
 		p.redrive("r1")
 		p.submit("r1")

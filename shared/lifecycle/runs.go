@@ -310,10 +310,10 @@ func raise(r *run.Record, n int, now time.Time) {
 	}
 }
 
-// Check reads the run again for a call that entered it a while ago. It returns
+// Reread reads the run again for a call that entered it a while ago. It returns
 // RunCancelled if the run was stopped since, and Superseded if it was redriven or
 // closed: the call must not go on.
-func (s *Runs) Check(ctx context.Context, r Run) (Run, error) {
+func (s *Runs) Reread(ctx context.Context, r Run) (Run, error) {
 	now, err := s.Get(ctx, r.RunID)
 	if err != nil {
 		return now, err

@@ -157,7 +157,7 @@ func TestAnotherExecution(t *testing.T) {
 				if stands.TaskID != "" || stands.Status != run.Submitting || stands.Error != nil || stands.Bucket != "new-bucket" || !stands.StartedAt.Equal(w.clock()) || p.Polls != 0 || err != nil {
 					t.Errorf("%+v, progress %+v, %v", stands, p, err)
 				}
-				if _, err := w.runs.Note(t.Context(), r, func(r *run.Record) { r.Copies++ }); err != nil {
+				if _, err := w.runs.Note(t.Context(), r, func(r *run.Record) { r.CopyCalls++ }); err != nil {
 					t.Errorf("it cannot go on with the name: %v", err)
 				}
 			}
@@ -193,13 +193,13 @@ func TestReusedByTwo(t *testing.T) {
 func TestChecks(t *testing.T) {
 	w := newWorld(t)
 	r := w.copied("r1", "t1")
-	if _, err := w.runs.Check(t.Context(), r); err != nil {
+	if _, err := w.runs.Reread(t.Context(), r); err != nil {
 		t.Error(err)
 	}
 	if _, _, err := w.runs.Stop(t.Context(), "r1", executions.Execution{}, outputBucket, ""); err != nil {
 		t.Fatal(err)
 	}
-	_, err := w.runs.Check(t.Context(), r)
+	_, err := w.runs.Reread(t.Context(), r)
 	namedtest.Want(t, err, named.RunCancelled, "")
 }
 
@@ -226,7 +226,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_ = fmt.Sprint(r.Deadline(), r.KeyPrefix(), r.Pending(began), stoppedCause(r.Record))
+		_ = fmt.Sprint(r.Deadline(), r.KeyPrefix(), r.WorkLeft(began), stoppedCause(r.Record))
 	})
 }
 

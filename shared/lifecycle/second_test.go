@@ -39,11 +39,11 @@ func TestSecondDoubt(t *testing.T) {
 	w := newWorld(t)
 	decidedNotStarted(w)
 	_, r, _ := w.closes(w.execution("r1", executions.Aborted, 1, "", ""))
-	if !r.InDoubt() || !r.CandidatesAt.IsZero() || !r.Pending(w.clock()) {
+	if !r.InDoubt() || !r.CandidatesAt.IsZero() || !r.WorkLeft(w.clock()) {
 		t.Errorf("nobody names the candidates of %+v", r.Record)
 	}
 	w = newWorld(t)
-	r, err := w.runs.Adopt(t.Context(), decidedNotStarted(w), "t2")
+	r, err := w.runs.AttachTask(t.Context(), decidedNotStarted(w), "t2")
 	if err != nil || !r.Adopted {
 		t.Errorf("the relay found the task, and not a person: %+v, %v", r.Record, err)
 	}
@@ -64,7 +64,7 @@ func TestCancelOfAnEarlierLife(t *testing.T) {
 		w.execution("r1", executions.Running, 1, "", "")
 		w.begin("r1", 1)
 		_, r, failure := w.closes(w.execution("r1", executions.Failed, 1, named.Unauthorized, "refused"))
-		if accepted != (r.Cancel != nil) || len(w.asked) > 0 || r.Pending(w.clock()) || failure == nil {
+		if accepted != (r.Cancel != nil) || len(w.asked) > 0 || r.WorkLeft(w.clock()) || failure == nil {
 			t.Errorf("accepted %v: cancelled %v, %+v", accepted, w.asked, r.Record)
 		}
 	}
@@ -104,7 +104,7 @@ func TestExtraTaskIsCancelledInTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, got, _ := w.closes(w.execution("r1", executions.Failed, 0, named.Unauthorized, "refused"))
-	if !got.Pending(w.clock()) {
+	if !got.WorkLeft(w.clock()) {
 		t.Fatalf("t1 runs, and nobody cancels it: %+v", got.Record)
 	}
 	w.answers["t1"] = nil
@@ -112,7 +112,7 @@ func TestExtraTaskIsCancelledInTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = w.get("r1")
-	if failure := w.failure(got); w.tasks["t1"] != cyberun.StatusCancelled || got.Pending(w.clock()) || failure == nil || !failure.ExtraTasks[0].Cancelled {
+	if failure := w.failure(got); w.tasks["t1"] != cyberun.StatusCancelled || got.WorkLeft(w.clock()) || failure == nil || !failure.ExtraTasks[0].Cancelled {
 		t.Errorf("%s, %+v", w.tasks["t1"], got.Record)
 	}
 }
@@ -176,7 +176,7 @@ func TestReceiptAfterTheClose(t *testing.T) {
 			}
 			got := w.get("r1")
 			failure := w.failure(got)
-			if failure == nil || failure.TaskID != "t1" || failure.Error.Cause != got.Error.Cause || got.Pending(w.clock()) {
+			if failure == nil || failure.TaskID != "t1" || failure.Error.Cause != got.Error.Cause || got.WorkLeft(w.clock()) {
 				t.Fatalf("%s: %+v, %+v", test.state, got.Record, failure)
 			}
 			if e := failure.Error; !strings.HasSuffix(e.Cause, test.want) || strings.Contains(e.Cause, "in doubt from") || !strings.Contains(e.Hint, test.hint) {
@@ -198,7 +198,7 @@ func TestLifeThatNeverEntered(t *testing.T) {
 			t.Fatalf("the sweep passes it over: %v", err)
 		}
 		_, r, failure := w.closes(e)
-		if r.Status != run.Failed || r.Life != 1 || r.Error.Name != named.Unauthorized || failure == nil || r.Pending(w.clock()) {
+		if r.Status != run.Failed || r.Life != 1 || r.Error.Name != named.Unauthorized || failure == nil || r.WorkLeft(w.clock()) {
 			t.Errorf("%+v", r.Record)
 		}
 		_, err := w.runs.Begin(t.Context(), call("r1", 1), w.request(), outputBucket, "")

@@ -39,7 +39,7 @@ func TestStops(t *testing.T) {
 			w.answers["t1"] = slices.Repeat([]error{errServer}, 9)
 		}, status: run.Waiting, noted: true, effects: MustCancelTask | MustStopExecution, task: "cancelling"},
 		{name: "adopted", prepare: func(w *world) {
-			if _, err := w.runs.Adopt(w.t.Context(), w.doubt("r1"), "t1"); err != nil {
+			if _, err := w.runs.AttachTask(w.t.Context(), w.doubt("r1"), "t1"); err != nil {
 				w.t.Fatal(err)
 			}
 		}, status: run.Waiting, noted: true, effects: MustCancelTask | MustStopExecution, task: "left"},
@@ -180,7 +180,7 @@ func TestStopKeepsARedrivenRunStopped(t *testing.T) {
 	}
 }
 
-// TestDecides: a person's word on a run that failed in doubt, with the attempt that
+// TestDecides: a person's decision on a run that failed in doubt, with the attempt that
 // it speaks of and who said it.
 func TestDecides(t *testing.T) {
 	started := run.Decision{TaskID: "t7", DecidedBy: "arn:ann", DecidedAt: began}
@@ -190,33 +190,33 @@ func TestDecides(t *testing.T) {
 		w.closes(w.execution("r1", executions.Failed, 0, named.SubmitOutcomeUnknown, "x"))
 	}
 	tests := []struct {
-		name    string
-		prepare func(w *world)
-		words   []run.Decision
-		refused []bool
-		stands  run.Decision
+		name      string
+		prepare   func(w *world)
+		decisions []run.Decision
+		refused   []bool
+		stands    run.Decision
 	}{
-		{name: "its task", prepare: doubtful, words: []run.Decision{started}, refused: []bool{false}, stands: started},
-		{name: "not started", prepare: doubtful, words: []run.Decision{not}, refused: []bool{false}, stands: not},
-		{name: "the same again, by another person", prepare: doubtful, words: []run.Decision{started, {TaskID: "t7", DecidedBy: "arn:eve"}}, refused: []bool{false, false}, stands: started},
-		{name: "another word", prepare: doubtful, words: []run.Decision{started, not, {TaskID: "t8"}}, refused: []bool{false, true, true}, stands: started},
-		{name: "of a run that waits", prepare: func(w *world) { w.submit("r1", "t1") }, words: []run.Decision{not}, refused: []bool{true}},
-		{name: "of a run in doubt that has not ended", prepare: func(w *world) { w.doubt("r1") }, words: []run.Decision{not}, refused: []bool{true}},
+		{name: "its task", prepare: doubtful, decisions: []run.Decision{started}, refused: []bool{false}, stands: started},
+		{name: "not started", prepare: doubtful, decisions: []run.Decision{not}, refused: []bool{false}, stands: not},
+		{name: "the same again, by another person", prepare: doubtful, decisions: []run.Decision{started, {TaskID: "t7", DecidedBy: "arn:eve"}}, refused: []bool{false, false}, stands: started},
+		{name: "another decision", prepare: doubtful, decisions: []run.Decision{started, not, {TaskID: "t8"}}, refused: []bool{false, true, true}, stands: started},
+		{name: "of a run that waits", prepare: func(w *world) { w.submit("r1", "t1") }, decisions: []run.Decision{not}, refused: []bool{true}},
+		{name: "of a run in doubt that has not ended", prepare: func(w *world) { w.doubt("r1") }, decisions: []run.Decision{not}, refused: []bool{true}},
 		{name: "of a run that failed otherwise", prepare: func(w *world) {
 			w.submit("r1", "t1")
 			w.closes(w.execution("r1", executions.Failed, 0, named.TaskFailed, "x"))
-		}, words: []run.Decision{not}, refused: []bool{true}},
+		}, decisions: []run.Decision{not}, refused: []bool{true}},
 		{name: "of a run that was stopped in doubt", prepare: func(w *world) {
 			w.doubt("r1")
 			w.closes(w.execution("r1", executions.Aborted, 0, "", ""))
-		}, words: []run.Decision{started}, refused: []bool{true}},
+		}, decisions: []run.Decision{started}, refused: []bool{true}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			test.prepare(w)
-			for i, word := range test.words {
-				_, err := w.runs.DecideOutcome(t.Context(), "r1", word, nil)
+			for i, decision := range test.decisions {
+				_, err := w.runs.DecideOutcome(t.Context(), "r1", decision, nil)
 				if test.refused[i] {
 					namedtest.Want(t, err, named.NotInDoubt, "")
 				} else if err != nil {
@@ -242,8 +242,8 @@ func TestDecides(t *testing.T) {
 	}
 }
 
-// TestDecidesTwice: a word speaks of one attempt. The run was redriven, posted
-// again and is in doubt again: the same word is a new one.
+// TestDecidesTwice: a decision speaks of one attempt. The run was redriven, posted
+// again and is in doubt again: the same decision is a new one.
 func TestDecidesTwice(t *testing.T) {
 	w := newWorld(t)
 	w.doubt("r1")
@@ -259,7 +259,7 @@ func TestDecidesTwice(t *testing.T) {
 		w.execution("r1", executions.Running, life+1, "", "")
 		redriven := w.begin("r1", life+1)
 		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not, nil); err != nil {
-			t.Errorf("the same word, beside the redrive that it asked for: %v", err)
+			t.Errorf("the same decision, beside the redrive that it asked for: %v", err)
 		}
 		_, err := w.runs.DecideOutcome(t.Context(), "r1", run.Decision{TaskID: "t7"}, nil)
 		namedtest.Want(t, err, named.NotInDoubt, "")
@@ -269,7 +269,7 @@ func TestDecidesTwice(t *testing.T) {
 		}
 		// Said late, once it was acted on, it does no harm.
 		if _, err := w.runs.DecideOutcome(t.Context(), "r1", not, nil); err != nil {
-			t.Errorf("the same word, late: %v", err)
+			t.Errorf("the same decision, late: %v", err)
 		}
 		w.mark(r, "a2")
 	}

@@ -215,11 +215,11 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 	return r, nil
 }
 
-// Adopt makes taskID the task of a run in doubt: the only candidate, which is then
+// AttachTask makes taskID the task of a run in doubt: the only candidate, which is then
 // adopted, or the one that a person named. It writes the ownership first, by which only
 // one of two runs gets the task. It returns SubmitInDoubt if another run has it, or if
 // the run has a task already.
-func (s *Runs) Adopt(ctx context.Context, r Run, taskID string) (Run, error) {
+func (s *Runs) AttachTask(ctx context.Context, r Run, taskID string) (Run, error) {
 	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, Evidence: run.ByExclusion, DeliveredBy: r.RunID})
 	if err != nil {
 		return r, err
@@ -228,7 +228,7 @@ func (s *Runs) Adopt(ctx context.Context, r Run, taskID string) (Run, error) {
 		return r, named.Errorf(named.SubmitInDoubt, "the task %s was found to be the run %s's just now", taskID, o.StartedBy)
 	}
 	return s.find(ctx, r, taskID, run.ByExclusion, func(rec *run.Record) {
-		d := rec.Decision // one on an earlier attempt says nothing of this task
+		d := rec.Decision // one on an earlier submission says nothing of this task
 		rec.Adopted = d == nil || rec.Submission == nil || d.AttemptID != rec.Submission.AttemptID
 	})
 }

@@ -112,7 +112,7 @@ func (c Closer) DueOf(ctx context.Context, e executions.Execution) (Due, error) 
 		return NothingDue, err
 	case r.Status.Open() && e.Redrives >= r.Life, r.Status == run.Failed && e.Redrives > r.Life:
 		return CloseDue, nil
-	case r.Pending(c.Now()), r.Status == run.Succeeded && e.Status.Unsuccessful():
+	case r.WorkLeft(c.Now()), r.Status == run.Succeeded && e.Status.Unsuccessful():
 		return WorkDue, nil
 	}
 	return NothingDue, nil

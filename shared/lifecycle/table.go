@@ -25,7 +25,7 @@ const (
 	onStop          event = "stop"            // a person stops the run
 	onStopNext      event = "stop next life"  // a person stops a redriven run before a step of its new life has called
 	onEndFailed     event = "end failed"      // the life's execution failed or timed out
-	onEndStopped    event = "end stopped"     // the life's execution was stopped
+	onEndAborted    event = "end stopped"     // the life's execution was aborted, which is how Step Functions ends one that is stopped
 	onDecide        event = "decide"          // a person decides what became of a submission
 	onAmend         event = "amend"           // the result of a cancel, or of work after a close, is put into the record
 )
@@ -62,8 +62,7 @@ func phaseOf(r run.Record) phase {
 	return phase(r.Status)
 }
 
-// Effect is a set of what the caller of an event has to do beside the write of the
-// record.
+// Effect is a set of what is to be done after an event, beside the write of the record.
 type Effect uint
 
 // The effects that callers carry out; this package carries out the others itself.
@@ -97,15 +96,15 @@ func cells(c ...cell) map[phase]cell {
 }
 
 var (
-	keep       = cell{}
-	ignore     = cell{Ignore: true}
-	finish     = cell{Then: doFinish}
-	finishOnly = cell{Then: doFinish, Ignore: true}
-	cancel     = cell{Then: MustCancelTask}
-	halt       = cell{Then: MustCancelTask | MustStopExecution}
-	superseded = cell{Refuse: named.Superseded}
-	stopped    = cell{Refuse: named.RunCancelled}
-	marked     = cell{Refuse: named.SubmitInDoubt}
+	keep          = cell{}
+	ignore        = cell{Ignore: true}
+	finish        = cell{Then: doFinish}
+	finishOnly    = cell{Then: doFinish, Ignore: true}
+	cancel        = cell{Then: MustCancelTask}
+	halt          = cell{Then: MustCancelTask | MustStopExecution}
+	superseded    = cell{Refuse: named.Superseded}
+	refuseStopped = cell{Refuse: named.RunCancelled}
+	marked        = cell{Refuse: named.SubmitInDoubt}
 
 	removeError = cell{Ignore: true, Then: doRemoveError}
 	notInDoubt  = cell{Refuse: named.NotInDoubt}
@@ -114,15 +113,15 @@ var (
 // table says what each event does in each phase.
 var table = map[event]map[phase]cell{
 	//             submitting, waiting, copying, stopping, delivering, failed, cancelled, succeeded
-	onEnter:     cells(keep, keep, keep, stopped, finish, superseded, superseded, keep),
+	onEnter:     cells(keep, keep, keep, refuseStopped, finish, superseded, superseded, keep),
 	onEnterNext: cells(keep, keep, keep, cell{Then: doEndStep}, finish, cell{To: resume}, cell{Then: doEndStep}, keep),
-	onMark:      cells(keep, marked, marked, stopped, superseded, superseded, stopped, superseded),
+	onMark:      cells(keep, marked, marked, refuseStopped, superseded, superseded, refuseStopped, superseded),
 	onUnmark:    cells(keep, keep, keep, keep, keep, keep, keep, keep),
 	onAccept:    cells(cell{To: run.Waiting}, keep, keep, cancel, keep, keep, cancel, keep),
-	onFind:      cells(cell{To: run.Waiting}, marked, marked, stopped, superseded, superseded, stopped, superseded),
-	onNote:      cells(keep, keep, keep, stopped, superseded, superseded, superseded, superseded),
-	onCopy:      cells(superseded, cell{To: run.Copying}, keep, stopped, finishOnly, superseded, superseded, ignore),
-	onDeliver:   cells(superseded, superseded, cell{To: run.Delivering}, stopped, finishOnly, superseded, superseded, ignore),
+	onFind:      cells(cell{To: run.Waiting}, marked, marked, refuseStopped, superseded, superseded, refuseStopped, superseded),
+	onNote:      cells(keep, keep, keep, refuseStopped, superseded, superseded, superseded, superseded),
+	onCopy:      cells(superseded, cell{To: run.Copying}, keep, refuseStopped, finishOnly, superseded, superseded, ignore),
+	onDeliver:   cells(superseded, superseded, cell{To: run.Delivering}, refuseStopped, finishOnly, superseded, superseded, ignore),
 	onDelivered: cells(superseded, superseded, superseded, superseded, cell{To: run.Succeeded}, superseded, superseded, ignore),
 
 	onUndeliverable: cells(ignore, ignore, ignore, ignore, cell{To: run.Failed}, ignore, ignore, ignore),
@@ -131,7 +130,7 @@ var table = map[event]map[phase]cell{
 	onStopNext: cells(halt, halt, halt, halt, finish, cell{To: resume, Then: MustCancelTask | MustStopExecution}, halt, ignore),
 
 	onEndFailed:  cells(cell{To: run.Failed}, cell{To: run.Failed}, cell{To: run.Failed}, cell{To: run.Cancelled}, finish, ignore, ignore, removeError),
-	onEndStopped: cells(cell{To: run.Cancelled}, cell{To: run.Cancelled}, cell{To: run.Cancelled}, cell{To: run.Cancelled}, finish, ignore, ignore, removeError),
+	onEndAborted: cells(cell{To: run.Cancelled}, cell{To: run.Cancelled}, cell{To: run.Cancelled}, cell{To: run.Cancelled}, finish, ignore, ignore, removeError),
 
 	onDecide: cells(notInDoubt, notInDoubt, notInDoubt, notInDoubt, notInDoubt, keep, notInDoubt, notInDoubt),
 	onAmend:  cells(keep, keep, keep, keep, keep, keep, keep, keep),

@@ -140,7 +140,7 @@ var wantTable = map[event]map[phase]string{
 		every("ignore", failed, cancelled),
 		every("ignore, remove error.json", succeeded),
 	),
-	onEndStopped: rows(
+	onEndAborted: rows(
 		every("to cancelled", submitting, waiting, copying, stopping),
 		every("keep, finish", delivering),
 		every("ignore", failed, cancelled),

@@ -168,7 +168,7 @@ func (w *world) describe(arn string) (executions.Execution, error) {
 
 // execution makes the run's execution stand so.
 func (w *world) execution(id string, state executions.Status, redrives int, name, cause string) executions.Execution {
-	e := executions.FromEvent(arnPrefix+id, map[executions.Status]string{
+	e := executions.New(arnPrefix+id, map[executions.Status]string{
 		executions.Running: "RUNNING", executions.Succeeded: "SUCCEEDED", executions.Failed: "FAILED", executions.TimedOut: "TIMED_OUT", executions.Aborted: "ABORTED",
 	}[state], name, cause, redrives, began)
 	e.Input = requestBody

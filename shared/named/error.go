@@ -105,7 +105,7 @@ func (e *Error) HTTPStatus() int {
 }
 
 // Redrivable reports whether a redrive of the run can succeed without a second task
-// being paid, once the cause of the error is gone.
+// being paid, once what caused the error is mended.
 func (e *Error) Redrivable() bool {
 	return byName[e.Name].Redrivable || e.Name == RunRejected && e.Hint == HintAfterPayment
 }

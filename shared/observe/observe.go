@@ -1,5 +1,5 @@
 // Package observe makes the functions' logs, and turns their errors into those that
-// Step Functions shows and retries by. [Step] does both for each call of a step.
+// Step Functions shows and retries by. [Invocation] does both for each call of a step.
 //
 // It imports shared/named, shared/redact and aws-lambda-go's types.
 package observe
@@ -65,10 +65,10 @@ func Log(ctx context.Context) *slog.Logger {
 // RunID is the field of a log line that names the run; docs/operations.md names it too.
 const RunID = "run_id"
 
-// Step wraps the handler of a step. Each call logs one line, with the run's id, the
-// request's id, the error if there was one, and the time that it took in ms, by the clock now. handle
-// gets that logger by [Log], and its error is returned as [LambdaError] makes it.
-func Step[In interface{ ID() string }, Out any](log *slog.Logger, now func() time.Time, handle func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
+// Invocation wraps the handler of a function whose caller gets its error. Each call logs
+// one line, with the run's id, the request's id, the error if there was one, and the time
+// that it took in ms, by the clock now. handle gets that logger by [Log], and its error is returned as [LambdaError] makes it.
+func Invocation[In interface{ ID() string }, Out any](log *slog.Logger, now func() time.Time, handle func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {
 		start, line := now(), log
 		if id := in.ID(); id != "" {

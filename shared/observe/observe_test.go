@@ -47,7 +47,7 @@ func TestLambdaError(t *testing.T) {
 				t.Errorf("got %#v", got)
 			}
 			// What close-run reads back from the execution has a name and a hint again.
-			if e := executions.FromEvent("arn:x:r1", "FAILED", got.Type, `{"errorMessage":`+quote(got.Message)+`,"errorType":"x"}`, 0, time.Time{}).Error; e.Name != test.want || e.Hint == "" || !strings.Contains(e.Message(), test.says) {
+			if e := executions.New("arn:x:r1", "FAILED", got.Type, `{"errorMessage":`+quote(got.Message)+`,"errorType":"x"}`, 0, time.Time{}).Error; e.Name != test.want || e.Hint == "" || !strings.Contains(e.Message(), test.says) {
 				t.Errorf("read back: %+v", e)
 			}
 		})
@@ -99,7 +99,7 @@ func step(log *bytes.Buffer, out output, err error) func(context.Context, input)
 		now = now.Add(1500 * time.Millisecond)
 		return now
 	}
-	return Step(Logger(log, "poll-status"), clock, func(context.Context, input) (output, error) { return out, err })
+	return Invocation(Logger(log, "poll-status"), clock, func(context.Context, input) (output, error) { return out, err })
 }
 
 // lines are what was logged; time is checked and taken away.
@@ -169,7 +169,7 @@ func TestStep(t *testing.T) {
 // run's id, and a call without a log writes nothing.
 func TestStepGivesItsLog(t *testing.T) {
 	var log bytes.Buffer
-	handle := Step(Logger(&log, "submit"), time.Now, func(ctx context.Context, _ input) (output, error) {
+	handle := Invocation(Logger(&log, "submit"), time.Now, func(ctx context.Context, _ input) (output, error) {
 		Log(ctx).WarnContext(ctx, "not cancelled yet", "task_id", "t-1")
 		return output{}, nil
 	})
@@ -189,7 +189,7 @@ func TestStepGivesItsLog(t *testing.T) {
 // TestPanicIsLogged, with its run and its stack, and goes on to the runtime.
 func TestPanicIsLogged(t *testing.T) {
 	var log bytes.Buffer
-	handle := Step(Logger(&log, "submit"), time.Now, func(context.Context, input) (output, error) {
+	handle := Invocation(Logger(&log, "submit"), time.Now, func(context.Context, input) (output, error) {
 		panic("cannot read " + signed)
 	})
 	func() {

@@ -6,9 +6,9 @@ import "time"
 // is sent. Its times are by Cyberun's clock, except LocalAt.
 type Submission struct {
 	AttemptID string    `json:"attempt"`           // its id: only the call that marked it may post
-	MarkedAt  time.Time `json:"marked_at"`         // when it was written to the record
+	MarkedAt  time.Time `json:"marked_at"`         // Cyberun's Date in the last answer before the record was marked
 	PostUntil time.Time `json:"post_until"`        // by when the POST has ended, with or without an answer
-	LocalAt   time.Time `json:"local_at"`          // MarkedAt by the relay's own clock
+	LocalAt   time.Time `json:"local_at"`          // the relay's own clock just before it asked for that answer
 	EmptyAt   time.Time `json:"empty_at,omitzero"` // when the task list was first seen to have no task that could be the run's
 }
 

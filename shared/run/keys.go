@@ -12,7 +12,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 )
 
-// Names below a run's prefix, and their limits in bytes.
+// The names of the relay's own files below a run's prefix, and the id of an output without
+// one.
 const (
 	// ManifestName is the last part of the key of a run's manifest, a [Manifest] as JSON.
 	ManifestName = "manifest.json"

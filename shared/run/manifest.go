@@ -35,7 +35,7 @@ func NewManifest(r Record, p Progress, outputs []Output, now time.Time) Manifest
 			CopyStartedAt: r.CopyStartedAt, FinishedAt: now.UTC(),
 		},
 		Usage: Usage{
-			Polls: p.Polls, HeldSeconds: p.HeldSeconds, CopiedBytes: copied, Transitions: StateTransitions(p.Polls, r.Copies),
+			Polls: p.Polls, HeldSeconds: p.HeldSeconds, CopiedBytes: copied, Transitions: StateTransitions(p.Polls, r.CopyCalls),
 		},
 		ExtraTasks: r.ExtraTasks,
 	}
@@ -54,7 +54,7 @@ type Output struct {
 // Timings are when a run began, got its task, and so on, in UTC.
 type Timings struct {
 	StartedAt       time.Time `json:"started_at"`
-	SubmittedAt     time.Time `json:"submitted_at"`               // when the run got its task: by its receipt, or by adopting or rescuing it ([Record].TaskKnownAt)
+	SubmittedAt     time.Time `json:"submitted_at"`               // when the run got its task: by its receipt, by adoption, by a person's decision or by a rescue ([Record].TaskKnownAt)
 	TaskCompletedAt time.Time `json:"task_completed_at,omitzero"` // by Cyberun's clock
 	CopyStartedAt   time.Time `json:"copy_started_at"`
 	FinishedAt      time.Time `json:"finished_at"`
@@ -64,7 +64,7 @@ type Timings struct {
 type Usage struct {
 	Polls       int     `json:"polls"`
 	HeldSeconds float64 `json:"held_seconds"` // how long calls of poll-status followed the task's event stream
-	Transitions int     `json:"transitions"`  // as [Transitions] counts them
+	Transitions int     `json:"transitions"`  // as [StateTransitions] counts them
 	CopiedBytes int64   `json:"copied_bytes"` // the size of all outputs
 }
 

@@ -16,7 +16,7 @@ const (
 	// maxRendered leaves room for an output's name in S3's 1,024 bytes of key. A
 	// prefix that turned out too long would fail the run after its task was paid.
 	maxRendered = 1024 - maxOutputName - maxOutputPrefix
-	// maxOutputPrefix is the template's MaxLength of OutputPrefix, and its slash.
+	// maxOutputPrefix is the MaxLength of OutputPrefix in template.yaml, and a slash.
 	maxOutputPrefix = 128 + 1
 	// maxRunID is Step Functions' limit for an execution's name.
 	maxRunID = 80

@@ -12,8 +12,8 @@ import (
 type Progress struct {
 	RunID       string    `json:"run_id"`
 	TaskStatus  string    `json:"task_status,omitempty"`
-	Progress    float64   `json:"progress,omitempty"` // 0 to 1
-	StepCurrent *int      `json:"step_current,omitempty"`
+	Fraction    float64   `json:"progress,omitempty"`     // 0 to 1
+	StepCurrent *int      `json:"step_current,omitempty"` // of StepTotal steps, of the workflow's node that runs
 	StepTotal   *int      `json:"step_total,omitempty"`
 	CurrentNode string    `json:"current_node,omitempty"`
 	Stage       string    `json:"stage,omitempty"`
@@ -21,18 +21,19 @@ type Progress struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 	Polls       int       `json:"polls"`
 	Parks       int       `json:"parks,omitempty"` // waits for a webhook
-	// Events estimates how many events the execution's history has. Checks counts the
-	// polls since the last webhook that arrived although the task had not ended.
-	Events      int      `json:"events,omitempty"`
-	Checks      int      `json:"checks,omitempty"`
-	Missing     *Missing `json:"missing,omitempty"`
-	HeldSeconds float64  `json:"held_seconds"`
+	// HistoryEvents estimates how many events the execution's history has. EarlyPolls
+	// counts the polls since the last webhook that arrived although the task had not ended.
+	HistoryEvents int      `json:"events,omitempty"`
+	EarlyPolls    int      `json:"checks,omitempty"`
+	Missing       *Missing `json:"missing,omitempty"`
+	HeldSeconds   float64  `json:"held_seconds"`
 }
 
 // StateTransitions returns how many state transitions a run took with so many polls and
-// calls of copy-result: one for Submit; for each poll the poll, its choice, and its
-// wait or its wait for a webhook; for each call of copy-result the call and its choice;
-// one for Done. Retries are not counted.
+// calls of copy-result: one for Submit; for each poll the poll and its choice, and for
+// each but the last the wait after it, also for a webhook; for each call of copy-result,
+// at least one, the call and its choice; one for Done. Retries are not counted. It
+// returns 0 for a run that was never polled, whose states are not known.
 func StateTransitions(polls, copies int) int {
 	const submit, poll, copyAndChoice, done = 1, 3, 2, 1
 	if polls == 0 {

@@ -44,15 +44,16 @@ func (s Status) Shown() Status {
 
 // Record is a run's durable state, the object runs/{run_id}.json in the state
 // bucket. shared/lifecycle alone creates and changes it, by conditional writes.
-// It holds no parameter, no key and no signed URL.
+// It holds no parameter of the workflow, no API key and no signed URL.
 type Record struct {
 	RunID        string    `json:"run_id"`
 	ExecutionARN string    `json:"execution_arn"`
 	StartedAt    time.Time `json:"started_at"` // the execution's first start, by Step Functions' clock
 	// Life is the number of the life that the run is in: the highest redrive count with
-	// which a step has called, or that a stop or close-run has seen. LifeStartedAt is when that life began: life 0 at the execution's
-	// start, a later one with the first call of one of its steps. max_seconds count from
-	// there.
+	// which a step has called, or that a stop or close-run has seen. LifeStartedAt is when
+	// that life began: life 0 at the execution's start, a later one with the first call of
+	// one of its steps. The wait for the task ends max_seconds after it ([Record.Deadline]);
+	// submitting ends max_seconds after StartedAt ([Record.SubmitBy]).
 	Life          int       `json:"life"`
 	LifeStartedAt time.Time `json:"life_started_at"`
 	Status        Status    `json:"status"`
@@ -69,7 +70,7 @@ type Record struct {
 	Evidence     Evidence  `json:"how,omitempty"`           // how it is known which run started the task
 	Adopted      bool      `json:"adopted,omitempty"`       // found in the task list after a lost reply
 	TaskWorkflow string    `json:"task_workflow,omitempty"` // of a rescued task: its own
-	TaskKnownAt  time.Time `json:"accepted_at,omitzero"`    // when the run got its task: by its receipt, or by adopting or rescuing it
+	TaskKnownAt  time.Time `json:"accepted_at,omitzero"`    // when the run got its task: by its receipt, by adoption, by a person's decision or by a rescue
 
 	// Submission is the last POST that was marked. It is kept after the task is
 	// known, so that later runs can compare clocks with it.
@@ -90,7 +91,7 @@ type Record struct {
 	TaskStatus      string       `json:"task_status,omitempty"` // as a step last saw it
 	CompletedAt     time.Time    `json:"completed_at,omitzero"` // the task's own end, by Cyberun's clock
 	CopyStartedAt   time.Time    `json:"copy_started_at,omitzero"`
-	Copies          int          `json:"copies,omitempty"`           // calls of copy-result that began
+	CopyCalls       int          `json:"copies,omitempty"`           // calls of copy-result that began
 	CopyConnections int          `json:"copy_connections,omitempty"` // fewer than usual, after calls that stored nothing; -1: given up
 	StopRequestedAt time.Time    `json:"stop_requested_at,omitzero"`
 	EndedAt         time.Time    `json:"ended_at,omitzero"`
@@ -188,10 +189,10 @@ func (r Record) InDoubt() bool { return r.TaskID == "" && r.Submission != nil }
 // well.
 func (r Record) WasStopped() bool { return !r.StopRequestedAt.IsZero() || r.Status == Cancelled }
 
-// Pending reports whether the sweep has work left, at the time now, on a run that
+// WorkLeft reports whether the sweep has work left, at the time now, on a run that
 // failed or was cancelled. Work that is not done 7 days after the run's end is given
 // up.
-func (r Record) Pending(now time.Time) bool {
+func (r Record) WorkLeft(now time.Time) bool {
 	if r.Status.Open() || r.Status == Succeeded || now.Sub(r.EndedAt) > MaxRunTime {
 		return false
 	}

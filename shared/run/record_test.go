@@ -121,7 +121,7 @@ func TestPending(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			test.record.EndedAt = end
-			if got := test.record.Pending(end.Add(test.after)); got != test.want {
+			if got := test.record.WorkLeft(end.Add(test.after)); got != test.want {
 				t.Errorf("got %v", got)
 			}
 		})
@@ -152,9 +152,9 @@ func TestCancelText(t *testing.T) {
 	}
 }
 
-// TestSameWord: who said a word, and when, does not make it another one.
-func TestSameWord(t *testing.T) {
-	word := Decision{AttemptID: "a", TaskID: "t", DecidedBy: "x"}
+// TestSameDecision: who said a decision, and when, does not make it another one.
+func TestSameDecision(t *testing.T) {
+	decision := Decision{AttemptID: "a", TaskID: "t", DecidedBy: "x"}
 	tests := []struct {
 		name  string
 		other Decision
@@ -167,7 +167,7 @@ func TestSameWord(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if word.Same(test.other) != test.want || test.other.Same(word) != test.want {
+			if decision.Same(test.other) != test.want || test.other.Same(decision) != test.want {
 				t.Errorf("want %v", test.want)
 			}
 		})
@@ -186,7 +186,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		Candidates: []Candidate{{TaskID: "t1", CreatedAt: now, TaskStatus: "running", DeliveredBy: "r2"}}, CandidatesAt: now,
 		ExtraTasks: []ExtraTask{{TaskID: "t2", Cancelled: true}}, Decision: &Decision{AttemptID: "a", TaskID: "t", NotStarted: true, DecidedBy: "p", DecidedAt: now},
 		Cancel:     &Cancel{AskedAt: now, AcceptedAt: now, EndedAs: "cancelled"},
-		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, Copies: 3, CopyConnections: 4, StopRequestedAt: now, EndedAt: now,
+		TaskStatus: "completed", CompletedAt: now, CopyStartedAt: now, CopyCalls: 3, CopyConnections: 4, StopRequestedAt: now, EndedAt: now,
 		Error: &named.Error{Name: named.TaskFailed, Cause: "c", Hint: "h"}, ErrorKey: "e", ManifestKey: "k", ManifestBodyKey: "b", CleanUpDue: true, WriteID: "n",
 	}
 	raw, err := json.Marshal(want)
@@ -279,7 +279,7 @@ func TestTransitions(t *testing.T) {
 
 // TestManifestSaysWhose: a rescue's workflow is its task's own.
 func TestManifestSaysWhose(t *testing.T) {
-	r := Record{RunID: "r", TaskID: "t", Workflow: RescueSlug, TaskWorkflow: "text-to-image", Copies: 1, ExtraTasks: []ExtraTask{{TaskID: "t2"}}}
+	r := Record{RunID: "r", TaskID: "t", Workflow: RescueSlug, TaskWorkflow: "text-to-image", CopyCalls: 1, ExtraTasks: []ExtraTask{{TaskID: "t2"}}}
 	m := NewManifest(r, Progress{Polls: 1, HeldSeconds: 2.5}, []Output{{Bytes: 3}, {Bytes: 4}}, time.Unix(9, 0))
 	if m.Workflow != "text-to-image" || m.Usage.CopiedBytes != 7 || m.Usage.Transitions != 6 || m.Usage.HeldSeconds != 2.5 || len(m.ExtraTasks) != 1 || m.Timings.FinishedAt.Location() != time.UTC {
 		t.Errorf("%+v", m)

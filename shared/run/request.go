@@ -44,7 +44,7 @@ const (
 	// maxVersionID is S3's own bound of a version id, in bytes.
 	maxVersionID = 1024
 	// maxETag is in bytes. S3's have at most 38, an MD5 and a number of parts;
-	// stores that are like S3 make longer ones.
+	// servers that are like S3 make longer ones.
 	maxETag = 256
 	// startedByField is added to the input by a calling state machine.
 	startedByField = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"

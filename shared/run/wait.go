@@ -5,7 +5,7 @@ import "time"
 // Bounds of the wait between two polls, and of the history of a run's execution.
 const (
 	// MinWait and MaxWait bound the wait between two polls: a shorter one costs state
-	// transitions, a longer one makes results late. CheckWait begins with MinWait, and
+	// transitions, a longer one makes results late. EarlyWait begins with MinWait, and
 	// so does the polling within a call (inlinePolling in functions/poll-status/handler);
 	// local/waitreport and docs/waiting say the 3 s.
 	MinWait = 3 * time.Second
@@ -48,10 +48,10 @@ func NextWait(waited, left time.Duration, events int) time.Duration {
 	return wait.Truncate(time.Second)
 }
 
-// CheckWait returns how long to wait before the n-th poll, from 1, after a webhook that
+// EarlyWait returns how long to wait before the n-th poll, from 1, after a webhook that
 // arrived although the task had not ended: [MinWait], doubled for each further poll up
 // to [MaxWait].
-func CheckWait(n int) time.Duration {
+func EarlyWait(n int) time.Duration {
 	wait := MinWait
 	for range n - 1 {
 		wait = min(2*wait, MaxWait)

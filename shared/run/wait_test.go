@@ -110,9 +110,9 @@ func TestWaitsGrowWithTheTask(t *testing.T) {
 	}
 }
 
-func TestCheckWait(t *testing.T) {
+func TestEarlyWait(t *testing.T) {
 	for n, want := range map[int]time.Duration{0: 3 * time.Second, 1: 3 * time.Second, 2: 6 * time.Second, 3: 12 * time.Second, 5: 48 * time.Second, 6: MaxWait, 1000: MaxWait} {
-		if got := CheckWait(n); got != want {
+		if got := EarlyWait(n); got != want {
 			t.Errorf("check %d waits %v, want %v", n, got, want)
 		}
 	}

@@ -22,13 +22,13 @@ const (
 	writeBuffer   = 4 << 10          // for headers: bodies are sent by the connection itself
 )
 
-// NewOriginClient returns the HTTP client to fetch outputs with. It checks each request and
+// NewRestrictedClient returns the HTTP client to fetch outputs with. It checks each request and
 // redirect against the policy, and each dial once more, by the address that the host's
 // name was resolved to. What the policy refuses fails with OriginRefused. It uses no
 // proxy, since the policy would be asked about the proxy's address; it asks for no
 // compression; and it speaks HTTP/1.1, so that each range has a connection of its own.
 // Call its CloseIdleConnections when it is no longer needed.
-func NewOriginClient(policy Policy) *http.Client {
+func NewRestrictedClient(policy Policy) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout, Control: func(_, address string, _ syscall.RawConn) error {
 		return policy.checkAddress(address)
 	}}
@@ -71,7 +71,7 @@ func (t *policyTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *policyTransport) CloseIdleConnections() { t.next.CloseIdleConnections() }
 
 // NewS3Client returns the HTTP client to give the S3 client as its HTTPClient. Its
-// transport is made for long bodies, as that of [NewOriginClient] is, and it has no policy
+// transport is made for long bodies, as that of [NewRestrictedClient] is, and it has no policy
 // and uses the environment's proxy. Call its CloseIdleConnections when it is no longer
 // needed.
 func NewS3Client() *http.Client {

@@ -22,7 +22,7 @@ func TestRefusedWhenDialled(t *testing.T) {
 	for _, policy := range []Policy{{}, {Hosts: []string{"localhost"}}, {AllowInsecure: true, LambdaRuntimeAPI: "localhost:" + port}} {
 		f := newFixture(t, 0)
 		f.src.URL = redact.SignedURL("https://localhost:" + port + "/x?X-Amz-Signature=secret")
-		f.copier.Origin = NewOriginClient(policy)
+		f.copier.Origin = NewRestrictedClient(policy)
 		_, err := f.copy()
 		if !named.Is(err, named.OriginRefused) || strings.Contains(err.Error(), "secret") || reached {
 			t.Errorf("%+v: %v, reached %t", policy, err, reached)
@@ -48,7 +48,7 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("the signed URL went to another host: %q", referer.Load())
 	}
 	f.saved = nil
-	f.copier.Origin = NewOriginClient(Policy{AllowInsecure: true, Hosts: []string{strings.TrimPrefix(front.URL, "http://")}})
+	f.copier.Origin = NewRestrictedClient(Policy{AllowInsecure: true, Hosts: []string{strings.TrimPrefix(front.URL, "http://")}})
 	if _, err := f.copy(); !named.Is(err, named.OriginRefused) {
 		t.Errorf("redirected to a host not listed: %v", err)
 	}

@@ -57,7 +57,7 @@ const (
 // [Copier.Copy].
 type Copier struct {
 	S3     S3
-	Origin *http.Client // see NewOriginClient
+	Origin *http.Client // see NewRestrictedClient
 
 	// StopBefore is when no further part is started: those that are being copied end, and
 	// Copy returns without Done. It should precede the context's deadline, which cuts off
@@ -134,7 +134,7 @@ func (c *Copier) Copy(ctx context.Context, src Source, dst Target, from *Checkpo
 		},
 		bucket: &bucketClient{s3: c.S3, bucket: dst.Bucket, metadata: dst.Metadata, retry: retry, stall: c.s3Stall},
 	}
-	res, err := j.run(ctx, from)
+	res, err := j.copyFrom(ctx, from)
 	if err != nil {
 		res, err = Result{}, c.callError(ctx, err)
 	}

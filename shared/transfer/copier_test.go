@@ -19,7 +19,7 @@ import (
 const testPart = 64 << 10
 
 func testCopier(t testing.TB, store S3) *Copier {
-	origin := NewOriginClient(Policy{AllowInsecure: true})
+	origin := NewRestrictedClient(Policy{AllowInsecure: true})
 	t.Cleanup(origin.CloseIdleConnections)
 	return &Copier{S3: store, Origin: origin, Connections: 4, tuning: tuning{
 		partSize: testPart, streamPart: testPart, maxTruncations: defaultAttempts + 2,

@@ -3,7 +3,7 @@
 // not at all.
 //
 // [Copier.Copy] copies one output. The server of its URL is called the origin here:
-// [NewOriginClient] makes the HTTP client for it, and [NewS3Client] the HTTPClient of the
+// [NewRestrictedClient] makes the HTTP client for it, and [NewS3Client] the HTTPClient of the
 // S3 client. The URL is signed: it is a [redact.SignedURL] until the request is made,
 // and [redact.Error] removes it from every error of net/http and the SDK.
 //
@@ -11,8 +11,8 @@
 //
 // Probe: one GET for the range of the first part. A 206 has the total and the ETag,
 // and its body is the first part; a 200 says that the origin has no ranges; a 416, that
-// the file is empty. HEAD is never used: an address that is presigned for GET answers
-// it with 403.
+// the file is empty. The origin is never asked with HEAD: a URL that is presigned for
+// GET answers it with 403.
 //
 // Copy: an output of at most one part is stored by one PutObject, whose body is that of
 // the probe's answer. A longer output becomes a multipart upload of parts of 16 MiB, or
@@ -47,7 +47,7 @@
 // newer content is stored then, whole. If an output is replaced between two calls, the
 // newer content is stored as well.
 //
-// # Errors for an origin's refusal
+// # When the origin refuses
 //
 // 408, 421, 425, 429 and 5xx are tried again. A 412 or a 416 says that the output has
 // changed or has no such range. After any other 4xx, which may mean that the URL has
@@ -68,9 +68,9 @@
 //
 // # What is left behind
 //
-// No goroutine is left when Copy returns, and no upload after an error of the output
+// No goroutine is left when Copy returns, and no multipart upload after an error of the output
 // itself, since no later call could resume it. After any other error, such as a broken
-// connection or a bucket that takes no writes, the upload stays, for a later Copy or for
+// connection or a bucket that takes no writes, the multipart upload stays, for a later Copy or for
 // [Abort]. The idle connections of the two HTTP clients stay open until these are told to
 // close them.
 //
@@ -79,7 +79,7 @@
 // A file uses what stands below it, never what stands above:
 //
 //	the call      copier.go        Copier, Source, Target, Result: Copy
-//	              run.go           resumes, starts again, chooses the way
+//	              copy.go          resumes, starts again, chooses the way
 //	the ways      multipart.go     in parts, each from a range
 //	              stream.go        from one answer, through buffers
 //	              outputcopy.go    what both share: one output in one call
@@ -92,7 +92,7 @@
 //	              send.go          one request with a body, until it is stored
 //	              chunkedbody.go   the body: framed, summed, with its trailer
 //	              bucket.go        requests without a body; S3's errors
-//	connections   client.go        NewOriginClient, NewStoreClient
+//	connections   client.go        NewRestrictedClient, NewS3Client
 //	              policy.go        which servers may be reached
 //	values        ranges.go, url.go, pool.go, retry.go, crc32.go
 //

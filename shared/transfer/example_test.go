@@ -25,7 +25,7 @@ func ExampleCopier_Copy() {
 	}
 	copier := &transfer.Copier{
 		S3:         s3.NewFromConfig(cfg, func(o *s3.Options) { o.HTTPClient = transfer.NewS3Client() }),
-		Origin:     transfer.NewOriginClient(transfer.Policy{Hosts: []string{"*.example.com"}}),
+		Origin:     transfer.NewRestrictedClient(transfer.Policy{Hosts: []string{"*.example.com"}}),
 		StopBefore: time.Now().Add(9*time.Minute + 30*time.Second),
 	}
 	source := transfer.Source{

@@ -33,7 +33,7 @@ func (j *outputCopy) resume(ctx context.Context, cp Checkpoint) (Result, error) 
 	if cp.UploadID == "" {
 		return Result{}, errRestart
 	}
-	up := &upload{bucketClient: j.bucket, Checkpoint: cp}
+	up := &multipartUpload{bucketClient: j.bucket, Checkpoint: cp}
 	j.restarts = cp.Restarts
 	if cp.Stream {
 		res, found, err := j.bucket.find(ctx, cp.Key, cp.Total)
@@ -64,7 +64,7 @@ func (j *outputCopy) resume(ctx context.Context, cp Checkpoint) (Result, error) 
 // copyAndComplete copies the parts that are missing and completes the upload. It
 // does so again if S3 then misses a part, as when another call works on the same
 // upload.
-func (j *outputCopy) copyAndComplete(ctx context.Context, up *upload, first *rangeReader) (Result, error) {
+func (j *outputCopy) copyAndComplete(ctx context.Context, up *multipartUpload, first *rangeReader) (Result, error) {
 	const rounds = 3 // two calls that meet need two; a bucket that never agrees is given up
 	var err error
 	for range rounds {
@@ -93,7 +93,7 @@ func (j *outputCopy) copyAndComplete(ctx context.Context, up *upload, first *ran
 // copyParts copies the missing parts, each over a connection of its own, until none is
 // left or it is time to stop. The first one's is the probe's, with its open answer,
 // unless that is nil.
-func (j *outputCopy) copyParts(ctx context.Context, up *upload, first *rangeReader) error {
+func (j *outputCopy) copyParts(ctx context.Context, up *multipartUpload, first *rangeReader) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var failed atomic.Bool // set before the connection of the part that failed is free
 	for _, i := range up.missing() {
@@ -121,7 +121,7 @@ func (j *outputCopy) copyParts(ctx context.Context, up *upload, first *rangeRead
 
 // copyPart copies a range of the origin straight into part i. first is its open answer,
 // or nil.
-func (j *outputCopy) copyPart(ctx context.Context, up *upload, i int, first *rangeReader) error {
+func (j *outputCopy) copyPart(ctx context.Context, up *multipartUpload, i int, first *rangeReader) error {
 	if first != nil {
 		defer first.Close()
 	}

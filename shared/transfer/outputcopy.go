@@ -74,7 +74,7 @@ func (j *outputCopy) source(first *rangeReader, known OriginFile, from, to int64
 // create begins a multipart upload, of parts of the usual size if that will do, and
 // has the caller save its checkpoint before the first byte: an upload that nobody
 // knows is paid for until the bucket's rule for incomplete uploads ends it.
-func (j *outputCopy) create(ctx context.Context, key string, file OriginFile, usual int64) (*upload, error) {
+func (j *outputCopy) create(ctx context.Context, key string, file OriginFile, usual int64) (*multipartUpload, error) {
 	partSize, err := partSizeFor(file.Total, usual)
 	if err != nil {
 		return nil, err
@@ -94,10 +94,10 @@ func (j *outputCopy) create(ctx context.Context, key string, file OriginFile, us
 
 // abandon decides what an upload that failed comes to. If another call has stored
 // the object, which explains an upload that is gone, cannot be completed or, at
-// some stores, only ever breaks the connection, that is the result. An upload that
+// some servers, only ever breaks the connection, that is the result. An upload that
 // is gone without one is started again. Of the rest, what no later call could
 // resume is aborted.
-func (j *outputCopy) abandon(ctx context.Context, up *upload, err error) (Result, error) {
+func (j *outputCopy) abandon(ctx context.Context, up *multipartUpload, err error) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, err
 	}

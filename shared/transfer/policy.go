@@ -32,9 +32,9 @@ func (p Policy) checkURL(u *url.URL) error {
 	port := cmp.Or(u.Port(), defaultPorts[u.Scheme])
 	switch {
 	case u.Scheme != "https" && (u.Scheme != "http" || !p.AllowInsecure):
-		return named.Errorf(named.OriginRefused, "the scheme %q of the download address is not allowed: https only", u.Scheme)
+		return named.Errorf(named.OriginRefused, "the scheme %q of the address is not allowed: https only", u.Scheme)
 	case host == "":
-		return named.Errorf(named.OriginRefused, "the download address names no host")
+		return named.Errorf(named.OriginRefused, "the address names no host")
 	case len(p.Hosts) > 0 && !slices.ContainsFunc(p.Hosts, func(allowed string) bool { return matchHost(allowed, host, port) }):
 		return named.Errorf(named.OriginRefused, "the host %q is not among the download hosts", u.Host)
 	}
@@ -74,7 +74,7 @@ func (p Policy) checkAddress(address string) error {
 	// Whatever name Lambda's runtime API has, only its port tells it from the local
 	// stack's own servers.
 	if _, port, err := net.SplitHostPort(p.LambdaRuntimeAPI); err == nil && port == fmt.Sprint(dialled.Port()) {
-		return named.Errorf(named.OriginRefused, "the download address leads to the Lambda runtime API")
+		return named.Errorf(named.OriginRefused, "the address leads to the Lambda runtime API")
 	}
 	if p.AllowInsecure && ip.IsLoopback() {
 		return nil

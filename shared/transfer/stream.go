@@ -40,7 +40,7 @@ type streaming struct {
 	key  string
 	file OriginFile
 	open openBody
-	up   *upload // nil until a second part is needed
+	up   *multipartUpload // nil until a second part is needed
 
 	// Of the attempt under way:
 	total int64  // bytes read

@@ -61,8 +61,8 @@ func partSizeFor(total, usual int64) (int64, error) {
 	return size, nil
 }
 
-// upload is a multipart upload under way: parts[i] is part number i+1.
-type upload struct {
+// multipartUpload is a multipart multipartUpload under way: parts[i] is part number i+1.
+type multipartUpload struct {
 	*bucketClient
 	Checkpoint
 	mu    sync.Mutex // guards parts while put and reserve are called side by side
@@ -75,20 +75,20 @@ type part struct {
 }
 
 // plan divides the total into parts.
-func (u *upload) plan() { u.parts = make([]part, (u.Total+u.PartSize-1)/u.PartSize) }
+func (u *multipartUpload) plan() { u.parts = make([]part, (u.Total+u.PartSize-1)/u.PartSize) }
 
 // size returns how many bytes part i has, once the total is known.
-func (u *upload) size(i int) int64 { return min(u.PartSize, u.Total-int64(i)*u.PartSize) }
+func (u *multipartUpload) size(i int) int64 { return min(u.PartSize, u.Total-int64(i)*u.PartSize) }
 
 // reserve makes part i the last one, not stored yet.
-func (u *upload) reserve(i int) {
+func (u *multipartUpload) reserve(i int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.parts = append(u.parts[:i], part{})
 }
 
 // missing returns the parts that are not stored yet; no put may be under way.
-func (u *upload) missing() (missing []int) {
+func (u *multipartUpload) missing() (missing []int) {
 	for i, p := range u.parts {
 		if p.etag == "" {
 			missing = append(missing, i)
@@ -98,7 +98,7 @@ func (u *upload) missing() (missing []int) {
 }
 
 // create begins an upload of the checkpoint's key, and completes the checkpoint.
-func (s *bucketClient) create(ctx context.Context, cp Checkpoint) (*upload, error) {
+func (s *bucketClient) create(ctx context.Context, cp Checkpoint) (*multipartUpload, error) {
 	input := &s3.CreateMultipartUploadInput{
 		Bucket: &s.bucket, Key: &cp.Key, Metadata: s.metadata,
 		ContentType: aws.String(contentType(cp.ContentType)), ContentEncoding: orNil(cp.ContentEncoding),
@@ -114,11 +114,11 @@ func (s *bucketClient) create(ctx context.Context, cp Checkpoint) (*upload, erro
 	if err != nil {
 		return nil, err
 	}
-	return &upload{bucketClient: s, Checkpoint: cp}, nil
+	return &multipartUpload{bucketClient: s, Checkpoint: cp}, nil
 }
 
 // put stores part i, of that size.
-func (u *upload) put(ctx context.Context, i int, size int64, open openBody) error {
+func (u *multipartUpload) put(ctx context.Context, i int, size int64, open openBody) error {
 	var stored part
 	input := &s3.UploadPartInput{
 		Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID, PartNumber: aws.Int32(int32(i + 1)), ContentLength: &size,
@@ -145,7 +145,7 @@ func (u *upload) put(ctx context.Context, i int, size int64, open openBody) erro
 
 // list asks S3 which parts are stored. One without a CRC32, or of another size, is
 // copied again: nothing would vouch for it.
-func (u *upload) list(ctx context.Context) error {
+func (u *multipartUpload) list(ctx context.Context) error {
 	clear(u.parts)
 	input := &s3.ListPartsInput{Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID}
 	for {
@@ -174,7 +174,7 @@ func (u *upload) list(ctx context.Context) error {
 
 // complete makes the object of the parts. Where S3 granted FULL_OBJECT it compares
 // the CRC32 and the size of the whole itself; else it has compared each part's.
-func (u *upload) complete(ctx context.Context) (Result, error) {
+func (u *multipartUpload) complete(ctx context.Context) (Result, error) {
 	res := newResult(u.Key, u.OriginFile)
 	input := &s3.CompleteMultipartUploadInput{
 		Bucket: &u.bucket, Key: &u.Key, UploadId: &u.UploadID,
@@ -207,7 +207,7 @@ const abortTime = 15 * time.Second
 
 // abort ends an upload that no later call could resume. Its failure is not
 // reported: the bucket's rule for incomplete uploads ends what is left.
-func (u *upload) abort(ctx context.Context) {
+func (u *multipartUpload) abort(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
 	_ = Abort(ctx, u.s3, u.bucket, u.Checkpoint)

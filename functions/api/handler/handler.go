@@ -59,5 +59,6 @@ type Handler struct {
 	Concurrency  int // calls that one request makes side by side, at least 1, such as DefaultConcurrency
 }
 
-// DefaultConcurrency is how many records a list reads at once; a stop makes two calls.
+// DefaultConcurrency is how many records GET /runs reads at once; DELETE makes no more than
+// two calls at once.
 const DefaultConcurrency = 16

@@ -16,8 +16,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// maxOutcome bounds the body of an outcome, in bytes: a task's id and some room.
-const maxOutcome = 4 << 10
+// maxDecision bounds the body of a decision, in bytes: a task's id and some room.
+const maxDecision = 4 << 10
 
 // decideOutcome stores a person's decision on the submission of a run that failed in
 // doubt, and redrives the run, which acts on it.
@@ -51,7 +51,7 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 		}
 		status = run.Submitting
 	}
-	return httpapi.JSON(http.StatusAccepted, api.Started{RunID: id, Status: status})
+	return httpapi.JSON(http.StatusAccepted, api.Accepted{RunID: id, Status: status})
 }
 
 func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
@@ -69,7 +69,7 @@ func (h *Handler) redrive(ctx context.Context, record lifecycle.Run) error {
 // started, or that it started none.
 func parseOutcome(raw []byte) (decision run.Decision, err error) {
 	malformed := named.Violations{{Parameter: "outcome", Message: `must be {"task_id": "…"} or {"not_started": true}`}}.Err()
-	if len(bytes.TrimSpace(raw)) == 0 || len(raw) > maxOutcome {
+	if len(bytes.TrimSpace(raw)) == 0 || len(raw) > maxDecision {
 		return decision, malformed
 	}
 	// By the rules of a request: a byte order mark is skipped, and a name that
@@ -88,7 +88,7 @@ func parseOutcome(raw []byte) (decision run.Decision, err error) {
 	fields, _ := document.(map[string]any)
 	for name := range fields {
 		if name != "task_id" && name != "not_started" {
-			violations.Add(named.Quote(name), "is not a field of an outcome; known are task_id and not_started")
+			violations.Add(named.Quote(name), "is not a field of a decision; known are task_id and not_started")
 		}
 	}
 	switch {

@@ -18,9 +18,9 @@ import (
 const ann = "arn:aws:iam::123456789012:user/ann"
 
 // says is a person's POST /runs/{id}/outcome.
-func (w *world) says(id, word string) answer {
+func (w *world) says(id, decision string) answer {
 	w.T.Helper()
-	e := httpEvent("POST", "/runs/"+id+"/outcome", word)
+	e := httpEvent("POST", "/runs/"+id+"/outcome", decision)
 	e.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{UserARN: ann}}
 	return w.event(e)
 }
@@ -54,12 +54,12 @@ func TestOutcomeOfEndedDelivery(t *testing.T) {
 	}
 }
 
-// TestOutcome: a person's word is stored with the attempt it speaks of and who said
+// TestOutcome: a person's decision is stored with the attempt it speaks of and who said
 // it, then the run is redriven.
 func TestOutcome(t *testing.T) {
-	for word, want := range map[string]run.Decision{`{"task_id":"t1"}`: {TaskID: "t1"}, `{"not_started":true}`: {NotStarted: true}, "\ufeff" + `{"task_id":"t1"}`: {TaskID: "t1"}} {
+	for decision, want := range map[string]run.Decision{`{"task_id":"t1"}`: {TaskID: "t1"}, `{"not_started":true}`: {NotStarted: true}, "\ufeff" + `{"task_id":"t1"}`: {TaskID: "t1"}} {
 		w := newWorld(t).doubtful()
-		a := w.says("r1", word)
+		a := w.says("r1", decision)
 		if a.status != 202 || a.body["run_id"] != "r1" || a.body["status"] != "submitting" || len(a.body) != 2 {
 			t.Fatalf("%+v", a)
 		}
@@ -67,10 +67,10 @@ func TestOutcome(t *testing.T) {
 		if d := w.Run("r1").Decision; d == nil || *d != want || fmt.Sprint(w.Executions.Redriven) != "[r1]" {
 			t.Errorf("stored %+v, redriven %v", d, w.Executions.Redriven)
 		}
-		// The same word again, before and after the redrive's step: 202, nothing new.
+		// The same decision again, before and after the redrive's step: 202, nothing new.
 		for range 2 {
-			if a := w.says("r1", word); a.status != 202 || a.body["run_id"] != "r1" {
-				t.Errorf("the same word: %+v", a)
+			if a := w.says("r1", decision); a.status != 202 || a.body["run_id"] != "r1" {
+				t.Errorf("the same decision: %+v", a)
 			}
 			life := 1
 			if _, err := w.runs.Continue(t.Context(), lifecycle.Call{RunID: "r1", Redrives: &life}); err != nil {
@@ -79,8 +79,8 @@ func TestOutcome(t *testing.T) {
 		}
 		for _, other := range []string{`{"task_id":"t2"}`, `{"not_started":true}`, `{"task_id":"t1"}`} {
 			w.Cyberun.Has("t2", cyberun.StatusRunning)
-			if a := w.says("r1", other); !strings.HasSuffix(word, other) && (a.status != 409 || a.body["title"] != "NotInDoubt") {
-				t.Errorf("%s after %s: %+v", other, word, a)
+			if a := w.says("r1", other); !strings.HasSuffix(decision, other) && (a.status != 409 || a.body["title"] != "NotInDoubt") {
+				t.Errorf("%s after %s: %+v", other, decision, a)
 			}
 		}
 		if d := w.Run("r1").Decision; *d != want || len(w.Executions.Redriven) != 1 {
@@ -90,61 +90,61 @@ func TestOutcome(t *testing.T) {
 		r := w.Run("r1").Record
 		r.Status, r.Submission = run.Failed, nil
 		w.Record(r)
-		if a := w.says("r1", word); a.status != 202 || a.body["status"] != "failed" || len(w.Executions.Redriven) != 1 {
+		if a := w.says("r1", decision); a.status != 202 || a.body["status"] != "failed" || len(w.Executions.Redriven) != 1 {
 			t.Errorf("after it failed: %+v", a)
 		}
 	}
 }
 
-// TestOutcomeRefuses what is no word, speaks of no such task, or of a run that is
+// TestOutcomeRefuses what is no decision, speaks of no such task, or of a run that is
 // not in doubt; nothing is stored and nothing redriven.
 func TestOutcomeRefuses(t *testing.T) {
 	task := `{"task_id":"t1"}`
 	tests := []struct {
 		name       string
 		id         string
-		word       string
+		decision   string
 		prepare    func(w *world)
 		status     int
 		title      string
 		violations string
 	}{
-		{name: "nothing", word: "", status: 400, title: "InvalidRequest", violations: "[outcome]"},
-		{name: "no JSON", word: "{", status: 400, title: "InvalidRequest", violations: "[outcome]"},
-		{name: "two words", word: `{"task_id":"t0","task_id":"t1"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
-		{name: "two words, one escaped", word: `{"task_id":"t0","task\u005fid":"t1"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
-		{name: "an array", word: "[]", status: 400, title: "InvalidRequest", violations: "[outcome]"},
-		{name: "neither", word: "{}", status: 400, title: "InvalidRequest", violations: "[outcome]"},
-		{name: "both", word: `{"task_id":"t1","not_started":true}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
-		{name: "an unknown field", word: `{"task_id":"t1","why":"x"}`, status: 400, title: "InvalidRequest", violations: "[why]"},
-		{name: "another type", word: `{"task_id":7}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
-		{name: "not started is false", word: `{"not_started":false}`, status: 400, title: "InvalidRequest", violations: "[not_started]"},
-		{name: "not an id", word: `{"task_id":"../x"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
-		{name: "an empty id", word: `{"task_id":""}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
-		{name: "too large", word: `{"task_id":"` + strings.Repeat("x", maxOutcome) + `"}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
-		{name: "a task that Cyberun does not know", word: `{"task_id":"t9"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
-		{name: "a page says that it does not", word: task, prepare: func(w *world) { w.Fails("Task", functiontest.HTMLPage(404)) }, status: 503, title: "Unavailable", violations: "[]"},
-		{name: "the key was revoked", word: task, prepare: func(w *world) { w.Fails("Task", functiontest.Answered(401)) }, status: 502, title: "Unauthorized", violations: "[]"},
-		{name: "another run delivers it", word: task, prepare: func(w *world) {
+		{name: "nothing", decision: "", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "no JSON", decision: "{", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "two decisions", decision: `{"task_id":"t0","task_id":"t1"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
+		{name: "two decisions, one escaped", decision: `{"task_id":"t0","task\u005fid":"t1"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
+		{name: "an array", decision: "[]", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "neither", decision: "{}", status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "both", decision: `{"task_id":"t1","not_started":true}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "an unknown field", decision: `{"task_id":"t1","why":"x"}`, status: 400, title: "InvalidRequest", violations: "[why]"},
+		{name: "another type", decision: `{"task_id":7}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "not started is false", decision: `{"not_started":false}`, status: 400, title: "InvalidRequest", violations: "[not_started]"},
+		{name: "not an id", decision: `{"task_id":"../x"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
+		{name: "an empty id", decision: `{"task_id":""}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
+		{name: "too large", decision: `{"task_id":"` + strings.Repeat("x", maxDecision) + `"}`, status: 400, title: "InvalidRequest", violations: "[outcome]"},
+		{name: "a task that Cyberun does not know", decision: `{"task_id":"t9"}`, status: 400, title: "InvalidRequest", violations: "[task_id]"},
+		{name: "a page says that it does not", decision: task, prepare: func(w *world) { w.Fails("Task", functiontest.HTMLPage(404)) }, status: 503, title: "Unavailable", violations: "[]"},
+		{name: "the key was revoked", decision: task, prepare: func(w *world) { w.Fails("Task", functiontest.Answered(401)) }, status: 502, title: "Unauthorized", violations: "[]"},
+		{name: "another run delivers it", decision: task, prepare: func(w *world) {
 			w.deliverer(executions.Running)
 		}, status: 409, title: "TaskTaken", violations: "[]"},
-		{name: "another run started it", word: task, prepare: func(w *world) {
+		{name: "another run started it", decision: task, prepare: func(w *world) {
 			w.Set("tasks/t1", run.Ownership{StartedBy: "r9", Evidence: run.ByReceipt})
 		}, status: 409, title: "TaskTaken", violations: "[]"},
-		{name: "no such run", id: "nope", word: task, status: 404, title: "RunNotFound", violations: "[]"},
-		{name: "a run that waits", word: task, prepare: func(w *world) {
+		{name: "no such run", id: "nope", decision: task, status: 404, title: "RunNotFound", violations: "[]"},
+		{name: "a run that waits", decision: task, prepare: func(w *world) {
 			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
-		{name: "a run that waits, and a task that Cyberun does not know", word: `{"task_id":"t9"}`, prepare: func(w *world) {
+		{name: "a run that waits, and a task that Cyberun does not know", decision: `{"task_id":"t9"}`, prepare: func(w *world) {
 			w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Evidence: run.ByReceipt})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
-		{name: "a run that failed otherwise", word: `{"not_started":true}`, prepare: func(w *world) {
+		{name: "a run that failed otherwise", decision: `{"not_started":true}`, prepare: func(w *world) {
 			w.Record(run.Record{RunID: "r1", Status: run.Failed, TaskID: "t1", Evidence: run.ByReceipt, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
-		{name: "a run in doubt that has not ended", word: task, prepare: func(w *world) {
+		{name: "a run in doubt that has not ended", decision: task, prepare: func(w *world) {
 			w.Record(run.Record{RunID: "r1", Status: run.Submitting, Submission: &run.Submission{AttemptID: "a1"}})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
-		{name: "a run that was stopped in doubt", word: task, prepare: func(w *world) {
+		{name: "a run that was stopped in doubt", decision: task, prepare: func(w *world) {
 			w.Record(run.Record{RunID: "r1", Status: run.Cancelled, Submission: &run.Submission{AttemptID: "a1"}, EndedAt: began})
 		}, status: 409, title: "NotInDoubt", violations: "[]"},
 	}
@@ -157,7 +157,7 @@ func TestOutcomeRefuses(t *testing.T) {
 			if test.id == "" {
 				test.id = "r1"
 			}
-			a := w.says(test.id, test.word)
+			a := w.says(test.id, test.decision)
 			if a.status != test.status || a.body["title"] != test.title || fmt.Sprint(a.violations()) != test.violations {
 				t.Errorf("%d %s", a.status, a.raw)
 			}
@@ -168,7 +168,7 @@ func TestOutcomeRefuses(t *testing.T) {
 	}
 }
 
-// TestOutcomeThroughOutages: what was stored stands, and the same word redrives.
+// TestOutcomeThroughOutages: what was stored stands, and the same decision redrives.
 func TestOutcomeThroughOutages(t *testing.T) {
 	w := newWorld(t).doubtful()
 	w.Fails("RedriveExecution", away)
@@ -180,7 +180,7 @@ func TestOutcomeThroughOutages(t *testing.T) {
 	if a := w.says("r1", `{"not_started":true}`); a.status != 202 || fmt.Sprint(w.Executions.Redriven) != "[r1]" || !w.Run("r1").Decision.DecidedAt.Equal(began) {
 		t.Errorf("%+v, redriven %v", a, w.Executions.Redriven)
 	}
-	// A word that was stored is answered without Cyberun.
+	// A decision that was stored is answered without Cyberun.
 	w = newWorld(t).doubtful()
 	if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
 		t.Errorf("%+v", a)

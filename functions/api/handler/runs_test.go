@@ -52,7 +52,7 @@ func TestShowsCandidates(t *testing.T) {
 func TestShowsProgress(t *testing.T) {
 	w := newWorld(t)
 	w.Record(run.Record{RunID: "r1", Status: run.Waiting, TaskID: "t1", Adopted: true, Workflow: "x"})
-	if err := w.runs.PutProgress(t.Context(), run.Progress{RunID: "r1", TaskStatus: "running", Progress: 0.5, StepCurrent: ptr(15), StepTotal: ptr(30), Polls: 1}); err != nil {
+	if err := w.runs.PutProgress(t.Context(), run.Progress{RunID: "r1", TaskStatus: "running", Fraction: 0.5, StepCurrent: ptr(15), StepTotal: ptr(30), Polls: 1}); err != nil {
 		t.Fatal(err)
 	}
 	a := w.call("GET", "/runs/r1", "")

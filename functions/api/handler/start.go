@@ -76,7 +76,7 @@ func conflict(runID string) error {
 
 // accepted answers 202 with where the run can be looked at.
 func accepted(runID string, status run.Status) (httpapi.Response, error) {
-	answer, err := httpapi.JSON(http.StatusAccepted, api.Started{RunID: runID, Status: status})
+	answer, err := httpapi.JSON(http.StatusAccepted, api.Accepted{RunID: runID, Status: status})
 	if err == nil {
 		answer.Headers["location"] = "/runs/" + url.PathEscape(runID)
 	}

@@ -133,7 +133,7 @@ func TestStopsPayingForAFailedRun(t *testing.T) {
 	if a := w.call("DELETE", "/runs/r1", ""); a.status != 202 || a.body["task"] != "cancelling" {
 		t.Errorf("%+v", a)
 	}
-	if r := w.Run("r1"); r.Cancel == nil || !r.Pending(w.Now) {
+	if r := w.Run("r1"); r.Cancel == nil || !r.WorkLeft(w.Now) {
 		t.Errorf("no sweep goes on with the cancel: %+v", r)
 	}
 }

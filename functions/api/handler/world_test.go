@@ -60,7 +60,7 @@ type world struct {
 // newWorld returns the world of a stack without runs. Cyberun runs a task t1.
 func newWorld(t *testing.T) *world {
 	w := &world{World: functiontest.New(t)}
-	w.CallTime, w.Cyberun.MaxTime = 0, cyberun.CallTime
+	w.TimePerCall, w.Cyberun.MaxTime = 0, cyberun.CallTime
 	w.Cyberun.Has("t1", cyberun.StatusRunning)
 	w.runs = w.Runs()
 	w.workflows = func(cyberun.Page) cyberun.WorkflowList {

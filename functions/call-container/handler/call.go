@@ -31,7 +31,7 @@ const (
 
 // ambiguous are the statuses with which Cyberun itself answers for a container that does
 // not exist, does not run or cannot be reached, or for a key that it refuses. The same
-// status from the container itself looks no different: the container's detail is asked.
+// status from the container itself looks no different: the container's description is asked for.
 var ambiguous = []int{
 	http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
@@ -59,7 +59,7 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 	if len(body) > 0 {
 		k.Body, k.Length = bytes.NewReader(body), int64(len(body))
 	}
-	within, cancel := context.WithTimeout(ctx, h.CallTime)
+	within, cancel := context.WithTimeout(ctx, h.ContainerTime)
 	defer cancel()
 	answer, err := h.Cyberun.CallContainer(within, k)
 	if err != nil {
@@ -86,7 +86,7 @@ func (h *Handler) call(ctx context.Context, r httpapi.Request, moved *traffic) (
 }
 
 // failed returns the named error of a call that got no whole answer. It asks for
-// the container's state, unless the call ran out of its time.
+// the container's status, unless the call ran out of its time.
 func (h *Handler) failed(ctx, within context.Context, slug string, err error) error {
 	if _, ok := named.As(err); ok {
 		return err // from the key's source, which names its own
@@ -97,9 +97,9 @@ func (h *Handler) failed(ctx, within context.Context, slug string, err error) er
 	}
 	switch ended := within.Err() != nil; {
 	case ended && sent:
-		return named.Errorf(named.ContainerTimedOut, "the container service %s had not answered after %s; the call may go on there", slug, h.CallTime)
+		return named.Errorf(named.ContainerTimedOut, "the container service %s had not answered after %s; the call may go on there", slug, h.ContainerTime)
 	case ended:
-		return named.Errorf(named.Unavailable, "Cyberun could not be reached within %s; %s: %w", h.CallTime, effect, err)
+		return named.Errorf(named.Unavailable, "Cyberun could not be reached within %s; %s: %w", h.ContainerTime, effect, err)
 	}
 	unavailable := h.lookUp(ctx, slug, err.Error()+"; "+effect)
 	if unavailable == nil {
@@ -131,9 +131,9 @@ func (h *Handler) lookUp(ctx context.Context, slug, happened string) error {
 	defer cancel()
 	found, err := h.Cyberun.Container(ctx, slug)
 	if err != nil {
-		e, _ := named.As(detailError(slug, err))
+		e, _ := named.As(descriptionError(slug, err))
 		if e.Name == named.Unavailable {
-			return named.Errorf(named.Unavailable, "%s, and the state of the container service %s could not be asked: %w", happened, slug, err)
+			return named.Errorf(named.Unavailable, "%s, and the status of the container service %s could not be asked: %w", happened, slug, err)
 		}
 		return e
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 )
 
-// Cyberun is what the function asks of the service.
+// Cyberun has the calls of [cyberun.Client] that the function makes.
 type Cyberun interface {
 	Containers(ctx context.Context, page cyberun.Page) (cyberun.ContainerList, error)
 	Container(ctx context.Context, slug string) (cyberun.Container, error)
@@ -23,11 +23,11 @@ type Cyberun interface {
 }
 
 const (
-	// DefaultCallTime is how long a container may take. An HTTP API gives up after 30 s
+	// DefaultContainerTime is how long a container may take. An HTTP API gives up after 30 s
 	// and the function's own timeout is 29 s; LookUpTime comes after it.
 	// ContainerTimedOut in shared/named, docs/containers.md and the template name the 25
 	// s as well.
-	DefaultCallTime = 25 * time.Second
+	DefaultContainerTime = 25 * time.Second
 	// DefaultLookUpTime is how long Cyberun may take to describe a container whose call
 	// failed.
 	DefaultLookUpTime = 3 * time.Second
@@ -35,11 +35,11 @@ const (
 
 // Handler answers the routes below /containers.
 type Handler struct {
-	Cyberun    Cyberun
-	CallTime   time.Duration // how long a container may take to answer
-	LookUpTime time.Duration // how long the detail may take after a failure
-	Log        *slog.Logger
-	Now        func() time.Time
+	Cyberun       Cyberun
+	ContainerTime time.Duration // how long a container may take to answer
+	LookUpTime    time.Duration // how long Cyberun may take to describe the container after a failure
+	Log           *slog.Logger
+	Now           func() time.Time
 }
 
 // The routes, as the template has them.
@@ -49,7 +49,7 @@ const (
 	routeCall = "ANY /containers/{slug}/{path+}"
 )
 
-// Handle answers one request and logs one line about it: who called which service, how it
+// Handle answers one request and logs one line about it: who called which container service, how it
 // ended, how long it took and how many bytes went each way. Nothing of the path, the
 // query, the headers or the bodies is logged. It never returns an error, for which the
 // gateway would answer with a bare 500 that says nothing: what goes wrong is a problem
@@ -132,7 +132,7 @@ func (h *Handler) show(ctx context.Context, slug string) (none httpapi.Response,
 	defer cancel()
 	found, err := h.Cyberun.Container(ctx, slug)
 	if err != nil {
-		return none, detailError(slug, err)
+		return none, descriptionError(slug, err)
 	}
 	return httpapi.JSON(http.StatusOK, found)
 }
@@ -141,8 +141,9 @@ func notFound(slug string) error {
 	return named.Errorf(named.ContainerNotFound, "Cyberun has no container service %q for this key", named.Quote(slug))
 }
 
-// detailError names the error that Cyberun's detail of a service came back with.
-func detailError(slug string, err error) error {
+// descriptionError names the error with which Cyberun answered for the description of a
+// container service.
+func descriptionError(slug string, err error) error {
 	if cyberun.IsNotFound(err) {
 		return notFound(slug)
 	}

@@ -167,8 +167,8 @@ func TestWhatGoesWrong(t *testing.T) {
 		{"stopped, told by a broken connection", nil, errors.New("reset"), stopped, 409, "ContainerNotRunning", "echo is stopped"},
 		{"key refused", answers(401, ""), nil, is(401), 502, "Unauthorized", "refused the key"},
 		{"not licensed", answers(403, ""), nil, is(403), 502, "FeatureNotLicensed", ""},
-		{"Cyberun away", answers(502, "<html>"), nil, is(502), 503, "Unavailable", "the call got a 502, and the state of the container service echo could not be asked"},
-		{"Cyberun away, no answer at all", nil, errors.New("reset"), is(500), 503, "Unavailable", "reset; the call may have been carried out, and the state"},
+		{"Cyberun away", answers(502, "<html>"), nil, is(502), 503, "Unavailable", "the call got a 502, and the status of the container service echo could not be asked"},
+		{"Cyberun away, no answer at all", nil, errors.New("reset"), is(500), 503, "Unavailable", "reset; the call may have been carried out, and the status"},
 		{"no answer, though it runs", nil, errors.New("reset"), nil, 503, "Unavailable", "reset; the call may have been carried out"},
 		{"never sent", nil, unsent, nil, 503, "Unavailable", "nothing was sent to the container"},
 		{"no key", nil, named.Errorf(named.Unauthorized, "the secret holds no value yet"), nil, 502, "Unauthorized", "holds no value yet"},
@@ -215,7 +215,7 @@ func TestTimeIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.h.CallTime = time.Millisecond
+			w.h.ContainerTime = time.Millisecond
 			w.c.call = func(ctx context.Context, _ cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) { return call(ctx) }
 			p := w.problem(w.handle(event("POST", "/containers/echo/x", "", "y")), 504, "ContainerTimedOut")
 			if !strings.Contains(p["detail"].(string), "the call may go on") || len(w.c.calls) != 1 {
@@ -242,7 +242,7 @@ func TestStatusesThatAreNone(t *testing.T) {
 		w.c.call = func(ctx context.Context, _ cyberun.ContainerCall) (*cyberun.ContainerAnswer, error) {
 			return &cyberun.ContainerAnswer{Status: status, Body: slowBody{ctx}}, nil
 		}
-		w.h.CallTime = time.Second
+		w.h.ContainerTime = time.Second
 		p := w.problem(w.handle(event("POST", "/containers/echo/x", "", "y")), 503, "Unavailable")
 		if !strings.Contains(p["detail"].(string), fmt.Sprintf("the status %d", status)) || w.c.lookUps > 0 {
 			t.Errorf("%v, %d look-ups", p["detail"], w.c.lookUps)

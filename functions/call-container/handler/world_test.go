@@ -73,7 +73,7 @@ func newWorld(t *testing.T) *world {
 		},
 	}
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	w.h = &Handler{Cyberun: w.c, CallTime: DefaultCallTime, LookUpTime: DefaultLookUpTime, Log: slog.New(slog.NewJSONHandler(&w.log, nil)), Now: func() time.Time {
+	w.h = &Handler{Cyberun: w.c, ContainerTime: DefaultContainerTime, LookUpTime: DefaultLookUpTime, Log: slog.New(slog.NewJSONHandler(&w.log, nil)), Now: func() time.Time {
 		now = now.Add(7 * time.Millisecond)
 		return now
 	}}

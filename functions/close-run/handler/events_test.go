@@ -37,7 +37,7 @@ func TestSamples(t *testing.T) {
 		w := newWorld(t)
 		if !in.Sweep {
 			d := event.Detail
-			e := executions.FromEvent(d.ExecutionARN, d.Status, d.Error, d.Cause, in.Detail.RedriveCount, began)
+			e := executions.New(d.ExecutionARN, d.Status, d.Error, d.Cause, in.Detail.RedriveCount, began)
 			e.Input = d.Input
 			w.Executions.Put(e)
 		}

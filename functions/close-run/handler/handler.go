@@ -41,7 +41,7 @@ func (in Input) ID() string { return in.Detail.Name }
 // Response counts what a call did, for somebody who invokes the function by hand.
 type Response struct {
 	Closed int `json:"closed"`
-	Failed int `json:"failed,omitempty"` // of a sweep: runs left for the next one
+	Left   int `json:"left,omitempty"` // of a sweep: runs left for the next one
 }
 
 // Handler closes runs whose execution failed, timed out or was stopped.
@@ -83,7 +83,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	if d.ExecutionARN == "" {
 		return Response{}, named.Errorf(named.InvalidRequest, "the event names no execution: expected detail.executionArn, or {\"sweep\": true}")
 	}
-	closed, err := h.close(ctx, h.Closer, executions.FromEvent(d.ExecutionARN, d.Status, d.Error, d.Cause, d.RedriveCount, time.Time{}))
+	closed, err := h.close(ctx, h.Closer, executions.New(d.ExecutionARN, d.Status, d.Error, d.Cause, d.RedriveCount, time.Time{}))
 	if err != nil || !closed {
 		return Response{}, err
 	}
@@ -91,13 +91,13 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 }
 
 // close closes one run, and names the candidates of one that closed in doubt.
-func (h *Handler) close(ctx context.Context, closer lifecycle.Closer, event executions.Execution) (bool, error) {
-	e, sure, ended, err := closer.Ended(ctx, event)
+func (h *Handler) close(ctx context.Context, closer lifecycle.Closer, reported executions.Execution) (bool, error) {
+	e, sure, ended, err := closer.Ended(ctx, reported)
 	if err != nil {
 		return false, err
 	}
 	if !ended {
-		return false, closer.RepairError(ctx, event.Name)
+		return false, closer.RepairError(ctx, reported.Name)
 	}
 	closed, err := closer.Close(ctx, e, sure)
 	if err != nil {
@@ -156,7 +156,7 @@ func (h *Handler) sweep(ctx context.Context) (Response, error) {
 		return false, err
 	})
 	closedLast, failedLast := h.each(ctx, begin, unfinished, h.sweepOne)
-	return Response{Closed: closed + closedLast, Failed: failed + failedLast + left}, err
+	return Response{Closed: closed + closedLast, Left: failed + failedLast + left}, err
 }
 
 // each calls do for every execution, several side by side, until begin has ended. It

@@ -151,7 +151,7 @@ func TestNamesCandidates(t *testing.T) {
 		if len(failure.Candidates) != 1 || failure.Candidates[0].TaskID != "t1" || failure.Candidates[0].TaskStatus != "running" || len(record.Candidates) != 1 || !strings.HasSuffix(record.Error.Cause, "candidates: t1") || failure.Error.Cause != record.Error.Cause {
 			t.Errorf("%s: %+v, %+v", status, failure, record)
 		}
-		if w.Cyberun.Cancelled != nil || record.TaskID != "" || record.Pending(w.Now) {
+		if w.Cyberun.Cancelled != nil || record.TaskID != "" || record.WorkLeft(w.Now) {
 			t.Errorf("cancelled %v, %+v", w.Cyberun.Cancelled, record)
 		}
 	}
@@ -163,14 +163,14 @@ func TestNamesCandidates(t *testing.T) {
 	if _, err := w.close("r1"); !named.Is(err, named.Unavailable) {
 		t.Error(err)
 	}
-	if record, failure := w.closed("r1"); record.Status != run.Cancelled || failure == nil || !record.Pending(w.Now) {
+	if record, failure := w.closed("r1"); record.Status != run.Cancelled || failure == nil || !record.WorkLeft(w.Now) {
 		t.Errorf("%+v, %+v", record, failure)
 	}
 	row(w, "t1", 2*time.Second)
 	if out := w.sweep(); out != (Response{}) {
 		t.Errorf("%+v", out)
 	}
-	if record, failure := w.closed("r1"); len(record.Candidates) != 1 || len(failure.Candidates) != 1 || record.Pending(w.Now) {
+	if record, failure := w.closed("r1"); len(record.Candidates) != 1 || len(failure.Candidates) != 1 || record.WorkLeft(w.Now) {
 		t.Errorf("%+v, %+v", record, failure)
 	}
 }
@@ -308,19 +308,19 @@ func TestCancelOutcomes(t *testing.T) {
 				cancels := w.Cyberun.CancelTimes(began.Add(time.Hour))
 				tries := fmt.Sprint(cancels[:min(5, len(cancels))])
 				if times == 2 {
-					if tries != "[0s 500ms 1.5s]" || record.Pending(w.Now) || !strings.Contains(failure.Error.Cause, "its task t1 was cancelled") || record.Cancel.EndedAs != "cancelled" {
+					if tries != "[0s 500ms 1.5s]" || record.WorkLeft(w.Now) || !strings.Contains(failure.Error.Cause, "its task t1 was cancelled") || record.Cancel.EndedAs != "cancelled" {
 						t.Errorf("tried at %s, %+v", tries, record)
 					}
 					return
 				}
-				if tries != "[0s 500ms 1.5s 3.5s 7.5s]" || w.Now.Sub(began.Add(time.Hour)) > lifecycle.CloseBudget || !record.Pending(w.Now) || !strings.Contains(failure.Error.Cause, "could not be cancelled yet") {
+				if tries != "[0s 500ms 1.5s 3.5s 7.5s]" || w.Now.Sub(began.Add(time.Hour)) > lifecycle.CloseBudget || !record.WorkLeft(w.Now) || !strings.Contains(failure.Error.Cause, "could not be cancelled yet") {
 					t.Errorf("tried at %s, until %s, %+v", tries, w.Now, record)
 				}
 				w.Cyberun.Cancels = nil
 				if out := w.sweep(); out != (Response{}) || w.Cyberun.Of("t1").Status != cyberun.StatusCancelled {
 					t.Errorf("the sweep: %+v, the task is %s", out, w.Cyberun.Of("t1").Status)
 				}
-				if record, _ := w.closed("r1"); record.Pending(w.Now) || record.Cancel.AcceptedAt.IsZero() || record.Cancel.EndedAs != "cancelled" {
+				if record, _ := w.closed("r1"); record.WorkLeft(w.Now) || record.Cancel.AcceptedAt.IsZero() || record.Cancel.EndedAs != "cancelled" {
 					t.Errorf("%+v", record.Cancel)
 				}
 			})
@@ -346,10 +346,10 @@ func TestAbortsUploads(t *testing.T) {
 	for status, want := range map[string]string{"ABORTED": "[up1]", "FAILED": "[]"} {
 		w := newWorld(t)
 		w.record(run.Record{Status: run.Copying, TaskID: "t1"})
-		for id, c := range map[string]lifecycle.OutputCopy{
+		for id, c := range map[string]lifecycle.CopyState{
 			"a": {Checkpoint: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1", PartSize: 1}}, "b": {Output: &run.Output{ID: "b"}},
 		} {
-			if err := w.runs.PutOutputCopy(t.Context(), "r1", id, c); err != nil {
+			if err := w.runs.PutCopyState(t.Context(), "r1", id, c); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -189,7 +189,7 @@ func TestCrashes(t *testing.T) {
 			for n := 1; ; n++ {
 				w := newWorld(t)
 				w.record(run.Record{Status: run.Copying, TaskID: "t1", WorkflowID: "wf-1"})
-				if err := w.runs.PutOutputCopy(t.Context(), "r1", "a", lifecycle.OutputCopy{Checkpoint: &transfer.Checkpoint{UploadID: "up1", PartSize: 1}}); err != nil {
+				if err := w.runs.PutCopyState(t.Context(), "r1", "a", lifecycle.CopyState{Checkpoint: &transfer.Checkpoint{UploadID: "up1", PartSize: 1}}); err != nil {
 					t.Fatal(err)
 				}
 				w.execution("r1", "ABORTED", "", "")
@@ -218,7 +218,7 @@ func TestCrashes(t *testing.T) {
 					t.Fatal(err)
 				}
 				record, failure := w.closed("r1")
-				if record.Status != run.Cancelled || failure == nil || len(w.Cyberun.Cancelled) == 0 || len(w.S3.Aborted()) == 0 || len(w.S3.Keys(stateBucket, "submitting/")) > 0 || len(w.S3.Keys(stateBucket, "copies/")) > 0 || record.Pending(w.Now) {
+				if record.Status != run.Cancelled || failure == nil || len(w.Cyberun.Cancelled) == 0 || len(w.S3.Aborted()) == 0 || len(w.S3.Keys(stateBucket, "submitting/")) > 0 || len(w.S3.Keys(stateBucket, "copies/")) > 0 || record.WorkLeft(w.Now) {
 					t.Errorf("%s, after %v, call %d: %+v, %v, cancelled %v", again, after, n, record, failure, w.Cyberun.Cancelled)
 				}
 				if !met {

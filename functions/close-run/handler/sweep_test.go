@@ -83,7 +83,7 @@ func TestSweepGoesOn(t *testing.T) {
 			}
 			return do()
 		}
-		want := Response{Closed: 2, Failed: 2}
+		want := Response{Closed: 2, Left: 2}
 		if closed {
 			want.Closed = 0
 		}
@@ -94,7 +94,7 @@ func TestSweepGoesOn(t *testing.T) {
 			t.Errorf("markers %v", markers)
 		}
 		w.Around = nil
-		if want.Failed = 0; !closed {
+		if want.Left = 0; !closed {
 			want.Closed = 2
 		}
 		if out := w.sweep(); out != want || len(w.Cyberun.Cancelled) != 4 || len(w.S3.Keys(stateBucket, "submitting/")) > 0 {
@@ -117,13 +117,13 @@ func TestSweepAfterARotation(t *testing.T) {
 		if out := w.sweep(); out != (Response{}) {
 			t.Errorf("%+v", out)
 		}
-		if record, _ := w.closed("r1"); !record.Pending(w.Now) || record.Cancel == nil || !record.Cancel.AcceptedAt.IsZero() || len(w.Cyberun.Cancelled) > 0 {
+		if record, _ := w.closed("r1"); !record.WorkLeft(w.Now) || record.Cancel == nil || !record.Cancel.AcceptedAt.IsZero() || len(w.Cyberun.Cancelled) > 0 {
 			t.Fatalf("no later sweep will cancel it: %+v", record)
 		}
 	}
 	w.Cyberun.Cancels = nil
 	w.sweep()
-	if got, _ := w.closed("r1"); got.Status != run.Cancelled || len(w.Cyberun.Cancelled) != 1 || got.Pending(w.Now) {
+	if got, _ := w.closed("r1"); got.Status != run.Cancelled || len(w.Cyberun.Cancelled) != 1 || got.WorkLeft(w.Now) {
 		t.Errorf("%+v, cancelled %v", got, w.Cyberun.Cancelled)
 	}
 }

@@ -18,12 +18,12 @@ func TestUploadBesideTheClose(t *testing.T) {
 		w.execution("r1", "ABORTED", "", "")
 		refused := false
 		met := w.before(n, func() {
-			if err := w.runs.PutOutputCopy(t.Context(), "r1", "a", lifecycle.OutputCopy{Checkpoint: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
+			if err := w.runs.PutCopyState(t.Context(), "r1", "a", lifecycle.CopyState{Checkpoint: &transfer.Checkpoint{Key: "runs/r1/a.png", UploadID: "up1"}}); err != nil {
 				t.Fatal(err)
 			}
 			r, err := w.runs.Get(t.Context(), "r1") // as copy-result's save does
 			if err == nil {
-				_, err = w.runs.Check(t.Context(), r)
+				_, err = w.runs.Reread(t.Context(), r)
 			}
 			refused = err != nil
 		})

@@ -32,7 +32,7 @@ type world struct {
 // newWorld returns the world of a stack without runs. Cyberun runs a task t1.
 func newWorld(t *testing.T) *world {
 	w := &world{World: functiontest.New(t)}
-	w.Now, w.CallTime, w.Cyberun.MaxTime = began.Add(time.Hour), 0, lifecycle.CloseBudget
+	w.Now, w.TimePerCall, w.Cyberun.MaxTime = began.Add(time.Hour), 0, lifecycle.CloseBudget
 	w.Cyberun.Has("t1", cyberun.StatusRunning)
 	w.runs = w.Runs()
 	return w
@@ -48,7 +48,7 @@ func (w *world) handler() *Handler {
 
 // execution makes one that stands so. status is Step Functions' word.
 func (w *world) execution(runID, status, name, cause string) *executions.Execution {
-	e := executions.FromEvent(functiontest.ARN(runID), status, name, cause, 0, began)
+	e := executions.New(functiontest.ARN(runID), status, name, cause, 0, began)
 	e.Input = request
 	return w.Executions.Put(e)
 }

@@ -59,23 +59,23 @@ func (h *Handler) copyAll(ctx context.Context, r lifecycle.Run, outputs []workfl
 	return copied, !unfinished, nil
 }
 
-// copyOutput copies one output, unless time is over or a checkpoint says that it
-// is stored.
+// copyOutput copies one output, unless time is over or its copy's state says that
+// it is stored.
 func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run.Output, error) {
 	if !c.stopBefore.IsZero() && !c.Now().Before(c.stopBefore) {
 		c.unfinished.Store(true)
 		return run.Output{}, nil
 	}
-	checkpoint, err := c.Runs.OutputCopy(ctx, c.run.RunID, o.ID)
+	state, err := c.Runs.CopyState(ctx, c.run.RunID, o.ID)
 	if err != nil {
 		return run.Output{}, err
 	}
 	// A redrive may come after days: then Copy looks, once in each life, whether the
 	// object is still there.
-	if checkpoint.Output != nil && checkpoint.Life == c.run.Life {
-		return *checkpoint.Output, nil
+	if state.Output != nil && state.Life == c.run.Life {
+		return *state.Output, nil
 	}
-	result, err := c.copy(ctx, o, checkpoint.Checkpoint)
+	result, err := c.copy(ctx, o, state.Checkpoint)
 	c.stored.Add(result.Stored)
 	if err != nil || !result.Done {
 		c.unfinished.Store(true)
@@ -87,7 +87,7 @@ func (c *copying) copyOutput(ctx context.Context, o workflows.RemoteOutput) (run
 		ID: o.ID, Key: result.Key, Bytes: result.Bytes, CRC32: fmt.Sprintf("%08x", result.CRC32),
 		ContentType: result.ContentType, ETag: result.ETag,
 	}
-	return output, c.Runs.PutOutputCopy(ctx, c.run.RunID, o.ID, lifecycle.OutputCopy{Output: &output, Life: c.run.Life})
+	return output, c.Runs.PutCopyState(ctx, c.run.RunID, o.ID, lifecycle.CopyState{Output: &output, Life: c.run.Life})
 }
 
 // copy copies one output until the deadline, after which its checkpoint is stored.
@@ -114,10 +114,10 @@ func (c *copying) copy(ctx context.Context, o workflows.RemoteOutput, from *tran
 // in between, its close has already aborted the uploads that it saw: the error
 // makes Copy abort this one. A call of an earlier life of the run is refused too.
 func (c *copying) save(ctx context.Context, outputID string, cp transfer.Checkpoint) error {
-	if err := c.Runs.PutOutputCopy(ctx, c.run.RunID, outputID, lifecycle.OutputCopy{Checkpoint: &cp}); err != nil {
+	if err := c.Runs.PutCopyState(ctx, c.run.RunID, outputID, lifecycle.CopyState{Checkpoint: &cp}); err != nil {
 		return err
 	}
-	_, err := c.Runs.Check(ctx, c.run)
+	_, err := c.Runs.Reread(ctx, c.run)
 	return err
 }
 

@@ -21,7 +21,7 @@ func TestCopiedBefore(t *testing.T) {
 	w := newWorld(t).record(nil)
 	key := "runs/r1/output.png"
 	w.S3.Set(outputBucket, key, storetest.Object{})
-	if err := w.runs.PutOutputCopy(t.Context(), "r1", "output", lifecycle.OutputCopy{Output: &run.Output{ID: "output", Key: key, Bytes: 7}}); err != nil {
+	if err := w.runs.PutCopyState(t.Context(), "r1", "output", lifecycle.CopyState{Output: &run.Output{ID: "output", Key: key, Bytes: 7}}); err != nil {
 		t.Fatal(err)
 	}
 	w.h.NewCopier = func(time.Time, int) Copier { return copyFunc(nil) }
@@ -64,7 +64,7 @@ func TestNotDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := w.delivered(out, "output")
-	if record := w.get(); record.Copies != 2 || !m.Timings.CopyStartedAt.Equal(record.CopyStartedAt) {
+	if record := w.get(); record.CopyCalls != 2 || !m.Timings.CopyStartedAt.Equal(record.CopyStartedAt) {
 		t.Errorf("%+v", record)
 	}
 	stored, _ := w.S3.Object(stateBucket, "runs/r1.json")

@@ -75,30 +75,30 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 		return Response{}, err
 	}
 	if r.Status == run.Succeeded { // an earlier call delivered, and its reply was lost
-		return output(r), nil
+		return response(r), nil
 	}
 	outputs, err := h.outputs(ctx, r)
 	if err != nil {
 		return Response{}, err
 	}
 	if r, err = h.Runs.StartCopy(ctx, r); err != nil || r.Status == run.Succeeded {
-		return output(r), err
+		return response(r), err
 	}
 	copied, done, err := h.copyAll(ctx, r, outputs)
 	if named.Is(err, named.Superseded) { // most likely another live call of this step has delivered meanwhile
 		if r, again := h.Runs.Continue(ctx, in.Call); again == nil && r.Status == run.Succeeded {
-			return output(r), nil
+			return response(r), nil
 		}
 	}
 	if err != nil || !done {
-		return output(r), err
+		return response(r), err
 	}
 	progress, err := h.Runs.Progress(ctx, r.RunID)
 	if err != nil {
 		return Response{}, err
 	}
 	r, err = h.Runs.Deliver(ctx, r, run.NewManifest(r.Record, progress, copied, h.Now()))
-	return output(r), err
+	return response(r), err
 }
 
 // outputs reads the task's result: each output's id, and a fresh URL of it.
@@ -148,6 +148,6 @@ func (h *Handler) result(ctx context.Context, runID, taskID string) (cyberun.Res
 	return result, named.Errorf(named.Unavailable, "read the result of the task %s: %w", taskID, err)
 }
 
-func output(r lifecycle.Run) Response {
+func response(r lifecycle.Run) Response {
 	return Response{Done: r.Status == run.Succeeded, RunID: r.RunID, TaskID: r.TaskID, Bucket: r.Bucket, ManifestKey: r.ManifestKey}
 }

@@ -113,7 +113,7 @@ func (w *world) closes(status, name string) {
 	w.t.Helper()
 	w.Undisturbed(func() {
 		w.Cyberun.Started = []functiontest.Task{{Task: cyberun.Task{ID: "t1", Status: cyberun.StatusCancelled}}}
-		e := executions.FromEvent(functiontest.ARN("r1"), status, name, "x", w.get().Life, began)
+		e := executions.New(functiontest.ARN("r1"), status, name, "x", w.get().Life, began)
 		if _, err := (lifecycle.Closer{Runs: w.runs, Bucket: outputBucket}).Close(w.t.Context(), e, true); err != nil {
 			w.t.Fatal(err)
 		}

@@ -23,13 +23,13 @@ import (
 // Secrets has the secret that webhooks are signed with. Refresh reads it again after
 // rejected did not match a signature.
 type Secrets interface {
-	Key(ctx context.Context) (string, error)
+	Key(ctx context.Context) (secret string, err error)
 	Refresh(ctx context.Context, rejected string) (string, error)
 }
 
 // Runs finds the run that delivers a task, and its task token.
 type Runs interface {
-	WakeToken(ctx context.Context, taskID string) (runID, token string, err error)
+	TaskToken(ctx context.Context, taskID string) (runID, token string, err error)
 }
 
 // Resumer resumes an execution that waits for a webhook, by its task token.
@@ -118,7 +118,7 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 // nothing, and returns no id, for a task of another stack, or of a run that does not
 // wait for a webhook yet: such a run reads its task first.
 func (h *Handler) resume(ctx context.Context, taskID string) (runID string, err error) {
-	runID, token, err := h.Runs.WakeToken(ctx, taskID)
+	runID, token, err := h.Runs.TaskToken(ctx, taskID)
 	if err != nil || token == "" {
 		return "", err
 	}

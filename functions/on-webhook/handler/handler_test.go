@@ -36,7 +36,7 @@ type fakeRuns struct {
 	tokenOfTask func(taskID string) (runID, token string, err error)
 }
 
-func (f fakeRuns) WakeToken(_ context.Context, id string) (runID, token string, err error) {
+func (f fakeRuns) TaskToken(_ context.Context, id string) (runID, token string, err error) {
 	return f.tokenOfTask(id)
 }
 

@@ -84,12 +84,12 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 		return h.park(ctx, r, &progress, in)
 	}
 	progress.Polls++
-	progress.Events += run.PollEvents + in.Retries*run.RetryEvents
+	progress.HistoryEvents += run.PollEvents + in.Retries*run.RetryEvents
 	task, err := h.readTask(ctx, r)
 	if err == nil && !task.Status.Terminal() {
 		if most := h.streamTime(ctx, r.Record, in.Retries); most > 0 {
 			progress.TaskStatus = string(task.Status)
-			h.hold(ctx, r.TaskID, &progress, most)
+			h.follow(ctx, r.TaskID, &progress, most)
 			task, err = h.readTask(ctx, r)
 		} else {
 			task, err = h.pollInline(ctx, r, task, in.Retries)
@@ -98,7 +98,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	if err == nil {
 		progress.TaskStatus = string(task.Status)
 		if task.Status == cyberun.StatusCompleted {
-			progress.Progress = 1 // no event says so: the last tick comes before the end
+			progress.Fraction = 1 // no event says so: the last tick comes before the end
 		}
 	}
 	out, err := h.decide(ctx, r, &progress, task, err)
@@ -150,8 +150,8 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 	switch {
 	case !now.Before(r.Deadline()):
 		return h.timeOut(ctx, r)
-	case progress.Events >= run.FullHistory:
-		return Response{}, named.Errorf(named.HistoryFull, "the task %s is %s and the execution's history has some %d events of 25,000", r.TaskID, task.Status, progress.Events)
+	case progress.HistoryEvents >= run.FullHistory:
+		return Response{}, named.Errorf(named.HistoryFull, "the task %s is %s and the execution's history has some %d events of 25,000", r.TaskID, task.Status, progress.HistoryEvents)
 	}
 	out := Response{Status: task.Status}
 	if err != nil {
@@ -161,9 +161,9 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 		out.Park = true
 		return out, nil
 	}
-	wait := run.NextWait(now.Sub(r.TaskKnownAt), r.Deadline().Sub(now), progress.Events)
-	if progress.Checks > 0 {
-		wait = run.CheckWait(progress.Checks)
+	wait := run.NextWait(now.Sub(r.TaskKnownAt), r.Deadline().Sub(now), progress.HistoryEvents)
+	if progress.EarlyPolls > 0 {
+		wait = run.EarlyWait(progress.EarlyPolls)
 	}
 	if answer, ok := errors.AsType[*cyberun.APIError](err); ok {
 		wait = max(wait, min(answer.RetryAfter, run.MaxWait))
@@ -177,11 +177,11 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 // often it said no. After a webhook that came although the task had not ended the run
 // polls first: one that is resumed for nothing again and again would fill its history.
 func (h *Handler) mayPark(progress *run.Progress) bool {
-	if progress.Parks == 0 || progress.Checks > 0 && run.CheckWait(progress.Checks) == run.MaxWait {
-		progress.Checks = 0
+	if progress.Parks == 0 || progress.EarlyPolls > 0 && run.EarlyWait(progress.EarlyPolls) == run.MaxWait {
+		progress.EarlyPolls = 0
 		return true
 	}
-	progress.Checks++
+	progress.EarlyPolls++
 	return false
 }
 
@@ -208,7 +208,7 @@ func (h *Handler) finalError(ctx context.Context, r lifecycle.Run, progress *run
 // finish records how the task ended. It returns the named error of a task that failed
 // or was cancelled.
 func (h *Handler) finish(ctx context.Context, r lifecycle.Run, task cyberun.Task) (Response, error) {
-	if err := doubt.RecordEnd(ctx, h.Runs.Store, r.Record, task); err != nil {
+	if err := doubt.RecordTaskEnd(ctx, h.Runs.Store, r.Record, task); err != nil {
 		observe.Log(ctx).WarnContext(ctx, "the task's end could not be noted for later runs", "cause", err.Error())
 	}
 	r, err := h.Runs.Note(ctx, r, func(rec *run.Record) {
@@ -253,18 +253,18 @@ func (h *Handler) timeOut(ctx context.Context, r lifecycle.Run) (Response, error
 // reported before there was a token shows in that status. If the task has ended, or
 // the run cannot wait any longer, it resumes the execution at once.
 func (h *Handler) park(ctx context.Context, r lifecycle.Run, progress *run.Progress, in Input) (Response, error) {
-	if err := h.Runs.PutWakeToken(ctx, r.RunID, in.TaskToken); err != nil {
+	if err := h.Runs.PutTaskToken(ctx, r.RunID, in.TaskToken); err != nil {
 		return Response{}, err
 	}
 	progress.Parks++
-	progress.Events += run.ParkEvents
+	progress.HistoryEvents += run.ParkEvents
 	task, err := h.readTask(ctx, r)
 	if err == nil {
 		progress.Missing = nil
 	}
 	decides := err == nil && task.Status.Terminal() || err != nil && h.finalError(ctx, r, progress, err) != nil ||
 		r.Deadline().Sub(h.Now()) <= parkTime || // no look by itself before the deadline: PollStatus takes over
-		progress.Events >= run.FullHistory
+		progress.HistoryEvents >= run.FullHistory
 	h.save(ctx, progress)
 	if !decides {
 		return Response{Status: task.Status}, nil // the webhook, or the state's time-out, wakes it

@@ -258,26 +258,26 @@ func TestCountsTheHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if p := w.progress(); p.Events != 2*run.PollEvents+4*run.RetryEvents || p.Polls != 2 {
+	if p := w.progress(); p.HistoryEvents != 2*run.PollEvents+4*run.RetryEvents || p.Polls != 2 {
 		t.Errorf("%+v", p)
 	}
 	for _, test := range []struct {
 		events int // before the poll
 		wait   int
 	}{{19_990, 60}, {20_000, 248}, {22_900, 8280}} {
-		w.Set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: test.events})
+		w.Set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, HistoryEvents: test.events})
 		out, err := w.handle()
 		if err != nil || out.WaitSeconds < test.wait || out.WaitSeconds > test.wait+test.wait/10 {
 			t.Errorf("after %d events: %+v, %v; want a wait of some %d s", test.events, out, err, test.wait)
 		}
 	}
-	w.Set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, Events: run.FullHistory - run.PollEvents})
+	w.Set("progress/r1.json", run.Progress{RunID: "r1", Polls: 7, HistoryEvents: run.FullHistory - run.PollEvents})
 	_, err := w.handle()
 	namedtest.Want(t, err, named.HistoryFull, "t1")
 	if w.did("cancel") != nil || !w.get().Status.Open() {
 		t.Errorf("%v, %+v", w.log, w.get())
 	}
-	w.Set("progress/r1.json", run.Progress{RunID: "r1", Events: run.FullHistory})
+	w.Set("progress/r1.json", run.Progress{RunID: "r1", HistoryEvents: run.FullHistory})
 	w.looks = []look{{status: "completed"}}
 	if out, err := w.handle(); err != nil || !out.Done {
 		t.Errorf("what has completed is delivered: %+v, %v", out, err)

@@ -82,7 +82,7 @@ func TestAwaitsWebhook(t *testing.T) {
 			if fmt.Sprint(w.log) != want {
 				t.Error(w.log)
 			}
-			if runID, token, err := w.runs.WakeToken(t.Context(), "t1"); err != nil || runID != "r1" || token != "tok" {
+			if runID, token, err := w.runs.TaskToken(t.Context(), "t1"); err != nil || runID != "r1" || token != "tok" {
 				t.Errorf("%q, %q, %v", runID, token, err)
 			}
 			if p := w.progress(); p.Parks != 1 || p.Polls != 0 {
@@ -182,7 +182,7 @@ func TestParkedTaskIsGone(t *testing.T) {
 // TestParkedHistory: the looks of a parked run fill the history too.
 func TestParkedHistory(t *testing.T) {
 	w := newWorld(t, look{status: "running"}).record(nil)
-	w.Set("progress/r1.json", run.Progress{RunID: "r1", Parks: 1, Events: run.FullHistory - run.ParkEvents - 1})
+	w.Set("progress/r1.json", run.Progress{RunID: "r1", Parks: 1, HistoryEvents: run.FullHistory - run.ParkEvents - 1})
 	if _, err := w.awaits(); err != nil || w.did("resume") != nil {
 		t.Fatalf("%v, %v", err, w.log)
 	}

@@ -54,7 +54,7 @@ type world struct {
 
 func newWorld(t *testing.T, looks ...look) *world {
 	w := &world{World: functiontest.New(t), looks: looks}
-	w.Now, w.CallTime = began.Add(5*time.Second), 0
+	w.Now, w.TimePerCall = began.Add(5*time.Second), 0
 	w.Cyberun.MaxTime = cyberun.CallTime
 	w.Cyberun.Has("t1", cyberun.StatusPending)
 	w.Executions.Begin("r1", "", began)

@@ -256,8 +256,8 @@ func TestManyRuns(t *testing.T) {
 			t.Error("the play does not show what it should")
 		}
 	})
-	t.Run(string(PolicyStop), func(t *testing.T) {
-		if adopted, again, unknown := manyRuns(t, PolicyStop, 50); adopted > 0 || again > 0 || unknown == 0 {
+	t.Run(string(PolicyAsk), func(t *testing.T) {
+		if adopted, again, unknown := manyRuns(t, PolicyAsk, 50); adopted > 0 || again > 0 || unknown == 0 {
 			t.Error("the play does not show what it should")
 		}
 	})

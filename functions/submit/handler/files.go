@@ -254,7 +254,7 @@ func (h *Handler) upload(ctx context.Context, f inputFile) (string, error) {
 	return presigned.FileKey, nil
 }
 
-// uploadError names the error of an upload to a presigned address. The store behind
+// uploadError names the error of an upload to a presigned address. The server behind
 // it is not Cyberun's API: its 403 is an expired or wrongly signed address, which a
 // new one mends, and its 400 may be a stall or a broken body (RequestTimeout,
 // IncompleteBody). Only a file that is too large is refused for good, by S3's code

@@ -83,7 +83,7 @@ type DoubtPolicy string
 const (
 	PolicyVerify     DoubtPolicy = "verify"      // adopt the only candidate; submit again after proof that there is no task
 	PolicyAbsentOnly DoubtPolicy = "absent-only" // submit again after proof that there is no task; leave every candidate to a person
-	PolicyStop       DoubtPolicy = "stop"        // leave both to a person
+	PolicyAsk        DoubtPolicy = "stop"        // leave both to a person
 )
 
 // Waits are the times of the submit protocol, see ADR 4 and docs/lost-replies.md. The
@@ -93,8 +93,8 @@ type Waits struct {
 	Post        time.Duration `env:"SUBMIT_POST"`     // how long a POST may take
 	Settle      time.Duration `env:"SUBMIT_SETTLE"`   // from a POST's end until the task list is believed to show its task
 	Between     time.Duration `env:"SUBMIT_BETWEEN"`  // between two looks that found no task
-	Absence     time.Duration `env:"SUBMIT_ABSENCE"`  // from a POST's end until a second look may prove that there is no task
-	GiveUpAfter time.Duration `env:"SUBMIT_PATIENCE"` // from a POST's end until a doubt is left to a person
+	Absence     time.Duration `env:"SUBMIT_ABSENCE"`  // from a POST's end until a second look may prove that there is no task; without a witness, until the doubt is left to a person
+	GiveUpAfter time.Duration `env:"SUBMIT_PATIENCE"` // from a POST's end until a doubt is left to a person; twice that while the task list cannot be read
 	// Spread is the time over which the runs that waited for another run's doubt submit,
 	// each at a random moment. Of a hundred runs that start within two minutes, every
 	// 20th of whose replies is lost (TestHundredRuns), a minute leaves none to a person
@@ -120,7 +120,7 @@ func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 		}
 	}
 	if r.TaskID != "" {
-		return output(h.Runs.CompleteSubmission(ctx, r))
+		return response(h.Runs.CompleteSubmission(ctx, r))
 	}
 	if h.Now().After(r.SubmitBy()) {
 		return Response{}, tooLate("nothing was submitted within max_seconds (%d)", r.MaxSeconds)
@@ -143,7 +143,7 @@ func tooLate(format string, args ...any) error {
 	return e
 }
 
-func output(r lifecycle.Run, err error) (Response, error) {
+func response(r lifecycle.Run, err error) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
@@ -164,7 +164,7 @@ func (h *Handler) rescue(ctx context.Context, r lifecycle.Run, taskID string) (R
 	// Its slug is for the manifest: a workflow that is gone, and comes back empty, does not
 	// keep its task from being delivered.
 	workflow, _ := h.Cyberun.WorkflowByID(callCtx, task.WorkflowID)
-	return output(h.Runs.RescueTask(ctx, r, task.ID, workflow.Slug))
+	return response(h.Runs.RescueTask(ctx, r, task.ID, workflow.Slug))
 }
 
 // ready is a request that was checked completely and can be submitted.
@@ -231,7 +231,7 @@ type writeCheck struct {
 
 // passes checks, before money is spent, that the run's outputs can be written: a
 // multipart upload of the run's own manifest.json is created and aborted. That needs the
-// same right, region, policy and key as the outputs, and leaves no object and no event.
+// same right, region, policy and KMS key as the outputs, and leaves no object and no event.
 // What it cannot show is an Object Lock, which is refused at the write alone.
 func (p *writeCheck) passes(ctx context.Context, buckets Buckets, r run.Record, now time.Time) error {
 	p.mu.Lock()
@@ -348,7 +348,7 @@ func (h *Handler) submit(ctx context.Context, ref string, ready ready) (Response
 		if r, err = h.Runs.Accept(ctx, r, taskID); err != nil {
 			return Response{}, err
 		}
-		return output(h.Runs.Check(ctx, r)) // the run may have been stopped, or redriven, while this call posted
+		return response(h.Runs.Reread(ctx, r)) // the run may have been stopped, or redriven, while this call posted
 	}
 	if failed, ok := errors.AsType[*cyberun.StartError](err); ok && failed.NotStarted {
 		return Response{}, h.Runs.Unmark(ctx, r, cyberun.SubmitError(ref, err))

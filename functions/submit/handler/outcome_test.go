@@ -12,11 +12,11 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
-// decide stores a person's word, as POST /runs/{id}/outcome does.
-func (w *world) decide(runID string, word run.Decision) {
+// decide stores a person's decision, as POST /runs/{id}/outcome does.
+func (w *world) decide(runID string, decision run.Decision) {
 	w.T.Helper()
-	word.DecidedBy, word.DecidedAt = "arn:aws:iam::123456789012:user/p", w.Now
-	if _, err := w.Runs().DecideOutcome(w.T.Context(), runID, word, nil); err != nil {
+	decision.DecidedBy, decision.DecidedAt = "arn:aws:iam::123456789012:user/p", w.Now
+	if _, err := w.Runs().DecideOutcome(w.T.Context(), runID, decision, nil); err != nil {
 		w.T.Fatal(err)
 	}
 }
@@ -39,7 +39,7 @@ func TestPersonsWord(t *testing.T) {
 		w.submits("r1", w.redrive(in))
 		record := w.Run("r1")
 		if record.Evidence != run.ByExclusion || w.ownership(mine).MayCancel("r1") {
-			t.Errorf("%+v: a person's word is no receipt", record.Record)
+			t.Errorf("%+v: a person's decision is no receipt", record.Record)
 		}
 		if record.Adopted {
 			t.Error("a person said so: it was not adopted")
@@ -86,7 +86,7 @@ func TestPersonsWord(t *testing.T) {
 		}
 	})
 	t.Run("in every setting", func(t *testing.T) {
-		for _, setting := range []DoubtPolicy{PolicyVerify, PolicyAbsentOnly, PolicyStop} {
+		for _, setting := range []DoubtPolicy{PolicyVerify, PolicyAbsentOnly, PolicyAsk} {
 			w, in := undecided(t, true)
 			w.inDoubt = setting
 			w.decide("r1", run.Decision{TaskID: w.Cyberun.Paid("r1")[0]})
@@ -97,11 +97,11 @@ func TestPersonsWord(t *testing.T) {
 		for _, started := range []bool{true, false} {
 			for n := 1; ; n++ {
 				w, in := undecided(t, started)
-				word := run.Decision{NotStarted: !started}
+				decision := run.Decision{NotStarted: !started}
 				if started {
-					word.TaskID = w.Cyberun.Paid("r1")[0]
+					decision.TaskID = w.Cyberun.Paid("r1")[0]
 				}
-				w.decide("r1", word)
+				w.decide("r1", decision)
 				in = w.redrive(in)
 				count := 0
 				w.Around = func(_ string, do func() error) error {
@@ -168,8 +168,8 @@ func TestInDoubt(t *testing.T) {
 		{setting: PolicyAbsentOnly, started: true, want: named.SubmitOutcomeUnknown, text: "InDoubt=absent-only", posts: 1},
 		{setting: PolicyAbsentOnly, posts: 2},
 		{setting: PolicyAbsentOnly, strangers: 1, want: named.SubmitOutcomeUnknown, text: "InDoubt=absent-only", posts: 1},
-		{setting: PolicyStop, started: true, want: named.SubmitOutcomeUnknown, text: "InDoubt=stop", posts: 1},
-		{setting: PolicyStop, want: named.SubmitOutcomeUnknown, text: "InDoubt=stop", posts: 1},
+		{setting: PolicyAsk, started: true, want: named.SubmitOutcomeUnknown, text: "InDoubt=stop", posts: 1},
+		{setting: PolicyAsk, want: named.SubmitOutcomeUnknown, text: "InDoubt=stop", posts: 1},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s, started %v, %d strangers'", test.setting, test.started, test.strangers), func(t *testing.T) {
@@ -211,7 +211,7 @@ func TestInDoubt(t *testing.T) {
 // TestFoundInEverySetting: a task that the run is known to have started is no
 // candidate; whatever the setting, it is the run's.
 func TestFoundInEverySetting(t *testing.T) {
-	for _, setting := range []DoubtPolicy{PolicyVerify, PolicyAbsentOnly, PolicyStop} {
+	for _, setting := range []DoubtPolicy{PolicyVerify, PolicyAbsentOnly, PolicyAsk} {
 		for _, how := range []run.Evidence{run.ByReceipt, run.ByExclusion} {
 			t.Run(fmt.Sprintf("%s, %s", setting, how), func(t *testing.T) {
 				w, in := doubtful(t, true)

@@ -115,7 +115,7 @@ func TestLateReceipt(t *testing.T) {
 					w.T.Fatal(err)
 				}
 			})
-			if w.Run("r1").Pending(w.Now) {
+			if w.Run("r1").WorkLeft(w.Now) {
 				w.T.Error("the sweep would look at it again and again")
 			}
 		}, status: run.Cancelled, how: run.ByReceipt, ends: cyberun.StatusCancelled, text: "Superseded"},
@@ -156,7 +156,7 @@ func TestLateReceipt(t *testing.T) {
 			if record.Status.Open() {
 				return
 			}
-			if !record.Pending(w.Now) {
+			if !record.WorkLeft(w.Now) {
 				t.Error("the sweep passes it over")
 			}
 			w.Close("r1") // as the sweep does

@@ -19,7 +19,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 		if d.NotStarted {
 			return h.Runs.NotStarted(ctx, r)
 		}
-		return h.Runs.Adopt(ctx, r, d.TaskID)
+		return h.Runs.AttachTask(ctx, r, d.TaskID)
 	}
 	if err := h.Runs.AnnounceDoubt(ctx, r.Record); err != nil {
 		return r, err
@@ -49,15 +49,15 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 	}
 	switch {
 	case f.Verdict == doubt.Found: // an earlier call of this run knew that it is its task
-		return h.Runs.Adopt(ctx, r, f.TaskID)
-	case h.DoubtPolicy == PolicyStop:
+		return h.Runs.AttachTask(ctx, r, f.TaskID)
+	case h.DoubtPolicy == PolicyAsk:
 		f.Why = "InDoubt=stop leaves it to a person"
 		return r, h.leaveToPerson(ctx, r, f)
 	case f.Verdict == doubt.OnlyCandidate && h.DoubtPolicy == PolicyAbsentOnly:
 		f.Why = "InDoubt=absent-only leaves a candidate to a person"
 		return r, h.leaveToPerson(ctx, r, f)
 	case f.Verdict == doubt.OnlyCandidate:
-		return h.Runs.Adopt(ctx, r, f.TaskID)
+		return h.Runs.AttachTask(ctx, r, f.TaskID)
 	case f.Verdict == doubt.Absent:
 		return h.confirmAbsence(ctx, r)
 	case f.Verdict == doubt.Unclear && len(f.Candidates) > 0:

@@ -74,7 +74,7 @@ func TestHoldFailsLook(t *testing.T) {
 	if out, err := w.handle(); err != nil || out.Done || out.WaitSeconds != 3 {
 		t.Errorf("%+v, %v", out, err)
 	}
-	if p := w.progress(); p.Progress != 0.5 || p.TaskStatus != "running" {
+	if p := w.progress(); p.Fraction != 0.5 || p.TaskStatus != "running" {
 		t.Errorf("%+v", p)
 	}
 }
@@ -173,7 +173,7 @@ func TestProgress(t *testing.T) {
 		t.Errorf("%d writes", writes)
 	}
 	p := w.progress()
-	if p.Progress != 59.0/60 || *p.StepCurrent != 59 || *p.StepTotal != 30 || p.CurrentNode != "KSampler" || p.Stage != "train" || p.HeldSeconds != 60 || p.Polls != 1 || !p.UpdatedAt.Equal(w.Now) {
+	if p.Fraction != 59.0/60 || *p.StepCurrent != 59 || *p.StepTotal != 30 || p.CurrentNode != "KSampler" || p.Stage != "train" || p.HeldSeconds != 60 || p.Polls != 1 || !p.UpdatedAt.Equal(w.Now) {
 		t.Errorf("%+v", p)
 	}
 	if p.TaskStatus != "running" { // the status endpoint's word
@@ -189,7 +189,7 @@ func TestProgressIsWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if p := w.progress(); p.Progress != 1 || p.Polls != 3 {
+	if p := w.progress(); p.Fraction != 1 || p.Polls != 3 {
 		t.Errorf("%+v", p)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// minStream is how long the stream is held once the task is older than HoldSeconds:
+	// minStream is how long the stream is followed once the task is older than HoldSeconds:
 	// enough for one tick of progress, a fifteenth of a transition's price.
 	minStream = time.Second
 	// saveEvery bounds the writes of progress, and what they cost.
@@ -36,10 +36,10 @@ func (h *Handler) streamTime(ctx context.Context, record run.Record, retries int
 	return min(most, record.Deadline().Sub(now))
 }
 
-// hold follows the task's events, and writes its progress, until the task ends or
+// follow follows the task's events, and writes its progress, until the task ends or
 // the time is over. The stream decides nothing, whatever it says or leaves out:
 // the caller asks the status endpoint again.
-func (h *Handler) hold(ctx context.Context, taskID string, progress *run.Progress, most time.Duration) {
+func (h *Handler) follow(ctx context.Context, taskID string, progress *run.Progress, most time.Duration) {
 	start := h.Now()
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
@@ -72,7 +72,7 @@ func applyEvent(p *run.Progress, e cyberun.TaskEvent) {
 		return
 	}
 	p.TaskStatus = string(cyberun.StatusRunning)
-	p.Progress, p.StepCurrent, p.StepTotal = e.Progress, e.StepCurrent, e.StepTotal
+	p.Fraction, p.StepCurrent, p.StepTotal = e.Progress, e.StepCurrent, e.StepTotal
 	p.CurrentNode, p.Stage, p.Message = named.Shorten(maxText, e.CurrentNode), named.Shorten(maxText, e.Stage), named.Shorten(maxText, e.Message)
 }
 

@@ -20,7 +20,7 @@ type view struct {
 }
 
 func get[T any](ctx context.Context, c *client, path string) (T, json.RawMessage, error) {
-	return do[T](ctx, c, call{method: http.MethodGet, path: path})
+	return do[T](ctx, c, apiCall{method: http.MethodGet, path: path})
 }
 
 func runPath(runID string) string { return "/runs/" + url.PathEscape(runID) }
@@ -39,7 +39,7 @@ func (c *client) outputs(ctx context.Context, runID, after string) (view, error)
 // run asks how a run is; with a wait the answer comes when it has ended, or when the
 // wait is over.
 func (c *client) run(ctx context.Context, runID string, wait, patience time.Duration) (view, error) {
-	k := call{method: http.MethodGet, path: runPath(runID), patience: patience}
+	k := apiCall{method: http.MethodGet, path: runPath(runID), patience: patience}
 	if wait > 0 {
 		k.path += "?wait=" + strconv.Itoa(int(wait/time.Second))
 	}

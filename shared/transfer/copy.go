@@ -8,10 +8,10 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// run resumes the checkpoint's upload, and starts again where that has become
+// copyFrom resumes the checkpoint's upload, and starts again where that has become
 // impossible: at most once since the upload was aborted or the origin has another
 // file, and once since ranges cannot be joined.
-func (j *outputCopy) run(ctx context.Context, from *Checkpoint) (Result, error) {
+func (j *outputCopy) copyFrom(ctx context.Context, from *Checkpoint) (Result, error) {
 	if j.stopped() {
 		return Result{}, nil
 	}
