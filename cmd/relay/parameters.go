@@ -88,7 +88,7 @@ func checkParameters(ctx context.Context, relay *client, ref string, given map[s
 	files, violations := localFiles(given, workflow)
 	checked := maps.Clone(given)
 	for parameter := range files {
-		checked[parameter] = "uploaded" // stands for the file_key, which replaces it
+		checked[parameter] = "uploaded" // stands for the s3:// address that upload returns
 	}
 	request := run.Request{Workflow: ref, Parameters: checked, ParametersAsText: true}
 	typed, more := workflows.CheckParameters(request, workflow)
@@ -109,7 +109,7 @@ func checkParameters(ctx context.Context, relay *client, ref string, given map[s
 }
 
 // localFiles finds the values that name files of this machine, and what is wrong with
-// them: a file's name without @ would be sent as the file_key of an upload and fail once
+// them: a file's name without @ would be sent as a file_key of Cyberun's and fail once
 // the task runs, and one with @ as the text of a prompt.
 func localFiles(given map[string]any, w cyberun.Workflow) (map[string]string, named.Violations) {
 	files := map[string]string{}

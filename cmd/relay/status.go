@@ -88,7 +88,7 @@ func (c *console) doubt(v view) {
 		return
 	}
 	c.resultf("\nasked for  %s, submitted between %s and %s", v.Workflow, formatTime(v.Submission.MarkedAt), formatTime(v.Submission.PostUntil))
-	rows := [][]string{{"candidate", "state", "created", "delivered by"}}
+	rows := [][]string{{"candidate", "status", "created", "delivered by"}}
 	for _, candidate := range v.Candidates {
 		rows = append(rows, []string{candidate.TaskID, candidate.TaskStatus, formatTime(candidate.CreatedAt), cmp.Or(candidate.DeliveredBy, "nobody")})
 	}

@@ -38,7 +38,7 @@ type uploader struct {
 
 // upload puts the file of a parameter there and returns its s3:// address. The object's
 // key follows from the Idempotency-Key and the content: the same command
-// with the same key makes the same request, and uploads nothing twice.
+// with the same Idempotency-Key makes the same request, and uploads nothing twice.
 func (u *uploader) upload(ctx context.Context, name, parameter string) (string, error) {
 	cfg, err := u.config(ctx)
 	if err != nil {
@@ -75,7 +75,7 @@ func (u *uploader) upload(ctx context.Context, name, parameter string) (string, 
 		Bucket: &bucket, Key: &key, Body: file, ContentLength: &length, ContentType: &kind, IfNoneMatch: aws.String("*"),
 	})
 	if refused, ok := errors.AsType[smithy.APIError](err); ok && refused.ErrorCode() == "PreconditionFailed" {
-		return uri, nil // it is there already, byte for byte: the key says so
+		return uri, nil // it is there already, byte for byte: its object key says so
 	}
 	if err != nil {
 		return "", awsFailure(fmt.Sprintf("%s cannot be uploaded to %s", name, uri), err, "s3:PutObject on the inbox bucket", "a file that is in S3 already: "+parameter+"=s3://…")

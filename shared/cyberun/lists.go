@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// CallTime is how long a step or an answer waits for one call of the API, apart from a
-// POST, an upload and a container's work: two thirds of the 30 s that an HTTP API has.
+// CallTime is how long a function waits for one call to Cyberun, apart from a POST, an
+// upload and a container's work: two thirds of the 30 s in which API Gateway wants the
+// relay's own answer.
 const CallTime = 20 * time.Second
 
 // MaxPageSize is the documented limit for the rows of a page.

@@ -20,7 +20,7 @@ type Task struct {
 	Status      Status `json:"task_status"`
 	Error       string `json:"task_error,omitempty"` // why it failed, in Cyberun's words: one redacted text of at most 4 KiB
 	CreatedAt   Time   `json:"created_at"`
-	StartedAt   Time   `json:"started_at"`
+	StartedAt   Time   `json:"started_at"` // when an agent began it
 	CompletedAt Time   `json:"completed_at"`
 }
 

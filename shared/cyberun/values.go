@@ -12,7 +12,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/redact"
 )
 
-// Status is the state of a task. The set is open: Cyberun may add others.
+// Status says how a task stands. The set is open: Cyberun may add others.
 type Status string
 
 // The documented statuses of a task.

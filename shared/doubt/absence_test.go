@@ -127,7 +127,7 @@ func TestBrokenAssumptions(t *testing.T) {
 		}, why: "s off what Cyberun's clock said"},
 		{name: "no Date", prepare: func(w *world) { w.hide(); w.Cyberun.NoDate = true }, why: "page 1 of the task list has no Date header"},
 		{name: "a late start", prepare: func(w *world) { w.hide(); w.ours(31 * time.Second) },
-			why: "started at 2026-11-23T12:00:31Z, after the submission, and it is not known who started it", candidates: 1},
+			why: "created at 2026-11-23T12:00:31Z, after the submission, and it is not known who started it", candidates: 1},
 		{name: "a start a minute late", prepare: func(w *world) { w.hide(); w.ours(90 * time.Second) },
 			why: "it is not known who started it", candidates: 1},
 		{name: "a late start that a run in doubt named", prepare: func(w *world) {

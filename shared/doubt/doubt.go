@@ -126,7 +126,7 @@ func (i Investigator) inWindow(ctx context.Context, r run.Record, rows []cyberun
 			continue
 		}
 		if owned++; owned > maxOwned {
-			f.Why = fmt.Sprintf("over %d tasks started in the submission's window", maxOwned)
+			f.Why = fmt.Sprintf("over %d tasks were created in the submission's window", maxOwned)
 			return f, nil, nil
 		}
 		o, known, err := i.Runs.OwnershipOf(ctx, t.ID)
@@ -204,7 +204,7 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 			continue
 		}
 		if owned++; owned > maxOwned {
-			f.Why = fmt.Sprintf("over %d tasks started since the submission", maxOwned)
+			f.Why = fmt.Sprintf("over %d tasks were created since the submission", maxOwned)
 			return f, nil
 		}
 		o, known, err := i.Runs.OwnershipOf(ctx, t.ID)
@@ -212,7 +212,7 @@ func (i Investigator) absence(ctx context.Context, r run.Record, f Finding, list
 			return f, err
 		}
 		if !known || !o.Evidence.Proves() || o.StartedBy == r.RunID {
-			f.Why = fmt.Sprintf("the task %s started at %s, after the submission, and it is not known who started it", t.ID, t.CreatedAt.Format(time.RFC3339))
+			f.Why = fmt.Sprintf("the task %s was created at %s, after the submission, and it is not known who started it", t.ID, t.CreatedAt.Format(time.RFC3339))
 			f.Candidates = append(f.Candidates, candidate(t, o))
 			return f, nil
 		}

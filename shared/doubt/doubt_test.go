@@ -199,14 +199,14 @@ func TestCrowds(t *testing.T) {
 		for range maxOwned + 1 {
 			w.own(w.ours(time.Second), run.Ownership{StartedBy: "other", Evidence: run.ByReceipt, DeliveredBy: "other"})
 		}
-		w.want(Unclear, "over 300 tasks started in the submission's window")
+		w.want(Unclear, "over 300 tasks were created in the submission's window")
 	})
 	t.Run("since the submission", func(t *testing.T) {
 		w := witnessed(t)
 		for range maxOwned + 1 {
 			w.own(w.ours(time.Minute), run.Ownership{StartedBy: "other", Evidence: run.ByReceipt, DeliveredBy: "other"})
 		}
-		w.want(Unclear, "over 300 tasks started since the submission")
+		w.want(Unclear, "over 300 tasks were created since the submission")
 	})
 }
 

@@ -40,7 +40,7 @@ func (e *Executions) Begin(runID, input string, at time.Time) *executions.Execut
 // Of returns a run's execution; nil if it was never started.
 func (e *Executions) Of(runID string) *executions.Execution { return e.known[ARN(runID)] }
 
-// End ends a run's execution in a state, by an error if err is not nil.
+// End ends a run's execution with a status, by an error if err is not nil.
 func (e *Executions) End(runID string, as executions.Status, err error) {
 	x := e.known[ARN(runID)]
 	if x.Status, x.Error = as, nil; err != nil {

@@ -36,7 +36,7 @@ var Began = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // ARN returns the ARN of a run's execution.
 func ARN(runID string) string { return arnPrefix + runID }
 
-// World is one stack and everything that it calls. Its clock moves only by CallTime for
+// World is one stack and everything that it calls. Its clock moves only by TimePerCall for
 // each call, and by what a sleep takes. Calls may come side by side: what they do is done
 // one after the other.
 type World struct {

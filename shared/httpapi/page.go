@@ -21,11 +21,12 @@ const (
 	NotOurCursor = "is not the next_cursor of an earlier answer"
 )
 
-// Page is the part of a list that a request to the relay asks for. [cyberun.Page] is
+// Page is the part of a list that a request to the relay asks for. Page of shared/cyberun is
 // that of a call to Cyberun.
 type Page struct {
 	Limit int // entries, 1 to 100
-	// Cursor is where the part begins, decoded; empty: at the start of the list, or wrong.
+	// Cursor is where the part begins, decoded; empty: at the start of the list, and for a
+	// cursor that is wrong, which ReadPage adds to violations.
 	Cursor string
 }
 

@@ -211,7 +211,7 @@ func (c Closer) endLife(ctx context.Context, r Run, life int) (Run, error) {
 }
 
 // unsure is the error of a close that could not be undone, while Step Functions does
-// not show the end that an event told of.
+// not show the end that was reported.
 func unsure(runID string) error {
 	return named.Errorf(named.Unavailable, "Step Functions does not show yet how the run %s ended", runID)
 }

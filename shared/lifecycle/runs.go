@@ -324,8 +324,9 @@ func (s *Runs) Reread(ctx context.Context, r Run) (Run, error) {
 }
 
 // Note changes the record of a run and not its status, for a step in the run's life. do
-// makes the change; it may be called more than once. Note returns an error as Check
-// does, and Superseded for a run that is being delivered.
+// makes the change; it may be called more than once. Note returns
+// RunCancelled for a run that was stopped, and Superseded for one that was redriven, was
+// closed, or is being delivered.
 func (s *Runs) Note(ctx context.Context, r Run, do func(*run.Record)) (Run, error) {
 	r, _, err := s.update(ctx, r, onNote, func(rec *run.Record) error {
 		do(rec)

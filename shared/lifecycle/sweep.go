@@ -12,7 +12,7 @@ import (
 
 const (
 	// Each sweep looks at the executions that ended in the last 30 hours: a
-	// day of lost events, and six hours in which the sweep itself may fail. Once a day it
+	// day of lost reports, and six hours in which the sweep itself may fail. Once a day it
 	// looks at those of the last 9 days, since a cancel is confirmed for 7.
 	recentlyEnded = 30 * time.Hour
 	daily         = 24 * time.Hour
@@ -30,11 +30,11 @@ type sweepState struct {
 
 // Lister lists executions that ended, as executions.Machine does.
 type Lister interface {
-	UnsuccessfulSince(ctx context.Context, stopped, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
+	UnsuccessfulSince(ctx context.Context, endedSince, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
 
-// Sweep calls each for every execution whose run may need closing, because no event
-// came or the call of close-run for it died: those that ended lately otherwise than as
+// Sweep calls each for every execution whose run may need closing, because no report
+// of its end came or the call of close-run for it died: those that ended lately otherwise than as
 // succeeded, and, once a day, those of the last nine days, and the runs that began nine
 // to ten days ago and are still open, whose execution Step Functions may have
 // forgotten. pace is called before each call to Step Functions. left counts the
@@ -97,7 +97,7 @@ type Due int
 // The values of [Due].
 const (
 	NothingDue Due = iota
-	WorkDue        // an earlier close left something undone: Record.Pending, or an error.json beside a success
+	WorkDue        // an earlier close left something undone (Record.WorkLeft), or an error.json may stand beside a success
 	CloseDue       // the run is open, or was never recorded
 )
 

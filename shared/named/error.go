@@ -43,7 +43,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // hintSeparator stands between cause and hint in the one text that a Lambda error has.
 const hintSeparator = "\nHint: "
 
-// Message returns cause and hint as one text, which Step Functions keeps as the
+// Message returns Cause and Hint as one text, which an execution has in its own field
 // cause. [Parse] reads it back.
 func (e *Error) Message() string {
 	if e.Hint == "" {

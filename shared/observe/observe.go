@@ -37,7 +37,7 @@ type runtimeLog struct{ log *slog.Logger }
 
 // Write logs what aws-lambda-go says when it gives up: an answer that Lambda's
 // runtime API did not take, such as one over 6 MB, or that Lambda answers no more. Its
-// report of an error that a handler returned is dropped, since Step logs that.
+// report of an error that a handler returned is dropped, since Invocation logs that.
 func (r runtimeLog) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	if strings.HasPrefix(text, "unexpected error occurred") || strings.HasPrefix(text, "failed to ") {
@@ -81,10 +81,9 @@ func Invocation[In interface{ ID() string }, Out any](log *slog.Logger, now func
 		out, err := handle(WithLog(ctx, line), in)
 		line = line.With("ms", now().Sub(start).Milliseconds())
 		if err != nil {
-			err = LambdaError(err)
-			named := err.(messages.InvokeResponse_Error)
-			line.ErrorContext(ctx, "failed", "error", named.Type, "cause", named.Message)
-			return out, err
+			e := named.OrUnavailable(err)
+			line.ErrorContext(ctx, "failed", "error", e.Name, "cause", redact.Text(e.Cause))
+			return out, LambdaError(err)
 		}
 		line.InfoContext(ctx, "done")
 		return out, nil

@@ -83,9 +83,9 @@ func Line(most int, s string, secrets ...string) string {
 	}), " "))
 }
 
-// UnwrapURLError returns the error inside the [url.Error]s in the chain of err, whose
-// texts have the whole address of the request, a signed query included. An error
-// without one is returned as it is.
+// UnwrapURLError returns the error inside every *url.Error in the chain of err: the text of
+// a *url.Error has the request's whole address, a signed query included. An error without
+// one is returned as it is.
 func UnwrapURLError(err error) error {
 	for {
 		wrapped, ok := errors.AsType[*url.Error](err)

@@ -8,8 +8,9 @@ import (
 )
 
 // Manifest is the content of manifest.json, the last object that a run writes to the
-// output bucket: if it exists, all outputs exist. What it says of the run comes from
-// the record: a new member is first a field of [Record], which Submit fills.
+// output bucket: if it exists, all outputs exist. It is made of the record, the
+// counts in [Progress] and the stored outputs. A new member that describes the run is
+// first a field of [Record], set in shared/lifecycle.
 type Manifest struct {
 	RunID    string   `json:"run_id"`
 	TaskID   string   `json:"task_id"`

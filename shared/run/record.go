@@ -174,8 +174,8 @@ func (r Record) KeyPrefix() string {
 	return strings.ReplaceAll(r.Prefix, taskPlaceholder, cmp.Or(r.TaskID, r.RunID))
 }
 
-// SetTask sets the run's task, how it is known that the run started it, and the time at
-// which that became known. The run has no candidates from then on.
+// SetTask sets the run's task, the evidence of who started it, and the time at which the
+// run got it. The run has no candidates from then on.
 func (r *Record) SetTask(taskID string, how Evidence, at time.Time) {
 	r.TaskID, r.Evidence, r.TaskKnownAt, r.Candidates = taskID, how, at, nil
 	r.Prefix = strings.ReplaceAll(r.Prefix, taskPlaceholder, taskID)

@@ -62,7 +62,7 @@ type Request struct {
 	// Hash is the SHA-256 of the canonical document, in hex, by which two requests
 	// are compared; empty if the document could not be decoded.
 	Hash string `json:"-"`
-	// InputVersions pins file parameters, by their keys, whose value is s3://bucket/key.
+	// InputVersions pins file parameters, by their names, whose value is s3://bucket/key.
 	InputVersions map[string]InputVersion `json:"input_versions,omitempty"`
 }
 

@@ -1,6 +1,6 @@
 // Package s3errors says what an error of S3 means to a caller that writes to a
 // bucket: that this attempt failed, or that the bucket takes no such write at all, so
-// that no retry helps and a person has to correct its region, policy, key or name.
+// that no retry helps and a person has to correct its region, policy, encryption key or name.
 //
 // It imports shared/named and smithy, the SDK's own types of errors.
 package s3errors

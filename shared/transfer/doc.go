@@ -83,7 +83,7 @@
 //	the ways      multipart.go     in parts, each from a range
 //	              stream.go        from one answer, through buffers
 //	              outputcopy.go    what both share: one output in one call
-//	the origin    rangereader.go   the bytes of a range, as one stream
+//	the origin    rangereader.go   the bytes of a range, as one io.Reader
 //	              origin.go        one GET, with a URL that is refreshed
 //	              response.go      OriginFile: is it what was asked for, and of the same output
 //	              filename.go      what the file is called

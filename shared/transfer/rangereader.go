@@ -13,7 +13,7 @@ import (
 
 // rangeReader reads the bytes [next, end) of an output. When the origin breaks off
 // it asks for the rest, from the byte that was reached, and compares the answer
-// with what is known of the output: its caller sees one stream.
+// with what is known of the output: its caller sees no break.
 type rangeReader struct {
 	origin *origin
 	ctx    context.Context

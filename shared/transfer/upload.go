@@ -61,7 +61,7 @@ func partSizeFor(total, usual int64) (int64, error) {
 	return size, nil
 }
 
-// multipartUpload is a multipart multipartUpload under way: parts[i] is part number i+1.
+// multipartUpload is a multipart upload under way: parts[i] is part number i+1.
 type multipartUpload struct {
 	*bucketClient
 	Checkpoint

@@ -23,10 +23,10 @@ type Cyberun interface {
 }
 
 const (
-	// DefaultContainerTime is how long a container may take. An HTTP API gives up after 30 s
-	// and the function's own timeout is 29 s; LookUpTime comes after it.
-	// ContainerTimedOut in shared/named, docs/containers.md and the template name the 25
-	// s as well.
+	// DefaultContainerTime is how long a container may take. Together with LookUpTime, which
+	// may follow, it stays within the function's timeout of 29 s and the 30 s of an HTTP
+	// API. ContainerTimedOut in shared/named, docs/containers.md and the template name the
+	// 25 s as well.
 	DefaultContainerTime = 25 * time.Second
 	// DefaultLookUpTime is how long Cyberun may take to describe a container whose call
 	// failed.

@@ -66,8 +66,8 @@ const (
 	endMargin = 5 * time.Second
 )
 
-// Handle copies for as long as the context's deadline allows. Without Done in its
-// output the state machine calls it again, and the copies are resumed from their
+// Handle copies for as long as the context's deadline allows. If Response.Done
+// is false the state machine calls it again, and the copies are resumed from their
 // checkpoints. Every error is a *named.Error.
 func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	r, err := h.Runs.Continue(ctx, in.Call)

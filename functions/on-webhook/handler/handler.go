@@ -134,7 +134,7 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 	if !ok || err != nil || len(mac) != sha256.Size {
 		return false, nil
 	}
-	secret, err := h.key(ctx)
+	secret, err := h.secret(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -148,10 +148,10 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 	return again != secret && matches(again, body, mac), nil
 }
 
-// key returns the secret. After a failure to read it, the same error is returned for
+// secret returns the webhooks' secret. After a failure to read it, the same error is returned for
 // refreshEvery without another read: anybody can send a webhook, and a secret that
 // was never stored is not cached.
-func (h *Handler) key(ctx context.Context) (string, error) {
+func (h *Handler) secret(ctx context.Context) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.unread != nil && h.Now().Sub(h.failedAt) < refreshEvery {

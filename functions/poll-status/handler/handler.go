@@ -52,7 +52,7 @@ type Handler struct {
 	Cyberun  Cyberun
 	Runs     *lifecycle.Runs
 	Resumer  Resumer
-	Hold     time.Duration // how long the event stream is held after the submission; 0: never
+	Hold     time.Duration // how long after the run got its task polls follow its event stream; later ones follow it for 1 s; 0: none does
 	Webhooks bool
 	Now      func() time.Time
 	Sleep    func(ctx context.Context, d time.Duration) error
@@ -173,7 +173,7 @@ func (h *Handler) decide(ctx context.Context, r lifecycle.Run, progress *run.Pro
 	return out, nil
 }
 
-// mayPark reports whether the run may await a webhook, and counts in progress.Checks how
+// mayPark reports whether the run may await a webhook, and counts in progress.EarlyPolls how
 // often it said no. After a webhook that came although the task had not ended the run
 // polls first: one that is resumed for nothing again and again would fill its history.
 func (h *Handler) mayPark(progress *run.Progress) bool {
@@ -185,7 +185,7 @@ func (h *Handler) mayPark(progress *run.Progress) bool {
 	return false
 }
 
-// finalError returns the named error of a failed call that ends the run, and nil for
+// finalError returns the named error of a failed request to Cyberun that ends the run, and nil for
 // one that waiting may mend. That a task no longer exists is believed after five
 // answers over ten minutes, and a task list without it.
 func (h *Handler) finalError(ctx context.Context, r lifecycle.Run, progress *run.Progress, err error) error {

@@ -98,8 +98,8 @@ type Waits struct {
 	// Spread is the time over which the runs that waited for another run's doubt submit,
 	// each at a random moment. Of a hundred runs that start within two minutes, every
 	// 20th of whose replies is lost (TestHundredRuns), a minute leaves none to a person
-	// and all have ended after 11 minutes. Without it half of the replies are lost while
-	// another run is in doubt, and it takes 13.
+	// and all have ended after 11 minutes. Without the spread half of the replies are lost
+	// while another run is in doubt, and the last run ends after 13 minutes.
 	Spread time.Duration `env:"SUBMIT_SPREAD"`
 }
 
