@@ -333,9 +333,9 @@ func (c *cell) redriveNow() {
 }
 
 // decide is a person's decision on the run, given to the API.
-func (c *cell) decide(word string) error {
+func (c *cell) decide(decision string) error {
 	payload, err := json.Marshal(map[string]any{
-		"version": "2.0", "routeKey": "POST /runs/{id}/outcome", "rawPath": "/runs/" + c.runID + "/outcome", "body": word,
+		"version": "2.0", "routeKey": "POST /runs/{id}/outcome", "rawPath": "/runs/" + c.runID + "/outcome", "body": decision,
 		"pathParameters": map[string]any{"id": c.runID},
 		"headers":        map[string]string{"content-type": "application/json"},
 		"requestContext": map[string]any{
@@ -348,14 +348,14 @@ func (c *cell) decide(word string) error {
 	}
 	a, err := c.api.invoke(payload, functionTime)
 	if err != nil || a.name != "" {
-		return fmt.Errorf("the word %s: %s %s %w", word, a.name, a.message, err)
+		return fmt.Errorf("the decision %s: %s %s %w", decision, a.name, a.message, err)
 	}
 	var said struct {
 		StatusCode int    `json:"statusCode"`
 		Body       string `json:"body"`
 	}
 	if err := json.Unmarshal(a.body, &said); err != nil || said.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("the word %s: %s", word, a.body)
+		return fmt.Errorf("the decision %s: %s", decision, a.body)
 	}
 	return nil
 }

@@ -184,7 +184,7 @@ func notStarted(ctx context.Context, c *cell) (answer, error) {
 }
 
 // decided: the faults meet the life after a person's decision, which redrives the run.
-func decided(c *cell, word func() (string, error)) (answer, error) {
+func decided(c *cell, decision func() (string, error)) (answer, error) {
 	c.submit.gate.arm(c.scenario.before...)
 	if a, err := c.step(); err != nil || a.name != "SubmitOutcomeUnknown" {
 		return a, fmt.Errorf("in doubt submit says %s %s %w", a.name, a.message, err)
@@ -193,7 +193,7 @@ func decided(c *cell, word func() (string, error)) (answer, error) {
 		return answer{}, err
 	}
 	c.arm()
-	said, err := word()
+	said, err := decision()
 	if err != nil {
 		return answer{}, err
 	}

@@ -22,11 +22,11 @@ type SecretsManager interface {
 }
 
 // Secret is the Cyberun key, or the secret that webhooks are signed with, as Secrets
-// Manager has it: plain text, or JSON {"api_key": "…"}. It is read
-// once, and again when Refresh is told that the key was rejected, so that a rotated key
-// is used without a deployment. It may be used by several goroutines. on-webhook
-// uses it as its Secrets, the other functions as their [cyberun.KeySource]. Its errors are Unauthorized if it holds no key, and
-// Unavailable if it cannot be read.
+// Manager has it: plain text, or JSON {"api_key": "…"}. It is read once, and again when
+// Refresh is told that the key was rejected, so that a rotated key is used without a
+// deployment. It may be used by several goroutines. on-webhook uses it as its Secrets, the
+// other functions as their [cyberun.KeySource]. Its errors are Unauthorized if it holds no
+// key, and Unavailable if it cannot be read.
 type Secret struct {
 	Manager SecretsManager
 	ARN     string

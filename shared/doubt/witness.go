@@ -87,8 +87,8 @@ func endedIn(workflow string) string { return "ended/" + url.PathEscape(workflow
 
 // RecordTaskEnd stores in the state bucket that the task of the run r has ended; t is the
 // task as Cyberun then showed it. Later investigations for other runs use it as a witness
-// if a receipt named it. RecordTaskEnd does nothing for a run without a submission or a task without a created_at. Writing it twice, or not at all,
-// does no harm.
+// if a receipt named it. RecordTaskEnd does nothing for a run without a submission or a
+// task without a created_at. Writing it twice, or not at all, does no harm.
 func RecordTaskEnd(ctx context.Context, s *store.Store, r run.Record, t cyberun.Task) error {
 	if t.CreatedAt.IsZero() || r.Submission == nil {
 		return nil

@@ -111,13 +111,14 @@ var ended = map[types.ExecutionStatus]Status{
 
 // New returns an execution as DescribeExecution and the event "Step Functions Execution
 // Status Change" describe it: status is Step Functions' own, such as TIMED_OUT; errorName
-// and message are the execution's error and cause, the latter made by [named.Error.Message].
-func New(arn, status, errorName, message string, redrives int, started time.Time) Execution {
+// and cause are the execution's error and its cause, which is mostly Lambda's JSON whose
+// errorMessage [named.Error.Message] made.
+func New(arn, status, errorName, cause string, redrives int, started time.Time) Execution {
 	is := cmp.Or(ended[types.ExecutionStatus(status)], Running)
 	e := Execution{ARN: arn, Name: NameOf(arn), Status: is, Redrives: redrives, StartedAt: started}
 	switch is {
 	case Failed:
-		e.Error = readError(errorName, message)
+		e.Error = readError(errorName, cause)
 	case TimedOut:
 		e.Error = named.Errorf(named.RunTimedOut, "the execution timed out")
 	case Aborted:

@@ -10,11 +10,11 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/store"
 )
 
-// Stop notes in the record that a person stops the run; every step reads that.
-// execution is the run's as Step Functions describes it. For a run without a record
-// Stop creates one if the execution runs, and else returns [ErrNoRecord]. The caller
-// has to carry out the effects, [MustCancelTask] and [MustStopExecution]. For a run that has
-// ended Stop writes nothing and returns at most MustCancelTask, unless a redrive of it runs. A run that is
+// Stop notes in the record that a person stops the run; every step reads that. execution
+// is the run's as Step Functions describes it. For a run without a record Stop creates one
+// if the execution runs, and else returns [ErrNoRecord]. The caller has to carry out the
+// effects, [MustCancelTask] and [MustStopExecution]. For a run that has ended Stop writes
+// nothing and returns at most MustCancelTask, unless a redrive of it runs. A run that is
 // delivering is not stopped: Stop finishes the delivery. It needs OutputS3.
 func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Execution, bucket, outputPrefix string) (Run, Effect, error) {
 	r, err := s.Get(ctx, runID)
@@ -58,7 +58,7 @@ func (s *Runs) Stop(ctx context.Context, runID string, execution executions.Exec
 }
 
 // StopCancel cancels the task of a stopped run within the time that an HTTP caller has,
-// and returns what became of it as DELETE /runs/{id} answers it: none, if there is no task;
+// and returns what became of it as DELETE /runs/{id} answers it: none, if nothing was posted;
 // cancelling, if Cyberun has not accepted the cancel yet, or the run is in doubt; cancelled,
 // if it has, or the task had ended; left, if the task is not this run's to cancel. It
 // needs Cyberun and Sleep.

@@ -33,12 +33,12 @@ type Lister interface {
 	UnsuccessfulSince(ctx context.Context, endedSince, started time.Time, pace func(context.Context) error, each func(executions.Execution) bool) error
 }
 
-// Sweep calls each for every execution whose run may need closing, because no report
-// of its end came or the call of close-run for it died: those that ended lately otherwise than as
-// succeeded, and, once a day, those of the last nine days, and the runs that began nine
-// to ten days ago and are still open, whose execution Step Functions may have
-// forgotten. pace is called before each call to Step Functions. left counts the
-// executions that were not reached.
+// Sweep calls each for every execution whose run may need closing, because no report of
+// its end came or the call of close-run for it died: those that ended lately otherwise
+// than as succeeded, and, once a day, those of the last nine days, and the runs that began
+// nine to ten days ago and are still open, whose execution Step Functions may have
+// forgotten. pace is called before each call to Step Functions. left counts the executions
+// that were not reached.
 func (c Closer) Sweep(ctx context.Context, list Lister, pace func(context.Context) error, each func(executions.Execution)) (left int, err error) {
 	var state sweepState
 	if _, err := c.get(ctx, sweepKey, &state); err != nil {

@@ -25,7 +25,7 @@ const (
 	onStop          event = "stop"            // a person stops the run
 	onStopNext      event = "stop next life"  // a person stops a redriven run before a step of its new life has called
 	onEndFailed     event = "end failed"      // the life's execution failed or timed out
-	onEndAborted    event = "end stopped"     // the life's execution was aborted, which is how Step Functions ends one that is stopped
+	onEndAborted    event = "end aborted"     // the life's execution was aborted, which is how Step Functions ends one that is stopped
 	onDecide        event = "decide"          // a person decides what became of a submission
 	onAmend         event = "amend"           // the result of a cancel, or of work after a close, is put into the record
 )

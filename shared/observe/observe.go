@@ -67,7 +67,8 @@ const RunID = "run_id"
 
 // Invocation wraps the handler of a function whose caller gets its error. Each call logs
 // one line, with the run's id, the request's id, the error if there was one, and the time
-// that it took in ms, by the clock now. handle gets that logger by [Log], and its error is returned as [LambdaError] makes it.
+// that it took in ms, by the clock now. handle gets that logger by [Log], and its error is
+// returned as [LambdaError] makes it.
 func Invocation[In interface{ ID() string }, Out any](log *slog.Logger, now func() time.Time, handle func(context.Context, In) (Out, error)) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {
 		start, line := now(), log

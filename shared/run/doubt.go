@@ -18,7 +18,7 @@ func (s Submission) ServerTime(now time.Time) time.Time { return s.MarkedAt.Add(
 
 // clockSlack is how far a task's created_at may lie before MarkedAt or after PostUntil:
 // a Date header has whole seconds, and the clocks of Cyberun's hosts differ.
-// ADR 4 names the 5 s. The slack of shared/doubt is another one, between two rows.
+// ADR 4 names the 5 s. rowSlack of shared/doubt is another one, between two rows.
 const clockSlack = 5 * time.Second
 
 // Window returns the span in which the task of this submission was created, if it

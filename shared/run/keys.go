@@ -12,8 +12,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/media"
 )
 
-// The names of the relay's own files below a run's prefix, and the id of an output without
-// one.
+// The names of the relay's own files below a run's prefix, the id of an output without
+// one, and the limits of names, in bytes.
 const (
 	// ManifestName is the last part of the key of a run's manifest, a [Manifest] as JSON.
 	ManifestName = "manifest.json"

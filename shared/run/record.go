@@ -44,7 +44,8 @@ func (s Status) Shown() Status {
 
 // Record is a run's durable state, the object runs/{run_id}.json in the state
 // bucket. shared/lifecycle alone creates and changes it, by conditional writes.
-// It holds no parameter of the workflow, no API key and no signed URL.
+// It holds no API key, no signed URL, and of the parameters only where its input files
+// came from.
 type Record struct {
 	RunID        string    `json:"run_id"`
 	ExecutionARN string    `json:"execution_arn"`

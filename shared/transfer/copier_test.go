@@ -34,7 +34,7 @@ func testTarget() Target {
 	}
 }
 
-// fixture is an origin with one file, a store, and the calls that copy the one into
+// fixture is an origin with one file, an S3, and the calls that copy the one into
 // the other.
 type fixture struct {
 	t         *testing.T
@@ -149,13 +149,13 @@ func TestCopy(t *testing.T) {
 		"no checksums": func(s *fakeS3) { s.noSums = true },
 	}
 	for originName, changeOrigin := range origins {
-		for storeName, changeStore := range stores {
+		for s3Name, changeS3 := range stores {
 			for sizeName, size := range sizes {
-				t.Run(originName+"/"+storeName+"/"+sizeName, func(t *testing.T) {
+				t.Run(originName+"/"+s3Name+"/"+sizeName, func(t *testing.T) {
 					t.Parallel()
 					f := newFixture(t, size)
 					changeOrigin(f.origin)
-					changeStore(f.s3)
+					changeS3(f.s3)
 					f.copied()
 					f.saved = nil
 					if again := f.copied(); !again.Skipped {

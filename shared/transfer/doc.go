@@ -68,11 +68,11 @@
 //
 // # What is left behind
 //
-// No goroutine is left when Copy returns, and no multipart upload after an error of the output
-// itself, since no later call could resume it. After any other error, such as a broken
-// connection or a bucket that takes no writes, the multipart upload stays, for a later Copy or for
-// [Abort]. The idle connections of the two HTTP clients stay open until these are told to
-// close them.
+// No goroutine is left when Copy returns, and no multipart upload after an error of the
+// output itself, since no later call could resume it. After any other error, such as a
+// broken connection or a bucket that takes no writes, the multipart upload stays, for a
+// later Copy or for [Abort]. The idle connections of the two HTTP clients stay open until
+// these are told to close them.
 //
 // # The files, from the top
 //

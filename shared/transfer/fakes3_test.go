@@ -23,7 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// fakeS3 is a store over HTTP that holds bodies to their lengths and checksums
+// fakeS3 is S3 over HTTP that holds bodies to their lengths and checksums
 // as S3 does, and fails where a test says so.
 type fakeS3 struct {
 	composite bool // grants no FULL_OBJECT

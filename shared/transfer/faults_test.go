@@ -11,7 +11,7 @@ import (
 )
 
 // fault is one row of the matrix. The rows stand in originfaults_test.go and
-// storefaults_test.go.
+// s3faults_test.go.
 type fault struct {
 	name string
 	set  func(*fixture)
@@ -41,7 +41,7 @@ var matrixSizes = []int{testPart / 2, testPart, testPart + 1, 6*testPart + 77}
 // TestFaultMatrix copies every shape of output through every fault. What comes of
 // it is a right object and no error, or the error of the row and no object.
 func TestFaultMatrix(t *testing.T) {
-	for _, row := range append(originFaults(), storeFaults()...) {
+	for _, row := range append(originFaults(), s3Faults()...) {
 		for _, size := range matrixSizes {
 			for _, ranges := range []bool{true, false} {
 				s := shape{size, ranges}

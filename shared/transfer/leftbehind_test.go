@@ -10,7 +10,7 @@ import (
 // After a thousand copies, most of them with faults, nothing is left running
 // and nothing open.
 func TestNothingLeftBehind(t *testing.T) {
-	rows := append(originFaults(), storeFaults()...)
+	rows := append(originFaults(), s3Faults()...)
 	before, filesBefore := runtime.NumGoroutine(), openFiles(t)
 	for i := range 1000 {
 		t.Run("copy", func(t *testing.T) { // its clean-up closes servers and clients

@@ -92,7 +92,7 @@ func TestReadBack(t *testing.T) {
 			copied := *object
 			store.objects["in"] = &copied
 			test.set(store)
-			crc, err := testStore(store.client(t)).readBack(t.Context(), "in", object.etag, int64(len(data)))
+			crc, err := testBucket(store.client(t)).readBack(t.Context(), "in", object.etag, int64(len(data)))
 			switch {
 			case test.want == "" && (err != nil || crc != crc32.ChecksumIEEE(data)):
 				t.Errorf("%08x, %v, want %08x", crc, err, crc32.ChecksumIEEE(data))
@@ -103,7 +103,7 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
-func testStore(client S3) *bucketClient {
+func testBucket(client S3) *bucketClient {
 	return &bucketClient{s3: client, bucket: "bucket", retry: retryPolicy{attempts: defaultAttempts, backoff: time.Millisecond}, stall: time.Minute}
 }
 

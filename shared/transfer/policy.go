@@ -79,7 +79,7 @@ func (p Policy) checkAddress(address string) error {
 	if p.AllowInsecure && ip.IsLoopback() {
 		return nil
 	}
-	return named.Errorf(named.OriginRefused, "the download address leads to %s, which is not a public address", ip)
+	return named.Errorf(named.OriginRefused, "the address leads to %s, which is not a public address", ip)
 }
 
 // isPublic reports that an address is one of the public internet.

@@ -12,8 +12,8 @@ import (
 
 const bodies = "PutObject UploadPart"
 
-// storeFaults are the ways in which S3 goes wrong.
-func storeFaults() []fault {
+// s3Faults are the ways in which S3 goes wrong.
+func s3Faults() []fault {
 	return []fault{
 		{name: "S3 SlowDown once", set: onCall(bodies, 1, refuse(http.StatusServiceUnavailable, "SlowDown"))},
 		{name: "S3 SlowDown for good", want: named.Unavailable, set: onCall(bodies, 0, refuse(http.StatusServiceUnavailable, "SlowDown"))},
@@ -81,7 +81,7 @@ func storeFaults() []fault {
 	}
 }
 
-// onCall makes the store answer the nth of these calls (0: each) with answer.
+// onCall makes S3 answer the nth of these calls (0: each) with answer.
 func onCall(ops string, n int, answer func(http.ResponseWriter, *http.Request) bool) func(*fixture) {
 	return func(f *fixture) {
 		f.s3.fault = func(op string, i int, w http.ResponseWriter, r *http.Request) bool {

@@ -175,7 +175,7 @@ func (w *wire) readBackCut(t *testing.T, client S3) {
 		return first && cut(rw, r)
 	}
 	defer func() { w.fake.fault = nil }()
-	store := testStore(client)
+	store := testBucket(client)
 	store.bucket = wireOutput
 	if crc, err := store.readBack(t.Context(), "runs/1/film.mp4", object.etag, int64(len(data))); err != nil || crc != crc32.ChecksumIEEE(data) {
 		t.Fatalf("%08x, %v", crc, err)

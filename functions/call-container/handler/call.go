@@ -31,7 +31,8 @@ const (
 
 // ambiguous are the statuses with which Cyberun itself answers for a container that does
 // not exist, does not run or cannot be reached, or for a key that it refuses. The same
-// status from the container itself looks no different: the container's description is asked for.
+// status from the container itself looks no different: the container's description is
+// asked for.
 var ambiguous = []int{
 	http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
 	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,

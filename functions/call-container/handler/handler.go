@@ -49,11 +49,11 @@ const (
 	routeCall = "ANY /containers/{slug}/{path+}"
 )
 
-// Handle answers one request and logs one line about it: who called which container service, how it
-// ended, how long it took and how many bytes went each way. Nothing of the path, the
-// query, the headers or the bodies is logged. It never returns an error, for which the
-// gateway would answer with a bare 500 that says nothing: what goes wrong is a problem
-// document, and a panic is logged and answered as Unavailable.
+// Handle answers one request and logs one line about it: who called which container
+// service, how it ended, how long it took and how many bytes went each way. Nothing of the
+// path, the query, the headers or the bodies is logged. It never returns an error, for
+// which the gateway would answer with a bare 500 that says nothing: what goes wrong is a
+// problem document, and a panic is logged and answered as Unavailable.
 func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (out httpapi.Response, _ error) {
 	defer func() {
 		if recover() != nil { // LogPanic has logged it and passed it on

@@ -31,7 +31,7 @@ type Detail struct {
 	Name         string `json:"name"`   // the run's id
 	Status       string `json:"status"` // such as TIMED_OUT
 	Error        string `json:"error"`
-	Cause        string `json:"cause"` // as [named.Error.Message] makes it
+	Cause        string `json:"cause"` // mostly Lambda's JSON: see [executions.New]
 	RedriveCount int    `json:"redriveCount"`
 }
 

@@ -396,6 +396,6 @@ func TestThousandsOfOutputs(t *testing.T) {
 		t.Errorf("the record has %d bytes, the manifest %d", len(record.Body), len(manifest.Body))
 	}
 	if left := w.S3.Keys(stateBucket, "copies/"); len(left) > 0 || len(w.S3.Keys(outputBucket, "runs/r1/")) != all+1 {
-		t.Errorf("%d checkpoints are left, and %d objects", len(left), len(w.S3.Keys(outputBucket, "runs/r1/")))
+		t.Errorf("%d states of copies are left, and %d objects", len(left), len(w.S3.Keys(outputBucket, "runs/r1/")))
 	}
 }

@@ -103,7 +103,10 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 		return answer(http.StatusBadRequest), nil
 	}
 	runID, err := h.resume(ctx, got.TaskID)
-	log := h.Log.With(observe.RunID, runID, "task_id", got.TaskID)
+	log := h.Log.With("task_id", got.TaskID)
+	if runID != "" {
+		log = log.With(observe.RunID, runID)
+	}
 	switch {
 	case err != nil:
 		log.WarnContext(ctx, "not resumed", "cause", err.Error())
@@ -119,8 +122,11 @@ func (h *Handler) Handle(ctx context.Context, r httpapi.Request) (httpapi.Respon
 // wait for a webhook yet: such a run reads its task first.
 func (h *Handler) resume(ctx context.Context, taskID string) (runID string, err error) {
 	runID, token, err := h.Runs.TaskToken(ctx, taskID)
-	if err != nil || token == "" {
-		return "", err
+	if err != nil {
+		return runID, err
+	}
+	if token == "" {
+		return "", nil
 	}
 	return runID, h.Resumer.Resume(ctx, token)
 }
@@ -148,9 +154,9 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 	return again != secret && matches(again, body, mac), nil
 }
 
-// secret returns the webhooks' secret. After a failure to read it, the same error is returned for
-// refreshEvery without another read: anybody can send a webhook, and a secret that
-// was never stored is not cached.
+// secret returns the webhooks' secret. After a failure to read it, the same error is
+// returned for refreshEvery without another read: anybody can send a webhook, and a secret
+// that was never stored is not cached.
 func (h *Handler) secret(ctx context.Context) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

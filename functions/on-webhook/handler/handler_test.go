@@ -149,16 +149,25 @@ func TestHandle(t *testing.T) {
 
 // TestLogNamesTheRun: a webhook is one line, with the run and what became of it.
 func TestLogNamesTheRun(t *testing.T) {
-	for message, change := range map[string]func(*world){"msg=resumed": func(*world) {}, `msg="not resumed"`: (*world).failResume} {
+	tests := []struct {
+		name, want string
+		change     func(*world)
+	}{
+		{name: "resumed", change: func(*world) {}, want: "msg=resumed task_id=t1 run_id=r1\n"},
+		{name: "Step Functions away", change: (*world).failResume, want: `msg="not resumed" task_id=t1 run_id=r1 cause=away` + "\n"},
+		{name: "token unread", change: (*world).failToken, want: `msg="not resumed" task_id=t1 run_id=r1 cause=away` + "\n"},
+		{name: "ownership unread", change: (*world).failStore, want: `msg="not resumed" task_id=t1 cause=away` + "\n"},
+	}
+	for _, test := range tests {
 		w := newWorld()
 		var log strings.Builder
 		w.Log = slog.New(slog.NewTextHandler(&log, nil))
-		change(w)
+		test.change(w)
 		if _, err := w.Handle(t.Context(), event(completed, sign(secret, completed))); err != nil {
 			t.Fatal(err)
 		}
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, message+" run_id=r1 task_id=t1") {
-			t.Errorf("want %s of r1, got %s", message, text)
+		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, test.want) {
+			t.Errorf("%s: want %s, got %s", test.name, test.want, text)
 		}
 	}
 }
@@ -171,6 +180,10 @@ func (w *world) setToken(token string) {
 
 func (w *world) failStore() {
 	w.Runs = fakeRuns{func(string) (string, string, error) { return "", "", errAway }}
+}
+
+func (w *world) failToken() {
+	w.Runs = fakeRuns{func(string) (string, string, error) { return "r1", "", errAway }}
 }
 
 func (w *world) failResume() { w.Resumer = resumerFunc(func(string) error { return errAway }) }

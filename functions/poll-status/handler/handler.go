@@ -185,8 +185,8 @@ func (h *Handler) mayPark(progress *run.Progress) bool {
 	return false
 }
 
-// finalError returns the named error of a failed request to Cyberun that ends the run, and nil for
-// one that waiting may mend. That a task no longer exists is believed after five
+// finalError returns the named error of a failed request to Cyberun that ends the run, and
+// nil for one that waiting may mend. That a task no longer exists is believed after five
 // answers over ten minutes, and a task list without it.
 func (h *Handler) finalError(ctx context.Context, r lifecycle.Run, progress *run.Progress, err error) error {
 	if cyberun.SaysMissing(err) {

@@ -109,7 +109,7 @@ func (h *Handler) inspect(ctx context.Context, p cyberun.Parameter, uri string, 
 		return file, "", named.Errorf(named.Unavailable, "S3 could not look up %s: %w", uri, err)
 	}
 	file.etag, file.size, file.contentType = aws.ToString(head.ETag), aws.ToInt64(head.ContentLength), aws.ToString(head.ContentType)
-	if pin.ETag != "" && strings.Trim(file.etag, `"`) != pin.ETag { // a store that knows no If-Match
+	if pin.ETag != "" && strings.Trim(file.etag, `"`) != pin.ETag { // a server that knows no If-Match
 		return file, "", file.replaced()
 	}
 	if store.Archived(head) {

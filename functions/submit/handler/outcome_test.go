@@ -21,8 +21,8 @@ func (w *world) decide(runID string, decision run.Decision) {
 	}
 }
 
-// TestPersonsWord: it settles the submission it speaks of, and no other one.
-func TestPersonsWord(t *testing.T) {
+// TestDecision: it settles the submission it speaks of, and no other one.
+func TestDecision(t *testing.T) {
 	// undecided is a run closed in doubt: a rival was about.
 	undecided := func(t *testing.T, started bool) (*world, Input) {
 		w, in := doubtful(t, started)
