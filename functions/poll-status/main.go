@@ -1,5 +1,7 @@
-// Poll-status asks how a run's task stands: on its event stream at first, then at
-// growing intervals, or once for a run that waits for a webhook.
+// Poll-status reads how a run's task stands, and decides how long to wait until it is read
+// again. In between it follows the task's event stream: until HoldSeconds after the run
+// got its task, later for 1 s a call. For a run that awaits a webhook it reads the task
+// once for each wait.
 package main
 
 import (

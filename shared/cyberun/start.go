@@ -17,8 +17,9 @@ import (
 
 // StartError is the type of every error of [Client.StartTask].
 type StartError struct {
-	// NotStarted says that no task was started: the request's headers were never written,
-	// or Cyberun refused the request. If it is false, the zero value, a task may have been
+	// NotStarted says that no task was started: the request's headers were never written;
+	// or Cyberun itself answered 400 to 405, 415 or 422, with a JSON object; or anybody
+	// answered 413 or 429 (ADR 4). If it is false, the zero value, a task may have been
 	// started, and be billed: it has to be looked for in [Client.Tasks] before anybody
 	// posts again.
 	NotStarted bool

@@ -17,9 +17,9 @@ import (
 
 // StartCopy notes in the record that copy-result is about to copy the outputs. It
 // returns a run that has succeeded as it is, and finishes a delivery that an earlier
-// call began. It returns RunCancelled for a run that was stopped, Superseded for a call
-// of an earlier life or of a run that failed, and OutputBucketRefused as Deliver does. It
-// needs OutputS3.
+// call began. It returns RunCancelled for a run that was stopped and is not closed yet,
+// Superseded for a call of an earlier life or of a run that is closed as failed or
+// cancelled, and OutputBucketRefused as Deliver does. It needs OutputS3.
 func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 	now := s.Now().UTC()
 	r, cell, err := s.update(ctx, r, onCopy, func(rec *run.Record) error {
@@ -38,9 +38,10 @@ func (s *Runs) StartCopy(ctx context.Context, r Run) (Run, error) {
 // Deliver stores the manifest's bytes in the state bucket, then sets the record's status
 // to Delivering. From that write on the run cannot be stopped, and any call can do the
 // rest, which Deliver does at once: it writes the manifest and closes the run as
-// succeeded. It returns RunCancelled for a run that was stopped before, Superseded for a
-// call of an earlier life or of a run that failed, and OutputBucketRefused if the bucket
-// does not take the manifest. It needs OutputS3.
+// succeeded. It returns RunCancelled for a run that was stopped before and is not closed
+// yet, Superseded for a call of an earlier life or of a run that is closed as failed or
+// cancelled, and OutputBucketRefused if the bucket does not take the manifest. It needs
+// OutputS3.
 func (s *Runs) Deliver(ctx context.Context, r Run, manifest run.Manifest) (Run, error) {
 	body, err := json.MarshalIndent(manifest, "", "  ")
 	if err != nil {

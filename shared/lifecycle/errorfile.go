@@ -67,8 +67,9 @@ func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
 // late may have written one: it removes that of a run that is delivering or has
 // succeeded, and writes the record's own error if the run is closed with one. It leaves
 // an open run's alone until it delivers: another close of an earlier life may be about to
-// close the record, and would leave no error.json then. No close can come after
-// delivering has begun. It needs OutputS3.
+// close the record, and would leave no error.json then. Once delivering has begun, a close
+// can fail the run only because the bucket refuses the manifest, and that close writes
+// error.json after the record. It needs OutputS3.
 func (s *Runs) RepairError(ctx context.Context, runID string) error {
 	r, err := s.Get(ctx, runID)
 	for range maxTurns {

@@ -38,7 +38,8 @@ type OutputS3 interface {
 }
 
 // Runs reads and changes the runs of one stack. All methods need Store, Now and NewID;
-// the comment of a method says what else it needs, and a function sets no more than that.
+// the comment of a method says what else it needs. The method Runs of config.StateStore sets
+// all but Cyberun and OutputS3, which a Lambda function that does not need them leaves nil.
 type Runs struct {
 	Store       *store.Store
 	OutputS3    OutputS3

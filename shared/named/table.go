@@ -98,7 +98,7 @@ var Table = []Spec{
 	{Name: RunRejected, HTTPStatus: http.StatusBadRequest,
 		Meaning:     "Cyberun refused the run, or five submissions in a row never started; the cause has what Cyberun answered last, if it answered. Nothing was paid.",
 		Hint:        "Cyberun refused the run and started nothing; correct what the cause names and start a new run",
-		RequestHint: "Cyberun refused what the relay asked, as the detail says; is the relay as new as the deployment?"},
+		RequestHint: "Cyberun refused what the relay asked, as the detail says; is this stack's version of the relay as new as the Cyberun deployment?"},
 	{Name: OutputBucketRefused, HTTPStatus: http.StatusBadGateway, Redrivable: true, EndsPolling: true,
 		Meaning: "The output bucket does not take the run's objects: its region, policy, encryption key or name is wrong. The cause has S3's own code.",
 		Hint:    "correct the output bucket's policy, region, encryption key (KmsKeyArn) or name (OutputBucketName), then redrive the run: a task that was paid for is delivered, not paid again"},

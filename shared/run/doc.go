@@ -29,7 +29,8 @@
 //   - A call is fenced if it is refused once a later life of its run has begun.
 //   - A task is cancelled; a run is stopped, by a person, and then ends as [Cancelled]. A run is closed when its
 //     record gets one of the statuses [Succeeded], [Failed] and [Cancelled].
-//   - The sweep is the hourly call of close-run that does what a close left undone.
+//   - The sweep is the hourly call of close-run: it closes the runs whose event was lost,
+//     and does what earlier closes left undone.
 //
 // It imports shared/media and shared/named.
 package run

@@ -76,7 +76,7 @@ type Record struct {
 	// Submission is the last POST that was marked. It is kept after the task is
 	// known, so that later runs can compare clocks with it.
 	Submission *Submission `json:"submission,omitempty"`
-	Posts      int         `json:"posts,omitempty"` // how many POSTs were marked, without those whose mark was removed
+	Posts      int         `json:"posts,omitempty"` // how many POSTs were marked, without those that were never sent or were refused; one that was lost and proved to have started nothing counts
 	// LastAnswer is what Cyberun, or what stands before it, answered to the last POST
 	// that was answered and left in doubt, redacted: the error of a run that gives up
 	// repeats it.

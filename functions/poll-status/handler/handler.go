@@ -1,5 +1,5 @@
-// Package handler asks how a run's task stands, by its event stream at first, and
-// says how long to wait until it is asked again.
+// Package handler reads how a run's task stands, follows its event stream meanwhile, and
+// says how long to wait until it is read again.
 package handler
 
 import (
