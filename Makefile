@@ -77,7 +77,7 @@ FAULTS  ?= 1
 STATES  ?= 2000000
 
 # TestPairs and TestPages play a part of their cases under the race detector, and all here.
-explored: ## every interleaving of the eight scenarios that matter most, every meeting of two actors, a page of every status
+explored: ## every interleaving of the eight scenarios that matter most, every meeting of two actors, a proxy's HTML page under every status from 400 to 599
 	$(EXPLORE) ./e2e/explore
 	go test -count=1 -run 'TestPairs$$|TestPages$$' ./shared/lifecycle ./functions/...
 

@@ -101,7 +101,7 @@ func (s *scene) refusedPost(id string) {
 
 // lost has a run's POST lost. The POSTs of several runs are under way at once: none of
 // them knows of another one's doubt yet.
-func (s *scene) lost(id string, how decision) {
+func (s *scene) lost(id string, how fate) {
 	doubts := map[string]storetest.Object{}
 	for _, key := range s.keys(stateBucket, "doubt/") {
 		doubts[key], _ = s.object(stateBucket, key)

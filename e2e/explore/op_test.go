@@ -43,27 +43,27 @@ type version struct {
 	place, etag string
 }
 
-// decision is how an op goes.
-type decision uint8
+// fate is how an op goes.
+type fate uint8
 
 const (
-	proceed     decision = iota
-	killBefore           // the call dies before the op
-	killAfter            // the call dies after it
-	lostRequest          // the op is not done, and fails
-	lostReply            // the op is done, and fails
-	stale                // the answer is out of date
-	timeOut              // what is awaited does not come
-	decisions
+	proceed     fate = iota
+	killBefore       // the call dies before the op
+	killAfter        // the call dies after it
+	lostRequest      // the op is not done, and fails
+	lostReply        // the op is done, and fails
+	stale            // the answer is out of date
+	timeOut          // what is awaited does not come
+	fates
 )
 
-var decisionNames = [...]string{"", "KILLED BEFORE", "KILLED AFTER", "REQUEST LOST", "REPLY LOST", "STALE", "TIMED OUT"}
+var fateNames = [...]string{"", "KILLED BEFORE", "KILLED AFTER", "REQUEST LOST", "REPLY LOST", "STALE", "TIMED OUT"}
 
-// fault reports whether a decision uses up the budget.
-func (d decision) fault() bool { return d >= killBefore && d <= stale }
+// fault reports whether an op with this fate uses up the budget.
+func (d fate) fault() bool { return d >= killBefore && d <= stale }
 
 // reaches reports whether the op comes to what it touches.
-func (d decision) reaches() bool { return d != killBefore && d != lostRequest }
+func (d fate) reaches() bool { return d != killBefore && d != lostRequest }
 
 var (
 	errNetwork  = errors.New("connection reset by peer")
@@ -78,7 +78,7 @@ type reply struct {
 }
 
 // perform does an op to a world in the way decided.
-func (o op) perform(w *world, how decision) reply {
+func (o op) perform(w *world, how fate) reply {
 	switch how {
 	case killBefore:
 		return reply{killed: true}

@@ -162,7 +162,7 @@ var scenarios = []scenario{
 		s.event("r1").spared().from(closing) // the other one is the same, and is not
 		s.event("r1").from(closing)
 	}},
-	{name: "a stranger's task, absent-only", build: func(s *scene) {
+	{name: "a stranger's task, InDoubt=absent-only", build: func(s *scene) {
 		s.witness()
 		s.inDoubt = "absent-only"
 		s.lostRequest("r1")
@@ -171,7 +171,7 @@ var scenarios = []scenario{
 		s.redriverNow("r1", "PollStatus")
 		s.person("r1")
 	}},
-	{name: "a stranger's task, stop", build: func(s *scene) {
+	{name: "a stranger's task, InDoubt=stop", build: func(s *scene) {
 		s.witness()
 		s.inDoubt = "stop"
 		s.lostRequest("r1")
@@ -229,7 +229,7 @@ var scenarios = []scenario{
 		s.machine(first.run, "PollStatus").when(func(w *world) bool { return w.exec(first.run) != nil })
 		s.machine(second.run, "PollStatus").when(func(w *world) bool { return w.exec(second.run) != nil })
 	}},
-	{name: "two sweeps that are told late, beside a redrive", lostEvents: true, build: func(s *scene) {
+	{name: "two sweeps, events lost, beside a redrive", lostEvents: true, build: func(s *scene) {
 		s.witness()
 		s.failedWaiting("r1")
 		s.sweeper()

@@ -8,10 +8,10 @@ import (
 // describe says a step in words.
 func (now *state) describe(c choice) string {
 	m := now.actors[c.actor]
-	return strings.TrimSpace(fmt.Sprintf("%-10s %s %s", m.actor.name, m.pending.name, decisionNames[c.how]))
+	return strings.TrimSpace(fmt.Sprintf("%-10s %s %s", m.actor.name, m.pending.name, fateNames[c.how]))
 }
 
-// line writes a schedule so that it can be replayed: actor and decision of each
+// line writes a schedule so that it can be replayed: actor and fate of each
 // step, runs of one actor in short.
 func line(path []choice) string {
 	var b strings.Builder
@@ -33,7 +33,7 @@ func parseLine(text string) (path []choice, err error) {
 			return nil, fmt.Errorf("%q is no step of a schedule: %w", part, err)
 		}
 		for range times {
-			path = append(path, choice{actor, decision(how)})
+			path = append(path, choice{actor, fate(how)})
 		}
 	}
 	return path, nil

@@ -170,7 +170,7 @@ func (now *state) asleep(sleep uint64, c choice) (kept uint64) {
 		return 0
 	}
 	for actor := range now.actors {
-		for how := range decisions {
+		for how := range fates {
 			b := choice{actor, how}
 			if sleep&b.bit() != 0 && now.independent(b, c) {
 				kept |= b.bit()

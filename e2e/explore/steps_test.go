@@ -15,10 +15,10 @@ type state struct {
 // choice is one step that the search can take.
 type choice struct {
 	actor int
-	how   decision
+	how   fate
 }
 
-func (c choice) bit() uint64 { return 1 << (uint(c.actor)*uint(decisions) + uint(c.how)) }
+func (c choice) bit() uint64 { return 1 << (uint(c.actor)*uint(fates) + uint(c.how)) }
 
 // choices lists what can happen next. An I/O that no other actor can take notice of
 // is not interleaved: it alone is offered. Time moves to the end of the wait that
@@ -143,7 +143,7 @@ func (s *search) step(now *state, c choice) *state {
 	return next
 }
 
-func (s *search) move(now *state, i int, how decision) {
+func (s *search) move(now *state, i int, how fate) {
 	m := now.actors[i]
 	got := m.pending.perform(now.world, how)
 	got.view = now.world.view(m.actor)

@@ -29,7 +29,7 @@ type universe struct {
 	code  *coroutine // in the search
 	w     *world     // alone
 	// fate is how a POST goes that is made alone.
-	fate    decision
+	fate    fate
 	refused bool // every POST is
 }
 

@@ -28,7 +28,7 @@ import (
 	"github.com/rs/xid"
 )
 
-// strangers knocks without a signature.
+// strangers sends a request without a signature.
 func (s *smoke) strangers(ctx context.Context) (string, error) {
 	status, _, err := s.knock(ctx, http.MethodGet, s.outputs["ApiUrl"]+"/workflows", "", nil)
 	if err != nil {

@@ -102,7 +102,7 @@ func TestDescribe(t *testing.T) {
 	}{
 		{name: "running", status: 200, body: `{"status":"RUNNING","startDate":1795435200.123,"input":"{}","redriveCount":0}`, want: Running},
 		{name: "about to be redriven", status: 200, body: `{"status":"PENDING_REDRIVE"}`, want: Running},
-		{name: "a status of tomorrow", status: 200, body: `{"status":"RESTING"}`, want: Running},
+		{name: "an unknown status", status: 200, body: `{"status":"RESTING"}`, want: Running},
 		{name: "succeeded", status: 200, body: `{"status":"SUCCEEDED"}`, want: Succeeded},
 		{name: "failed", status: 200, body: `{"status":"FAILED","error":"TaskFailed","cause":"{\"errorMessage\":\"out of memory\"}"}`, want: Failed, reason: named.TaskFailed, says: "out of memory"},
 		{name: "failed without a word", status: 200, body: `{"status":"FAILED"}`, want: Failed, reason: named.Unavailable, says: "no cause was given"},

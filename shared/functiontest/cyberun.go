@@ -175,9 +175,9 @@ func (c *Cyberun) Start(parameters map[string]any) string {
 	return id
 }
 
-// Has puts a task of the workflow Flow with an id and a status there, without a call, or
+// PutTask puts a task of the workflow Flow with an id and a status there, without a call, or
 // gives that status to the one that is there.
-func (c *Cyberun) Has(id string, status cyberun.Status) *Task {
+func (c *Cyberun) PutTask(id string, status cyberun.Status) *Task {
 	if c.Of(id) == nil {
 		c.Started = append(c.Started, Task{Task: cyberun.Task{ID: id, WorkflowID: c.Flow.ID, CreatedAt: cyberun.Time{Time: c.Clock()}}})
 	}

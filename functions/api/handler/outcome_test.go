@@ -78,7 +78,7 @@ func TestOutcome(t *testing.T) {
 			}
 		}
 		for _, other := range []string{`{"task_id":"t2"}`, `{"not_started":true}`, `{"task_id":"t1"}`} {
-			w.Cyberun.Has("t2", cyberun.StatusRunning)
+			w.Cyberun.PutTask("t2", cyberun.StatusRunning)
 			if a := w.says("r1", other); !strings.HasSuffix(decision, other) && (a.status != 409 || a.body["title"] != "NotInDoubt") {
 				t.Errorf("%s after %s: %+v", other, decision, a)
 			}
@@ -208,7 +208,7 @@ func TestOutcomeThroughOutages(t *testing.T) {
 func TestOutcomeOfATaskThatEnded(t *testing.T) {
 	for _, status := range []cyberun.Status{"completed", "failed", "cancelled"} {
 		w := newWorld(t).doubtful()
-		w.Cyberun.Has("t1", status)
+		w.Cyberun.PutTask("t1", status)
 		if a := w.says("r1", `{"task_id":"t1"}`); a.status != 202 {
 			t.Errorf("%s: %+v", status, a)
 		}

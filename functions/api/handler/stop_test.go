@@ -49,7 +49,7 @@ func TestStops(t *testing.T) {
 				w := newWorld(t)
 				w.h.Concurrency = atOnce
 				if test.ended != "" {
-					w.Cyberun.Has("t1", test.ended)
+					w.Cyberun.PutTask("t1", test.ended)
 				}
 				test.record.RunID = "r1"
 				w.Record(test.record)

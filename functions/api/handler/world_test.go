@@ -61,7 +61,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{World: functiontest.New(t)}
 	w.TimePerCall, w.Cyberun.MaxTime = 0, cyberun.CallTime
-	w.Cyberun.Has("t1", cyberun.StatusRunning)
+	w.Cyberun.PutTask("t1", cyberun.StatusRunning)
 	w.runs = w.Runs()
 	w.workflows = func(cyberun.Page) cyberun.WorkflowList {
 		return cyberun.WorkflowList{Workflows: []cyberun.Workflow{w.Cyberun.Flow}}

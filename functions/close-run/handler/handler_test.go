@@ -121,7 +121,7 @@ func TestFailsInDoubt(t *testing.T) {
 // be listed: never adopted, never cancelled, and no other run's to adopt.
 func TestNamesCandidates(t *testing.T) {
 	row := func(w *world, id string, after time.Duration) {
-		w.Cyberun.Has(id, cyberun.StatusRunning).CreatedAt.Time = began.Add(after)
+		w.Cyberun.PutTask(id, cyberun.StatusRunning).CreatedAt.Time = began.Add(after)
 	}
 	for _, status := range []string{"ABORTED", "FAILED"} {
 		w := newWorld(t)
@@ -330,7 +330,7 @@ func TestCancelOutcomes(t *testing.T) {
 	w := newWorld(t)
 	w.record(run.Record{Status: run.Waiting, TaskID: "t1"})
 	w.execution("r1", "ABORTED", "", "")
-	w.Cyberun.Has("t1", cyberun.StatusCompleted)
+	w.Cyberun.PutTask("t1", cyberun.StatusCompleted)
 	w.Cyberun.Cancels = []error{&cyberun.AnswerError{Status: 200}}
 	if _, err := w.close("r1"); err != nil {
 		t.Fatal(err)

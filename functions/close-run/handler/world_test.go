@@ -33,7 +33,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{World: functiontest.New(t)}
 	w.Now, w.TimePerCall, w.Cyberun.MaxTime = began.Add(time.Hour), 0, lifecycle.CloseBudget
-	w.Cyberun.Has("t1", cyberun.StatusRunning)
+	w.Cyberun.PutTask("t1", cyberun.StatusRunning)
 	w.runs = w.Runs()
 	return w
 }
@@ -61,7 +61,7 @@ func (w *world) record(r run.Record) {
 	if r.TaskID != "" {
 		r.Evidence = cmp.Or(r.Evidence, run.ByReceipt)
 		if w.Cyberun.Of(r.TaskID) == nil {
-			w.Cyberun.Has(r.TaskID, cyberun.StatusRunning)
+			w.Cyberun.PutTask(r.TaskID, cyberun.StatusRunning)
 		}
 	}
 	if r.WorkflowID != "" {

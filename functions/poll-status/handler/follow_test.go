@@ -38,17 +38,17 @@ func tick(p float64, step int) cyberun.TaskEvent {
 // TestHoldBreaks: whatever a stream does, the status endpoint decides.
 func TestHoldBreaks(t *testing.T) {
 	streams := map[string]events{
-		"closes at once":        sends(nil),
-		"breaks at once":        sends(errNetwork),
-		"refused":               sends(answered(404)),
-		"breaks later":          sends(errNetwork, tick(0.1, 3)),
-		"says completed":        sends(nil, cyberun.TaskEvent{Type: "completed", Status: cyberun.StatusCompleted}),
-		"says failed":           sends(nil, cyberun.TaskEvent{Type: "failed", Status: cyberun.StatusFailed, Error: "x"}),
-		"says cancelled":        sends(errNetwork, cyberun.TaskEvent{Type: "cancelled", Status: cyberun.StatusCancelled}),
-		"error event":           sends(nil, cyberun.TaskEvent{Type: "error", Error: "no status"}),
-		"an event of tomorrow":  sends(nil, cyberun.TaskEvent{Type: "thought", Message: "hm"}),
-		"a state of tomorrow":   sends(nil, cyberun.TaskEvent{Type: "status", Status: "warming_up"}),
-		"an event without type": sends(nil, cyberun.TaskEvent{}),
+		"closes at once":              sends(nil),
+		"breaks at once":              sends(errNetwork),
+		"refused":                     sends(answered(404)),
+		"breaks later":                sends(errNetwork, tick(0.1, 3)),
+		"says completed":              sends(nil, cyberun.TaskEvent{Type: "completed", Status: cyberun.StatusCompleted}),
+		"says failed":                 sends(nil, cyberun.TaskEvent{Type: "failed", Status: cyberun.StatusFailed, Error: "x"}),
+		"says cancelled":              sends(errNetwork, cyberun.TaskEvent{Type: "cancelled", Status: cyberun.StatusCancelled}),
+		"error event":                 sends(nil, cyberun.TaskEvent{Type: "error", Error: "no status"}),
+		"an event of an unknown type": sends(nil, cyberun.TaskEvent{Type: "thought", Message: "hm"}),
+		"an unknown status":           sends(nil, cyberun.TaskEvent{Type: "status", Status: "warming_up"}),
+		"an event without type":       sends(nil, cyberun.TaskEvent{}),
 	}
 	for name, stream := range streams {
 		for _, then := range []cyberun.Status{cyberun.StatusRunning, cyberun.StatusCompleted} {

@@ -40,7 +40,7 @@ func TestDecides(t *testing.T) {
 	}{
 		{"running", running, nil, Response{Status: "running", WaitSeconds: 15}, "", ""},
 		{"pending", look{status: cyberun.StatusPending}, nil, Response{Status: "pending", WaitSeconds: 15}, "", ""},
-		{"a state of tomorrow", look{status: "warming_up"}, nil, Response{Status: "warming_up", WaitSeconds: 15}, "", ""},
+		{"an unknown status", look{status: "warming_up"}, nil, Response{Status: "warming_up", WaitSeconds: 15}, "", ""},
 		{"young", running, at(7 * time.Second), Response{Status: "running", WaitSeconds: 3}, "", ""},
 		{"old", running, at(50 * time.Minute), Response{Status: "running", WaitSeconds: 60}, "", ""},
 		{"near its deadline", running, at(time.Hour - 1500*time.Millisecond), Response{Status: "running", WaitSeconds: 2}, "", ""},

@@ -56,7 +56,7 @@ func newWorld(t *testing.T, looks ...look) *world {
 	w := &world{World: functiontest.New(t), looks: looks}
 	w.Now, w.TimePerCall = began.Add(5*time.Second), 0
 	w.Cyberun.MaxTime = cyberun.CallTime
-	w.Cyberun.Has("t1", cyberun.StatusPending)
+	w.Cyberun.PutTask("t1", cyberun.StatusPending)
 	w.Executions.Begin("r1", "", began)
 	around := w.S3.Around
 	w.S3.Around = func(c storetest.Call, do func() error) error {

@@ -45,7 +45,7 @@ func (h *Handler) reconcile(ctx context.Context, r lifecycle.Run) (lifecycle.Run
 			return r, named.Errorf(named.SubmitInDoubt, "%s", e.Cause)
 		}
 		// Nobody has looked: close-run names the candidates once the list can be read.
-		return r, named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s)", e.Cause)
+		return r, named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost, and which task it started, if any, could not be found out (%s)", e.Cause)
 	}
 	switch {
 	case f.Verdict == doubt.Found: // an earlier call of this run knew that it is its task
@@ -108,6 +108,6 @@ func (h *Handler) leaveToPerson(ctx context.Context, r lifecycle.Run, f doubt.Fi
 	if err := h.Runs.LeaveToPerson(ctx, r, f.Candidates); err != nil {
 		return err
 	}
-	return named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost and its task could not be told (%s); candidates: %s%s",
+	return named.Errorf(named.SubmitOutcomeUnknown, "the reply to the submission was lost, and which task it started, if any, could not be found out (%s); candidates: %s%s",
 		f.Why, lifecycle.CandidateIDs(f.Candidates), lastAnswer(r.Record))
 }
