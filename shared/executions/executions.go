@@ -114,9 +114,9 @@ var ended = map[types.ExecutionStatus]Status{
 // and cause are the execution's error and its cause, which is mostly Lambda's JSON whose
 // errorMessage [named.Error.Message] made.
 func New(arn, status, errorName, cause string, redrives int, started time.Time) Execution {
-	is := cmp.Or(ended[types.ExecutionStatus(status)], Running)
-	e := Execution{ARN: arn, Name: NameOf(arn), Status: is, Redrives: redrives, StartedAt: started}
-	switch is {
+	mapped := cmp.Or(ended[types.ExecutionStatus(status)], Running)
+	e := Execution{ARN: arn, Name: NameOf(arn), Status: mapped, Redrives: redrives, StartedAt: started}
+	switch mapped {
 	case Failed:
 		e.Error = readError(errorName, cause)
 	case TimedOut:

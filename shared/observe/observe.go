@@ -1,5 +1,6 @@
 // Package observe makes the functions' logs, and turns their errors into those that
-// Step Functions shows and retries by. [Invocation] does both for each call of a step.
+// Step Functions shows and retries by. [Invocation] does both for each call of
+// a function whose caller gets its error.
 //
 // It imports shared/named, shared/redact and aws-lambda-go's types.
 package observe
