@@ -27,12 +27,26 @@ type Handler[In, Out any] interface {
 	Handle(context.Context, In) (Out, error)
 }
 
+// answerReserve is kept of the time that Lambda gives a request. Making and sending an
+// answer takes milliseconds; the rest is for a process that waits for its processor.
+const answerReserve = time.Second
+
 // Start runs a function that answers HTTP requests; its handler logs each request
-// itself. Start does not return: it ends with the process. A function that cannot start
-// logs why and exits.
+// itself. The handler's context ends 1 s before the function's time-out: a remote that
+// answers nothing is then reported by the handler. If Lambda ended the call instead, the
+// gateway would answer with a bare 502. Start does not return: it ends with the process. A
+// function that cannot start logs why and exits.
 func Start[S any, H Handler[In, Out], In, Out any](name string, build Build[S, H]) {
 	log := observe.Logger(os.Stdout, name)
-	lambda.Start(load(log, build).Handle)
+	handler := load(log, build)
+	lambda.Start(func(ctx context.Context, request In) (Out, error) {
+		if timeout, bounded := ctx.Deadline(); bounded {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, timeout.Add(-answerReserve))
+			defer cancel()
+		}
+		return handler.Handle(ctx, request)
+	})
 }
 
 // StartRetried is [Start] for a function whose caller gets its error: a step of the state

@@ -20,15 +20,19 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/config"
 )
 
-// echo is a handler that answers with the bucket of its settings.
+// echo is a handler that answers with the bucket of its settings and the end of its time.
 type echo struct{ bucket string }
+
+// timeout is when Lambda would end every call.
+var timeout = time.Date(2100, time.January, 1, 12, 0, 0, 0, time.UTC)
 
 type input struct{ RunID string }
 
 func (in input) ID() string { return in.RunID }
 
-func (e echo) Handle(_ context.Context, in input) (string, error) {
-	return in.RunID + " in " + e.bucket, nil
+func (e echo) Handle(ctx context.Context, in input) (string, error) {
+	ends, _ := ctx.Deadline()
+	return in.RunID + " in " + e.bucket + " until " + ends.UTC().Format(time.TimeOnly), nil
 }
 
 // TestMain is the function itself when a test runs this program again.
@@ -65,7 +69,7 @@ func start(t *testing.T, kind string, environment ...string) (answer, log string
 		select {
 		case event := <-events:
 			w.Header().Set("Lambda-Runtime-Aws-Request-Id", "request-1")
-			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(time.Minute).UnixMilli(), 10))
+			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(timeout.UnixMilli(), 10))
 			io.WriteString(w, event)
 		case <-r.Context().Done():
 		}
@@ -99,9 +103,9 @@ func TestStart(t *testing.T) {
 		answer      string
 		line        map[string]any // what the log's one line has; nil: there is none
 	}{
-		{name: "a step", kind: "step", environment: []string{"STATE_BUCKET=state"}, answer: `"r-1 in state"`,
+		{name: "a step", kind: "step", environment: []string{"STATE_BUCKET=state"}, answer: `"r-1 in state until 12:00:00"`,
 			line: map[string]any{"level": "INFO", "msg": "done", "function": "echo", "run_id": "r-1", "request_id": "request-1"}},
-		{name: "an HTTP function logs for itself", kind: "http", environment: []string{"STATE_BUCKET=state"}, answer: `"r-1 in state"`},
+		{name: "an HTTP function logs for itself, and answers before its time-out", kind: "http", environment: []string{"STATE_BUCKET=state"}, answer: `"r-1 in state until 11:59:59"`},
 		{name: "a setting is missing", kind: "step",
 			line: map[string]any{"level": "ERROR", "msg": "cannot start", "function": "echo", "cause": "the function's environment: STATE_BUCKET is not set"}},
 		{name: "the SDK's configuration is wrong", kind: "http", environment: []string{"STATE_BUCKET=state", "AWS_RETRY_MODE=for ever"},

@@ -28,7 +28,8 @@ const (
 )
 
 // getRun answers at once, or with ?wait=SECONDS when the run has ended, if that
-// is sooner.
+// is sooner. A request whose time ends while S3 answers nothing is answered with what the
+// last reading found.
 func (h *Handler) getRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
 	q, err := httpapi.Query(r)
 	if err != nil {
@@ -39,18 +40,20 @@ func (h *Handler) getRun(ctx context.Context, r httpapi.Request) (none httpapi.R
 		return none, err
 	}
 	until := h.Now().Add(wait)
-	for {
-		v, err := h.view(ctx, r.PathParameters["id"], q.Get("outputs_after"))
-		if err != nil {
-			return none, err
+	v, err := h.view(ctx, r.PathParameters["id"], q.Get("outputs_after"))
+	for err == nil && v.Status.Open() && h.Now().Before(until) {
+		if h.Sleep(ctx, min(longPollStep, until.Sub(h.Now()))) != nil {
+			break
 		}
-		if !v.Status.Open() || !h.Now().Before(until) {
-			return httpapi.JSON(http.StatusOK, v)
-		}
-		if err := h.Sleep(ctx, min(longPollStep, until.Sub(h.Now()))); err != nil {
-			return none, err
+		next, failed := h.view(ctx, r.PathParameters["id"], q.Get("outputs_after"))
+		if failed == nil || ctx.Err() == nil {
+			v, err = next, failed
 		}
 	}
+	if err != nil {
+		return none, err
+	}
+	return httpapi.JSON(http.StatusOK, v)
 }
 
 func longPoll(value string) (time.Duration, error) {

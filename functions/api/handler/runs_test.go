@@ -175,9 +175,47 @@ func TestWaits(t *testing.T) {
 	if a := w.call("GET", "/runs/r1?wait=20", ""); a.body["status"] != "succeeded" || w.Now.Sub(from) != 3*time.Second {
 		t.Errorf("%s after %s", a.raw, w.Now.Sub(from))
 	}
-	w.h.Sleep = func(ctx context.Context, _ time.Duration) error { return context.DeadlineExceeded }
-	w.Record(run.Record{RunID: "r2", Status: run.Waiting})
-	if a := w.call("GET", "/runs/r2?wait=20", ""); a.status != 503 {
-		t.Errorf("%d %s", a.status, a.raw)
+}
+
+// TestTimeEndsWhileWaiting: S3 answers nothing any more while a caller waits. When the
+// request's time is over it is answered with what was read last; until then a reading
+// that fails is an error, and so is a first one for which there is no time.
+func TestTimeEndsWhileWaiting(t *testing.T) {
+	tests := []struct {
+		name  string
+		reads int  // how many succeed
+		ended bool // the request's time has ended when the next one fails
+		want  int
+	}{
+		{name: "at the first reading", reads: 0, ended: true, want: 503},
+		{name: "at a later one", reads: 3, ended: true, want: 200},
+		{name: "a later one fails before", reads: 3, ended: false, want: 503},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.Record(run.Record{RunID: "r1", Status: run.Waiting})
+			ctx, end := context.WithCancel(t.Context())
+			defer end()
+			w.Around = func(call string, do func() error) error {
+				if test.reads--; test.reads >= 0 {
+					return do()
+				}
+				if test.ended {
+					end()
+				}
+				return context.DeadlineExceeded
+			}
+			a, err := w.h.Handle(ctx, httpEvent("GET", "/runs/r1?wait=20", ""))
+			if err != nil || a.StatusCode != test.want || (test.want == 200) != strings.Contains(a.Body, `"status":"waiting"`) {
+				t.Errorf("%v, %d %s", err, a.StatusCode, a.Body)
+			}
+		})
+	}
+	w := newWorld(t)
+	w.Record(run.Record{RunID: "r1", Status: run.Waiting})
+	w.h.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
+	if a := w.call("GET", "/runs/r1?wait=20", ""); a.status != 200 || a.body["status"] != "waiting" {
+		t.Errorf("time ends between two readings: %d %s", a.status, a.raw)
 	}
 }
