@@ -93,6 +93,12 @@ type answer struct {
 	body   []byte
 }
 
+// stalled reports whether the answer is for want of one by MiniStack.
+func (a answer) stalled() bool {
+	return a.status == http.StatusServiceUnavailable && bytes.Contains(a.body, []byte("S3")) ||
+		a.status == http.StatusBadGateway && bytes.Contains(a.body, []byte("Sandbox.Timedout"))
+}
+
 func (a answer) into(t *testing.T, v any) {
 	t.Helper()
 	if err := json.Unmarshal(a.body, v); err != nil {
@@ -191,15 +197,15 @@ func (s *stack) start(t *testing.T, request string, headers ...string) string {
 	return v.RunID
 }
 
-// view reads a run. After a 503 whose cause names S3 it asks again, at most maxUnavailable
-// times: MiniStack has been seen to answer nothing for 16 s on a busy machine. Any other
-// 503 fails the test.
+// view reads a run. It asks again, at most maxStalls times, after a 503 whose cause names S3,
+// and after a call that MiniStack ended at the function's time-out: on a busy machine
+// MiniStack has been seen to answer nothing for 16 s. Any other error fails the test.
 func (s *stack) view(t *testing.T, runID, query string) runView {
 	t.Helper()
-	const maxUnavailable = 3
+	const maxStalls = 3
 	a := s.call(t, http.MethodGet, "/runs/"+runID+query, "")
-	for again := 0; again < maxUnavailable && a.status == http.StatusServiceUnavailable && bytes.Contains(a.body, []byte("S3")); again++ {
-		t.Logf("GET /runs/%s: HTTP 503, asked again: %s", runID, a.body)
+	for again := 0; again < maxStalls && a.stalled(); again++ {
+		t.Logf("GET /runs/%s: HTTP %d, asked again: %s", runID, a.status, a.body)
 		time.Sleep(time.Second)
 		a = s.call(t, http.MethodGet, "/runs/"+runID+query, "")
 	}
