@@ -45,12 +45,13 @@ func TestSlowContainer(t *testing.T) {
 	s.showsNoKey(t, `"error":"ContainerTimedOut"`)
 }
 
-// TestContainerFunctionKilled lets Lambda end a function while it waits for a container:
-// the gateway answers for it, and nothing is sent again. The function hears of its end at
-// the same moment, and may still answer by itself: then the call is made once more.
-func TestContainerFunctionKilled(t *testing.T) {
+// TestContainerOutlastsFunction: a container takes longer than the function itself may. The
+// function answers before Lambda ends it, and nothing is sent again. Where Lambda is first,
+// as on a machine too busy to let the function run for a second, the gateway answers for it
+// and shows no key; then the call is made once more.
+func TestContainerOutlastsFunction(t *testing.T) {
 	s := open(t)
-	s.timeOut(t, "CallContainerFunction", 2)
+	s.timeOut(t, "CallContainerFunction", 3)
 	const tries = 5
 	for range tries {
 		before := s.containerCalls(t, "slow")
@@ -63,11 +64,12 @@ func TestContainerFunctionKilled(t *testing.T) {
 		if after := s.containerCalls(t, "slow"); after != before+1 {
 			t.Fatalf("%d calls", after-before)
 		}
-		if name == "" {
+		if name != "" {
 			return
 		}
+		t.Logf("Lambda ended the function: HTTP %d: %s", a.status, a.body)
 	}
-	t.Errorf("the function answered %d times before Lambda ended it", tries)
+	t.Errorf("Lambda ended the function %d times before it answered", tries)
 }
 
 // TestContainerKeyRefused: Cyberun's 401 is the stack's own trouble, and a
