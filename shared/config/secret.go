@@ -80,7 +80,8 @@ var (
 	errBadChar = errors.New("holds a key with blanks or other characters that no header can carry")
 )
 
-// parseSecret reads the key out of a secret's value. Its errors quote nothing of it,
+// parseSecret reads the key out of a secret's value, which the template's ApiKeySecret and
+// docs/deploy.md describe. Its errors quote nothing of it,
 // which is a key, or was meant as one.
 func parseSecret(value string) (string, error) {
 	key := strings.TrimSpace(value)

@@ -67,10 +67,18 @@ func RoundTrip(t *testing.T, raw []byte, in any) {
 type State struct {
 	Parameters, ResultSelector map[string]any
 	TimeoutSeconds             int
+	Retry                      []Retrier
+}
+
+// Retrier says which errors of a state are retried, how often, and after how long.
+type Retrier struct {
+	ErrorEquals                                   []string
+	IntervalSeconds, BackoffRate, MaxDelaySeconds float64
+	MaxAttempts                                   int
 }
 
 // Machine returns the states of statemachine/run.asl.json by their names.
-func Machine(t *testing.T) map[string]State {
+func Machine(t testing.TB) map[string]State {
 	t.Helper()
 	raw, err := os.ReadFile(machine)
 	if err != nil {

@@ -124,7 +124,7 @@ func TestAcceptsThroughOutages(t *testing.T) {
 			t.Errorf("%s: it goes on until nobody hears it", at)
 			return context.DeadlineExceeded
 		}
-		ending, cancel := context.WithTimeout(t.Context(), answerReserve)
+		ending, cancel := context.WithTimeout(t.Context(), persistReserve)
 		_, err = w.runs.Accept(ending, r, "t1")
 		cancel()
 		namedtest.Want(t, err, named.Unavailable, "the task t1 is this run's, and its id could not be stored")

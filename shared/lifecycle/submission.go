@@ -12,9 +12,9 @@ import (
 const (
 	// tryTime bounds one try at a write that must not be lost.
 	tryTime = 5 * time.Second
-	// answerReserve is kept of a call's time: Lambda ends a call at its deadline, and
+	// persistReserve is kept of a call's time: Lambda ends a call at its deadline, and
 	// nobody hears an error that it returns only then.
-	answerReserve = tryTime + 2*time.Second
+	persistReserve = tryTime + 2*time.Second
 	// unmarkTime is for the small writes of Unmark, which must happen although the call's
 	// own time is over.
 	unmarkTime = 10 * time.Second
@@ -166,7 +166,7 @@ func (s *Runs) persist(ctx context.Context, try func(ctx context.Context) error)
 	begin := ctx
 	if deadline, bounded := ctx.Deadline(); bounded {
 		var cancel context.CancelFunc
-		begin, cancel = context.WithDeadline(ctx, deadline.Add(-answerReserve))
+		begin, cancel = context.WithDeadline(ctx, deadline.Add(-persistReserve))
 		defer cancel()
 	}
 	for {

@@ -23,7 +23,7 @@ const clockSlack = 5 * time.Second
 
 // Window returns the span in which the task of this submission was created, if it
 // started one: from MarkedAt to PostUntil, and 5 s more at either end for clocks that
-// differ.
+// differ. PostUntil is set by the Waits of functions/submit/handler.
 func (s Submission) Window() Window {
 	return Window{From: s.MarkedAt.Add(-clockSlack), Until: s.PostUntil.Add(clockSlack)}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 )
 
-// Policy says which servers outputs may be fetched from. The zero value allows every
+// Policy says which servers outputs may be fetched from, and input files sent to.
+// docs/copying.md says it to users. The zero value allows every
 // server with a public address, over https.
 type Policy struct {
 	// Hosts are the names that are allowed: "files.example.com", or "*.example.com" for

@@ -29,7 +29,8 @@ var callersOwn = map[string]bool{
 	pathHeader: true,
 }
 
-// requestHeader returns the headers of a request that go on to the container.
+// requestHeader returns the headers of a request that go on to the container, as
+// docs/containers.md lists them.
 func requestHeader(given map[string]string) (http.Header, error) {
 	dropped := namedByConnection(given["connection"])
 	out := http.Header{}

@@ -93,7 +93,7 @@ func TestHundredRuns(t *testing.T) {
 			line.sleep(time.Duration(luck.IntN(5000)) * time.Millisecond)
 			return errNetwork
 		}
-		errs := map[string]error{}
+		errs, retried := map[string]error{}, retriers(t)
 		for i := range runs {
 			id := fmt.Sprintf("r%d", i)
 			line.begin(began.Add(time.Duration(luck.IntN(120_000))*time.Millisecond), func() {
@@ -104,13 +104,13 @@ func TestHundredRuns(t *testing.T) {
 					h.Sleep = func(_ context.Context, d time.Duration) error { line.sleep(d); return nil }
 					_, name, err, _ := w.call(h, in)
 					doubted[id] = doubted[id] || name == named.SubmitInDoubt
-					policy, retried := retriers[name]
-					if !retried || tries > 1000 {
+					retrier, found := retried[name]
+					if !found || tries > 1000 {
 						errs[id] = err
 						longest = max(longest, w.Now.Sub(in.StartedAt))
 						return
 					}
-					line.sleep(time.Duration(luck.Float64() * 2 * float64(policy.delay(tries))))
+					line.sleep(time.Duration(luck.Float64() * 2 * float64(delay(retrier, tries))))
 				}
 			})
 		}

@@ -10,10 +10,10 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/cyberun-cloud/cyberun-relay/shared/doubt"
+	"github.com/cyberun-cloud/cyberun-relay/shared/eventstest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/executions"
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
-	"github.com/cyberun-cloud/cyberun-relay/shared/named"
 	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
@@ -117,21 +117,26 @@ func (w *world) call(h *Handler, in Input) (out Response, name string, err error
 	return out, name, err, false
 }
 
-// retrier is one entry of the state Submit's Retry list.
-type retrier struct {
-	interval, rate, most float64
-	attempts             int
+// retriers returns how the state Submit retries an error, by the error's name.
+func retriers(t testing.TB) map[string]eventstest.Retrier {
+	t.Helper()
+	byName := map[string]eventstest.Retrier{}
+	for _, r := range eventstest.Machine(t)["Submit"].Retry {
+		for _, name := range r.ErrorEquals {
+			byName[name] = r
+		}
+	}
+	return byName
 }
 
-var retriers = map[string]retrier{
-	named.SubmitInDoubt:   {10, 1.5, 30, 45},
-	named.WorkflowInDoubt: {1, 1, 1, 2500},
-	named.Unavailable:     {2, 2, 60, 120},
-	"Lambda.Unknown":      {2, 2, 60, 10},
-}
-
-func (r retrier) delay(n int) time.Duration {
-	return time.Duration(min(r.interval*math.Pow(r.rate, float64(n)), r.most) / 2 * float64(time.Second)) // full jitter's mean
+// delay returns how long Step Functions waits before it retries for the n-th time, from 0:
+// the mean of full jitter.
+func delay(r eventstest.Retrier, n int) time.Duration {
+	seconds := r.IntervalSeconds * math.Pow(r.BackoffRate, float64(n))
+	if r.MaxDelaySeconds > 0 {
+		seconds = min(seconds, r.MaxDelaySeconds)
+	}
+	return time.Duration(seconds / 2 * float64(time.Second))
 }
 
 // drive tries the step as the state machine does, to its end, each time in a fresh
@@ -146,7 +151,7 @@ func (w *world) driveWith(h *Handler, in Input) (Response, error) {
 }
 
 func (w *world) tryWith(in Input, once func(Input) (Response, string, error, bool)) (Response, error) {
-	tried := map[string]int{}
+	tried, retried := map[string]int{}, retriers(w.T)
 	for {
 		out, name, err, died := once(in)
 		if died {
@@ -154,15 +159,15 @@ func (w *world) tryWith(in Input, once func(Input) (Response, string, error, boo
 		} else if err == nil {
 			return out, nil
 		}
-		policy, retried := retriers[name]
-		if !retried {
+		retrier, found := retried[name]
+		if !found {
 			return out, err
 		}
 		n := tried[name]
-		if tried[name]++; n == policy.attempts {
+		if tried[name]++; n == retrier.MaxAttempts {
 			return out, fmt.Errorf("given up after %d of %s: %w", n, name, err)
 		}
-		w.Now = w.Now.Add(policy.delay(n))
+		w.Now = w.Now.Add(delay(retrier, n))
 	}
 }
 
