@@ -10,7 +10,7 @@ import (
 type decideCmd struct {
 	RunID      string `arg:"" name:"run" type:"run" help:"The id of a run that failed in doubt: relay status shows its candidates."`
 	TaskID     string `arg:"" optional:"" name:"task" help:"The task that the run started."`
-	NotStarted bool   `name:"not-started" help:"The run started no task: it submits again, and pays for one."`
+	NotStarted bool   `name:"not-started" help:"The run started no task: it submits again, and pays for one, unless its max-seconds since its first start are over."`
 	watchFlags
 }
 

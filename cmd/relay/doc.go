@@ -6,7 +6,7 @@
 //
 // It speaks to the stack's HTTP API, each call signed with the caller's AWS
 // credentials, and finds that API by the stack's name or by --api-url. Results
-// go to stdout, progress and errors to stderr; with --json stdout holds the
-// API's own JSON and nothing else.
+// go to stdout, progress and errors to stderr; with --json stdout holds one
+// JSON document and nothing else: the API's own, where one call gives it.
 // relay --help lists the exit codes.
 package main

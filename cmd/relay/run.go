@@ -23,7 +23,7 @@ type runCmd struct {
 // startFlags are the flags of every command that starts a run.
 type startFlags struct {
 	Prefix         *string `placeholder:"PREFIX" help:"Where the outputs land in the bucket; may use {run_id}, {task_id}, {workflow}, {date}, and must use one of the first two. Default: runs/{run_id}/"`
-	MaxSeconds     *int    `placeholder:"N" help:"Cancel the task if it has not ended after N seconds. Default: 86400, a day."`
+	MaxSeconds     *int    `placeholder:"N" help:"Give up a task that has not ended after N seconds, and cancel it if this run started it. Default: 86400, a day."`
 	IdempotencyKey *string `placeholder:"KEY" help:"The same key and the same request start one run, however often they are sent. Default: a new one."`
 	watchFlags
 }

@@ -1,5 +1,6 @@
 // Close-run closes the runs whose execution was stopped, failed or timed out: it
-// cancels the task of a run that was stopped or timed out, and writes error.json.
+// cancels the task of a run that was stopped, or that ends as RunTimedOut, and writes
+// error.json.
 package main
 
 import (

@@ -153,9 +153,9 @@ func isPathByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("/-._~!$&'()*+,;=:@", c) >= 0
 }
 
-// EscapePath escapes every byte of a path that no address can hold as it is. Of the
-// escapes that are there already those stay for whose two hexadecimal digits keep
-// returns true; of any other the percent sign is escaped.
+// EscapePath escapes every byte of a path that no address can hold as it is. An escape
+// that is there already, such as %2F, stays if keep("2F") returns true; otherwise its
+// percent sign is escaped.
 func EscapePath(path string, keep func(digits string) bool) string {
 	return escape(path, func(at int) bool {
 		if path[at] != '%' {

@@ -79,8 +79,8 @@ func (s *Runs) OtherInDoubt(ctx context.Context, workflowID, runID string) (stri
 	return other, err
 }
 
-// Markers reads the markers of a workflow that S3 lists as last written ten minutes
-// before since or later. since is a time by the relay's clock. It fails if there are
+// Markers reads the markers of a workflow, without those that were last written more than
+// ten minutes before since. since is a time by the relay's clock. It fails if there are
 // too many to read.
 func (s *Runs) Markers(ctx context.Context, workflowID string, since time.Time) ([]run.Marker, error) {
 	listed, recent := 0, []string(nil)

@@ -66,7 +66,8 @@ type Run struct {
 // has expired, 90 days after its last change.
 var ErrNoRecord = errors.New("no record")
 
-// Get reads a run without entering a life. Its error is ErrNoRecord, or Unavailable.
+// Get reads a run without entering a life. Its error is ErrNoRecord,
+// Unavailable, or one without a name for a record that cannot be read.
 func (s *Runs) Get(ctx context.Context, runID string) (Run, error) {
 	object, err := s.Store.Get(ctx, recordKey(runID))
 	if errors.Is(err, store.ErrNotFound) {
@@ -211,7 +212,7 @@ func (s *Runs) create(ctx context.Context, r run.Record) (Run, error) {
 	return Run{Record: r, life: r.Life, object: object, first: true}, err
 }
 
-// reuse replaces the record of a run that ended over 80 days ago, and whose name
+// reuse replaces the closed record of a run that started over 80 days ago, and whose name
 // Step Functions has given to another execution.
 func (s *Runs) reuse(ctx context.Context, old Run, fresh run.Record) (Run, error) {
 	for _, key := range []string{progressKey(old.RunID), wakeKey(old.RunID)} {

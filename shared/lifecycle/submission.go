@@ -215,8 +215,9 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 	return r, nil
 }
 
-// AttachTask makes taskID the task of a run in doubt: the only candidate, which is then
-// adopted, or the one that a person named. It writes the ownership first, by which only
+// AttachTask makes taskID the task of a run in doubt: the only candidate, or the one that
+// its ownership already gives to the run, both of which are adopted by that; or the one
+// that a person named. It writes the ownership first, by which only
 // one of two runs gets the task. It returns SubmitInDoubt if another run has it, or if
 // the run has a task already.
 func (s *Runs) AttachTask(ctx context.Context, r Run, taskID string) (Run, error) {

@@ -88,6 +88,9 @@ type cell struct {
 
 // cells writes one row of the table, a cell for each phase in the order of phases.
 func cells(c ...cell) map[phase]cell {
+	if len(c) != len(phases) {
+		panic("a row of the table has not one cell for each phase")
+	}
 	row := make(map[phase]cell, len(phases))
 	for i, p := range phases {
 		row[p] = c[i]

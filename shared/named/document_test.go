@@ -67,14 +67,15 @@ const errorsIntro = `# Named errors
 
 <!-- Generated from shared/named/table.go. After a change there: go test ./shared/named -run TestErrorsDocument -update -->
 
-A run that fails has one of these names: in its execution, in ` + "`relay status`" + `, in its record and in ` + "`error.json`" + `. A request that the API
+A run that fails has one of these names: in ` + "`relay status`" + `, in its record and in ` + "`error.json`" + `. Its execution shows the same
+name, or the platform's own, such as ` + "`Lambda.Unknown`" + ` or ` + "`States.Timeout`" + `. A request that the API
 refuses has one as the ` + "`title`" + ` of the problem document. With the name come a cause, which says what went wrong and where, and a hint,
 which says what to do. The hints below are the usual ones; where more is known, the error carries a more precise one.
 
 - **API** is the HTTP status that belongs to the name, where one does; [openapi.yaml](openapi.yaml) says which routes answer with it.
 - **Redrive** says whether ` + "`relay redrive RUN`" + ` can get past the error once its cause is gone. It goes on where the run failed and never submits
   a task again that Cyberun had accepted. Step Functions takes a redrive within 14 days of the failure, and while the execution's history has fewer than
-  24,999 events. A dash: no run ends by this error.
+  24,999 events. A dash: no run ends by this error, but for ` + "`RunNotFound`" + ` one whose record somebody deleted.
 - **Retried** names are tried again by the state machine before a run fails by them.
 
 | name | API | redrive | what has happened |

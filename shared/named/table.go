@@ -125,7 +125,7 @@ var Table = []Spec{
 		Meaning: "Another run that has not ended delivers the task; or a person named it for a run in doubt, and another run is known to have started it.",
 		Hint:    "look at the run that the cause names: wait for one that delivers the task, or stop it first; a task that it started is its own"},
 	{Name: RunTimedOut, Redrivable: true,
-		Meaning: "The run's `max_seconds` passed before its task ended, or before it could be submitted; or the state machine's own 8 days.",
+		Meaning: "The run's `max_seconds` passed before its task ended; or before it could be submitted, and then a redrive submits nothing any more; or the state machine's own 8 days.",
 		Hint:    "the cause says what became of the task; a redrive gives it max_seconds once more, unless it was cancelled"},
 	{Name: RunCancelled,
 		Meaning: "A person stopped the run.",

@@ -26,7 +26,8 @@
 //     task's ownership names it (DeliveredBy) from the moment at which it gets the task.
 //     The status [Delivering] is only the last part of that: all outputs are stored, and
 //     the manifest is to be written.
-//   - A call is fenced if it is refused once a later life of its run has begun.
+//   - An event of the table in shared/lifecycle is fenced if it is refused from a step of an
+//     earlier life.
 //   - A task is cancelled; a run is stopped, by a person, and then ends as [Cancelled]. A run is closed when its
 //     record gets one of the statuses [Succeeded], [Failed] and [Cancelled].
 //   - The sweep is the hourly call of close-run: it closes the runs whose event was lost,

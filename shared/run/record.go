@@ -29,7 +29,7 @@ const (
 // through them.
 var Statuses = []Status{Submitting, Waiting, Copying, Succeeded, Failed, Cancelled}
 
-// Open reports whether the run has not ended.
+// Open reports whether the run's record is not closed.
 func (s Status) Open() bool {
 	return s == Submitting || s == Waiting || s == Copying || s == Delivering
 }
@@ -45,7 +45,7 @@ func (s Status) Shown() Status {
 // Record is a run's durable state, the object runs/{run_id}.json in the state
 // bucket. shared/lifecycle alone creates and changes it, by conditional writes.
 // It holds no API key, no signed URL, and of the parameters only where its input files
-// came from.
+// came from and what an InvalidRequest quotes of a wrong one.
 type Record struct {
 	RunID        string    `json:"run_id"`
 	ExecutionARN string    `json:"execution_arn"`
@@ -53,7 +53,8 @@ type Record struct {
 	// Life is the number of the life that the run is in: the highest redrive count with
 	// which a step has called, or that a stop or close-run has seen. LifeStartedAt is when
 	// that life began: life 0 at the execution's start, a later one with the first call of
-	// one of its steps. The wait for the task ends max_seconds after it ([Record.Deadline]);
+	// one of its steps, or with a stop before that; a close that raises Life leaves it as
+	// it was. The wait for the task ends max_seconds after it ([Record.Deadline]);
 	// submitting ends max_seconds after StartedAt ([Record.SubmitBy]).
 	Life          int       `json:"life"`
 	LifeStartedAt time.Time `json:"life_started_at"`
@@ -73,8 +74,9 @@ type Record struct {
 	TaskWorkflow string    `json:"task_workflow,omitempty"` // of a rescued task: its own
 	TaskKnownAt  time.Time `json:"accepted_at,omitzero"`    // when the run got its task: by its receipt, by adoption, by a person's decision or by a rescue
 
-	// Submission is the last POST that was marked. It is kept after the task is
-	// known, so that later runs can compare clocks with it.
+	// Submission is the last POST that was marked. It is kept after the task is known: a
+	// later run in doubt uses the task as a witness, whose created_at must lie in this
+	// submission's Window.
 	Submission *Submission `json:"submission,omitempty"`
 	Posts      int         `json:"posts,omitempty"` // how many POSTs were marked, without those that were never sent or were refused; one that was lost and proved to have started nothing counts
 	// LastAnswer is what Cyberun, or what stands before it, answered to the last POST

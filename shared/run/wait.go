@@ -16,8 +16,8 @@ const (
 
 	// Step Functions keeps at most 25,000 events in the history of an execution, and
 	// redrives only one that has fewer than 24,999. A poll with its choice and its wait
-	// adds PollEvents, a wait for a webhook that times out ParkEvents, a retry of a state
-	// RetryEvents.
+	// adds PollEvents, a wait for a webhook that times out 4, for which ParkEvents counts
+	// one more to stay on the safe side, a retry of a state RetryEvents.
 	PollEvents  = 9
 	ParkEvents  = 5
 	RetryEvents = 3

@@ -22,7 +22,7 @@ const (
 	writeBuffer   = 4 << 10          // for headers: bodies are sent by the connection itself
 )
 
-// NewRestrictedClient returns the HTTP client to fetch outputs with. It checks each
+// NewRestrictedClient returns the HTTP client to fetch outputs and send input files with. It checks each
 // request and redirect against the policy, and each dial once more, by the address that
 // the host's name was resolved to. What the policy refuses fails with OriginRefused. It
 // uses no proxy, since the policy would be asked about the proxy's address; it asks for no

@@ -51,7 +51,7 @@
 //
 // 408, 421, 425, 429 and 5xx are tried again. A 412 or a 416 says that the output has
 // changed or has no such range. After any other 4xx, which may mean that the URL has
-// expired, a fresh URL is asked for. If the origin refuses that as well, the error is
+// expired, up to two fresh URLs are asked for. If the origin refuses both, the error is
 // OutputExpired after a 401, 403 or 404, and OutputUnavailable with the status after
 // any other.
 //

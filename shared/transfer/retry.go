@@ -32,7 +32,7 @@ const maxBackoff = 5 * time.Second
 const minProgress = 256 << 10
 
 // retryPolicy says how often an operation is attempted, and with what first wait
-// between two attempts; it doubles, with jitter, up to maxBackoff.
+// between two attempts; it grows by half each time, with jitter, up to maxBackoff.
 type retryPolicy struct {
 	attempts int
 	backoff  time.Duration

@@ -156,7 +156,11 @@ func (h *Handler) sweep(ctx context.Context) (Response, error) {
 		return false, err
 	})
 	closedLast, failedLast := h.each(ctx, begin, unfinished, h.sweepOne)
-	return Response{Closed: closed + closedLast, Left: failed + failedLast + left}, err
+	out := Response{Closed: closed + closedLast, Left: failed + failedLast + left}
+	if out.Left > 0 {
+		observe.Log(ctx).WarnContext(ctx, "some executions were not dealt with; the next sweep goes on", "left", out.Left)
+	}
+	return out, err
 }
 
 // each calls do for every execution, several side by side, until begin has ended. It

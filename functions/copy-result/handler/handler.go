@@ -68,7 +68,8 @@ const (
 
 // Handle copies for as long as the context's deadline allows. If Response.Done
 // is false the state machine calls it again, and the copies are resumed from their
-// checkpoints. Every error is a *named.Error.
+// checkpoints. An error without a name, as for a record that cannot be read, is a fault that
+// observe.Invocation reports as Unavailable.
 func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	r, err := h.Runs.Continue(ctx, in.Call)
 	if err != nil {

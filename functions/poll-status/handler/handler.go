@@ -114,8 +114,8 @@ func (h *Handler) readTask(ctx context.Context, r lifecycle.Run) (cyberun.Task, 
 }
 
 // inlinePolling is how long after its start a task whose events are not followed is
-// polled within one call: two waits of 3 s cost a sixth of the transitions that they
-// replace, and keep the history of a 30 s run under 100 events.
+// polled within one call: two waits of 3 s cost a fifteenth of the transitions that
+// they replace, and keep the history of a 30 s run under 100 events.
 const inlinePolling = 2 * run.MinWait
 
 // pollInline polls a task that started a moment ago without leaving the call. As for
