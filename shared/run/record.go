@@ -78,7 +78,9 @@ type Record struct {
 	// later run in doubt uses the task as a witness, whose created_at must lie in this
 	// submission's Window.
 	Submission *Submission `json:"submission,omitempty"`
-	Posts      int         `json:"posts,omitempty"` // how many POSTs were marked, without those that were never sent or were refused; one that was lost and proved to have started nothing counts
+	// Posts is how many POSTs were marked, without those that were never sent or were
+	// refused; one that was lost and proved to have started nothing counts.
+	Posts int `json:"posts,omitempty"`
 	// LastAnswer is what Cyberun, or what stands before it, answered to the last POST
 	// that was answered and left in doubt, redacted: the error of a run that gives up
 	// repeats it.

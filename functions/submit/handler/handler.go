@@ -90,11 +90,19 @@ const (
 // environment may shorten them, which tests of the local stack do; the template sets
 // none of them.
 type Waits struct {
-	Post        time.Duration `env:"SUBMIT_POST"`     // how long a POST may take
-	Settle      time.Duration `env:"SUBMIT_SETTLE"`   // from a POST's end until the task list is believed to show its task
-	Between     time.Duration `env:"SUBMIT_BETWEEN"`  // between two looks that found no task
-	Absence     time.Duration `env:"SUBMIT_ABSENCE"`  // from a POST's end until a second look may prove that there is no task; without a witness, until the doubt is left to a person
-	GiveUpAfter time.Duration `env:"SUBMIT_PATIENCE"` // from a POST's end until a doubt is left to a person; twice that while the task list cannot be read
+	// Post is how long a POST may take.
+	Post time.Duration `env:"SUBMIT_POST"`
+	// Settle is from a POST's end until the task list is believed to show its task.
+	Settle time.Duration `env:"SUBMIT_SETTLE"`
+	// Between is between two looks that found no task.
+	Between time.Duration `env:"SUBMIT_BETWEEN"`
+	// Absence is from a POST's end until a second look may prove that there is no task;
+	// without a witness, until the doubt is left to a person.
+	Absence time.Duration `env:"SUBMIT_ABSENCE"`
+	// GiveUpAfter is from a POST's end until a doubt is left to a person; twice that while
+	// the task list cannot be read. doubtLasts of shared/lifecycle and the tries of the
+	// state Submit after SubmitInDoubt must last as long as the latter.
+	GiveUpAfter time.Duration `env:"SUBMIT_PATIENCE"`
 	// Spread is the time over which the runs that waited for another run's doubt submit,
 	// each at a random moment. Of a hundred runs that start within two minutes, every
 	// 20th of whose replies is lost (TestHundredRuns), a minute leaves none to a person
