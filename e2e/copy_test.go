@@ -42,7 +42,8 @@ func TestCopyOverSeveralCalls(t *testing.T) {
 	const size = 768 * mib
 	s.timeOut(t, "CopyResultFunction", 16)
 	// 48 parts of 5.6 s, eight at a time, and half of 16 s is left when a call stops to start
-	// parts: two rounds in a call. A machine a quarter as fast still copies 24 MB/s.
+	// parts: two rounds in a call. Eight connections carry 24 MB/s together, so that the fault
+	// and not the machine says how fast the copy goes.
 	s.addFault(t, `{"name":"slow","match":{"workflow":"big-file","path_regexp":"^/bucket/"},"action":{"type":"slow","bytes_per_second":3000000}}`)
 	t.Cleanup(func() { s.clearFaults(t) })
 	v := s.end(t, s.start(t, fmt.Sprintf(`{"workflow":"big-file","parameters":{"bytes":%d,"seed":7}}`, size)))

@@ -93,9 +93,10 @@ type answer struct {
 	body   []byte
 }
 
-// stalled reports whether the answer is for want of one by MiniStack.
+// stalled reports whether a function or MiniStack answered so because MiniStack had not
+// answered in time.
 func (a answer) stalled() bool {
-	return a.status == http.StatusServiceUnavailable && bytes.Contains(a.body, []byte("S3")) ||
+	return a.status == http.StatusServiceUnavailable && bytes.Contains(a.body, []byte("S3 could not")) ||
 		a.status == http.StatusBadGateway && bytes.Contains(a.body, []byte("Sandbox.Timedout"))
 }
 
@@ -197,7 +198,7 @@ func (s *stack) start(t *testing.T, request string, headers ...string) string {
 	return v.RunID
 }
 
-// view reads a run. It asks again, at most maxStalls times, after a 503 whose cause names S3,
+// view reads a run. It asks again, at most maxStalls times, after a 503 whose cause is S3,
 // and after a call that MiniStack ended at the function's time-out: on a busy machine
 // MiniStack has been seen to answer nothing for 16 s. Any other error fails the test.
 func (s *stack) view(t *testing.T, runID, query string) runView {

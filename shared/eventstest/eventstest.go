@@ -75,6 +75,7 @@ type Retrier struct {
 	ErrorEquals                                   []string
 	IntervalSeconds, BackoffRate, MaxDelaySeconds float64
 	MaxAttempts                                   int
+	JitterStrategy                                string
 }
 
 // Machine returns the states of statemachine/run.asl.json by their names.

@@ -28,14 +28,15 @@ type Handler[In, Out any] interface {
 }
 
 // answerReserve is kept of the time that Lambda gives a request. Making and sending an
-// answer takes milliseconds; the rest is for a process that waits for its processor.
+// answer takes milliseconds; the rest is for a machine that does not let the process run
+// for a moment.
 const answerReserve = time.Second
 
 // Start runs a function that answers HTTP requests; its handler logs each request
 // itself. The handler's context ends 1 s before the function's time-out: a remote that
 // answers nothing is then reported by the handler. If Lambda ended the call instead, the
-// gateway would answer with a 500 or 503 of its own, which names nothing. Start does not return: it ends with the process. A
-// function that cannot start logs why and exits.
+// gateway would answer with a 500 or 503 of its own, which names nothing. Start does not
+// return: it ends with the process. A function that cannot start logs why and exits.
 func Start[S any, H Handler[In, Out], In, Out any](name string, build Build[S, H]) {
 	log := observe.Logger(os.Stdout, name)
 	handler := load(log, build)

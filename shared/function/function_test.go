@@ -32,7 +32,7 @@ func (in input) ID() string { return in.RunID }
 
 func (e echo) Handle(ctx context.Context, in input) (string, error) {
 	ends, _ := ctx.Deadline()
-	return in.RunID + " in " + e.bucket + " until " + ends.UTC().Format(time.TimeOnly), nil
+	return in.RunID + " in " + e.bucket + " until " + ends.UTC().Format(time.TimeOnly), ctx.Err()
 }
 
 // TestMain is the function itself when a test runs this program again.

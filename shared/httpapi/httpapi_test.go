@@ -110,6 +110,8 @@ func TestNextNumber(t *testing.T) {
 	}{
 		{name: "more follow", number: 1, rows: 2, total: 3, want: EncodeCursor("2")},
 		{name: "the last page", number: 2, rows: 1, total: 3},
+		{name: "more may follow in a list of unknown length", number: 1, rows: 2, total: -1, want: EncodeCursor("2")},
+		{name: "the last page of a list of unknown length", number: 2, rows: 1, total: -1},
 		{name: "a page that claims more and shows none", number: 1, rows: 0, total: 3},
 	}
 	for _, test := range tests {

@@ -68,9 +68,10 @@ func EncodeCursor(cursor string) string { return base64.RawURLEncoding.EncodeToS
 
 // NextNumber returns the next_cursor of an answer with the page p, of a list that
 // Cyberun pages by number: number is the page's, rows is how many entries it has, total
-// how many the list has. It is empty for the last page.
+// how many the list has, below 0 if Cyberun does not say. It is empty for the last page,
+// which of a list of unknown length is the first that is not full.
 func (p Page) NextNumber(number, rows, total int) string {
-	if rows == 0 || number*p.Limit >= total {
+	if rows == 0 || total >= 0 && number*p.Limit >= total || total < 0 && rows < p.Limit {
 		return ""
 	}
 	return EncodeCursor(strconv.Itoa(number + 1))

@@ -226,6 +226,9 @@ func (s *Store) retryConflicts(ctx context.Context, attempt func() error) error 
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(maxConflicts))
+	if cause := context.Cause(ctx); cause != nil && err == cause { // it ended in a pause
+		return named.Errorf(named.Unavailable, "a write to the state bucket lost a race, and there was no time to repeat it: %w", err)
+	}
 	if errors.Is(err, errLostRace) {
 		return named.Errorf(named.Unavailable, "%d writes in a row lost a race in the state bucket: %w", maxConflicts, err)
 	}

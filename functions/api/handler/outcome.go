@@ -46,7 +46,11 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 	}
 	status := record.Status.Shown()
 	if status == run.Failed && record.InDoubt() {
-		if err := h.redrive(ctx, record); err != nil {
+		if err := h.redrive(ctx, record); named.Is(err, named.Unavailable) {
+			e := named.Within("the decision is stored; whether the run was redriven is not known", err)
+			e.Hint = "look at the run before you send the decision again: one that has submitted anew meanwhile is in doubt about another submission, which the decision would then be about"
+			return none, e
+		} else if err != nil {
 			return none, err
 		}
 		status = run.Submitting

@@ -172,7 +172,7 @@ func TestOutcomeRefuses(t *testing.T) {
 func TestOutcomeThroughOutages(t *testing.T) {
 	w := newWorld(t).doubtful()
 	w.Fails("RedriveExecution", away)
-	if a := w.says("r1", `{"not_started":true}`); a.status != 503 || w.Run("r1").Decision == nil {
+	if a := w.says("r1", `{"not_started":true}`); a.status != 503 || w.Run("r1").Decision == nil || !strings.Contains(fmt.Sprint(a.body["detail"]), "the decision is stored") || !strings.Contains(fmt.Sprint(a.body["hint"]), "look at the run before") {
 		t.Errorf("%+v, %+v", a, w.Run("r1").Decision)
 	}
 	w.Around = nil

@@ -13,6 +13,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/httpapi"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -28,8 +29,8 @@ const (
 )
 
 // getRun answers at once, or with ?wait=SECONDS when the run has ended, if that
-// is sooner. A request whose time ends while S3 answers nothing is answered with what the
-// last reading found.
+// is sooner. A reading that fails because S3 or Step Functions is away does not end the
+// wait: the answer is what the last reading found.
 func (h *Handler) getRun(ctx context.Context, r httpapi.Request) (none httpapi.Response, err error) {
 	q, err := httpapi.Query(r)
 	if err != nil {
@@ -46,9 +47,11 @@ func (h *Handler) getRun(ctx context.Context, r httpapi.Request) (none httpapi.R
 			break
 		}
 		next, failed := h.view(ctx, r.PathParameters["id"], q.Get("outputs_after"))
-		if failed == nil || ctx.Err() == nil {
-			v, err = next, failed
+		if named.Is(failed, named.Unavailable) {
+			observe.Log(ctx).WarnContext(ctx, "the wait goes on after a reading that failed", "cause", failed.Error())
+			continue
 		}
+		v, err = next, failed
 	}
 	if err != nil {
 		return none, err
@@ -132,8 +135,8 @@ func (h *Handler) find(ctx context.Context, id string) (executions.Execution, er
 		if !errors.Is(err, executions.ErrNotFound) || again == describeAgain {
 			return execution, err
 		}
-		if err := h.Sleep(ctx, describePause); err != nil {
-			return execution, err
+		if h.Sleep(ctx, describePause) != nil {
+			return execution, named.Errorf(named.Unavailable, "Step Functions does not show the run %s yet, and the time of the request is over", id)
 		}
 	}
 }

@@ -177,10 +177,9 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// TestTimeEndsWhileWaiting: S3 answers nothing any more while a caller waits. When the
-// request's time is over it is answered with what was read last; until then a reading
-// that fails is an error, and so is a first one for which there is no time.
-func TestTimeEndsWhileWaiting(t *testing.T) {
+// TestS3AwayWhileWaiting: S3 answers nothing any more while a caller waits. It does not end
+// the wait, and the answer is what was read before; a first reading that fails is an error.
+func TestS3AwayWhileWaiting(t *testing.T) {
 	tests := []struct {
 		name  string
 		reads int  // how many succeed
@@ -188,8 +187,8 @@ func TestTimeEndsWhileWaiting(t *testing.T) {
 		want  int
 	}{
 		{name: "at the first reading", reads: 0, ended: true, want: 503},
-		{name: "at a later one", reads: 3, ended: true, want: 200},
-		{name: "a later one fails before", reads: 3, ended: false, want: 503},
+		{name: "until the request's time is over", reads: 3, ended: true, want: 200},
+		{name: "for the rest of the wait", reads: 3, ended: false, want: 200},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

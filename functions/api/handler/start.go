@@ -64,10 +64,23 @@ func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi
 	if errors.Is(err, executions.ErrExists) {
 		status, err = h.statusOfSame(ctx, runID, input)
 	}
+	if named.Is(err, named.Unavailable) {
+		err = mayHaveStarted(runID, keyed, err)
+	}
 	if err != nil {
 		return none, err
 	}
 	return accepted(runID, status)
+}
+
+// mayHaveStarted says in an error that the run may have been started all the same, and
+// keeps a caller who gave no Idempotency-Key from paying for a second run.
+func mayHaveStarted(runID string, keyed bool, err error) error {
+	e := named.Within("the run "+runID+" may have been started", err)
+	if !keyed {
+		e.Hint = "look for GET /runs/" + runID + " before you send the request again: without an Idempotency-Key that is another run, and is paid for as well"
+	}
+	return e
 }
 
 func conflict(runID string) error {

@@ -78,7 +78,7 @@ func TestRefuses(t *testing.T) {
 		{"403", body, fails(functiontest.Answered(403)), 502, "FeatureNotLicensed", "[]", "administrator"},
 		{"no key", body, fails(named.Errorf(named.Unauthorized, "the secret holds no value yet")), 502, "Unauthorized", "[]", "no value"},
 		{"Secrets Manager down", body, fails(named.Errorf(named.Unavailable, "Secrets Manager")), 503, "Unavailable", "[]", "Secrets Manager"},
-		{"Step Functions down", body, func(w *world) { w.Fails("StartExecution", functiontest.ErrNetwork) }, 503, "Unavailable", "[]", "Step Functions"},
+		{"Step Functions down", body, func(w *world) { w.Fails("StartExecution", functiontest.ErrNetwork) }, 503, "Unavailable", "[]", "before you send the request again"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -259,6 +259,33 @@ func TestUnknownRoutes(t *testing.T) {
 		method, path, _ := strings.Cut(route, " ")
 		if a := w.call(method, path, ""); a.status != http.StatusNotFound || a.body["title"] != "NotFound" {
 			t.Errorf("%s: %d %s", route, a.status, a.raw)
+		}
+	}
+}
+
+// TestStartUnanswered: Step Functions started the run and its reply was lost. Only a caller
+// with an Idempotency-Key is told to send the request again.
+func TestStartUnanswered(t *testing.T) {
+	for _, key := range []string{"", "k1"} {
+		w := newWorld(t)
+		w.Around = func(call string, do func() error) error {
+			err := do()
+			if call == "StartExecution" {
+				return named.Errorf(named.Unavailable, "away")
+			}
+			return err
+		}
+		var headers []string
+		if key != "" {
+			headers = []string{"idempotency-key", key}
+		}
+		a := w.call("POST", "/runs", body, headers...)
+		detail, hint := fmt.Sprint(a.body["detail"]), fmt.Sprint(a.body["hint"])
+		if a.status != 503 || len(w.Executions.Started) != 1 || !strings.Contains(detail, "may have been started: away") {
+			t.Errorf("key %q: %d %s", key, a.status, a.raw)
+		}
+		if again := strings.Contains(hint, "send the request again") && !strings.Contains(hint, "before you"); again != (key != "") {
+			t.Errorf("key %q: %s", key, hint)
 		}
 	}
 }

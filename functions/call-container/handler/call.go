@@ -98,9 +98,9 @@ func (h *Handler) failed(ctx, within context.Context, slug string, err error) er
 	}
 	switch ended := within.Err() != nil; {
 	case ended && sent:
-		return named.Errorf(named.ContainerTimedOut, "the container service %s had not answered in time, which is %s at most; the call may go on there", slug, h.ContainerTime)
+		return named.Errorf(named.ContainerTimedOut, "the container service %s had not answered after %s; the call may go on there", slug, h.ContainerTime)
 	case ended:
-		return named.Errorf(named.Unavailable, "Cyberun could not be reached in time, which is %s at most; %s: %w", h.ContainerTime, effect, err)
+		return named.Errorf(named.Unavailable, "Cyberun could not be reached within %s; %s: %w", h.ContainerTime, effect, err)
 	}
 	unavailable := h.lookUp(ctx, slug, err.Error()+"; "+effect)
 	if unavailable == nil {

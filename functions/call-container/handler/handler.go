@@ -24,8 +24,8 @@ type Cyberun interface {
 
 const (
 	// DefaultContainerTime is how long a container may take. Together with LookUpTime, which
-	// may follow, it stays within the function's timeout of 29 s and the 30 s of an HTTP
-	// API. ContainerTimedOut in shared/named, docs/containers.md and the template name the
+	// may follow, it makes up the 28 s that function.Start leaves of the function's timeout
+	// of 29 s; an HTTP API gives up after 30. ContainerTimedOut in shared/named, docs/containers.md and the template name the
 	// 25 s as well.
 	DefaultContainerTime = 25 * time.Second
 	// DefaultLookUpTime is how long Cyberun may take to describe a container whose call

@@ -156,11 +156,10 @@ func (h *Handler) sweep(ctx context.Context) (Response, error) {
 		return false, err
 	})
 	closedLast, failedLast := h.each(ctx, begin, unfinished, h.sweepOne)
-	out := Response{Closed: closed + closedLast, Left: failed + failedLast + left}
-	if out.Left > 0 {
-		observe.Log(ctx).WarnContext(ctx, "some executions were not dealt with; the next sweep goes on", "left", out.Left)
+	if left > 0 {
+		observe.Log(ctx).WarnContext(ctx, "executions are left to the next sweep", "left", left)
 	}
-	return out, err
+	return Response{Closed: closed + closedLast, Left: failed + failedLast + left}, err
 }
 
 // each calls do for every execution, several side by side, until begin has ended. It

@@ -48,10 +48,11 @@ type Handler struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 
-	mu        sync.Mutex
-	refreshed time.Time
-	unread    error     // why the secret could not be read at failedAt; nil: it could
-	failedAt  time.Time // when it was last asked for, if unread
+	mu          sync.Mutex
+	refreshed   time.Time // when the secret was last read again
+	unrefreshed error     // why it could not be read then; nil: it could
+	unread      error     // why the secret could not be read at failedAt; nil: it could
+	failedAt    time.Time // when it was last asked for, if unread
 }
 
 const (
@@ -144,10 +145,10 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 	if err != nil {
 		return false, err
 	}
-	if fits := matches(secret, body, mac); fits || !h.mayRefresh() {
-		return fits, nil
+	if matches(secret, body, mac) {
+		return true, nil
 	}
-	again, err := h.Secrets.Refresh(ctx, secret)
+	again, err := h.refresh(ctx, secret)
 	if err != nil {
 		return false, err
 	}
@@ -156,7 +157,8 @@ func (h *Handler) signed(ctx context.Context, header string, body []byte) (bool,
 
 // secret returns the webhooks' secret. After a failure to read it, the same error is
 // returned for refreshEvery without another read: anybody can send a webhook, and a secret
-// that was never stored is not cached.
+// that was never stored is not cached. A read for which the call had no time is no such
+// failure.
 func (h *Handler) secret(ctx context.Context) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -164,18 +166,26 @@ func (h *Handler) secret(ctx context.Context) (string, error) {
 		return "", h.unread
 	}
 	secret, err := h.Secrets.Key(ctx)
-	h.unread, h.failedAt = err, h.Now()
+	if ctx.Err() == nil {
+		h.unread, h.failedAt = err, h.Now()
+	}
 	return secret, err
 }
 
-func (h *Handler) mayRefresh() bool {
+// refresh returns the secret that is to be used after one did not match a signature: the
+// secret as it is read again, or, if it was read within refreshEvery, the rejected one and
+// the error of that read.
+func (h *Handler) refresh(ctx context.Context, rejected string) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if now := h.Now(); now.Sub(h.refreshed) >= refreshEvery {
-		h.refreshed = now
-		return true
+	if h.Now().Sub(h.refreshed) < refreshEvery {
+		return rejected, h.unrefreshed
 	}
-	return false
+	again, err := h.Secrets.Refresh(ctx, rejected)
+	if ctx.Err() == nil {
+		h.refreshed, h.unrefreshed = h.Now(), err
+	}
+	return again, err
 }
 
 func matches(secret string, body, mac []byte) bool {

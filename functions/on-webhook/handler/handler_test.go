@@ -239,6 +239,53 @@ func TestForgeriesDoNotReadTheSecret(t *testing.T) {
 	}
 }
 
+// TestRotationThatCannotBeRead: a webhook that is signed with a new secret gets a 503, by
+// which Cyberun sends it again, as long as the secret cannot be read again. A read for which
+// the call had no time is repeated by the next call, any other after refreshEvery.
+func TestRotationThatCannotBeRead(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		w := newWorld()
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		reads, away := 0, true
+		s := w.Secrets.(fakeSecrets)
+		s.refresh = func(string) (string, error) {
+			if reads++; late && away {
+				end()
+			}
+			if away {
+				return "", errors.New("away")
+			}
+			return "new", nil
+		}
+		w.Secrets = s
+		status := func(ctx context.Context) int {
+			got, err := w.Handle(ctx, event(completed, sign("new", completed)))
+			if err != nil {
+				t.Error(err)
+			}
+			return got.StatusCode
+		}
+		if got := status(ctx); got != 503 {
+			t.Errorf("late %v: HTTP %d", late, got)
+		}
+		away = false
+		if late {
+			if got := status(t.Context()); got != 204 || reads != 2 {
+				t.Errorf("the next call: HTTP %d after %d reads", got, reads)
+			}
+			continue
+		}
+		if got := status(t.Context()); got != 503 || reads != 1 {
+			t.Errorf("within a minute: HTTP %d after %d reads", got, reads)
+		}
+		w.clock = w.clock.Add(refreshEvery)
+		if got := status(t.Context()); got != 204 || reads != 2 {
+			t.Errorf("a minute later: HTTP %d after %d reads", got, reads)
+		}
+	}
+}
+
 // A secret that was never stored costs a paid read a minute, however many forgeries
 // come, and is found within that minute once it is stored.
 func TestForgeriesDoNotLookForASecretThatIsNotThere(t *testing.T) {

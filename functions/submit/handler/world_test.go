@@ -123,6 +123,9 @@ func retriers(t testing.TB) map[string]eventstest.Retrier {
 	byName := map[string]eventstest.Retrier{}
 	for _, r := range eventstest.Machine(t)["Submit"].Retry {
 		for _, name := range r.ErrorEquals {
+			if _, twice := byName[name]; twice || r.IntervalSeconds == 0 || r.BackoffRate == 0 || r.MaxAttempts == 0 || r.JitterStrategy != "FULL" {
+				t.Fatalf("%s is retried in a way that this test does not play: %+v", name, r)
+			}
 			byName[name] = r
 		}
 	}
