@@ -1,5 +1,5 @@
-# `make help` lists what there is. Everything that is installed or built stays
-# inside the project, in .tools, .local, bin and .aws-sam.
+# `make help` lists what there is. Everything that is installed or built stays inside
+# the project, in .tools, .local, bin, out and .aws-sam, but for Go's own caches.
 
 PYTHON  ?= python3
 UV      := .tools/uv/bin/uv

@@ -91,7 +91,7 @@ type globals struct {
 	Stack   string `group:"api" env:"RELAY_STACK" default:"${stack}" placeholder:"NAME" help:"Name of the CloudFormation stack (${default})."`
 	Region  string `group:"api" placeholder:"REGION" help:"AWS region of the stack. Otherwise as the AWS tools have it (AWS_REGION, profile)."`
 	Profile string `group:"api" placeholder:"NAME" help:"AWS profile to sign with. Otherwise as the AWS tools have it (AWS_PROFILE)."`
-	JSON    bool   `group:"api" name:"json" help:"Print one JSON document on stdout and nothing else there: the API's own, where one call gives it."`
+	JSON    bool   `group:"api" name:"json" help:"Print one JSON document on stdout and nothing else there: the API's answer, or what several answers were put together to."`
 }
 
 const description = "Run Cyberun workflows from AWS and keep every output in your own S3 bucket."

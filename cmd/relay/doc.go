@@ -7,6 +7,7 @@
 // It speaks to the stack's HTTP API, each call signed with the caller's AWS
 // credentials, and finds that API by the stack's name or by --api-url. Results
 // go to stdout, progress and errors to stderr; with --json stdout holds one
-// JSON document and nothing else: the API's own, where one call gives it.
+// JSON document and nothing else: the API's answer, or what several answers were put
+// together to.
 // relay --help lists the exit codes.
 package main

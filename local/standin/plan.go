@@ -30,7 +30,7 @@ func terminal(status string) bool {
 // maxTicks bounds the progress events of one task: one a percent is what a bar can show.
 const maxTicks = 100
 
-// plan lays out a life of so many seconds: a twentieth of it, at most 0.6 s, goes by before it runs.
+// plan lays out a life of so many seconds: a fifth of it, at most 0.6 s, goes by before it runs.
 func plan(w *workflow, params map[string]any, faults []action, speed float64) []moment {
 	whole := time.Duration(number(params, "seconds") * float64(time.Second) / speed)
 	if _, given := params["seconds"]; !given {

@@ -77,7 +77,7 @@ func (c *Client) Container(ctx context.Context, slug string) (Container, error) 
 }
 
 // IsContainerSlug reports whether a container service can have this slug: 3 to 100
-// lower-case letters, digits and hyphens, as documented.
+// lower-case letters, digits and hyphens, with no hyphen at either end, as documented.
 func IsContainerSlug(slug string) bool { return containerSlug.MatchString(slug) }
 
 var containerSlug = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,98}[a-z0-9]$`)

@@ -31,8 +31,8 @@
 // key is read again, and if it changed the call is made once more (StartTask only after
 // Cyberun's own 401, which surely started nothing); and CallContainer dials once more
 // for a GET or HEAD. An APIError's RetryAfter is for the caller. A call takes as long
-// as its context allows: give every one but [Client.TaskEvents], Upload and CallContainer
-// some 20 s.
+// as its context allows: give every one but [Client.StartTask], TaskEvents, Upload and
+// CallContainer some 20 s.
 //
 // # Secrets
 //
@@ -75,7 +75,7 @@
 //   - Any 2xx with a task_id counts as a started task; the documented one is 202.
 //   - The task list has no documented filter by workflow, date or key: none is sent.
 //   - Retry-After is read as seconds or as an HTTP date.
-//   - Workflows are addressed by slug, the documented path for slug@version.
+//   - Workflows are addressed by slug, the documented path for slug@version, but for WorkflowByID.
 //   - The call that starts a task takes no idempotency key, so none is sent (net/http
 //     would also replay a request with such a header).
 package cyberun

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// CallTime is how long a function waits for one call to Cyberun, apart from a POST, an
+// CallTime is how long a function waits for one call to Cyberun, apart from StartTask, an
 // upload and a container's work: two thirds of the 30 s in which API Gateway wants the
 // relay's own answer.
 const CallTime = 20 * time.Second

@@ -75,7 +75,7 @@ which says what to do. The hints below are the usual ones; where more is known, 
 - **API** is the HTTP status that belongs to the name, where one does; [openapi.yaml](openapi.yaml) says which routes answer with it.
 - **Redrive** says whether ` + "`relay redrive RUN`" + ` can get past the error once its cause is gone. It goes on where the run failed and never submits
   a task again that Cyberun had accepted. Step Functions takes a redrive within 14 days of the failure, and while the execution's history has fewer than
-  24,999 events. A dash: no run ends by this error, but for ` + "`RunNotFound`" + ` one whose record somebody deleted.
+  24,999 events. A dash: no run ends by this error. ` + "`RunNotFound`" + ` is an exception: a run whose record somebody deleted ends by it.
 - **Retried** names are tried again by the state machine before a run fails by them.
 
 | name | API | redrive | what has happened |

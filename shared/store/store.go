@@ -63,8 +63,8 @@ type S3 interface {
 type Store struct {
 	S3     S3
 	Bucket string
-	// NoPause leaves out the pause between two tries of a write that lost a race. Tests
-	// set it whose clock does not move.
+	// NoPause leaves out the pause between two tries of a write that lost a race, for tests
+	// with a clock that does not move.
 	NoPause bool
 }
 

@@ -24,7 +24,7 @@ type OriginFile struct {
 	ContentType     string `json:"content_type,omitempty"`
 	ContentEncoding string `json:"content_encoding,omitempty"` // without "aws-chunked", which says nothing of the file
 	// Ranges says that the origin serves ranges, and that an ETag or Last-Modified ties each
-	// to one content.
+	// range to one content.
 	Ranges bool `json:"-"`
 }
 

@@ -43,7 +43,8 @@ type Presigner interface {
 }
 
 // Handler answers the HTTP API's requests. It returns everything that is wrong with a
-// request at once. It starts and stops executions, and answers from the records.
+// run's request at once. It starts and stops executions, and answers from the records, or,
+// of a run without one, from its execution.
 type Handler struct {
 	Cyberun      Cyberun
 	Runs         *lifecycle.Runs

@@ -30,8 +30,8 @@ const (
 // Input is an event of S3, by EventBridge or as a notification, which Handle decodes.
 type Input struct{ json.RawMessage }
 
-// ID returns "": an event can start several runs, each of which has a log line of its
-// own.
+// ID returns the id of the run that [observe.Invocation] names in the line of the call:
+// none, since an event can start several runs, each of which has a line of its own.
 func (in Input) ID() string { return "" }
 
 // Response says what became of the objects that an event reported.
