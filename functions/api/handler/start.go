@@ -78,7 +78,7 @@ func (h *Handler) startRun(ctx context.Context, r httpapi.Request) (none httpapi
 func mayHaveStarted(runID string, keyed bool, err error) error {
 	e := named.Within("the run "+runID+" may have been started", err)
 	if !keyed {
-		e.Hint = "look for GET /runs/" + runID + " before you send the request again: without an Idempotency-Key that is another run, and is paid for as well"
+		e.Hint = "ask GET /runs/" + runID + " before you send the request again: without an Idempotency-Key that is another run, and is paid for as well"
 	}
 	return e
 }

@@ -46,7 +46,7 @@ func (h *Handler) stopRun(ctx context.Context, r httpapi.Request) (none httpapi.
 		observe.Log(ctx).WarnContext(ctx, "the task is not cancelled yet", "cause", cancelErr.Error())
 	}
 	if stopErr != nil && h.running(ctx, id) {
-		return none, named.Within("the stop of the run "+id+" is noted, and its steps obey it; its execution still runs", stopErr)
+		return none, named.Within("the stop of the run "+id+" is noted, and its steps obey it; its execution may still run", stopErr)
 	}
 	return httpapi.JSON(http.StatusAccepted, answer)
 }
