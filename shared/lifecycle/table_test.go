@@ -203,6 +203,20 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// TestRowOfAnotherLength: a row needs a cell for each phase.
+func TestRowOfAnotherLength(t *testing.T) {
+	for _, length := range []int{len(phases) - 1, len(phases) + 1} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("a row of %d cells was taken", length)
+				}
+			}()
+			cells(make([]cell, length)...)
+		}()
+	}
+}
+
 // TestResumes: what a redrive goes on with follows from what the record holds.
 func TestResumes(t *testing.T) {
 	for name, test := range map[string]struct {

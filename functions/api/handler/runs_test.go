@@ -218,3 +218,15 @@ func TestS3AwayWhileWaiting(t *testing.T) {
 		t.Errorf("time ends between two readings: %d %s", a.status, a.raw)
 	}
 }
+
+// TestUnknownRunWithoutTime: the time of a request ends while it waits for Step Functions to
+// show the run.
+func TestUnknownRunWithoutTime(t *testing.T) {
+	w := newWorld(t)
+	w.h.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
+	for _, method := range []string{"GET", "DELETE"} {
+		if a := w.call(method, "/runs/r1", ""); a.status != 503 || !strings.Contains(fmt.Sprint(a.body["detail"]), "Step Functions does not show the run r1 yet") {
+			t.Errorf("%s: %d %s", method, a.status, a.raw)
+		}
+	}
+}

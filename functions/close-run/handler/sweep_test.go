@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/cyberun-cloud/cyberun-relay/shared/functiontest"
 	"github.com/cyberun-cloud/cyberun-relay/shared/lifecycle"
 	"github.com/cyberun-cloud/cyberun-relay/shared/named"
+	"github.com/cyberun-cloud/cyberun-relay/shared/observe"
 	"github.com/cyberun-cloud/cyberun-relay/shared/run"
 )
 
@@ -241,5 +243,33 @@ func TestRedrivenBetween(t *testing.T) {
 	}
 	if _, failure := w.closed("r1"); failure.Error.Name != named.OutputExpired {
 		t.Errorf("%+v", failure)
+	}
+}
+
+// cutShort lists executions, of which a sweep reaches the first before its time is over.
+type cutShort struct {
+	end  func()
+	list []executions.Execution
+}
+
+func (c cutShort) UnsuccessfulSince(_ context.Context, _, _ time.Time, _ func(context.Context) error, each func(executions.Execution) bool) error {
+	for _, e := range c.list {
+		each(e)
+		c.end()
+	}
+	return nil
+}
+
+// TestSweepSaysWhatItLeft: executions that a sweep did not reach are counted, and logged.
+func TestSweepSaysWhatItLeft(t *testing.T) {
+	w := newWorld(t)
+	var log strings.Builder
+	ctx, end := context.WithCancel(observe.WithLog(t.Context(), slog.New(slog.NewTextHandler(&log, nil))))
+	defer end()
+	h := w.handler()
+	h.Executions = cutShort{end, make([]executions.Execution, 4)}
+	out, err := h.Handle(ctx, Input{Sweep: true})
+	if err != nil || out != (Response{Left: 4}) || !strings.Contains(log.String(), `msg="executions are left to the next sweep" left=3`) {
+		t.Errorf("%+v, %v, logged %s", out, err, log.String())
 	}
 }

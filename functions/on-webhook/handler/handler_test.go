@@ -239,6 +239,27 @@ func TestForgeriesDoNotReadTheSecret(t *testing.T) {
 	}
 }
 
+// TestSecretReadTooLate: a read of the secret for which the call had no time is repeated by
+// the next call.
+func TestSecretReadTooLate(t *testing.T) {
+	w := newWorld()
+	ctx, end := context.WithCancel(t.Context())
+	s := w.Secrets.(fakeSecrets)
+	s.key = func() (string, error) {
+		if ctx.Err() == nil {
+			end()
+			return "", context.Canceled
+		}
+		return secret, nil
+	}
+	w.Secrets = s
+	for _, want := range []int{503, 204} {
+		if got, err := w.Handle(ctx, event(completed, sign(secret, completed))); err != nil || got.StatusCode != want {
+			t.Errorf("HTTP %d, %v; want %d", got.StatusCode, err, want)
+		}
+	}
+}
+
 // TestRotationThatCannotBeRead: a webhook that is signed with a new secret gets a 503, by
 // which Cyberun sends it again, as long as the secret cannot be read again. A read for which
 // the call had no time is repeated by the next call, any other after refreshEvery.
