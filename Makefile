@@ -1,5 +1,5 @@
 # `make help` lists what there is. Everything that is installed or built stays inside
-# the project, in .tools, .local, bin, out and .aws-sam, but for Go's own caches.
+# the project, in .tools, .local, bin, out and .aws-sam, but for the caches of Go, uv, pip and npm.
 
 PYTHON  ?= python3
 UV      := .tools/uv/bin/uv
@@ -100,7 +100,7 @@ api-fuzz: tools $(STACK) .tools/schemathesis/.done ## generated requests to the 
 iam: ## the calls of the last `make e2e` against the template's rights: none missing, none unused
 	@go run ./local/iam $(CALLS)
 
-crash: .tools/bin/versitygw tools $(STACK) ## kill submit, copy-result and close-run at each of their calls, lose a hundred runs' replies: a table of what was paid
+crash: .tools/bin/versitygw tools $(STACK) ## kill submit, copy-result and close-run at each of their calls, lose every 20th reply of a hundred runs: a table of what was paid
 	RELAY_CRASH=1 go test -C e2e/crash -count=1 -timeout 20m -run 'CrashPoints|LargeInput'
 	RELAY_CRASH=1 $(STACK) exec $(HUNDRED_STACK) -- go test -C e2e/crash -count=1 -timeout 20m -run HundredRuns
 

@@ -102,7 +102,7 @@ func (s *stack) witness(t *testing.T, workflow string) (runID string) {
 }
 
 // ripe is how old a witness must be when a reply is lost. It counts from 60 s on,
-// and the first look comes 10 s after the POST or later.
+// and the first look comes 7 s after the POST or later.
 const ripe = 55 * time.Second
 
 // ownWorkflow is a workflow that no other test uses.

@@ -47,7 +47,7 @@ func TestSlowContainer(t *testing.T) {
 
 // TestContainerOutlastsFunction: a container takes longer than the function itself may. The
 // function answers before Lambda ends it, and nothing is sent again. On a machine too busy
-// to let the function run for a second Lambda is first, and the gateway answers for it; then
+// to let the function run for a second, Lambda is first, and the gateway answers for it; then
 // the call is made once more. Neither shows the key.
 func TestContainerOutlastsFunction(t *testing.T) {
 	s := open(t)

@@ -41,7 +41,7 @@ func TestCopyOverSeveralCalls(t *testing.T) {
 	s := open(t)
 	const size = 768 * mib
 	s.timeOut(t, "CopyResultFunction", 16)
-	// 48 parts of 5.6 s, eight at a time, and half of 16 s is left when a call stops to start
+	// 48 parts of 5.6 s, eight at a time, and half of 16 s is left when a call starts no more
 	// parts: two rounds in a call. Eight connections carry 24 MB/s together, so that the fault
 	// and not the machine says how fast the copy goes.
 	s.addFault(t, `{"name":"slow","match":{"workflow":"big-file","path_regexp":"^/bucket/"},"action":{"type":"slow","bytes_per_second":3000000}}`)

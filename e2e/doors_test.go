@@ -95,7 +95,8 @@ func TestMissingInput(t *testing.T) {
 	s.checkFailure(t, s.end(t, name), "InvalidRequest")
 }
 
-// TestNoLoop: nothing that the relay writes into the inbox starts a run.
+// TestNoLoop: what lies outside jobs/ and files/ starts no run, rejections above all, nor
+// does a folder itself.
 func TestNoLoop(t *testing.T) {
 	s := open(t)
 	t.Parallel()

@@ -30,7 +30,7 @@ func TestEmptyThenReal(t *testing.T) {
 	}
 }
 
-// checkNotRejected: nothing was written beside the inbox of what lies under a prefix.
+// checkNotRejected: no rejection was written for what lies under a prefix.
 func (s *stack) checkNotRejected(t *testing.T, prefix string) {
 	t.Helper()
 	out, err := s.s3.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &s.inbox, Prefix: aws.String("rejected/" + prefix)})

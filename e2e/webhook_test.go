@@ -85,7 +85,7 @@ func TestWebhookOfAFailedTask(t *testing.T) {
 	s.checkFailure(t, v, "TaskFailed")
 }
 
-// TestWebhookLost: a webhook that never comes costs a look, and no more.
+// TestWebhookLost: a webhook never comes, and the run is delivered all the same.
 func TestWebhookLost(t *testing.T) {
 	s := open(t)
 	s.withWebhooks(t)

@@ -61,8 +61,9 @@ type apiCall struct {
 	patience time.Duration // how long the call is tried; 0: [patience]
 }
 
-// do makes a call and decodes its answer; the raw answer is what --json prints. All calls
-// can be repeated: POST /runs carries its Idempotency-Key.
+// do makes a call and decodes its answer; the raw answer is what --json prints. It repeats
+// a call after a failure that may pass. POST /runs carries its Idempotency-Key; and within
+// [patience] no run that a decision set going has failed in doubt anew.
 func do[T any](ctx context.Context, c *client, k apiCall) (answer T, raw json.RawMessage, err error) {
 	var body []byte
 	if k.body != nil {

@@ -73,7 +73,7 @@ type grammar struct {
 	Workflows  workflowsCmd  `cmd:"" help:"List the workflows you can run, or show one with its parameters."`
 	Containers containersCmd `cmd:"" help:"List the container services you can call, or show one."`
 	Call       callCmd       `cmd:"" help:"Call a container service, as curl would: relay call vllm /v1/models"`
-	Cancel     cancelCmd     `cmd:"" help:"Stop a run, and the task that it pays for."`
+	Cancel     cancelCmd     `cmd:"" help:"Stop a run, and cancel its task if the run surely started it."`
 	Redrive    redriveCmd    `cmd:"" help:"Let a failed run go on where it failed, without paying again."`
 	Decide     decideCmd     `cmd:"" help:"Say which task a run in doubt has started, or that it started none."`
 	Rescue     rescueCmd     `cmd:"" help:"Deliver the outputs of a task that already exists at Cyberun."`
@@ -106,7 +106,7 @@ Exit codes:
   0    done; of a run: it succeeded, or still goes on and was not watched
   1    the run failed, or an output or the result could not be written
   2    the command or the request is wrong; nothing was started
-  3    the API or AWS could not be reached, or refused the credentials
+  3    the API, AWS or Cyberun gave no usable answer, or refused the credentials
   4    the run was cancelled
   5    --timeout passed; the run goes on
   6    relay call: the container answered 4xx

@@ -31,7 +31,7 @@ func (c *decideCmd) Run(ctx context.Context, s *session, relay *client) error {
 	}
 	outcome, how := map[string]any{"task_id": c.TaskID}, " with the task "+c.TaskID
 	if c.NotStarted {
-		outcome, how = map[string]any{"not_started": true}, ": it submits again"
+		outcome, how = map[string]any{"not_started": true}, ": it submits again, unless its max-seconds are over"
 	}
 	_, raw, err := do[api.Accepted](ctx, relay, apiCall{method: http.MethodPost, path: runPath(c.RunID) + "/outcome", body: outcome})
 	if err != nil {

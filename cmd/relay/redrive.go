@@ -79,6 +79,8 @@ func rescueHint(v view) string {
 	switch {
 	case v.Status == run.Succeeded || v.Status.Open():
 		return "relay status " + v.RunID + " shows it"
+	case v.undecided():
+		return "it may have started a task: relay status " + v.RunID + " shows the candidates, and relay rescue TASK delivers one; start a new run only if none of them is its own"
 	case v.TaskID == "":
 		return "it has no task: start a new run"
 	}

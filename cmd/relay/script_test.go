@@ -61,15 +61,12 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script", UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			f := &fakeAPI{folder: env.WorkDir}
-			server := httptest.NewServer(f)
-			f.address = server.URL
+			f.listen(env.Setenv)
 			env.Values["api"] = f
-			env.Setenv("RELAY_API_URL", server.URL)
-			env.Setenv("RELAY_TEST_AWS", server.URL)
 			env.Setenv("RELAY_TEST_FOLDER", env.WorkDir)
 			env.Setenv("COLUMNS", "100")
 			env.Defer(func() {
-				server.Close()
+				f.server.Close()
 				if len(f.unexpected) > 0 {
 					env.T().Fatal("the API has no answer to ", f.unexpected)
 				}
@@ -82,7 +79,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"api": func(ts *testscript.TestScript, _ bool, args []string) {
-				ts.Check(ts.Value("api").(*fakeAPI).load(ts.ReadFile(args[0])))
+				ts.Value("api").(*fakeAPI).change(ts, args[0])
 			},
 			"play": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs("played"), []byte(play(ts, ts.ReadFile(args[0]))), 0o600))
@@ -100,7 +97,7 @@ func play(ts *testscript.TestScript, session string) string {
 			played.WriteString(line)
 		}
 		if name, isAPI := strings.CutPrefix(command, "api "); isAPI {
-			ts.Check(f.load(ts.ReadFile(name)))
+			f.change(ts, name)
 		} else if isCommand {
 			err := ts.Exec("sh", "-c", command)
 			visible := strings.NewReplacer("\r", "\n␍", "\x1b", "␛", "\x00", "␀", f.address, "$URL", strings.TrimPrefix(f.address, "http://"), "$HOST")
@@ -184,6 +181,7 @@ func appendTo(name, text string) error {
 // fakeAPI answers as its file says, and writes what it was asked.
 type fakeAPI struct {
 	folder, address string
+	server          *httptest.Server
 
 	mu         sync.Mutex
 	answers    map[string][]answer // by method and path, or by the name of an action of AWS
@@ -207,6 +205,22 @@ var (
 	headLine   = regexp.MustCompile(`^([A-Z]+ \S+) (\d{3}|hangup|interrupt)$`)
 	headerLine = regexp.MustCompile(`^([A-Z][A-Za-z-]*): (.*)$`)
 )
+
+// listen opens a server, and tells the program where it is.
+func (f *fakeAPI) listen(setenv func(name, value string)) {
+	f.server = httptest.NewServer(f)
+	f.address = f.server.URL
+	setenv("RELAY_API_URL", f.address)
+	setenv("RELAY_TEST_AWS", f.address)
+}
+
+// change gives the answers of another file, at another address: a call that a program which
+// has ended left in flight does not get one of them.
+func (f *fakeAPI) change(ts *testscript.TestScript, name string) {
+	f.server.Close()
+	ts.Check(f.load(ts.ReadFile(name)))
+	f.listen(ts.Setenv)
+}
 
 func (f *fakeAPI) load(text string) error {
 	f.mu.Lock()

@@ -78,10 +78,13 @@ func (s *session) watch(ctx context.Context, relay *client, runID string, flags 
 	return cmp.Or(err, endFailure(v))
 }
 
-// observation holds how a run is, or why that cannot be said.
+// observation holds how a run is, or why that cannot be said. shown is closed once the
+// observation of an open run has been printed, so that what the next question prints comes
+// after it.
 type observation struct {
-	view view
-	err  error
+	view  view
+	err   error
+	shown chan struct{}
 }
 
 // waitForEnd shows a run's progress and returns the run once it has ended.
@@ -104,6 +107,7 @@ func (s *session) waitForEnd(ctx context.Context, relay *client, runID string, s
 				return a.view, a.err
 			}
 			shown.show(a.view)
+			close(a.shown)
 		}
 	}
 }
@@ -120,12 +124,18 @@ func (s *session) poll(ctx context.Context, relay *client, runID string, staleEn
 		if err == nil && stale && s.now().Sub(begun) < reopenTime {
 			v.Status, v.Error = run.Submitting, nil // the redriven execution has not reached its first step yet
 		}
+		a := observation{v, err, make(chan struct{})}
 		select {
-		case answers <- observation{v, err}:
+		case answers <- a:
 		case <-ctx.Done():
 			return
 		}
 		if err != nil || !v.Status.Open() {
+			return
+		}
+		select {
+		case <-a.shown:
+		case <-ctx.Done():
 			return
 		}
 		if now := stateOf(v); now != before {

@@ -174,5 +174,5 @@ func (r *row) calledBy() string {
 	return strings.Join(parts, ", ")
 }
 
-// maxFolders keeps a row of the table readable: the state bucket has eight.
-const maxFolders = 10
+// maxFolders keeps a row of the table readable: the state bucket has eleven.
+const maxFolders = 12

@@ -1,6 +1,6 @@
 // Command iam compares the calls that the end-to-end tests made with the rights that
-// the template gives to the functions. It fails for a call that no right covers, and
-// lists the rights that no call used.
+// the template gives to the functions. It fails for a call that no right covers, for
+// a right that no call used, and without any call.
 //
 // usage: iam FOLDER
 //

@@ -1,6 +1,7 @@
 // Command stack runs the whole relay on this machine: MiniStack in place of AWS, the
 // stand-in in place of Cyberun, and the stack deployed with SAM. All of it listens on
-// free loopback ports, and ends with this program, also if that is killed.
+// free loopback ports, and ends with the process that holds it, also if that is killed:
+// this program, or the supervisor that `up` and `run` leave behind.
 package main
 
 import (

@@ -68,7 +68,8 @@ const errorsIntro = `# Named errors
 <!-- Generated from shared/named/table.go. After a change there: go test ./shared/named -run TestErrorsDocument -update -->
 
 A run that fails has one of these names: in ` + "`relay status`" + `, in its record and in ` + "`error.json`" + `. Its execution shows the same
-name, or the platform's own, such as ` + "`Lambda.Unknown`" + ` or ` + "`States.Timeout`" + `. A request that the API
+name, or the platform's own, such as ` + "`Lambda.Unknown`" + ` or ` + "`States.Timeout`" + `; or that of the last step, where the record has a graver
+one, such as ` + "`SubmitOutcomeUnknown`" + ` of a run that ended in doubt. A request that the API
 refuses has one as the ` + "`title`" + ` of the problem document. With the name come a cause, which says what went wrong and where, and a hint,
 which says what to do. The hints below are the usual ones; where more is known, the error carries a more precise one.
 

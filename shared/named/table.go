@@ -123,7 +123,7 @@ var Table = []Spec{
 		Hint:    "the task was cancelled at Cyberun; start a new run if it was not meant"},
 	{Name: TaskTaken, HTTPStatus: http.StatusConflict, Redrivable: true,
 		Meaning: "Another run that has not ended delivers the task; or a person named it for a run in doubt, and another run is known to have started it.",
-		Hint:    "look at the run that the cause names: wait for the end of one that delivers the task, and do not stop one that started it, which would cancel it; a task that it started is its own"},
+		Hint:    "look at the run that the cause names. If it delivers the task, wait for its end; if it started the task, do not stop it, since a stop cancels that, and name the task for no other run"},
 	{Name: RunTimedOut, Redrivable: true,
 		Meaning: "The run's `max_seconds` passed before its task ended; or before it could be submitted, and then a redrive submits nothing any more; or the state machine's own 8 days.",
 		Hint:    "the cause says what became of the task; a redrive gives one that was left running max_seconds once more, at most until 7 days after the run's first start; a run without a task needs a new run"},

@@ -48,7 +48,7 @@ func (h *Handler) decideOutcome(ctx context.Context, r httpapi.Request) (none ht
 	if status == run.Failed && record.InDoubt() {
 		if err := h.redrive(ctx, record); named.Is(err, named.Unavailable) {
 			e := named.Within("the decision is stored; whether the run was redriven is not known", err)
-			e.Hint = "look at the run before you send the decision again: one that has submitted anew meanwhile is in doubt about another submission, which the decision would then be about"
+			e.Hint = "look at the run before you send the decision again: if it has submitted anew meanwhile and failed in doubt once more, the decision would be about that second submission"
 			return none, e
 		} else if err != nil {
 			return none, err

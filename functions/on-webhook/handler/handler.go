@@ -173,8 +173,8 @@ func (h *Handler) secret(ctx context.Context) (string, error) {
 }
 
 // refresh returns the secret that is to be used after one did not match a signature: the
-// secret as it is read again, or, if it was read within refreshEvery, the rejected one and
-// the error of that read.
+// secret as it is read again, or, if it was read again less than refreshEvery ago, the
+// rejected one, with the error of that read if it failed.
 func (h *Handler) refresh(ctx context.Context, rejected string) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
