@@ -3,6 +3,9 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -298,5 +301,22 @@ func TestRecordsRoundTrip(t *testing.T) {
 	// A note that changes nothing writes nothing.
 	if again, err := w.runs.Note(t.Context(), r, func(*run.Record) {}); err != nil || again.WriteID != r.WriteID || w.get("r1").WriteID != r.WriteID {
 		t.Errorf("%s after %s, %v", again.WriteID, r.WriteID, err)
+	}
+}
+
+// TestRecordsOutlastReuse: S3 keeps a record for longer than a closed one holds its name, or
+// the name would be taken over without the checks of a record.
+func TestRecordsOutlastReuse(t *testing.T) {
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := regexp.MustCompile(`Id: forget-old-runs\s+Status: Enabled\s+ExpirationInDays: (\d+)`).FindSubmatch(template)
+	if rule == nil {
+		t.Fatal("the template has no rule forget-old-runs")
+	}
+	days, _ := strconv.Atoi(string(rule[1]))
+	if kept := time.Duration(days) * 24 * time.Hour; kept <= reusable {
+		t.Errorf("records are kept %s, and hold their name for %s", kept, reusable)
 	}
 }
