@@ -208,8 +208,9 @@ var (
 
 // listen opens a server, and tells the program where it is.
 func (f *fakeAPI) listen(setenv func(name, value string)) {
-	f.server = httptest.NewServer(f)
-	f.address = f.server.URL
+	f.server = httptest.NewUnstartedServer(f)
+	f.address = "http://" + f.server.Listener.Addr().String() // before a call can ask for it
+	f.server.Start()
 	setenv("RELAY_API_URL", f.address)
 	setenv("RELAY_TEST_AWS", f.address)
 }
