@@ -11,8 +11,8 @@ import (
 )
 
 // CallTime is how long a function waits for one call to Cyberun, apart from StartTask, an
-// upload, the event stream, a cancel (5 s) and container calls: two thirds of the 30 s in which API Gateway wants the
-// relay's own answer.
+// upload, the event stream, a cancel (5 s) and container calls: two thirds of the 30 s in
+// which API Gateway wants the relay's own answer.
 const CallTime = 20 * time.Second
 
 // MaxPageSize is the documented limit for the rows of a page.

@@ -67,9 +67,9 @@ func (s *Runs) sharesPrefix(ctx context.Context, r run.Record) (bool, error) {
 // late may have written one: it removes that of a run that is delivering or has
 // succeeded, and writes the record's own error if the run is closed with one. It does
 // nothing for an open run that is not delivering: a close writes error.json before it closes
-// the record, and to remove the file in between would leave a failed run without one. Once delivering has begun, a close
-// can fail the run only because the bucket refuses the manifest, and that close writes
-// error.json after the record. It needs OutputS3.
+// the record, and to remove the file in between would leave a failed run without one. Once
+// delivering has begun, a close can fail the run only because the bucket refuses the
+// manifest, and that close writes error.json after the record. It needs OutputS3.
 func (s *Runs) RepairError(ctx context.Context, runID string) error {
 	r, err := s.Get(ctx, runID)
 	for range maxTurns {

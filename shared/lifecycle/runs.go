@@ -66,8 +66,8 @@ type Run struct {
 // has expired, 90 days after its last change.
 var ErrNoRecord = errors.New("no record")
 
-// Get reads a run without entering a life. Its error is ErrNoRecord,
-// Unavailable, or one without a name for a record that cannot be read.
+// Get reads a run without entering a life. Its error is ErrNoRecord, Unavailable, or one
+// without a name for a record that cannot be read.
 func (s *Runs) Get(ctx context.Context, runID string) (Run, error) {
 	object, err := s.Store.Get(ctx, recordKey(runID))
 	if errors.Is(err, store.ErrNotFound) {

@@ -215,11 +215,10 @@ func (s *Runs) CompleteSubmission(ctx context.Context, r Run) (Run, error) {
 	return r, nil
 }
 
-// AttachTask makes taskID the task of a run in doubt: the only candidate, or the one that
-// its ownership already gives to the run, both of which are adopted by that; or the one
-// that a person named. It writes the ownership first, by which only
-// one of two runs gets the task. It returns SubmitInDoubt if another run has it, or if
-// the run has a task already.
+// AttachTask makes taskID the task of a run in doubt: the only candidate, the task whose
+// ownership already names the run, or the one that a person named. The first two are
+// adopted. AttachTask writes the ownership first, by which only one of two runs gets the
+// task. It returns SubmitInDoubt if another run has it, or if the run has a task already.
 func (s *Runs) AttachTask(ctx context.Context, r Run, taskID string) (Run, error) {
 	o, err := s.addOwnership(ctx, taskID, run.Ownership{StartedBy: r.RunID, Evidence: run.ByExclusion, DeliveredBy: r.RunID})
 	if err != nil {

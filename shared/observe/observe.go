@@ -22,10 +22,10 @@ import (
 )
 
 // Logger returns a function's logger, which writes one JSON object a line to w. Its
-// caller must never give it a key, a signed URL or the value of a parameter, but for
-// what an error quotes: of a wrong value, of an input file's address, of Cyberun's message. Logger
-// also takes over the output of the standard logger, and of that writes only what the
-// Lambda runtime says before it ends the process: net/http writes there what a peer
+// caller must never give it a key, a signed URL or the value of a parameter, but for what
+// an error quotes: part of a wrong value, an input file's S3 address, Cyberun's message.
+// Logger also takes over the output of the standard logger, and of that writes only what
+// the Lambda runtime says before it ends the process: net/http writes there what a peer
 // sent unasked, which can be a file's bytes or an address.
 func Logger(w io.Writer, function string) *slog.Logger {
 	logger := slog.New(slog.NewJSONHandler(w, nil)).With("function", function)

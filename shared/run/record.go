@@ -29,7 +29,7 @@ const (
 // through them.
 var Statuses = []Status{Submitting, Waiting, Copying, Succeeded, Failed, Cancelled}
 
-// Open reports whether the run's record is not closed.
+// Open reports whether the run's record is still to be closed.
 func (s Status) Open() bool {
 	return s == Submitting || s == Waiting || s == Copying || s == Delivering
 }

@@ -22,12 +22,12 @@ const (
 	writeBuffer   = 4 << 10          // for headers: bodies are sent by the connection itself
 )
 
-// NewRestrictedClient returns the HTTP client to fetch outputs and send input files with. It checks each
-// request and redirect against the policy, and each dial once more, by the address that
-// the host's name was resolved to. What the policy refuses fails with OriginRefused. It
-// uses no proxy, since the policy would be asked about the proxy's address; it asks for no
-// compression; and it speaks HTTP/1.1, so that each range has a connection of its own.
-// Call its CloseIdleConnections when it is no longer needed.
+// NewRestrictedClient returns the HTTP client to fetch outputs and send input files with.
+// It checks each request and redirect against the policy, and each dial once more, by the
+// address that the host's name was resolved to. What the policy refuses fails with
+// OriginRefused. It uses no proxy, since the policy would be asked about the proxy's
+// address; it asks for no compression; and it speaks HTTP/1.1, so that each range has a
+// connection of its own. Call its CloseIdleConnections when it is no longer needed.
 func NewRestrictedClient(policy Policy) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout, Control: func(_, address string, _ syscall.RawConn) error {
 		return policy.checkAddress(address)

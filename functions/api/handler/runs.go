@@ -41,12 +41,13 @@ func (h *Handler) getRun(ctx context.Context, r httpapi.Request) (none httpapi.R
 		return none, err
 	}
 	until := h.Now().Add(wait)
-	v, err := h.view(ctx, r.PathParameters["id"], q.Get("outputs_after"))
+	id, outputsAfter := r.PathParameters["id"], q.Get("outputs_after")
+	v, err := h.view(ctx, id, outputsAfter)
 	for err == nil && v.Status.Open() && h.Now().Before(until) {
 		if h.Sleep(ctx, min(longPollStep, until.Sub(h.Now()))) != nil {
 			break
 		}
-		next, failed := h.view(ctx, r.PathParameters["id"], q.Get("outputs_after"))
+		next, failed := h.view(ctx, id, outputsAfter)
 		if named.Is(failed, named.Unavailable) {
 			observe.Log(ctx).WarnContext(ctx, "the wait goes on after a reading that failed", "cause", failed.Error())
 			continue

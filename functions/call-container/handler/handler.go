@@ -25,8 +25,8 @@ type Cyberun interface {
 const (
 	// DefaultContainerTime is how long a container may take. Together with LookUpTime, which
 	// may follow, it makes up the 28 s that function.Start leaves of the function's timeout
-	// of 29 s; an HTTP API gives up after 30. ContainerTimedOut in shared/named, docs/containers.md and the template name the
-	// 25 s as well.
+	// of 29 s; an HTTP API gives up after 30. ContainerTimedOut in shared/named,
+	// docs/containers.md and the template name the 25 s as well.
 	DefaultContainerTime = 25 * time.Second
 	// DefaultLookUpTime is how long Cyberun may take to describe a container whose call
 	// failed.

@@ -66,8 +66,8 @@ type Handler struct {
 // Handle starts a run for each object that an event reports. An object that cannot
 // become a run does not hold up the others. The call fails if S3 or Step Functions could
 // not be reached, or if the event, or one of its entries, is malformed. An object that is
-// gone or was replaced is skipped with a warning. The call may be
-// repeated: an object that has its run starts no second one.
+// gone or was replaced is skipped with a warning. The call may be repeated: an object that
+// has its run starts no second one.
 func (h *Handler) Handle(ctx context.Context, in Input) (Response, error) {
 	found, unreadable := uploads(in.RawMessage)
 	var out Response
